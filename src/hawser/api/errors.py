@@ -170,9 +170,7 @@ def already_exists(group: str, resource: str, name: str) -> APIError:
 
 def conflict(group: str, resource: str, name: str, detail: str = "") -> APIError:
     """409 Conflict; without detail, the words of a failed optimistic lock."""
-    detail = detail or (
-        "the object has been modified; please apply your changes to the latest version and try again"
-    )
+    detail = detail or ("the object has been modified; please apply your changes to the latest version and try again")
     return APIError(
         409,
         "Conflict",

@@ -75,9 +75,7 @@ NAMESPACE = Kind(
     verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
     selectable=("status.phase",),
 )
-NODE = Kind(
-    "", "v1", "Node", "nodes", False, ("no",), (), ("proxy", "status"), selectable=("spec.unschedulable",)
-)
+NODE = Kind("", "v1", "Node", "nodes", False, ("no",), (), ("proxy", "status"), selectable=("spec.unschedulable",))
 POD = Kind(
     "",
     "v1",

@@ -4,7 +4,7 @@ One writer process owns a store. Revisions are one global sequence; an object's 
 revision of its last write, so the revision must be known before the object is encoded: a write is a function that
 is called, on the event loop, with the newest state of its key and the revision it will get. Writes are applied in
 revision order, committed in groups, and acknowledged (the awaitable returns) only after fsync. Reads and watches see
-committed writes only; writes see all earlier writes (``Change`` functions get the newest state, committed or
+committed writes only; writes see all earlier writes (``WriteFn``s get the newest state, committed or
 pending): if a commit fails, every write since then fails with it and the pending state is dropped.
 """
 
