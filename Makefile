@@ -1,0 +1,39 @@
+# `make demo` and `make test` are all a fresh machine needs; see README.md.
+.DEFAULT_GOAL := help
+.PHONY: help demo down test unit e2e lint format bench setup
+
+DATA_DIR ?= /var/lib/hawser
+PYTEST ?= .venv/bin/pytest
+
+help: ## Show what there is
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install everything that tests and linters need
+	@tools/setup.sh dev
+
+demo: ## Start the engine with a legacy application in a rich container
+	@./hawser demo --data-dir $(DATA_DIR)
+
+down: ## Stop the engine and remove every trace; PURGE=1 removes the data, too
+	@./hawser down --data-dir $(DATA_DIR) $(if $(PURGE),--purge)
+
+lint: setup ## Lint, formats, types, import directions
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: setup ## Format the code
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+test: lint unit e2e ## Lint and run every test
+
+unit: setup ## The fast tests and the components'
+	$(PYTEST) --ignore=tests/e2e
+
+e2e: setup ## Tests against a running engine with real containers
+	$(PYTEST) tests/e2e
+
+bench: setup ## Measure a running engine
+	.venv/bin/python bench/run.py --data-dir $(DATA_DIR)

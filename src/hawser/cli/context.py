@@ -1,0 +1,146 @@
+"""What every command shares: which engine is meant, how things are printed, how failures end.
+
+Only this package exits the process: ``Failure`` says what went wrong and what to do next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+import yaml
+from rich.console import Console
+
+from hawser.api.errors import APIError
+from hawser.cli.engine import processes, settings
+from hawser.cli.engine.settings import Settings, SettingsError
+from hawser.client.client import Client
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+T = TypeVar("T")
+
+DataDir = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir",
+        envvar="HAWSER_DATA_DIR",
+        help="Directory of the engine's state; each one is an engine of its own.",
+        show_default=True,
+    ),
+]
+
+
+class Output(StrEnum):
+    """-o of commands that show something."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+
+
+Format = Annotated[Output, typer.Option("--output", "-o", help="Output format.")]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the pod.")]
+Container = Annotated[str, typer.Option("--container", "-c", help="Container; needed when the pod has several.")]
+
+
+class Failure(Exception):
+    """A command failed: one sentence what went wrong, and what to do next."""
+
+    def __init__(self, what: str, hint: str = "", code: int = 1) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+        self.code = code
+
+
+@contextlib.contextmanager
+def failures() -> Any:
+    """Turns failures of any layer into the message and exit code a user gets."""
+    try:
+        yield
+    except Failure as e:
+        _end(e.what, e.hint, e.code)
+    except SettingsError as e:
+        _end(str(e))
+    except APIError as e:
+        hint = "`hawser status` shows whether the engine runs" if e.code == 503 else ""
+        _end(e.message, hint)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        # The reader went away (head, less): nothing more to say to anyone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None
+
+
+def _end(what: str, hint: str = "", code: int = 1) -> None:
+    err.print(f"[bold red]Error:[/] {_plain(what)}")
+    if hint:
+        err.print(f"[dim]{_plain(hint)}[/]")
+    raise typer.Exit(code)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+def need_root() -> None:
+    """Raises Failure unless root: containers, networks and cgroups need it."""
+    if os.geteuid() != 0:
+        raise Failure("hawser needs root for containers and networks", "run it with sudo", 77)
+
+
+def existing(data_dir: Path) -> Settings:
+    """The engine of a data directory. Raises Failure when there is none."""
+    found = settings.load(data_dir.resolve())
+    if found is None:
+        raise Failure(f"there is no engine in {data_dir}", "`hawser up` makes and starts one")
+    return found
+
+
+def supervisor_pid(engine: Settings) -> int | None:
+    """The pid of a running engine's supervisor."""
+    return processes.holder(engine.run_dir / "supervisor.pid")
+
+
+def running(data_dir: Path) -> Settings:
+    """The engine of a data directory, which runs. Raises Failure when it does not."""
+    engine = existing(data_dir)
+    if supervisor_pid(engine) is None:
+        raise Failure(f"the engine in {data_dir} does not run", "`hawser up` starts it")
+    return engine
+
+
+@contextlib.asynccontextmanager
+async def admin(engine: Settings) -> AsyncIterator[Client]:
+    """An administrator's client of an engine."""
+    try:
+        client = Client.from_kubeconfig(engine.kubeconfig("admin"))
+    except PermissionError:
+        raise Failure("the engine's kubeconfig is readable by root only", "run it with sudo", 77) from None
+    async with client:
+        yield client
+
+
+def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Runs a command's coroutine with failures turned into messages."""
+    with failures():
+        return asyncio.run(work())
+
+
+def show(document: Any, form: Output) -> None:
+    """Prints a document as JSON or YAML."""
+    if form is Output.JSON:
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    else:
+        sys.stdout.write(yaml.safe_dump(document, sort_keys=False))

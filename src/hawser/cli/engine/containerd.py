@@ -1,0 +1,121 @@
+"""The private containerd of an engine: its configuration and command line.
+
+It has its own root, state and socket, so a containerd of the host is never touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from hawser.cli.engine.settings import Settings
+
+PAUSE_IMAGE = "hawser.dev/pause:1"
+_CAP_SYS_RESOURCE = 24
+_UNUSED_PLUGINS = (
+    "io.containerd.internal.v1.opt",
+    "io.containerd.internal.v1.tracing",
+    "io.containerd.tracing.processor.v1.otlp",
+    "io.containerd.snapshotter.v1.aufs",
+    "io.containerd.snapshotter.v1.btrfs",
+    "io.containerd.snapshotter.v1.devmapper",
+    "io.containerd.snapshotter.v1.zfs",
+)
+
+
+def command(settings: Settings) -> list[str]:
+    """argv of the private containerd."""
+    binary = shutil.which("containerd") or "/usr/bin/containerd"
+    return [binary, "--config", str(config_path(settings))]
+
+
+def config_path(settings: Settings) -> Path:
+    return settings.data_dir / "containerd" / "config.toml"
+
+
+def cni_conf_dir(settings: Settings) -> Path:
+    return settings.data_dir / "containerd" / "cni" / "conf"
+
+
+def cni_bin_dir(settings: Settings) -> Path:
+    return settings.data_dir / "containerd" / "cni" / "bin"
+
+
+def runtime_path(settings: Settings) -> Path:
+    """Where this engine's hawser-runtime is installed."""
+    return settings.data_dir / "bin" / "hawser-runtime"
+
+
+def prepare(settings: Settings) -> None:
+    """Writes containerd's configuration and the directories it needs."""
+    for directory in (cni_conf_dir(settings), cni_bin_dir(settings), settings.cri_socket.parent):
+        directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+    config_path(settings).write_text(config(settings, may_raise_oom_score=_has_capability(_CAP_SYS_RESOURCE)))
+
+
+def config(settings: Settings, *, may_raise_oom_score: bool) -> str:
+    """The config.toml (containerd's version 2 schema, understood by 1.5 to 2.x).
+
+    may_raise_oom_score: False where the process lacks CAP_SYS_RESOURCE, as in some containers and microVMs: CRI then
+    must not ask for an oom_score_adj below its own.
+    """
+    root = settings.data_dir / "containerd" / "root"
+    state = settings.cri_socket.parent / "state"
+    text = json.dumps
+    runc = 'runtime_type = "io.containerd.runc.v2"'
+    return f"""version = 2
+root = {text(str(root))}
+state = {text(str(state))}
+disabled_plugins = {text(list(_UNUSED_PLUGINS))}
+
+[grpc]
+  address = {text(str(settings.cri_socket))}
+
+[debug]
+  level = "warn"
+
+[plugins."io.containerd.gc.v1.scheduler"]
+  startup_delay = "5s"
+
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = {text(PAUSE_IMAGE)}
+  stream_server_address = "127.0.0.1"
+  stream_server_port = "0"
+  restrict_oom_score_adj = {"false" if may_raise_oom_score else "true"}
+  disable_apparmor = {"false" if Path("/sys/kernel/security/apparmor").exists() else "true"}
+  enable_unprivileged_ports = true
+  enable_unprivileged_icmp = true
+  netns_mounts_under_state_dir = true
+  max_container_log_line_size = 16384
+
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = {text(str(cni_bin_dir(settings)))}
+    conf_dir = {text(str(cni_conf_dir(settings)))}
+    max_conf_num = 1
+
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+    default_runtime_name = "runc"
+    disable_snapshot_annotations = true
+
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      {runc}
+
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.rich]
+      {runc}
+      pod_annotations = ["rich.hawser.dev/*"]
+      container_annotations = ["rich.hawser.dev/*"]
+
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.rich.options]
+        BinaryName = {text(str(runtime_path(settings)))}
+"""
+
+
+def _has_capability(number: int) -> bool:
+    """Whether this process has a capability in its effective set (capabilities(7))."""
+    for line in Path(f"/proc/{os.getpid()}/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> number & 1)
+    return False

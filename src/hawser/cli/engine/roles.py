@@ -1,0 +1,79 @@
+"""The processes of an engine: what each one runs."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+
+from hawser.cli.engine import containerd
+from hawser.cli.engine.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One supervised process.
+
+    name: also its log file's and pid file's. stop_after: seconds between SIGTERM and SIGKILL.
+    """
+
+    name: str
+    argv: list[str]
+    env: dict[str, str] = field(default_factory=dict)
+    stop_after: float = 10.0
+
+
+def roles(settings: Settings) -> list[Role]:
+    """Every process in start order; they are stopped in reverse."""
+    listed = [] if settings.runtime_endpoint else [Role("containerd", containerd.command(settings), stop_after=15.0)]
+    return [*listed, _apiserver(settings), _agent(settings), _controllers(settings)]
+
+
+def _apiserver(settings: Settings) -> Role:
+    pki = settings.pki_dir
+    arguments = {
+        "data-dir": settings.data_dir / "store",
+        "listen": settings.listen,
+        "tls-cert": pki / "apiserver.crt",
+        "tls-key": pki / "apiserver.key",
+        "client-ca": pki / "ca.crt",
+        "token-auth-file": pki / "tokens.csv",
+        "kubelet-client-cert": pki / "apiserver-kubelet-client.crt",
+        "kubelet-client-key": pki / "apiserver-kubelet-client.key",
+        "kubelet-ca": pki / "ca.crt",
+        "service-cluster-ip-range": settings.service_cidr,
+        "service-node-port-range": settings.node_port_range,
+    }
+    return _python("apiserver", "hawser.apiserver", arguments)
+
+
+def _controllers(settings: Settings) -> Role:
+    return _python("controllers", "hawser.controllers", {"kubeconfig": settings.kubeconfig("controllers")})
+
+
+def _agent(settings: Settings) -> Role:
+    pki = settings.pki_dir
+    arguments = {
+        "kubeconfig": settings.kubeconfig("agent"),
+        "node-name": settings.node_name,
+        "root-dir": settings.data_dir / "agent",
+        "run-dir": settings.run_dir,
+        "runtime-endpoint": settings.cri_endpoint,
+        "listen": settings.kubelet_listen,
+        "tls-cert": pki / "kubelet.crt",
+        "tls-key": pki / "kubelet.key",
+        "client-ca": pki / "ca.crt",
+        "pod-cidr": settings.pod_cidr,
+        "service-cluster-ip-range": settings.service_cidr,
+        "cni-conf-dir": containerd.cni_conf_dir(settings),
+        "cni-bin-dir": containerd.cni_bin_dir(settings),
+        "bridge-name": settings.bridge,
+        "cgroup-root": settings.cgroup_root,
+        "pause-image": containerd.PAUSE_IMAGE,
+    }
+    return _python("agent", "hawser.node", arguments)
+
+
+def _python(name: str, module: str, arguments: dict[str, object]) -> Role:
+    flags = [text for key, value in arguments.items() for text in (f"--{key}", str(value))]
+    # Fewer malloc arenas keep a process with a few threads small; -X frozen modules stay on by default.
+    return Role(name, [sys.executable, "-m", module, *flags], {"MALLOC_ARENA_MAX": "2", "PYTHONUNBUFFERED": "1"})

@@ -1,0 +1,254 @@
+"""An engine's settings: chosen once, at its first start, and kept in ``<data>/config.json``.
+
+Everything that must differ between engines on one host (ports, address ranges, interface, table and cgroup names)
+derives from the data directory or is picked free at first start, so that several engines run side by side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import os
+import re
+import socket
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+DEFAULT_DATA_DIR = Path("/var/lib/hawser")
+RUN_ROOT = Path("/run/hawser")
+DEFAULT_PORT = 6443
+KUBELET_PORT = 10250
+_SCHEMA = 1
+
+
+class SettingsError(Exception):
+    """The data directory cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the processes of one engine agree on.
+
+    instance: short id that names the interface, nftables table, cgroup and run directory.
+    listen: ``HOST:PORT`` of the API server; kubelet_listen: of the node agent's API.
+    pod_cidr, service_cidr: IPv4 ranges; runtime_endpoint: a CRI socket of the user's, or "" for the private containerd.
+    """
+
+    data_dir: Path
+    instance: str
+    listen: str
+    kubelet_listen: str
+    node_name: str
+    pod_cidr: str
+    service_cidr: str
+    node_port_range: str = "30000-32767"
+    runtime_endpoint: str = ""
+
+    @property
+    def run_dir(self) -> Path:
+        return RUN_ROOT / self.instance
+
+    @property
+    def cgroup_root(self) -> str:
+        return f"hawser-{self.instance}"
+
+    @property
+    def bridge(self) -> str:
+        """Interface name, at most 15 characters (IFNAMSIZ)."""
+        return f"hwsr-{self.instance}"
+
+    @property
+    def server(self) -> str:
+        """The URL clients on this host use."""
+        host, port = split_listen(self.listen)
+        if host in ("0.0.0.0", "::"):
+            host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+        return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+    @property
+    def cri_socket(self) -> Path:
+        return self.run_dir / "containerd" / "containerd.sock"
+
+    @property
+    def cri_endpoint(self) -> str:
+        return self.runtime_endpoint or f"unix://{self.cri_socket}"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.data_dir / "logs"
+
+    @property
+    def pki_dir(self) -> Path:
+        return self.data_dir / "pki"
+
+    def kubeconfig(self, name: str) -> Path:
+        """Path of a client's kubeconfig: admin, controllers, agent."""
+        return self.data_dir / "kubeconfig" / f"{name}.yaml"
+
+    def save(self) -> None:
+        """Writes config.json, readable by its owner only, durably."""
+        doc = {"schema": _SCHEMA, **{k: str(v) for k, v in asdict(self).items() if k != "data_dir"}}
+        path = self.data_dir / "config.json"
+        tmp = path.with_suffix(".tmp")
+        with tmp.open("w") as f:
+            json.dump(doc, f, indent=2)
+            f.write("\n")
+            f.flush()
+            os.fsync(f.fileno())
+        tmp.replace(path)
+
+
+def split_listen(text: str) -> tuple[str, int]:
+    """``HOST:PORT`` (IPv6 hosts in brackets) as (host, port).
+
+    Raises SettingsError on anything else.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
+        raise SettingsError(f"--listen wants HOST:PORT, for example 127.0.0.1:6443; got {text!r}")
+    host = host.strip("[]")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise SettingsError(f"--listen wants an IP address before the port, got {host!r}") from None
+    return host, int(port)
+
+
+def instance_id(data_dir: Path) -> str:
+    """Eight characters that name an engine's things on the host; stable for a data directory."""
+    return hashlib.sha256(str(data_dir).encode()).hexdigest()[:8]
+
+
+def pick_range(candidates: Iterable[str], used: Iterable[str]) -> str:
+    """The first candidate network that overlaps none of the used ones.
+
+    Raises SettingsError when all are taken.
+    """
+    taken = [ipaddress.ip_network(u, strict=False) for u in used]
+    for text in candidates:
+        network = ipaddress.ip_network(text)
+        if not any(network.version == t.version and network.overlaps(t) for t in taken):
+            return text
+    raise SettingsError("no free IPv4 range for pods or services is left on this host; free a route and try again")
+
+
+def load(data_dir: Path) -> Settings | None:
+    """The settings of an engine that was started before, or None.
+
+    Raises SettingsError when the file is damaged or was written by a newer Hawser.
+    """
+    path = data_dir / "config.json"
+    try:
+        doc = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as e:
+        raise SettingsError(f"{path} cannot be read: {e}; restore it, or remove {data_dir} to start anew") from e
+    if int(doc.get("schema", 0)) > _SCHEMA:
+        raise SettingsError(f"{path} was written by a newer Hawser; upgrade, or use another --data-dir")
+    known = {f.name for f in fields(Settings)} - {"data_dir"}
+    try:
+        return Settings(data_dir=data_dir, **{k: v for k, v in doc.items() if k in known})
+    except TypeError as e:
+        raise SettingsError(f"{path} is incomplete: {e}; restore it, or remove {data_dir} to start anew") from e
+
+
+def create(data_dir: Path, listen: str | None = None, runtime_endpoint: str = "") -> Settings:
+    """Settings for a new engine: free ports, free address ranges, names from the data directory.
+
+    listen: ``HOST:PORT`` asked for; without it 127.0.0.1 and the first free port from 6443.
+    """
+    neighbours = [s for s in _neighbours() if s.data_dir != data_dir]
+    ports = {split_listen(s.listen)[1] for s in neighbours} | {split_listen(s.kubelet_listen)[1] for s in neighbours}
+    if listen is None:
+        listen = f"127.0.0.1:{free_port('127.0.0.1', DEFAULT_PORT, ports)}"
+    port = split_listen(listen)[1]
+    used = [*_routes(), *(s.pod_cidr for s in neighbours), *(s.service_cidr for s in neighbours)]
+    pods = pick_range((f"10.{n}.0.0/16" for n in range(42, 250)), used)
+    services = pick_range((f"10.{n}.0.0/20" for n in range(96, 250)), [*used, pods])
+    settings = Settings(
+        data_dir=data_dir,
+        instance=instance_id(data_dir),
+        listen=listen,
+        kubelet_listen=f"127.0.0.1:{free_port('127.0.0.1', KUBELET_PORT, ports | {port})}",
+        node_name=node_name(socket.gethostname()),
+        pod_cidr=pods,
+        service_cidr=services,
+        runtime_endpoint=runtime_endpoint,
+    )
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
+    settings.save()
+    _register(settings)
+    return settings
+
+
+def node_name(hostname: str) -> str:
+    """A host name as a node name: a lower-case RFC 1123 subdomain."""
+    name = re.sub(r"[^a-z0-9.-]", "-", hostname.lower()).strip("-.")
+    return name[:253] or "localhost"
+
+
+def free_port(host: str, first: int, taken: Iterable[int] = ()) -> int:
+    """The first port from ``first`` on that nobody listens on and no neighbour has chosen."""
+    avoid = set(taken)
+    for port in range(first, first + 500):
+        if port in avoid:
+            continue
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise SettingsError(f"no free port between {first} and {first + 500}; name one with --listen")
+
+
+_REGISTER = Path("/var/lib/hawser-engines.json")
+
+
+def _neighbours() -> list[Settings]:
+    """Engines of other data directories on this host that still exist."""
+    try:
+        directories = json.loads(_REGISTER.read_text())
+    except (FileNotFoundError, ValueError):
+        return []
+    found = []
+    for directory in directories:
+        try:
+            settings = load(Path(directory))
+        except SettingsError:
+            continue
+        if settings:
+            found.append(settings)
+    return found
+
+
+def _register(settings: Settings) -> None:
+    directories = {str(s.data_dir) for s in _neighbours()} | {str(settings.data_dir)}
+    _REGISTER.parent.mkdir(parents=True, exist_ok=True)
+    tmp = _REGISTER.with_suffix(".tmp")
+    tmp.write_text(json.dumps(sorted(directories)) + "\n")
+    tmp.replace(_REGISTER)
+
+
+def unregister(data_dir: Path) -> None:
+    """Forgets an engine whose data was removed."""
+    directories = {str(s.data_dir) for s in _neighbours()} - {str(data_dir)}
+    if directories:
+        _REGISTER.write_text(json.dumps(sorted(directories)) + "\n")
+    else:
+        _REGISTER.unlink(missing_ok=True)
+
+
+def _routes() -> list[str]:
+    """IPv4 destinations this host has routes to, the default route left out (proc(5), /proc/net/route)."""
+    networks = []
+    for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+        columns = line.split()
+        destination, mask = (int.from_bytes(bytes.fromhex(columns[i])[::-1], "big") for i in (1, 7))
+        if mask:
+            networks.append(f"{ipaddress.IPv4Address(destination)}/{mask.bit_count()}")
+    return networks

@@ -1,0 +1,188 @@
+"""The supervisor: starts an engine's processes, restarts what dies, stops them in order.
+
+A process of its own (``python -m hawser.cli.engine.supervisor --data-dir DIR``) that imports next to nothing, because
+it lives as long as the engine. The processes die with it (PR_SET_PDEATHSIG); containers do not: their shims belong to
+nobody here, and the next start finds them again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hawser.cli.engine import processes
+from hawser.cli.engine.roles import Role, roles
+from hawser.cli.engine.settings import Settings, load
+
+_PR_SET_PDEATHSIG = 1
+_FIRST_DELAY = 0.1
+_LONGEST_DELAY = 10.0
+_CALM = 30.0
+"""A process that lived so many seconds starts again at once, its back-off forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What the supervisor knows of one process. next_start is set while it waits for its next start (monotonic s)."""
+
+    role: Role
+    pid: int = 0
+    started: float = 0.0
+    restarts: int = 0
+    delay: float = _FIRST_DELAY
+    next_start: float | None = None
+
+
+def after_exit(child: Child, now: float) -> Child:
+    """The state after its process ended: waiting, with exponential back-off (0.1 s doubling to 10 s)."""
+    calm = now - child.started >= _CALM
+    delay = _FIRST_DELAY if calm else child.delay
+    return replace(
+        child,
+        pid=0,
+        restarts=child.restarts + 1,
+        delay=min(delay * 2, _LONGEST_DELAY),
+        next_start=now + delay,
+    )
+
+
+class Supervisor:
+    """Runs the roles of one engine until SIGTERM or SIGINT."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._children = {role.name: Child(role) for role in roles(settings)}
+        self._signals = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+    def run(self) -> int:
+        """Supervises; returns the exit code. Signals are taken synchronously, so nothing is ever interrupted."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
+        for name in self._children:
+            self._start(name)
+        while True:
+            self._write_state()
+            info = signal.sigtimedwait(self._signals, self._until_next_start())
+            if info is not None and info.si_signo in (signal.SIGTERM, signal.SIGINT):
+                break
+            self._reap()
+            now = time.monotonic()
+            for name, child in self._children.items():
+                if child.next_start is not None and child.next_start <= now:
+                    self._start(name)
+        self._stop_all()
+        return 0
+
+    def _start(self, name: str) -> None:
+        child = self._children[name]
+        log = self._settings.log_dir / f"{name}.log"
+        rotate(log)
+        with log.open("ab") as out:
+            process = subprocess.Popen(
+                child.role.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, **child.role.env},
+                start_new_session=True,
+                preexec_fn=_die_with_parent(os.getpid()),
+            )
+        # Reaped by pid in _reap; Popen must not wait for it, too.
+        process.returncode = 0
+        self._children[name] = replace(child, pid=process.pid, started=time.monotonic(), next_start=None)
+        _say(f"{name} started, pid {process.pid}")
+
+    def _reap(self) -> None:
+        by_pid = {c.pid: name for name, c in self._children.items() if c.pid}
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            name = by_pid.get(pid)
+            if name is None:
+                continue
+            self._children[name] = after_exit(self._children[name], time.monotonic())
+            how = os.waitstatus_to_exitcode(status)
+            said = f"was killed by signal {-how}" if how < 0 else f"ended with exit code {how}"
+            _say(f"{name} {said}; it is started again (log: {self._settings.log_dir / (name + '.log')})")
+
+    def _until_next_start(self) -> float:
+        waits = [c.next_start for c in self._children.values() if c.next_start is not None]
+        return max(0.0, min(waits) - time.monotonic()) if waits else 3600.0
+
+    def _stop_all(self) -> None:
+        """Stops in reverse order, each with its grace; containers keep running."""
+        for name, child in reversed(self._children.items()):
+            if child.pid:
+                _say(f"{name} is stopped")
+                processes.terminate(child.pid, child.role.stop_after, reap=True)
+                self._children[name] = replace(child, pid=0)
+        with contextlib.suppress(FileNotFoundError):
+            (self._settings.run_dir / "state.json").unlink()
+
+    def _write_state(self) -> None:
+        now = time.monotonic()
+        state = {
+            name: {"pid": c.pid, "uptime": round(now - c.started, 3), "restarts": c.restarts, "time": time.time()}
+            for name, c in self._children.items()
+        }
+        path = self._settings.run_dir / "state.json"
+        tmp = path.with_suffix(".tmp")
+        tmp.write_text(json.dumps({"supervisor": os.getpid(), "processes": state}))
+        tmp.replace(path)
+
+
+def rotate(log: Path, limit: int = 16 << 20) -> None:
+    """Moves a log file of more than ``limit`` bytes to ``NAME.1``."""
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > limit:
+            log.replace(log.with_name(log.name + ".1"))
+
+
+def _die_with_parent(parent: int) -> Callable[[], None]:
+    """For the child before exec: SIGTERM when the supervisor dies, default signal mask."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def prepare() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        if os.getppid() != parent:  # it died between fork and prctl
+            os._exit(1)
+
+    return prepare
+
+
+def _say(text: str) -> None:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S")
+    print(f"{stamp} {text}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m hawser.cli.engine.supervisor", description=__doc__)
+    parser.add_argument("--data-dir", type=Path, required=True, help="the engine's data directory, prepared before")
+    settings = load(parser.parse_args().data_dir)
+    if settings is None:
+        parser.error("this data directory was never prepared; use `hawser up`")
+    settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
+    settings.log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = processes.lock(settings.run_dir / "supervisor.pid")
+    if lock is None:
+        _say("another supervisor runs this engine")
+        return 1
+    return Supervisor(settings).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

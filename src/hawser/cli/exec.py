@@ -1,0 +1,154 @@
+"""``hawser exec``: a command in a container, over the API's WebSocket exec (subprotocol v5.channel.k8s.io)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import termios
+import tty as terminal
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Annotated, Any
+
+import aiohttp
+import typer
+
+from hawser.api.kinds import POD
+from hawser.cli import context
+from hawser.cli.context import Container, DataDir, Failure, Namespace
+from hawser.cli.engine.settings import DEFAULT_DATA_DIR
+from hawser.client.client import Client
+
+_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+
+
+class Channel(IntEnum):
+    """First byte of each message (Kubernetes' remotecommand protocol)."""
+
+    STDIN = 0
+    STDOUT = 1
+    STDERR = 2
+    ERROR = 3
+    RESIZE = 4
+    CLOSE = 255
+
+
+def exec_(
+    pod: Annotated[str, typer.Argument(help="Name of the pod.")],
+    command: Annotated[list[str], typer.Argument(help="The command and its arguments, after --.")],
+    namespace: Namespace = "default",
+    container: Container = "",
+    stdin: Annotated[bool, typer.Option("--stdin", "-i", help="Pass standard input.")] = False,
+    tty: Annotated[bool, typer.Option("--tty", "-t", help="A terminal.")] = False,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Run a command in a container; its exit code becomes this one's.
+
+    Examples:
+
+      hawser exec legacy-app -- systemctl status legacy-app
+
+      hawser exec -it legacy-app -- bash
+
+      hawser exec -i web -- sh -c 'cat > /tmp/f' < file
+    """
+
+    async def work() -> int:
+        async with context.admin(context.running(data_dir)) as client:
+            return await run(client, pod, namespace, container, command, stdin=stdin, tty=tty)
+
+    raise typer.Exit(context.run(work))
+
+
+async def run(
+    client: Client, pod: str, namespace: str, container: str, command: list[str], *, stdin: bool, tty: bool
+) -> int:
+    """Runs a command with this process's standard streams; returns its exit code.
+
+    Raises APIError when it cannot be started, Failure when the connection breaks.
+    """
+    if tty and not (stdin and sys.stdin.isatty()):
+        tty = False
+    params = [("command", c) for c in command]
+    if container:
+        params.append(("container", container))
+    params += [("stdin", str(stdin).lower()), ("stdout", "true"), ("stderr", str(not tty).lower())]
+    params.append(("tty", str(tty).lower()))
+    async with client.websocket(POD.path(namespace, pod, "exec"), params, _PROTOCOLS) as socket:
+        with _raw_terminal() if tty else contextlib.nullcontext():
+            helpers = []
+            if stdin:
+                helpers.append(asyncio.create_task(_send_stdin(socket)))
+            if tty:
+                helpers.append(asyncio.create_task(_send_sizes(socket)))
+            try:
+                return await _receive(socket)
+            finally:
+                for helper in helpers:
+                    helper.cancel()
+                await asyncio.gather(*helpers, return_exceptions=True)
+
+
+async def _receive(socket: aiohttp.ClientWebSocketResponse) -> int:
+    async for message in socket:
+        if message.type is not aiohttp.WSMsgType.BINARY or not message.data:
+            continue
+        channel, data = message.data[0], message.data[1:]
+        if channel in (Channel.STDOUT, Channel.STDERR):
+            stream = sys.stdout.buffer if channel == Channel.STDOUT else sys.stderr.buffer
+            stream.write(data)
+            stream.flush()
+        elif channel == Channel.ERROR and data:
+            return exit_code(json.loads(data))
+    raise Failure("the connection to the container was lost")
+
+
+def exit_code(status: dict[str, Any]) -> int:
+    """The exit code a Status of the error channel tells. Raises Failure when the command could not run."""
+    if status.get("status") == "Success":
+        return 0
+    for cause in (status.get("details") or {}).get("causes") or []:
+        if cause.get("reason") == "ExitCode":
+            return int(cause["message"])
+    raise Failure(status.get("message") or "the command could not be run", code=126)
+
+
+async def _send_stdin(socket: aiohttp.ClientWebSocketResponse) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        data = await loop.run_in_executor(None, os.read, sys.stdin.fileno(), 32768)
+        if not data:
+            break
+        await socket.send_bytes(bytes([Channel.STDIN]) + data)
+    if socket.protocol == _PROTOCOLS[0]:
+        await socket.send_bytes(bytes([Channel.CLOSE, Channel.STDIN]))
+
+
+async def _send_sizes(socket: aiohttp.ClientWebSocketResponse) -> None:
+    changed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGWINCH, changed.set)
+    try:
+        while True:
+            size = os.get_terminal_size(sys.stdout.fileno())
+            body = json.dumps({"Width": size.columns, "Height": size.lines}).encode()
+            await socket.send_bytes(bytes([Channel.RESIZE]) + body)
+            await changed.wait()
+            changed.clear()
+    finally:
+        loop.remove_signal_handler(signal.SIGWINCH)
+
+
+@contextlib.contextmanager
+def _raw_terminal() -> Iterator[None]:
+    fd = sys.stdin.fileno()
+    before = termios.tcgetattr(fd)
+    try:
+        terminal.setraw(fd)
+        yield
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)

@@ -1,0 +1,112 @@
+"""Waiting for an engine: one step after the other, each with its progress line, its reason and its log."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import NODE, RUNTIME_CLASS
+from hawser.cli import context
+from hawser.cli.context import Failure, err, out
+from hawser.cli.engine.settings import Settings
+from hawser.cli.images import base
+from hawser.client.client import Client
+
+_PATIENCE = 120.0
+_EVERY = 0.02
+
+Check = Callable[[], Awaitable[str]]
+"""Says in words what is not there yet; "" when the step is done."""
+
+
+async def wait(engine: Settings, patience: float = _PATIENCE) -> None:
+    """Waits, with progress, until the API answers, the base images are there and the node is Ready.
+
+    patience: seconds for each step. Raises Failure naming the step that did not come and its log's last lines.
+    """
+    async with context.admin(engine) as client:
+        steps: list[tuple[str, str, Check]] = [
+            ("API server", "apiserver", lambda: _api(client)),
+            ("RuntimeClass rich", "apiserver", lambda: _runtime_class(client)),
+            ("base images", "containerd", lambda: _images(engine)),
+            ("node", "agent", lambda: _node(client, engine)),
+        ]
+        columns = (SpinnerColumn(finished_text="[green]✔[/]"), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=err) as progress:
+            for text, log, check in steps:
+                task = progress.add_task(text, total=1)
+                await _until(check, text, engine.log_dir / f"{log}.log", patience)
+                progress.update(task, completed=1)
+
+
+async def _until(check: Check, text: str, log: Path, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while problem := await check():
+        if time.monotonic() > deadline:
+            raise Failure(f"{text} did not come up: {problem}", f"The last lines of {log}:\n{tail(log)}")
+        await asyncio.sleep(_EVERY)
+
+
+async def _api(client: Client) -> str:
+    try:
+        await client.raw("GET", "/readyz")
+    except APIError as e:
+        return e.message
+    return ""
+
+
+async def _runtime_class(client: Client) -> str:
+    """Creates what pods name to become rich containers."""
+    try:
+        await client.create(
+            RUNTIME_CLASS,
+            {
+                "apiVersion": "node.k8s.io/v1",
+                "kind": "RuntimeClass",
+                "metadata": {"name": "rich"},
+                "handler": "rich",
+            },
+        )
+    except APIError as e:
+        return "" if e.reason == "AlreadyExists" else e.message
+    return ""
+
+
+async def _images(engine: Settings) -> str:
+    try:
+        await base.ensure(engine)
+    except base.RuntimeNotReady as e:
+        return str(e)
+    return ""
+
+
+async def _node(client: Client, engine: Settings) -> str:
+    try:
+        node = await client.get(NODE, engine.node_name)
+    except APIError as e:
+        return e.message
+    for condition in node.get("status", {}).get("conditions", []):
+        if condition["type"] == "Ready":
+            return "" if condition["status"] == "True" else str(condition.get("message") or "the node is not Ready")
+    return "the node has not reported yet"
+
+
+def say(engine: Settings) -> None:
+    """What a user wants to know next."""
+    flag = "" if engine.data_dir == context.DEFAULT_DATA_DIR else f" --data-dir {engine.data_dir}"
+    out.print(f"[bold]Kubernetes is ready[/] at {engine.server}")
+    out.print(f"  export KUBECONFIG={engine.kubeconfig('admin')}   then kubectl, helm, any client")
+    out.print(f"  hawser status{flag}    what runs       hawser down{flag}    stop and remove every trace")
+
+
+def tail(log: Path, lines: int = 12) -> str:
+    """The end of a log file, for messages."""
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    except FileNotFoundError:
+        return "(there is no log)"

@@ -1,0 +1,153 @@
+"""``hawser status`` and ``hawser kubeconfig``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import NODE, POD
+from hawser.cli import context
+from hawser.cli.context import DataDir, Format, Output, out
+from hawser.cli.engine import processes
+from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
+from hawser.cli.tables import age_text, size_text
+
+NOT_RUNNING = 3
+"""Exit code for an engine that does not run, as `systemctl status` gives it."""
+
+
+def status(data_dir: DataDir = DEFAULT_DATA_DIR, output: Format = Output.TABLE) -> None:
+    """Show the engine's processes, node and pods.
+
+    Exits with 0 when the engine is ready, 3 when it does not run, 1 when something is wrong.
+
+    Examples:
+
+      hawser status
+
+      hawser status -o json
+    """
+    document = context.run(lambda: _document(context.existing(data_dir)))
+    if output in (Output.JSON, Output.YAML):
+        context.show(document, output)
+    else:
+        _print(document, wide=output is Output.WIDE)
+    if not document["running"]:
+        raise typer.Exit(NOT_RUNNING)
+    if not document["ready"]:
+        raise typer.Exit(1)
+
+
+async def _document(engine: Settings) -> dict[str, Any]:
+    supervisor = context.supervisor_pid(engine)
+    document: dict[str, Any] = {
+        "dataDir": str(engine.data_dir),
+        "instance": engine.instance,
+        "server": engine.server,
+        "podCIDR": engine.pod_cidr,
+        "serviceCIDR": engine.service_cidr,
+        "kubeconfig": str(engine.kubeconfig("admin")),
+        "running": supervisor is not None,
+        "ready": False,
+        "problem": "",
+        "processes": _processes(engine, supervisor) if supervisor else [],
+        "node": None,
+        "pods": None,
+    }
+    if supervisor is None:
+        document["problem"] = "the engine does not run; `hawser up` starts it"
+        return document
+    try:
+        async with context.admin(engine) as client:
+            version = json.loads(await client.raw("GET", "/version"))
+            document["version"] = version["gitVersion"]
+            document["node"] = _node(await client.get(NODE, engine.node_name))
+            pods = (await client.list(POD)).items
+    except APIError as e:
+        document["problem"] = e.message
+        return document
+    document["pods"] = _pods(pods)
+    document["ready"] = document["node"]["ready"]
+    document["problem"] = document["node"]["message"] if not document["ready"] else ""
+    return document
+
+
+def _processes(engine: Settings, supervisor: int) -> list[dict[str, Any]]:
+    try:
+        state = json.loads((engine.run_dir / "state.json").read_text())["processes"]
+    except (FileNotFoundError, ValueError, KeyError):
+        state = {}
+    rows = [{"name": "supervisor", "pid": supervisor, "restarts": 0}]
+    rows += [{"name": name, "pid": p["pid"], "restarts": p["restarts"]} for name, p in state.items()]
+    for row in rows:
+        row["memoryBytes"] = processes.rss(int(row["pid"])) if row["pid"] else 0
+        row["uptimeSeconds"] = processes.uptime(int(row["pid"])) if row["pid"] else 0
+        row["running"] = bool(row["memoryBytes"])
+    return rows
+
+
+def _node(node: dict[str, Any]) -> dict[str, Any]:
+    conditions = {c["type"]: c for c in node.get("status", {}).get("conditions", [])}
+    ready = conditions.get("Ready", {})
+    return {
+        "name": node["metadata"]["name"],
+        "ready": ready.get("status") == "True",
+        "message": ready.get("message", "the node has not reported yet"),
+        "allocatable": node.get("status", {}).get("allocatable", {}),
+    }
+
+
+def _pods(pods: list[dict[str, Any]]) -> dict[str, int]:
+    phases: dict[str, int] = {}
+    for pod in pods:
+        phase = pod.get("status", {}).get("phase", "Unknown")
+        phases[phase] = phases.get(phase, 0) + 1
+    return phases
+
+
+def _print(document: dict[str, Any], *, wide: bool) -> None:
+    state = "[green]ready[/]" if document["ready"] else "[red]not ready[/]" if document["running"] else "[red]down[/]"
+    out.print(f"Engine {document['dataDir']}: {state}" + (f"  {document['problem']}" if document["problem"] else ""))
+    if not document["running"]:
+        return
+    table = Table(box=None, pad_edge=False, header_style="")
+    for column in ("PROCESS", "PID", "MEMORY", "RESTARTS", "UP"):
+        table.add_column(column, justify="right" if column in ("PID", "MEMORY", "RESTARTS") else "left")
+    for p in document["processes"]:
+        up = age_text(p["uptimeSeconds"]) if p["running"] else "[red]waiting to start[/]"
+        table.add_row(p["name"], str(p["pid"] or ""), size_text(p["memoryBytes"]), str(p["restarts"]), up)
+    total = sum(p["memoryBytes"] for p in document["processes"])
+    table.add_row("all", "", size_text(total), "", "")
+    out.print(table)
+    out.print(f"API         {document['server']}  {document.get('version', '')}")
+    if node := document["node"]:
+        out.print(f"Node        {node['name']}  {'Ready' if node['ready'] else 'NotReady'}")
+    if document["pods"] is not None:
+        pods = ", ".join(f"{count} {phase}" for phase, count in sorted(document["pods"].items())) or "none"
+        out.print(f"Pods        {pods}")
+    out.print(f"Kubeconfig  {document['kubeconfig']}")
+    if wide:
+        out.print(f"Pod range   {document['podCIDR']}\nService range {document['serviceCIDR']}")
+
+
+def kubeconfig(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """Print an administrator's kubeconfig, certificates inside.
+
+    Examples:
+
+      hawser kubeconfig > ~/.kube/config
+
+      KUBECONFIG=<(hawser kubeconfig) kubectl get pods -A
+    """
+    with context.failures():
+        engine = context.existing(data_dir)
+        try:
+            text = engine.kubeconfig("admin").read_text()
+        except PermissionError:
+            raise context.Failure("the kubeconfig is readable by root only", "run it with sudo", 77) from None
+        sys.stdout.write(text)

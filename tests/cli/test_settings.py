@@ -1,0 +1,98 @@
+"""Engine settings: free ports and ranges, several engines side by side, damaged files."""
+
+import ipaddress
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hawser.cli.engine import settings
+from hawser.cli.engine.settings import SettingsError
+
+
+@pytest.fixture(autouse=True)
+def own_register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "_REGISTER", tmp_path / "engines.json")
+
+
+def test_what_was_created_is_loaded_again(tmp_path: Path) -> None:
+    made = settings.create(tmp_path / "a")
+    assert settings.load(tmp_path / "a") == made
+    assert made.data_dir == tmp_path / "a"
+    assert len(made.bridge) <= 15
+
+
+def test_two_engines_share_no_port_and_no_range(tmp_path: Path) -> None:
+    one, two = settings.create(tmp_path / "a"), settings.create(tmp_path / "b")
+    assert len({one.listen, two.listen, one.kubelet_listen, two.kubelet_listen}) == 4
+    ranges = [ipaddress.ip_network(c) for s in (one, two) for c in (s.pod_cidr, s.service_cidr)]
+    assert not any(a.overlaps(b) for i, a in enumerate(ranges) for b in ranges[i + 1 :])
+    assert one.bridge != two.bridge
+    assert one.cgroup_root != two.cgroup_root
+
+
+def test_an_engine_that_was_removed_gives_its_ranges_back(tmp_path: Path) -> None:
+    one = settings.create(tmp_path / "a")
+    (tmp_path / "a" / "config.json").unlink()
+    settings.unregister(tmp_path / "a")
+    assert settings.create(tmp_path / "b").pod_cidr == one.pod_cidr
+
+
+def test_a_taken_port_is_passed_over() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert settings.free_port("127.0.0.1", port) > port
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [("127.0.0.1:6443", ("127.0.0.1", 6443)), ("0.0.0.0:1", ("0.0.0.0", 1)), ("[::1]:80", ("::1", 80))],
+)
+def test_listen_addresses_are_read(text: str, want: tuple[str, int]) -> None:
+    assert settings.split_listen(text) == want
+
+
+@pytest.mark.parametrize("text", ["6443", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "host:6443", ":6443", "a:b:c"])
+def test_bad_listen_addresses_are_refused_with_an_example(text: str) -> None:
+    with pytest.raises(SettingsError, match="--listen wants"):
+        settings.split_listen(text)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot be read"),
+        ('{"schema": 1}', "incomplete"),
+        (json.dumps({"schema": 99}), "newer Hawser"),
+    ],
+)
+def test_a_damaged_config_says_what_to_do(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(SettingsError, match=message):
+        settings.load(tmp_path)
+
+
+def test_no_config_is_no_engine(tmp_path: Path) -> None:
+    assert settings.load(tmp_path) is None
+
+
+@given(st.lists(st.integers(0, 9), max_size=9))
+def test_a_picked_range_overlaps_nothing(used: list[int]) -> None:
+    networks = [f"10.{n}.0.0/16" for n in used]
+    picked = ipaddress.ip_network(settings.pick_range([f"10.{n}.0.0/16" for n in range(10)], networks))
+    assert not any(picked.overlaps(ipaddress.ip_network(n)) for n in networks)
+
+
+def test_no_free_range_is_an_error() -> None:
+    with pytest.raises(SettingsError, match="no free IPv4 range"):
+        settings.pick_range(["10.0.0.0/16"], ["10.0.0.0/8"])
+
+
+@pytest.mark.parametrize(("host", "name"), [("Web_01", "web-01"), ("a.b.c", "a.b.c"), ("--", "localhost")])
+def test_host_names_become_node_names(host: str, name: str) -> None:
+    assert settings.node_name(host) == name

@@ -1,0 +1,130 @@
+"""The supervisor: restarts what dies, stops in order, leaves no child; with real processes."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hawser.cli.engine import processes
+from hawser.cli.engine.roles import Role
+from hawser.cli.engine.supervisor import Child, after_exit, rotate
+
+ROLE = Role("a", ["true"])
+
+
+def test_back_off_doubles_up_to_ten_seconds() -> None:
+    child, delays = Child(ROLE, pid=5, started=0.0), []
+    for _ in range(9):
+        child = after_exit(child, 1.0)
+        assert child.next_start is not None
+        delays.append(round(child.next_start - 1.0, 3))
+    assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
+    assert child.restarts == 9
+    assert child.pid == 0
+
+
+def test_back_off_is_forgotten_after_a_calm_time() -> None:
+    child = Child(ROLE, pid=5, started=100.0, delay=10.0)
+    assert after_exit(child, 130.0).next_start == pytest.approx(130.1)
+    assert after_exit(child, 129.0).next_start == pytest.approx(139.0)
+
+
+def test_large_logs_are_moved_aside(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("x" * 20)
+    rotate(log, limit=100)
+    assert log.exists()
+    rotate(log, limit=10)
+    assert not log.exists()
+    assert (tmp_path / "a.log.1").read_text() == "x" * 20
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from hawser.cli.engine import supervisor, settings
+from hawser.cli.engine.roles import Role
+base = Path(sys.argv[1])
+settings.RUN_ROOT = base / "run"
+engine = settings.Settings(base, "abc", "127.0.0.1:1", "127.0.0.1:2", "n", "10.42.0.0/16", "10.96.0.0/20")
+engine.run_dir.mkdir(parents=True)
+engine.log_dir.mkdir()
+supervisor.roles = lambda s: [
+    Role("steady", ["sleep", "1000"]),
+    Role("stubborn", ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"], stop_after=0.2),
+]
+sys.exit(supervisor.Supervisor(engine).run())
+"""
+
+
+def state(base: Path) -> dict[str, int]:
+    path = base / "run" / "abc" / "state.json"
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return {name: p["pid"] for name, p in json.loads(path.read_text())["processes"].items()}
+    return {}
+
+
+def eventually(check: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not check():
+        assert time.monotonic() < deadline, "did not come in 10 s"
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    return bool(processes.argv(pid))
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(PROGRAM), str(tmp_path)])
+    try:
+        eventually(lambda: len([p for p in state(tmp_path).values() if p]) == 2)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_killed_process_is_started_again(supervisor: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    first = state(tmp_path)
+    os.kill(first["steady"], signal.SIGKILL)
+    eventually(lambda: state(tmp_path)["steady"] not in (0, first["steady"]))
+    assert state(tmp_path)["stubborn"] == first["stubborn"]
+
+
+def test_sigterm_stops_all_even_what_ignores_it(supervisor: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    pids = state(tmp_path).values()
+    supervisor.terminate()
+    assert supervisor.wait(10) == 0
+    assert not [p for p in pids if alive(p)]
+    assert not (tmp_path / "run" / "abc" / "state.json").exists()
+
+
+def test_processes_end_when_the_supervisor_is_killed(supervisor: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    pid = state(tmp_path)["steady"]
+    supervisor.kill()
+    supervisor.wait()
+    eventually(lambda: not alive(pid))
+    # What ignores SIGTERM is left to the next start, which ends it by its command line.
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(state(tmp_path)["stubborn"], signal.SIGKILL)
+
+
+def test_a_pid_file_has_one_holder(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    assert processes.holder(path) is None
+    held = processes.lock(path)
+    assert held is not None
+    assert processes.lock(path) is None
+    assert processes.holder(path) == os.getpid()
+    os.close(held)
+    assert processes.holder(path) is None
