@@ -1,0 +1,28 @@
+"""Defaulting: the values that the API server writes where a client left a field out."""
+
+from __future__ import annotations
+
+from hawser.api.defaults import apps, core, pod, service
+from hawser.api.kinds import Kind
+from hawser.api.types import Obj
+
+_BY_GVK = {
+    ("", "v1", "Namespace"): core.namespace,
+    ("", "v1", "Node"): core.node,
+    ("", "v1", "Pod"): pod.pod,
+    ("", "v1", "Secret"): core.secret,
+    ("", "v1", "Service"): service.service,
+    ("apps", "v1", "Deployment"): apps.deployment,
+    ("apps", "v1", "ReplicaSet"): apps.replica_set,
+    ("discovery.k8s.io", "v1", "EndpointSlice"): core.endpoint_slice,
+}
+
+
+def apply_defaults(kind: Kind, obj: Obj) -> None:
+    """Fills obj in place with the API reference's defaults of its kind; kinds without defaults are left alone.
+
+    obj has passed ``schema.decode``. Applying defaults again changes nothing.
+    """
+    default = _BY_GVK.get(kind.gvk)
+    if default is not None:
+        default(obj)
