@@ -157,7 +157,7 @@ def _pem(section: Mapping[str, Any], field: str, folder: Path) -> bytes:
     inline = section.get(f"{field}-data")
     if inline:
         try:
-            return base64.b64decode(inline)
+            return base64.b64decode("".join(str(inline).split()), validate=True)
         except (binascii.Error, ValueError) as err:
             raise ConfigError(f"{field}-data is not base64: {err}") from err
     if section.get(field):
