@@ -76,7 +76,7 @@ class Keep:
 
 WriteFn = Callable[["Record | None", int], Put | Delete | Keep]
 """(newest state or None, the revision this write will get) -> what to do. Runs on the event loop, must not block;
-what it raises reaches the caller of ``write`` and nothing is changed."""
+what it raises reaches the caller of ``write`` and nothing is changed. It must not call ``write`` itself."""
 
 
 class Expired(Exception):
@@ -87,11 +87,28 @@ class StoreUnavailable(Exception):
     """A commit failed (disk full, I/O error): nothing of the group was acknowledged; later writes may succeed."""
 
 
+class StoreRefused(Exception):
+    """The store cannot be opened; the message says why and what to do."""
+
+
+class StoreCorrupt(StoreRefused):
+    """The file is damaged or is not a store."""
+
+
+class StoreTooNew(StoreRefused):
+    """The file was written by a newer version of Hawser."""
+
+
+class StoreLocked(StoreRefused):
+    """Another process has the store open."""
+
+
 class Watch(Protocol):
     """Events of one prefix in revision order.
 
-    ``async for batch in watch`` yields non-empty lists of events. A watcher that falls too far behind is
-    closed: iteration raises Expired. ``close`` ends iteration.
+    ``async for batch in watch`` yields non-empty sequences of events; watches of one prefix are given the very same
+    StoreEvent objects. A watcher that falls too far behind is closed: iteration raises Expired. ``close`` ends
+    iteration. Cancelling ``__anext__`` loses nothing; while it waits, all up to ``Store.revision`` has been seen.
     """
 
     def __aiter__(self) -> Watch: ...
@@ -118,10 +135,12 @@ class Store(Protocol):
         """The committed state of a key."""
         ...
 
-    def list(self, prefix: str, after: str = "", limit: int = 0) -> list[Record]:
+    def list(self, prefix: str, after: str = "", limit: int = 0, revision: int = 0) -> list[Record]:
         """Committed records whose key starts with prefix (which ends in "/"), in key order.
 
-        after: only keys greater than this one. limit: at most so many (0: all).
+        after: only keys greater than this one. limit: at most so many (0: all). revision: the state as of this
+        revision (0: now), which is what the pages of one list need; raises Expired when it is older than ``compacted``
+        and ValueError when it is in the future.
         """
         ...
 
@@ -133,7 +152,9 @@ class Store(Protocol):
         """Calls fn at once (synchronously, before the first await) and waits until its change is durable.
 
         Returns the new record; for Delete a record with the final value; for Keep the current state.
-        Raises what fn raised, or StoreUnavailable.
+        Raises what fn raised, or StoreUnavailable. Answers that rest on a write which is not committed yet (Keep, and
+        what fn raised) wait for that commit too: a caller who is told "already exists" or "conflict" can read why.
+        Cancelling the caller does not take the write back.
         """
         ...
 
