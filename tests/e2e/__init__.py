@@ -1,0 +1,1 @@
+"""Tests that drive a running engine with real containers."""

@@ -1,0 +1,140 @@
+"""Nothing acknowledged is lost and nothing running is touched, whoever is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import ssl
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from .conftest import Engine, Obj, eventually, pod
+
+PROCESSES = ["apiserver", "controllers", "agent", "containerd", "supervisor"]
+
+
+def process(engine: Engine, name: str) -> int:
+    """The pid of a running process of the engine, or 0."""
+    status = json.loads(engine.hawser("status", "-o", "json", check=False).stdout)
+    return next((p["pid"] for p in status["processes"] if p["name"] == name and p["running"]), 0)
+
+
+def identity(manifest: Obj) -> tuple[str, str, list[tuple[str, int]]]:
+    """What must stay the same: uid, IP, container ids with their restart counts."""
+    statuses = manifest["status"]["containerStatuses"]
+    return (
+        manifest["metadata"]["uid"],
+        manifest["status"]["podIP"],
+        [(s["containerID"], s["restartCount"]) for s in statuses],
+    )
+
+
+def container_pid(engine: Engine, namespace: str, name: str) -> str:
+    """The start time of the container's pid 1, which a restart would change."""
+    done = engine.kubectl("exec", name, "-n", namespace, "--", "cat", "/proc/1/stat", check=False)
+    return done.stdout.rpartition(")")[2].split()[19] if done.returncode == 0 else ""
+
+
+@pytest.fixture
+def steady(engine: Engine, namespace: str) -> Iterator[str]:
+    engine.apply(pod("steady", "while :; do date +%s; sleep 1; done"), namespace)
+    engine.wait_ready("steady", namespace)
+    yield "steady"
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_a_killed_process_comes_back_and_containers_never_notice(
+    engine: Engine, namespace: str, steady: str, name: str
+) -> None:
+    before = identity(engine.get("pod", steady, namespace))
+    started = container_pid(engine, namespace, steady)
+    pid = process(engine, name)
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    if name == "supervisor":
+        engine.hawser("up", "--detach")
+    else:
+        eventually(lambda: process(engine, name) not in (0, pid), f"a new {name}")
+    eventually(lambda: engine.hawser("status", check=False).returncode == 0, "a ready engine")
+
+    # New pods run again, which takes every part; the old one is the same container.
+    engine.apply(pod("later"), namespace)
+    engine.wait_ready("later", namespace)
+    assert identity(engine.get("pod", steady, namespace)) == before
+    assert container_pid(engine, namespace, steady) == started
+    lines = len(engine.kubectl("logs", steady, "-n", namespace).stdout.split())
+    eventually(lambda: len(engine.kubectl("logs", steady, "-n", namespace).stdout.split()) > lines, "new log lines")
+
+
+def test_everything_killed_at_once(engine: Engine, namespace: str, steady: str) -> None:
+    before = identity(engine.get("pod", steady, namespace))
+    status = json.loads(engine.hawser("status", "-o", "json").stdout)
+    for process in status["processes"]:
+        os.kill(process["pid"], signal.SIGKILL)
+    engine.hawser("up", "--detach")
+    engine.wait_ready(steady, namespace)
+    assert identity(engine.get("pod", steady, namespace)) == before
+
+
+class Writers:
+    """Concurrent writers that remember what was acknowledged, each on its own connection."""
+
+    def __init__(self, engine: Engine, namespace: str, count: int) -> None:
+        self.acknowledged: set[str] = set()
+        self.refused = 0
+        config = json.loads((engine.data_dir / "config.json").read_text())
+        self._url = f"https://{config['listen']}/api/v1/namespaces/{namespace}/configmaps"
+        self._token = (engine.data_dir / "pki" / "tokens.csv").read_text().split(",")[0]
+        self._ssl = ssl.create_default_context(cafile=str(engine.data_dir / "pki" / "ca.crt"))
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(count)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, number: int) -> None:
+        count = 0
+        while not self._stop.is_set():
+            name = f"w{number}-{count}"
+            count += 1
+            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"n": str(count)}}
+            headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+            request = urllib.request.Request(self._url, json.dumps(body).encode(), headers)
+            try:
+                with urllib.request.urlopen(request, context=self._ssl, timeout=10) as response:
+                    assert response.status == 201
+                    self.acknowledged.add(name)
+            except (OSError, urllib.error.URLError):
+                self.refused += 1
+                time.sleep(0.02)
+
+
+def test_a_killed_api_server_has_every_acknowledged_write(engine: Engine, namespace: str) -> None:
+    writers = Writers(engine, namespace, 64)
+    writers.start()
+    try:
+        for _ in range(3):
+            goal = len(writers.acknowledged) + 200
+            eventually(partial(lambda goal: len(writers.acknowledged) > goal, goal), "writes")
+            pid = process(engine, "apiserver")
+            os.kill(pid, signal.SIGKILL)
+            eventually(partial(lambda old: process(engine, "apiserver") not in (0, old), pid), "a new API server")
+    finally:
+        writers.stop()
+    eventually(lambda: engine.hawser("status", check=False).returncode == 0, "a ready engine")
+    names = engine.kubectl("get", "configmaps", "-n", namespace, "-o", "name").stdout.split()
+    assert writers.refused
+    assert writers.acknowledged - {n.removeprefix("configmap/") for n in names} == set()

@@ -1,0 +1,117 @@
+"""`make demo` on a clone ends with a legacy application in a rich container, and everything inside works."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT, Engine, Obj, eventually
+
+DEFAULT_CAPABILITIES = 0x00000000A80425FB
+"""The OCI runtimes' default set, as containerd gives it to an unprivileged container."""
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[tuple[Engine, str]]:
+    """The engine that `make demo` started, and what it printed."""
+    data_dir = Path(tempfile.mkdtemp(prefix="hawser-demo-", dir="/var/tmp"))
+    command = ["make", "--no-print-directory", "demo", f"DATA_DIR={data_dir}"]
+    env = {**os.environ, "NO_COLOR": "1", "COLUMNS": "160"}
+    engine = Engine(data_dir)
+    try:
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=900, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield engine, done.stdout
+    finally:
+        down = ["make", "--no-print-directory", "down", f"DATA_DIR={data_dir}", "PURGE=1"]
+        ended = subprocess.run(down, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert not data_dir.exists()
+
+
+@pytest.fixture
+def legacy(demo: tuple[Engine, str]) -> Obj:
+    return demo[0].get("pod", "legacy-app", "default")
+
+
+def inside(demo: tuple[Engine, str], *command: str, check: bool = True) -> str:
+    return demo[0].kubectl("exec", "legacy-app", "--", *command, check=check).stdout
+
+
+def test_the_pod_is_ready_and_the_user_is_told_what_next(demo: tuple[Engine, str], legacy: Obj) -> None:
+    conditions = {c["type"]: c["status"] for c in legacy["status"]["conditions"]}
+    assert conditions["Ready"] == "True"
+    for expected in (legacy["status"]["podIP"], "ssh", "kubectl", "logs", "down"):
+        assert expected in demo[1]
+
+
+def test_systemd_is_pid_1_and_everything_runs(demo: tuple[Engine, str]) -> None:
+    assert inside(demo, "cat", "/proc/1/comm").strip() == "systemd"
+    assert inside(demo, "systemctl", "is-system-running").strip() == "running"
+    for unit in ("ssh", "cron", "rsyslog"):
+        assert inside(demo, "systemctl", "is-active", unit).strip() == "active"
+
+
+def test_it_is_unprivileged(demo: tuple[Engine, str]) -> None:
+    lines = inside(demo, "cat", "/proc/1/status").splitlines()
+    bounding = next(int(line.split()[1], 16) for line in lines if line.startswith("CapBnd:"))
+    assert bounding == DEFAULT_CAPABILITIES
+
+
+def test_the_application_answers_on_the_pod_ip(legacy: Obj) -> None:
+    connection = http.client.HTTPConnection(legacy["status"]["podIP"], 8080, timeout=10)
+    connection.request("GET", "/")
+    response = connection.getresponse()
+    assert response.status == 200
+    assert response.read()
+    connection.close()
+
+
+def test_sshd_accepts_a_login(demo: tuple[Engine, str], legacy: Obj) -> None:
+    key = demo[0].data_dir / "demo" / "id_ed25519"
+    command = [
+        "ssh",
+        "-i",
+        str(key),
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+        "-o",
+        "BatchMode=yes",
+        f"root@{legacy['status']['podIP']}",
+        "systemctl is-system-running",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "running"), done.stderr
+
+
+def test_cron_has_fired_and_rsyslog_has_written(demo: tuple[Engine, str]) -> None:
+    inside(demo, "logger", "a line for rsyslog")
+    eventually(lambda: "a line for rsyslog" in inside(demo, "cat", "/var/log/syslog"), "the syslog line")
+    eventually(lambda: "CRON" in inside(demo, "cat", "/var/log/syslog"), "a cron job's syslog line", 90)
+
+
+def test_kubectl_logs_shows_the_application_alone(demo: tuple[Engine, str]) -> None:
+    log = demo[0].kubectl("logs", "legacy-app").stdout
+    assert log
+    assert "systemd" not in log
+
+
+def test_the_application_writes_its_own_log_files(demo: tuple[Engine, str]) -> None:
+    assert inside(demo, "sh", "-c", "cat /var/log/legacy-app/*.log")
+
+
+def test_a_second_demo_run_is_quick_and_changes_nothing(demo: tuple[Engine, str], legacy: Obj) -> None:
+    command = ["make", "--no-print-directory", "demo", f"DATA_DIR={demo[0].data_dir}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = demo[0].get("pod", "legacy-app", "default")
+    assert again["metadata"]["uid"] == legacy["metadata"]["uid"]
+    assert again["status"]["containerStatuses"] == legacy["status"]["containerStatuses"]
