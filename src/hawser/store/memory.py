@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hawser.store.base import Record
 
@@ -27,9 +27,9 @@ class Collection:
 
     __slots__ = ("_added", "_keys", "_removed", "records")
 
-    def __init__(self) -> None:
-        self.records: dict[str, Record] = {}
-        self._keys: list[str] = []
+    def __init__(self, records: dict[str, Record]) -> None:
+        self.records = records
+        self._keys = sorted(records)
         self._added: set[str] = set()
         self._removed: set[str] = set()
 
@@ -81,12 +81,20 @@ class Collection:
 
 
 class Memory:
-    """All committed records."""
+    """All committed records, which are those of state (by key) to begin with."""
 
     __slots__ = ("_collections",)
 
-    def __init__(self) -> None:
+    def __init__(self, state: Mapping[str, Record]) -> None:
         self._collections: dict[str, Collection] = {}
+        parts: dict[str, dict[str, Record]] = {}
+        for key, record in state.items():
+            name = collection_of(key)
+            if name not in parts:
+                parts[name] = {}
+            parts[name][key] = record
+        for name, records in parts.items():
+            self._collections[name] = Collection(records)
 
     def get(self, key: str) -> Record | None:
         collection = self._collections.get(collection_of(key))
@@ -96,7 +104,7 @@ class Memory:
         name = collection_of(record.key)
         collection = self._collections.get(name)
         if collection is None:
-            collection = self._collections[name] = Collection()
+            collection = self._collections[name] = Collection({})
         collection.put(record)
 
     def remove(self, key: str) -> None:

@@ -91,7 +91,7 @@ class SqliteStore:
         check: bool = False,
         timeout: float = 1.0,
     ) -> SqliteStore:
-        """Opens or creates a store and reads it into memory (about 0.3 s for 50,000 objects).
+        """Opens or creates a store and reads it into memory (50,000 objects take about 0.3 s).
 
         history, history_bytes: how many events, of how many bytes together, watches can resume from.
         watch_backlog: how many events may wait for one watcher before it is dropped.
@@ -261,23 +261,24 @@ def _load(log: Log, newest: int, events: int, size: int) -> tuple[Memory, Histor
     compacted = log.compacted()
     # Revisions do not repeat, so no older one can be among the last so many events.
     oldest = max(compacted, newest - events)
-    memory, history = Memory(), History(events, size, oldest)
+    state: dict[str, Record] = {}
+    history = History(events, size, oldest)
     # Nothing that is made here is garbage; looking for it again and again doubles the time.
     collecting = gc.isenabled()
     gc.disable()
     try:
         for revision, key, value, created, deleted, _ in log.rows():
-            record = Record(key, value, revision, created)
-            before = memory.get(key) if revision > oldest else None
+            before = state.get(key)
+            record = Record(before.key if before is not None else key, value, revision, created)
             if deleted:
-                memory.remove(key)
-                if before is not None:
+                state.pop(key, None)
+                if revision > oldest and before is not None:
                     history.append(StoreEvent(EventType.DELETED, record, before))
                 continue
-            memory.put(record)
+            state[key] = record
             if revision > oldest:
                 history.append(StoreEvent(EventType.MODIFIED if before else EventType.ADDED, record, before))
+        return Memory(state), history
     finally:
         if collecting:
             gc.enable()
-    return memory, history
