@@ -1,0 +1,279 @@
+"""The container runtime: CRI's RuntimeService and ImageService (runtime.v1) over a unix socket.
+
+Requests are plain dicts shaped as the messages of ``fields.json``. Source: the CRI API of Kubernetes 1.36.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import grpc.aio
+
+from hawser.node.cri import model, schema
+from hawser.node.cri.errors import CRIError, NotFound, from_status
+from hawser.node.cri.model import Condition, Container, ExecResult, Image, Sandbox, Stats, Version
+
+CALL_SECONDS = 120.0
+CREATE_SECONDS = 240.0
+_MESSAGE_BYTES = 16 << 20
+_OPTIONS = (
+    ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MESSAGE_BYTES),
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+
+class Runtime:
+    """A connection to a container runtime; connects on first use and again whenever the runtime returns.
+
+    endpoint: ``unix:///run/containerd/containerd.sock``. Every method raises CRIError or one of its kinds.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self._schema = schema.cri()
+        # gRPC sends the socket's path as the authority otherwise, which servers written in Go refuse.
+        options = (*_OPTIONS, ("grpc.default_authority", "localhost"))
+        self.channel = grpc.aio.insecure_channel(endpoint, options=options)
+        self._calls: dict[str, Any] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connection; running calls fail."""
+        await self.channel.close()
+
+    async def call(
+        self,
+        name: str,
+        request: Mapping[str, Any] | None = None,
+        *,
+        seconds: float = CALL_SECONDS,
+        images: bool = False,
+    ) -> Any:
+        """One RPC by name; the response message."""
+        method = self._schema.method("ImageService" if images else "RuntimeService", name)
+        stub = self._calls.get(name)
+        if stub is None:
+            stub = self.channel.unary_unary(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+            self._calls[name] = stub
+        try:
+            return await stub(method.request(**(request or {})), timeout=seconds)
+        except grpc.aio.AioRpcError as err:
+            raise from_status(err.code(), err.details()) from None
+
+    async def ready(self, seconds: float = 30.0, *, interval: float = 0.02) -> Version:
+        """Waits until the runtime answers. Raises CRIError when it does not within the time."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while True:
+            try:
+                return await self.version()
+            except CRIError:
+                if loop.time() > end:
+                    raise
+            await asyncio.sleep(interval)
+
+    # The runtime
+
+    async def version(self) -> Version:
+        row = await self.call("Version", {"version": "v1"}, seconds=5)
+        return Version(row.runtime_name, row.runtime_version, row.runtime_api_version)
+
+    async def status(self) -> list[Condition]:
+        """RuntimeReady and NetworkReady."""
+        row = await self.call("Status", seconds=10)
+        return [Condition(c.type, c.status, c.reason, c.message) for c in row.status.conditions]
+
+    # Sandboxes
+
+    async def run_pod_sandbox(self, config: Mapping[str, Any], runtime_handler: str = "") -> str:
+        """Creates and starts a sandbox; its id."""
+        request = {"config": config, "runtime_handler": runtime_handler}
+        row = await self.call("RunPodSandbox", request, seconds=CREATE_SECONDS)
+        return str(row.pod_sandbox_id)
+
+    async def stop_pod_sandbox(self, sandbox_id: str) -> None:
+        """Stops the sandbox and kills what still runs in it; quiet when it is gone."""
+        await self._quiet("StopPodSandbox", {"pod_sandbox_id": sandbox_id})
+
+    async def remove_pod_sandbox(self, sandbox_id: str) -> None:
+        """Removes the sandbox and its containers; quiet when it is gone."""
+        await self._quiet("RemovePodSandbox", {"pod_sandbox_id": sandbox_id})
+
+    async def list_pod_sandboxes(self, uid: str = "") -> list[Sandbox]:
+        """All sandboxes of pods, or one pod's."""
+        request = {"filter": {"label_selector": {model.Labels.POD_UID.value: uid}}} if uid else {}
+        row = await self.call("ListPodSandbox", request)
+        return [model.sandbox_of(item) for item in row.items]
+
+    async def pod_sandbox_status(self, sandbox_id: str) -> Sandbox:
+        """One sandbox with its addresses."""
+        row = await self.call("PodSandboxStatus", {"pod_sandbox_id": sandbox_id})
+        return model.sandbox_of(row.status)
+
+    # Containers
+
+    async def create_container(
+        self, sandbox_id: str, config: Mapping[str, Any], sandbox_config: Mapping[str, Any]
+    ) -> str:
+        """Creates a container in a sandbox; its id."""
+        request = {"pod_sandbox_id": sandbox_id, "config": config, "sandbox_config": sandbox_config}
+        row = await self.call("CreateContainer", request, seconds=CREATE_SECONDS)
+        return str(row.container_id)
+
+    async def start_container(self, container_id: str) -> None:
+        await self.call("StartContainer", {"container_id": container_id}, seconds=CREATE_SECONDS)
+
+    async def stop_container(self, container_id: str, grace: float) -> None:
+        """Sends the stop signal, and SIGKILL after ``grace`` seconds; returns when it has stopped. Quiet when gone."""
+        request = {"container_id": container_id, "timeout": max(0, int(grace))}
+        await self._quiet("StopContainer", request, seconds=grace + CALL_SECONDS)
+
+    async def remove_container(self, container_id: str) -> None:
+        """Removes a container; quiet when it is gone."""
+        await self._quiet("RemoveContainer", {"container_id": container_id})
+
+    async def list_containers(self, uid: str = "", sandbox_id: str = "") -> list[Container]:
+        """All containers, one pod's or one sandbox's, without details."""
+        wanted: dict[str, Any] = {}
+        if uid:
+            wanted["label_selector"] = {model.Labels.POD_UID.value: uid}
+        if sandbox_id:
+            wanted["pod_sandbox_id"] = sandbox_id
+        row = await self.call("ListContainers", {"filter": wanted} if wanted else {})
+        return [model.container_of(item) for item in row.containers]
+
+    async def container_status(self, container_id: str, sandbox_id: str = "") -> Container:
+        """One container with all details. Raises NotFound."""
+        row = await self.call("ContainerStatus", {"container_id": container_id})
+        return model.status_of(row.status, sandbox_id)
+
+    async def update_container_resources(self, container_id: str, linux: Mapping[str, Any]) -> None:
+        await self.call("UpdateContainerResources", {"container_id": container_id, "linux": linux})
+
+    async def reopen_container_log(self, container_id: str) -> None:
+        """Makes the runtime open the log file anew, after it was renamed."""
+        await self.call("ReopenContainerLog", {"container_id": container_id})
+
+    async def exec_sync(self, container_id: str, command: Sequence[str], seconds: int) -> ExecResult:
+        """Runs a command and waits for it. seconds: the runtime kills it then (DeadlineExceeded); 0 for no limit."""
+        request = {"container_id": container_id, "cmd": list(command), "timeout": seconds}
+        row = await self.call("ExecSync", request, seconds=seconds + 10 if seconds else CALL_SECONDS)
+        return ExecResult(row.stdout, row.stderr, row.exit_code)
+
+    # Streams: URLs of the runtime's own streaming server
+
+    async def exec(
+        self,
+        container_id: str,
+        command: Sequence[str],
+        *,
+        stdin: bool = False,
+        stdout: bool = True,
+        stderr: bool = True,
+        tty: bool = False,
+    ) -> str:
+        """The URL at which to run a command with streams attached."""
+        request = {
+            "container_id": container_id,
+            "cmd": list(command),
+            "stdin": stdin,
+            "stdout": stdout,
+            "stderr": stderr and not tty,
+            "tty": tty,
+        }
+        return str((await self.call("Exec", request)).url)
+
+    async def attach(
+        self, container_id: str, *, stdin: bool = False, stdout: bool = True, stderr: bool = True, tty: bool = False
+    ) -> str:
+        """The URL at which to attach to the container's own streams."""
+        request = {
+            "container_id": container_id,
+            "stdin": stdin,
+            "stdout": stdout,
+            "stderr": stderr and not tty,
+            "tty": tty,
+        }
+        return str((await self.call("Attach", request)).url)
+
+    async def port_forward(self, sandbox_id: str, ports: Sequence[int]) -> str:
+        """The URL at which to forward ports of a sandbox."""
+        return str((await self.call("PortForward", {"pod_sandbox_id": sandbox_id, "port": list(ports)})).url)
+
+    # Statistics
+
+    async def list_container_stats(self, uid: str = "") -> list[Stats]:
+        """Resource use of all containers, or one pod's."""
+        request = {"filter": {"label_selector": {model.Labels.POD_UID.value: uid}}} if uid else {}
+        row = await self.call("ListContainerStats", request)
+        return [model.stats_of(item) for item in row.stats]
+
+    # Images
+
+    async def pull_image(self, image: str, auth: Mapping[str, str] | None = None) -> str:
+        """Pulls an image; its reference in the runtime. auth: fields of AuthConfig."""
+        request: dict[str, Any] = {"image": {"image": image}}
+        if auth:
+            request["auth"] = auth
+        return str((await self.call("PullImage", request, seconds=3600, images=True)).image_ref)
+
+    async def image_status(self, image: str) -> Image | None:
+        """An image by name or id, or None when it is not here."""
+        row = await self.call("ImageStatus", {"image": {"image": image}}, images=True)
+        return model.image_of(row.image) if row.HasField("image") else None
+
+    async def list_images(self) -> list[Image]:
+        row = await self.call("ListImages", images=True)
+        return [model.image_of(image) for image in row.images]
+
+    async def remove_image(self, image: str) -> None:
+        await self.call("RemoveImage", {"image": {"image": image}}, images=True)
+
+    async def _quiet(self, name: str, request: Mapping[str, Any], *, seconds: float = CALL_SECONDS) -> None:
+        try:
+            await self.call(name, request, seconds=seconds)
+        except NotFound:
+            pass
+
+    # Events
+
+    async def exits(self) -> AsyncIterator[str]:
+        """Ids of containers (and sandboxes) whose first process ended, as it happens, from containerd's event service.
+
+        Raises Unimplemented or Unavailable where there is no such service: then only listing tells.
+        """
+        method = schema.events().method("Events", "Subscribe")
+        exit_class = schema.events().message("TaskExit")
+        stub = self.channel.unary_stream(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+        call = stub(method.request(filters=['topic=="/tasks/exit"']))
+        try:
+            async for envelope in call:
+                event = exit_class.FromString(envelope.event.value)
+                if event.id == event.container_id:
+                    yield event.container_id
+        except grpc.aio.AioRpcError as err:
+            raise from_status(err.code(), err.details()) from None
+        finally:
+            call.cancel()
