@@ -1,0 +1,104 @@
+"""Tables: what ``kubectl get`` shows, made by the server.
+
+Source: API concepts, "Receiving resources as Tables". A client asks with
+``Accept: application/json;as=Table;g=meta.k8s.io;v=v1`` and ``?includeObject=``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from hawser.api.errors import bad_request
+from hawser.api.kinds import Kind
+from hawser.api.printers import core, groups, pod
+from hawser.api.printers.base import NAME, Column, Printer, human_duration, name
+from hawser.api.types import Obj
+
+__all__ = ["human_duration", "partial_object", "table", "table_columns", "table_row"]
+
+META_VERSION = "meta.k8s.io/v1"
+
+_PRINTERS: dict[tuple[str, str], Printer] = {
+    ("", "Pod"): pod.POD,
+    ("", "Service"): core.SERVICE,
+    ("", "Node"): core.NODE,
+    ("", "Namespace"): core.NAMESPACE,
+    ("", "ConfigMap"): core.CONFIG_MAP,
+    ("", "Secret"): core.SECRET,
+    ("", "ServiceAccount"): core.SERVICE_ACCOUNT,
+    ("", "Event"): core.EVENT,
+    ("apps", "Deployment"): groups.DEPLOYMENT,
+    ("apps", "ReplicaSet"): groups.REPLICA_SET,
+    ("coordination.k8s.io", "Lease"): groups.LEASE,
+    ("discovery.k8s.io", "EndpointSlice"): groups.ENDPOINT_SLICE,
+    ("node.k8s.io", "RuntimeClass"): groups.RUNTIME_CLASS,
+}
+
+
+def _default_row(obj: Obj, _now: datetime) -> list[Any]:
+    return [name(obj), obj["metadata"].get("creationTimestamp")]
+
+
+_DEFAULT = Printer(
+    (NAME, Column("Created At", "date", description="The time when the object was created.")),
+    _default_row,
+)
+
+
+def _printer(kind: Kind) -> Printer:
+    return _PRINTERS.get((kind.group, kind.kind), _DEFAULT)
+
+
+def table_columns(kind: Kind) -> list[Obj]:
+    """The TableColumnDefinitions of a kind; those of priority 1 are shown by ``-o wide`` only."""
+    return [column.definition for column in _printer(kind).columns]
+
+
+def table_row(kind: Kind, obj: Obj, now: datetime) -> list[Any]:
+    """The cells of one object, one a column. now is aware of its time zone."""
+    return _printer(kind).row(obj, now)
+
+
+def table(
+    kind: Kind,
+    objs: Iterable[Obj],
+    list_meta: Obj,
+    include_object: str = "Metadata",
+    *,
+    now: datetime,
+    headers: bool = True,
+) -> Obj:
+    """The metav1.Table of objects.
+
+    list_meta: the list's metadata, or for a single object that object's resourceVersion alone.
+    include_object: "Metadata" (the default of the API), "Object" or "None": what each row carries beside its cells.
+    headers: False leaves the column definitions out, as in all events of a watch after the first.
+    Raises APIError 400 for another include_object.
+    """
+    if include_object not in ("", "Metadata", "Object", "None"):
+        raise bad_request(f'unrecognized includeObject value: "{include_object}"')
+    printer = _printer(kind)
+    rows = []
+    for obj in objs:
+        row: Obj = {"cells": printer.row(obj, now)}
+        if printer.conditions and (conditions := printer.conditions(obj)):
+            row["conditions"] = conditions
+        if include_object == "Object":
+            row["object"] = obj
+        elif include_object != "None":
+            row["object"] = partial_object(obj)
+        rows.append(row)
+    return {
+        "kind": "Table",
+        "apiVersion": META_VERSION,
+        "metadata": list_meta,
+        "columnDefinitions": table_columns(kind) if headers else [],
+        "rows": rows,
+    }
+
+
+def partial_object(obj: Obj) -> Obj:
+    """The PartialObjectMetadata of an object."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": META_VERSION, "metadata": obj.get("metadata") or {}}
