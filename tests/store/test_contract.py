@@ -1,0 +1,350 @@
+"""What every backend promises (store/base.py), revisions included."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from hawser.store.base import Delete, Expired, Keep, Put, Record, Store, StoreEvent, StoreUnavailable, Watch, WriteFn
+
+POD = "core/pods/default/web"
+
+
+class Exists(Exception):
+    pass
+
+
+def put(value: bytes) -> WriteFn:
+    return lambda state, revision: Put(value)
+
+
+def create(value: bytes) -> WriteFn:
+    def fn(state: Record | None, revision: int) -> Put:
+        if state is not None:
+            raise Exists
+        return Put(value)
+
+    return fn
+
+
+def delete(value: bytes = b"gone") -> WriteFn:
+    return lambda state, revision: Delete(value)
+
+
+def keep(state: Record | None, revision: int) -> Keep:
+    return Keep()
+
+
+def seen(record: Record | None) -> tuple[str, bytes, int, int] | None:
+    return record and (record.key, record.value, record.revision, record.created)
+
+
+def told(event: StoreEvent) -> tuple[str, str, bytes, int, int]:
+    """Type, key, value, revision, revision before (0: none)."""
+    record, prev = event.record, event.prev
+    return str(event.type), record.key, record.value, record.revision, prev.revision if prev else 0
+
+
+async def take(watch: Watch, count: int) -> list[tuple[str, str, bytes, int, int]]:
+    events: list[StoreEvent] = []
+    async with asyncio.timeout(10):
+        while len(events) < count:
+            batch = await anext(aiter(watch))
+            assert batch, "batches are never empty"
+            events += batch
+    return [told(event) for event in events]
+
+
+async def fill(store: Store, keys: Iterable[str]) -> None:
+    for key in keys:
+        await store.write(key, put(key.encode()))
+
+
+async def test_an_empty_store_is_at_revision_zero(store: Store) -> None:
+    assert (store.revision, store.compacted) == (0, 0)
+    assert store.get(POD) is None
+    assert store.list("core/pods/") == []
+    assert store.count("core/pods/") == 0
+
+
+async def test_a_write_gets_the_revision_after_the_newest(store: Store) -> None:
+    revisions: list[int] = []
+
+    def note(state: Record | None, revision: int) -> Put:
+        revisions.append(revision)
+        return Put(b"%d" % revision, index={"revision": revision})
+
+    assert seen(await store.write(POD, note)) == (POD, b"1", 1, 1)
+    assert seen(await store.write("core/pods/default/db", note)) == ("core/pods/default/db", b"2", 2, 2)
+    assert seen(await store.write(POD, note)) == (POD, b"3", 3, 1)
+    assert revisions == [1, 2, 3]
+    assert store.revision == 3
+    assert seen(store.get(POD)) == (POD, b"3", 3, 1)
+    record = store.get(POD)
+    assert record is not None and record.index == {"revision": 3}
+
+
+async def test_deletion_uses_a_revision_and_returns_the_final_value(store: Store) -> None:
+    await store.write(POD, create(b"a"))
+    assert seen(await store.write(POD, delete(b"last"))) == (POD, b"last", 2, 1)
+    assert store.get(POD) is None
+    assert (store.count("core/pods/"), store.revision) == (0, 2)
+    assert seen(await store.write(POD, create(b"b"))) == (POD, b"b", 3, 3)
+
+
+async def test_keep_and_failing_functions_use_no_revision(store: Store) -> None:
+    assert await store.write(POD, keep) is None
+    await store.write(POD, create(b"a"))
+    assert seen(await store.write(POD, keep)) == (POD, b"a", 1, 1)
+    with pytest.raises(Exists):
+        await store.write(POD, create(b"b"))
+    with pytest.raises(ValueError, match="deletes what is not there"):
+        await store.write("core/pods/default/none", delete())
+    assert store.revision == 1
+    assert seen(await store.write(POD, put(b"c"))) == (POD, b"c", 2, 1)
+
+
+async def test_writes_see_uncommitted_writes_and_reads_do_not(store: Store) -> None:
+    states: list[tuple[str, bytes, int, int] | None] = []
+
+    def append(letter: bytes) -> WriteFn:
+        def fn(state: Record | None, revision: int) -> Put:
+            states.append(seen(state))
+            return Put((state.value if state else b"") + letter)
+
+        return fn
+
+    writers = [asyncio.create_task(store.write(POD, append(letter))) for letter in (b"a", b"b", b"c")]
+    await asyncio.sleep(0)
+    assert states == [None, (POD, b"a", 1, 1), (POD, b"ab", 2, 1)]
+    assert store.get(POD) is None and store.revision == 0
+    assert [record and record.revision for record in await asyncio.gather(*writers)] == [1, 2, 3]
+    assert seen(store.get(POD)) == (POD, b"abc", 3, 1)
+
+
+async def test_a_key_may_be_deleted_and_created_again_in_one_group(store: Store) -> None:
+    await store.write(POD, put(b"a"))
+    watch = store.watch("core/pods/", 1)
+    results = await asyncio.gather(
+        store.write(POD, delete()), store.write(POD, create(b"b")), store.write(POD, keep), store.write(POD, delete())
+    )
+    assert [seen(record) for record in results] == [
+        (POD, b"gone", 2, 1),
+        (POD, b"b", 3, 3),
+        (POD, b"b", 3, 3),
+        (POD, b"gone", 4, 3),
+    ]
+    assert store.get(POD) is None
+    assert await take(watch, 3) == [
+        ("DELETED", POD, b"gone", 2, 1),
+        ("ADDED", POD, b"b", 3, 0),
+        ("DELETED", POD, b"gone", 4, 3),
+    ]
+
+
+async def test_cancelling_a_writer_does_not_take_its_write_back(store: Store) -> None:
+    writer = asyncio.create_task(store.write(POD, put(b"a")))
+    await asyncio.sleep(0)
+    writer.cancel()
+    await store.write("core/pods/default/other", put(b"b"))
+    assert seen(store.get(POD)) == (POD, b"a", 1, 1)
+    with pytest.raises(asyncio.CancelledError):
+        await writer
+
+
+KEYS = [
+    "apps/deployments/default/web",
+    "core/pods/a-b/x",
+    "core/pods/a/x",
+    "core/pods/a/y",
+    "core/pods/b/x",
+    "core/pods-extra/a/x",
+    "core/nodes/n1",
+]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "after", "limit", "expected"),
+    [
+        ("core/pods/", "", 0, ["core/pods/a-b/x", "core/pods/a/x", "core/pods/a/y", "core/pods/b/x"]),
+        ("core/pods/", "", 2, ["core/pods/a-b/x", "core/pods/a/x"]),
+        ("core/pods/", "core/pods/a/x", 0, ["core/pods/a/y", "core/pods/b/x"]),
+        ("core/pods/", "core/pods/a/x", 1, ["core/pods/a/y"]),
+        ("core/pods/", "core/pods/a/xx", 1, ["core/pods/a/y"]),
+        ("core/pods/", "core/pods/z/z", 0, []),
+        ("core/pods/a/", "", 0, ["core/pods/a/x", "core/pods/a/y"]),
+        ("core/pods/a/", "core/pods/a/x", 0, ["core/pods/a/y"]),
+        ("core/pods/a/", "", 9, ["core/pods/a/x", "core/pods/a/y"]),
+        ("core/pods/none/", "", 0, []),
+        ("core/none/", "", 0, []),
+        ("core/nodes/", "", 0, ["core/nodes/n1"]),
+        ("core/", "", 3, ["core/nodes/n1", "core/pods-extra/a/x", "core/pods/a-b/x"]),
+        ("core/", "core/pods/a/y", 0, ["core/pods/b/x"]),
+        ("", "", 2, ["apps/deployments/default/web", "core/nodes/n1"]),
+    ],
+)
+async def test_lists_are_in_key_order(store: Store, prefix: str, after: str, limit: int, expected: list[str]) -> None:
+    await fill(store, KEYS)
+    assert [record.key for record in store.list(prefix, after, limit)] == expected
+    if not after and not limit:
+        assert store.count(prefix) == len(expected)
+    # Reading again takes the keys as they were put in order by the first list.
+    await store.write("core/pods/a/w", put(b""))
+    await store.write("core/pods/a/w", delete())
+    assert [record.key for record in store.list(prefix, after, limit)] == expected
+
+
+async def test_prefixes_end_in_a_slash(store: Store) -> None:
+    with pytest.raises(ValueError, match="does not end in '/'"):
+        store.list("core/pods")
+    with pytest.raises(ValueError, match="does not end in '/'"):
+        store.watch("core/pods", 0)
+    with pytest.raises(ValueError, match="does not start with"):
+        await store.write("pods", put(b""))
+
+
+async def test_pages_of_a_list_can_be_read_as_of_its_first_page(store: Store) -> None:
+    keys = [f"core/pods/default/{name}" for name in "abcdef"]
+    await fill(store, keys)
+    at = store.revision
+    assert [record.key for record in store.list("core/pods/", "", 2, at)] == keys[:2]
+    await store.write(keys[2], delete())
+    await store.write(keys[3], put(b"changed"))
+    await store.write(keys[3], put(b"and again"))
+    await store.write("core/pods/default/cc", put(b"new"))
+    await store.write(keys[5], delete())
+    await store.write(keys[5], create(b"another"))
+    assert [seen(record) for record in store.list("core/pods/", keys[1], 2, at)] == [
+        (keys[2], keys[2].encode(), 3, 3),
+        (keys[3], keys[3].encode(), 4, 4),
+    ]
+    assert [seen(record) for record in store.list("core/pods/", keys[3], 0, at)] == [
+        (keys[4], keys[4].encode(), 5, 5),
+        (keys[5], keys[5].encode(), 6, 6),
+    ]
+    with pytest.raises(ValueError, match="in the future"):
+        store.list("core/pods/", revision=store.revision + 1)
+
+
+async def test_a_watch_sees_history_and_then_live_events(store: Store) -> None:
+    await store.write(POD, put(b"a"))
+    await store.write("core/nodes/n1", put(b"n"))
+    await store.write(POD, put(b"b"))
+    watch = store.watch("core/pods/", 1)
+    await store.write(POD, delete(b"c"))
+    await store.write("core/nodes/n1", put(b"o"))
+    await store.write(POD, put(b"d"))
+    assert await take(watch, 3) == [
+        ("MODIFIED", POD, b"b", 3, 1),
+        ("DELETED", POD, b"c", 4, 3),
+        ("ADDED", POD, b"d", 6, 0),
+    ]
+    watch.close()
+    assert [batch async for batch in watch] == []
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [
+        ("", [1, 2, 3, 4, 5, 6, 7]),
+        ("core/", [2, 3, 4, 5, 6, 7]),
+        ("core/pods/", [2, 3, 4, 5]),
+        ("core/pods/a/", [3, 4]),
+        ("core/nodes/", [7]),
+    ],
+)
+async def test_a_watch_sees_its_prefix_only(store: Store, prefix: str, expected: list[int]) -> None:
+    live = store.watch(prefix, 0)
+    await fill(store, KEYS)
+    assert [event[3] for event in await take(live, len(expected))] == expected
+    late = store.watch(prefix, 0)
+    assert [event[3] for event in await take(late, len(expected))] == expected
+
+
+async def test_a_watch_from_the_future_starts_there(store: Store) -> None:
+    watch = store.watch("core/pods/", 2)
+    await asyncio.gather(*(store.write(f"core/pods/default/{name}", put(b"")) for name in "abcd"))
+    assert [event[3] for event in await take(watch, 2)] == [3, 4]
+
+
+async def test_watchers_of_one_prefix_share_events(store: Store) -> None:
+    watches = [store.watch("core/pods/", 0) for _ in range(3)]
+    await store.write(POD, put(b"a"))
+    batches = [await anext(aiter(watch)) for watch in watches]
+    assert all(batch[0] is batches[0][0] for batch in batches)
+
+
+async def test_a_waiting_watch_has_seen_everything_when_its_wait_is_cancelled(store: Store) -> None:
+    watch = store.watch("core/pods/", 0)
+    waiting = asyncio.ensure_future(anext(aiter(watch)))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await store.write(POD, put(b"a"))
+    assert waiting.cancelled()
+    assert await take(watch, 1) == [("ADDED", POD, b"a", 1, 0)]
+
+
+async def test_history_that_is_gone_is_expired(open_store: Callable[..., Store]) -> None:
+    store = open_store(history=3)
+    await fill(store, [f"core/pods/default/{name}" for name in "abcde"])
+    assert store.compacted == 2
+    with pytest.raises(Expired):
+        store.watch("core/pods/", 1)
+    with pytest.raises(Expired):
+        store.list("core/pods/", revision=1)
+    assert [event[3] for event in await take(store.watch("core/pods/", 2), 3)] == [3, 4, 5]
+    assert len(store.list("core/pods/", revision=2)) == 2
+
+
+async def test_a_slow_watcher_is_dropped_and_others_are_not(open_store: Callable[..., Store]) -> None:
+    store = open_store(watch_backlog=3)
+    slow, fast = store.watch("core/pods/", 0), store.watch("core/pods/", 0)
+    for name in "abcd":
+        await store.write(f"core/pods/default/{name}", put(b""))
+        await take(fast, 1)
+    with pytest.raises(Expired):
+        await anext(aiter(slow))
+    assert [batch async for batch in slow] == []
+    await store.write(POD, put(b""))
+    assert [event[3] for event in await take(fast, 1)] == [5]
+
+
+async def test_a_watcher_gets_more_history_than_may_wait_live(open_store: Callable[..., Store]) -> None:
+    store = open_store(watch_backlog=3)
+    await fill(store, [f"core/pods/default/{name}" for name in "abcdef"])
+    watch = store.watch("core/pods/", 0)
+    await store.write(POD, put(b""))
+    assert [event[3] for event in await take(watch, 7)] == [1, 2, 3, 4, 5, 6, 7]
+
+
+async def test_closing_commits_what_is_pending_and_ends_watches(open_store: Callable[..., Store]) -> None:
+    store = open_store()
+    watch = store.watch("core/pods/", 0)
+    writers = [asyncio.create_task(store.write(f"core/pods/default/{name}", put(b""))) for name in "abc"]
+    await asyncio.sleep(0)
+    await store.close()
+    await store.close()
+    assert [record and record.revision for record in await asyncio.gather(*writers)] == [1, 2, 3]
+    assert [event.record.revision async for batch in watch for event in batch] == [1, 2, 3]
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await store.write(POD, put(b""))
+
+
+async def test_a_reopened_store_goes_on_where_it_was(open_store: Callable[..., Store]) -> None:
+    store = open_store()
+    await fill(store, KEYS)
+    await store.write(KEYS[0], put(b"changed"))
+    await store.write(KEYS[1], delete(b"last"))
+    before = [seen(record) for record in store.list("")]
+    await store.close()
+
+    store = open_store()
+    assert [seen(record) for record in store.list("")] == before
+    assert (store.revision, store.compacted) == (9, 0)
+    assert await take(store.watch("", 7), 2) == [
+        ("MODIFIED", KEYS[0], b"changed", 8, 1),
+        ("DELETED", KEYS[1], b"last", 9, 2),
+    ]
+    assert seen(await store.write(KEYS[1], create(b"again"))) == (KEYS[1], b"again", 10, 10)
