@@ -1,0 +1,118 @@
+"""Resources of pods and containers as the kernel takes them.
+
+Source: Kubernetes documentation, "Pod Quality of Service Classes", "Node-pressure Eviction" (oom_score_adj), and the
+CPU shares and quota formulas of KEP-2570 and the cgroupfs driver.
+"""
+
+from __future__ import annotations
+
+from hawser.api.quantity import milli, to_bytes
+from hawser.api.types import Obj
+from hawser.node.pod import view
+
+MIN_SHARES = 2
+MAX_SHARES = 262144
+PERIOD_US = 100_000
+MIN_QUOTA_US = 1000
+_SYSTEM_CRITICAL = 2_000_000_000
+
+
+def qos(pod: Obj) -> str:
+    """The pod's QoS class: the API server's word, else computed."""
+    known = (pod.get("status") or {}).get("qosClass")
+    if known:
+        return str(known)
+    rows = [c.get("resources") or {} for _, c in view.every_container(pod)]
+    requests = [r.get("requests") or {} for r in rows]
+    limits = [r.get("limits") or {} for r in rows]
+    named = any(part.get(name) for part in (*requests, *limits) for name in ("cpu", "memory"))
+    if not named:
+        return "BestEffort"
+    for want, limit in zip(requests, limits, strict=True):
+        for name in ("cpu", "memory"):
+            if name not in limit or (name in want and milli(want[name]) != milli(limit[name])):
+                return "Burstable"
+    return "Guaranteed"
+
+
+def shares(millicores: int) -> int:
+    """CPU shares of a request; no request still gets the kernel's minimum."""
+    return min(MAX_SHARES, max(MIN_SHARES, millicores * 1024 // 1000))
+
+
+def quota(millicores: int) -> int:
+    """CFS quota in microseconds a period; 0 for no limit."""
+    return max(MIN_QUOTA_US, millicores * PERIOD_US // 1000) if millicores else 0
+
+
+def oom_score_adj(pod: Obj, container: Obj, memory_capacity: int) -> int:
+    """How soon the kernel ends this container when memory runs out."""
+    if (pod["spec"].get("priority") or 0) >= _SYSTEM_CRITICAL:
+        return -997
+    match qos(pod):
+        case "Guaranteed":
+            return -997
+        case "BestEffort":
+            return 1000
+    request = (container.get("resources") or {}).get("requests") or {}
+    wanted = to_bytes(request.get("memory") or 0)
+    adjusted = 1000 - 1000 * wanted // max(memory_capacity, 1)
+    return max(3, min(999, adjusted))
+
+
+def container_resources(pod: Obj, container: Obj, memory_capacity: int) -> Obj:
+    """runtime.v1 LinuxContainerResources of one container."""
+    resources = container.get("resources") or {}
+    requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
+    cpu = requests.get("cpu", limits.get("cpu"))
+    linux: Obj = {
+        "cpu_shares": shares(milli(cpu) if cpu is not None else 0),
+        "oom_score_adj": oom_score_adj(pod, container, memory_capacity),
+    }
+    if limits.get("cpu") is not None and milli(limits["cpu"]):
+        linux["cpu_period"] = PERIOD_US
+        linux["cpu_quota"] = quota(milli(limits["cpu"]))
+    if limits.get("memory") is not None and to_bytes(limits["memory"]):
+        linux["memory_limit_in_bytes"] = to_bytes(limits["memory"])
+    pages = {name: value for name, value in limits.items() if name.startswith("hugepages-")}
+    if pages:
+        linux["hugepage_limits"] = [
+            {"page_size": _page_size(name.removeprefix("hugepages-")), "limit": to_bytes(value)}
+            for name, value in pages.items()
+        ]
+    return linux
+
+
+def pod_resources(pod: Obj) -> Obj:
+    """The limits of a pod's own cgroup: ``cpu_shares``, and quota and memory when every container has such a limit."""
+    rows = [c.get("resources") or {} for c in view.containers(pod)]
+    rows += [c.get("resources") or {} for c in view.init_containers(pod) if view.is_sidecar(c)]
+    inits = [c.get("resources") or {} for c in view.init_containers(pod) if not view.is_sidecar(c)]
+
+    def amount(row: Obj, part: str, name: str) -> int:
+        value = (row.get(part) or {}).get(name)
+        if value is None:
+            return 0
+        return milli(value) if name == "cpu" else to_bytes(value)
+
+    def total(part: str, name: str) -> int:
+        return max(sum(amount(r, part, name) for r in rows), *(amount(r, part, name) for r in inits), 0)
+
+    result: Obj = {"cpu_shares": shares(total("requests", "cpu"))}
+    every = [*rows, *inits]
+    if all(amount(r, "limits", "cpu") for r in every):
+        result["cpu_period"], result["cpu_quota"] = PERIOD_US, quota(total("limits", "cpu"))
+    if all(amount(r, "limits", "memory") for r in every):
+        result["memory_limit_in_bytes"] = total("limits", "memory")
+    return result
+
+
+def cgroup_parent(root: str, pod: Obj) -> str:
+    """The pod's cgroup below every hierarchy's root: ``/<root>/burstable/pod<uid>``; guaranteed pods have no tier."""
+    tier = {"BestEffort": "/besteffort", "Burstable": "/burstable"}.get(qos(pod), "")
+    return f"/{root.strip('/')}{tier}/pod{view.uid(pod)}"
+
+
+def _page_size(text: str) -> str:
+    """CRI names page sizes 2MB and 1GB where Kubernetes writes 2Mi and 1Gi."""
+    return text.removesuffix("i") + "B"

@@ -1,0 +1,77 @@
+"""Reading a pod: small accessors that every decision about one shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hawser.api.types import Obj
+
+
+def uid(pod: Obj) -> str:
+    return str(pod["metadata"]["uid"])
+
+
+def key(pod: Obj) -> tuple[str, str]:
+    """Namespace and name."""
+    return pod["metadata"].get("namespace") or "default", pod["metadata"]["name"]
+
+
+def full_name(pod: Obj) -> str:
+    """``name_namespace(uid)``, as kubelet writes pods into messages."""
+    namespace, name = key(pod)
+    return f"{name}_{namespace}({uid(pod)})"
+
+
+def deleting(pod: Obj) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def finished(pod: Obj) -> bool:
+    """Whether the API already says that the pod has come to its end."""
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def init_containers(pod: Obj) -> list[Obj]:
+    return list(pod["spec"].get("initContainers") or ())
+
+
+def containers(pod: Obj) -> list[Obj]:
+    return list(pod["spec"].get("containers") or ())
+
+
+def every_container(pod: Obj) -> Iterator[tuple[str, Obj]]:
+    """Each container with the field that it stands in: ``initContainers`` or ``containers``."""
+    for container in init_containers(pod):
+        yield "initContainers", container
+    for container in containers(pod):
+        yield "containers", container
+
+
+def is_sidecar(container: Obj) -> bool:
+    """Whether an init container is to keep running beside the app (KEP-753)."""
+    return container.get("restartPolicy") == "Always"
+
+
+def restart_policy(pod: Obj) -> str:
+    return pod["spec"].get("restartPolicy") or "Always"
+
+
+def host_network(pod: Obj) -> bool:
+    return bool(pod["spec"].get("hostNetwork"))
+
+
+def grace_period(pod: Obj) -> int:
+    """Seconds that containers get to end by themselves; a deletion's own period goes before the spec's."""
+    metadata, spec = pod["metadata"], pod["spec"]
+    if deleting(pod) and metadata.get("deletionGracePeriodSeconds") is not None:
+        return max(1, int(metadata["deletionGracePeriodSeconds"]))
+    seconds = spec.get("terminationGracePeriodSeconds")
+    return max(1, int(30 if seconds is None else seconds))
+
+
+def field_path(pod: Obj, name: str) -> str:
+    """The part of a pod that events about a container name: ``spec.containers{web}``."""
+    for field, container in every_container(pod):
+        if container["name"] == name:
+            return f"spec.{field}{{{name}}}"
+    return ""

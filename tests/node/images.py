@@ -1,0 +1,78 @@
+"""A local image for tests: busybox in an OCI archive, made without any registry."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+BUSYBOX = "hawser.test/busybox:1"
+PAUSE = "hawser.test/pause:1"
+USER = "hawser.test/user:1"
+
+
+def archive(path: Path) -> None:
+    """Writes an OCI archive with the test images: busybox, the same as a pause image, and one with USER 1000."""
+    layer = _layer()
+    blobs: dict[str, bytes] = {}
+    packed = gzip.compress(layer, 1, mtime=0)
+    manifests = [
+        _image(blobs, packed, layer, PAUSE, {"Entrypoint": ["/bin/sleep", "2147483647"]}),
+        _image(blobs, packed, layer, BUSYBOX, {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"], "WorkingDir": "/"}),
+        _image(blobs, packed, layer, USER, {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"], "User": "1000:1000"}),
+    ]
+    with tarfile.open(path, "w") as tar:
+        _file(tar, "oci-layout", json.dumps({"imageLayoutVersion": "1.0.0"}).encode())
+        _file(tar, "index.json", json.dumps({"schemaVersion": 2, "manifests": manifests}).encode())
+        for digest, data in blobs.items():
+            _file(tar, f"blobs/sha256/{digest}", data)
+
+
+def _image(blobs: dict[str, bytes], packed: bytes, layer: bytes, name: str, settings: dict[str, object]) -> object:
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": settings,
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": _blob(blobs, json.dumps(config).encode(), "application/vnd.oci.image.config.v1+json"),
+        "layers": [_blob(blobs, packed, "application/vnd.oci.image.layer.v1.tar+gzip")],
+    }
+    entry = _blob(blobs, json.dumps(manifest).encode(), "application/vnd.oci.image.manifest.v1+json")
+    entry["annotations"] = {"io.containerd.image.name": name}
+    return entry
+
+
+def _blob(blobs: dict[str, bytes], data: bytes, media_type: str) -> dict[str, object]:
+    digest = hashlib.sha256(data).hexdigest()
+    blobs[digest] = data
+    return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
+
+
+def _layer() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for folder in ("bin", "etc", "tmp", "proc", "sys", "dev", "root", "run"):
+            info = tarfile.TarInfo(folder)
+            info.type, info.mode = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755
+            tar.addfile(info)
+        _file(tar, "bin/busybox", Path("/bin/busybox").read_bytes(), 0o755)
+        _file(tar, "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n")
+        _file(tar, "etc/group", b"root:x:0:\nuser:x:1000:\n")
+        for name in ("sh", "sleep", "cat", "ls", "id", "env", "echo", "true", "false", "nc", "httpd", "touch", "stat"):
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+    return out.getvalue()
+
+
+def _file(tar: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(data), mode
+    tar.addfile(info, io.BytesIO(data))
