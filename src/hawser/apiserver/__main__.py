@@ -1,0 +1,91 @@
+"""``python -m hawser.apiserver``: the API server as a command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+from hawser.apiserver.options import Config
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; the exit code."""
+    config = _config(_parser(), arguments)
+    import uvloop
+
+    from hawser.apiserver.server import StartError, run
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(config))
+    except StartError as error:
+        print(f"hawser-apiserver: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hawser-apiserver", description="The Kubernetes API server of a Hawser engine."
+    )
+    add = parser.add_argument
+    add("--data-dir", type=Path, required=True, help="folder of the store; made when it does not exist")
+    add(
+        "--listen",
+        default="127.0.0.1:6443",
+        metavar="HOST:PORT",
+        help="address to serve HTTPS on (default: %(default)s)",
+    )
+    add("--tls-cert", type=Path, required=True, help="server certificate, PEM")
+    add("--tls-key", type=Path, required=True, help="its key, PEM")
+    add("--client-ca", type=Path, help="certificates of users (CN=user, O=groups) are signed by this CA")
+    add("--token-auth-file", type=Path, help='bearer tokens, CSV: token,user,uid,"group1,group2"')
+    add("--kubelet-client-cert", type=Path, help="certificate shown to node agents")
+    add("--kubelet-client-key", type=Path, help="its key")
+    add("--kubelet-ca", type=Path, help="CA of the node agents' certificates")
+    add("--service-cluster-ip-range", default="10.96.0.0/16", metavar="CIDR", help="(default: %(default)s)")
+    add("--service-node-port-range", default="30000-32767", metavar="FIRST-LAST", help="(default: %(default)s)")
+    return parser
+
+
+def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Config:
+    given = parser.parse_args(arguments)
+    host, _, port = given.listen.rpartition(":")
+    host = host.strip("[]")
+    first, _, last = given.service_node_port_range.partition("-")
+    try:
+        ip_address(host)
+        listen = int(port)
+    except ValueError:
+        parser.error(f"--listen {given.listen}: an IP address and a port are needed, as in 127.0.0.1:6443")
+    try:
+        network = ip_network(given.service_cluster_ip_range)
+    except ValueError as error:
+        parser.error(f"--service-cluster-ip-range: {error}")
+    try:
+        ports = range(int(first), int(last) + 1)
+    except ValueError:
+        parser.error(f"--service-node-port-range {given.service_node_port_range}: FIRST-LAST is needed")
+    if not 0 < ports.start < ports.stop <= 65536 or network.num_addresses < 8:
+        parser.error("the service ranges are empty or too small")
+    return Config(
+        data=given.data_dir,
+        host=host,
+        port=listen,
+        tls_cert=given.tls_cert,
+        tls_key=given.tls_key,
+        client_ca=given.client_ca,
+        token_file=given.token_auth_file,
+        kubelet_cert=given.kubelet_client_cert,
+        kubelet_key=given.kubelet_client_key,
+        kubelet_ca=given.kubelet_ca,
+        service_network=network,
+        node_ports=ports,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""What exists before the first client comes: system namespaces and the ``kubernetes`` Service with its endpoints."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import ENDPOINT_SLICE, NAMESPACE, SERVICE, Kind
+from hawser.api.types import Obj
+from hawser.apiserver.registry import Options
+from hawser.apiserver.resources import Resources
+from hawser.apiserver.strategies.namespaces import SYSTEM
+
+_LABELS = {"component": "apiserver", "provider": "kubernetes"}
+
+
+async def run(resources: Resources, address: str, port: int) -> None:
+    """Create what is missing; address and port: where this server is reached."""
+    for name in SYSTEM:
+        await _ensure(resources, NAMESPACE, "", {"metadata": {"name": name}})
+    await _ensure(resources, SERVICE, "default", _service(resources.allocator.first_address, port))
+    await _endpoints(resources, address, port)
+
+
+async def _ensure(resources: Resources, kind: Kind, namespace: str, obj: Obj) -> None:
+    resource = resources[kind]
+    if resource.store.get(resource.key(namespace, obj["metadata"]["name"])) is not None:
+        return
+    try:
+        await resource.create(namespace, obj, Options())
+    except APIError as error:
+        if error.reason != "AlreadyExists":
+            raise
+
+
+def _service(address: str, port: int) -> Obj:
+    return {
+        "metadata": {"name": "kubernetes", "labels": dict(_LABELS)},
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": address,
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
+        },
+    }
+
+
+async def _endpoints(resources: Resources, address: str, port: int) -> None:
+    """The slice follows the server's address, which may change from one start to the next."""
+    # An EndpointSlice may not hold a loopback address; the agent reaches a loopback server by its own configuration.
+    if ip_address(address).is_loopback or ip_address(address).is_unspecified:
+        return
+    wanted: Obj = {
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "addressType": f"IPv{ip_address(address).version}",
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    }
+    await _ensure(resources, ENDPOINT_SLICE, "default", wanted)
+
+    def change(old: Obj) -> Obj:
+        return {**old, "endpoints": wanted["endpoints"], "ports": wanted["ports"]}
+
+    await resources[ENDPOINT_SLICE].update("default", "kubernetes", change, Options())

@@ -1,0 +1,130 @@
+"""The state machine of deletion: what a DELETE makes of an object, and when an object under deletion is really gone.
+
+Source: API conventions and concepts ("Resource deletion", "Finalizers", "Garbage collection"); pod termination in the pod
+lifecycle documentation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from hawser.api.errors import bad_request, conflict
+from hawser.api.kinds import Kind
+from hawser.api.types import Obj
+from hawser.apiserver.strategies.base import Strategy
+
+ORPHAN = "orphan"
+FOREGROUND = "foregroundDeletion"
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_POLICIES = {"Orphan": ORPHAN, "Foreground": FOREGROUND, "Background": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    """metav1.DeleteOptions. propagation: Orphan, Foreground, Background or empty when not given."""
+
+    grace_seconds: int | None = None
+    propagation: str = ""
+    uid: str = ""
+    resource_version: str = ""
+
+    @classmethod
+    def read(cls, body: Obj, query: dict[str, str]) -> DeleteOptions:
+        """From the request's body; without one, from its query. APIError 400 for values that cannot be."""
+        grace = body.get("gracePeriodSeconds")
+        propagation = body.get("propagationPolicy") or ""
+        orphan = body.get("orphanDependents")
+        if not body:
+            text = query.get("gracePeriodSeconds")
+            try:
+                grace = int(text) if text else None
+            except ValueError:
+                raise bad_request(f'invalid value for "gracePeriodSeconds": "{text}"') from None
+            propagation = query.get("propagationPolicy", "")
+            if "orphanDependents" in query:
+                orphan = query["orphanDependents"].lower() in ("true", "1")
+        if not propagation and orphan is not None:
+            propagation = "Orphan" if orphan else "Background"
+        if propagation and propagation not in _POLICIES:
+            raise bad_request(
+                f'invalid propagationPolicy "{propagation}": must be one of Foreground, Background, Orphan'
+            )
+        if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
+            raise bad_request("gracePeriodSeconds must be an integer")
+        preconditions = body.get("preconditions") or {}
+        return cls(grace, propagation, preconditions.get("uid") or "", preconditions.get("resourceVersion") or "")
+
+
+def check_preconditions(kind: Kind, obj: Obj, options: DeleteOptions) -> None:
+    """APIError 409 unless the object is the one the caller means."""
+    metadata = obj["metadata"]
+    name = metadata["name"]
+    if options.uid and options.uid != metadata["uid"]:
+        detail = f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: {metadata['uid']}"
+        raise conflict(kind.group, kind.plural, name, detail)
+    version = metadata["resourceVersion"]
+    if options.resource_version and options.resource_version != version:
+        detail = (
+            f"Precondition failed: ResourceVersion in precondition: {options.resource_version}, "
+            f"ResourceVersion in object meta: {version}"
+        )
+        raise conflict(kind.group, kind.plural, name, detail)
+
+
+def begin(strategy: Strategy, obj: Obj, options: DeleteOptions, now: datetime) -> bool:
+    """Apply a DELETE to obj in place: finalizers by propagation policy, deletionTimestamp, grace period.
+
+    Returns whether the object can be removed at once.
+    """
+    metadata = obj["metadata"]
+    _set_propagation(metadata, options.propagation)
+    grace = strategy.grace_seconds(obj, options.grace_seconds)
+    began = metadata.get("deletionTimestamp")
+    seconds = grace or 0
+    if began is None:
+        if not seconds and not metadata.get("finalizers") and strategy.may_remove(obj):
+            return True
+        metadata["deletionTimestamp"] = (now + timedelta(seconds=seconds)).strftime(_TIME)
+        metadata["deletionGracePeriodSeconds"] = seconds
+        if metadata.get("generation"):
+            metadata["generation"] += 1
+        strategy.begin_deletion(obj)
+    else:
+        _shorten(metadata, seconds, grace is not None and options.grace_seconds is not None)
+    return finished(strategy, obj)
+
+
+def _set_propagation(metadata: Obj, policy: str) -> None:
+    """Finalizers that tell the garbage collector what to do; without a policy they stay as they are."""
+    if not policy:
+        return
+    wanted = _POLICIES[policy]
+    finalizers = [f for f in metadata.get("finalizers") or [] if f not in (ORPHAN, FOREGROUND)]
+    if wanted:
+        finalizers.append(wanted)
+    if finalizers:
+        metadata["finalizers"] = finalizers
+    else:
+        metadata.pop("finalizers", None)
+
+
+def _shorten(metadata: Obj, seconds: int, asked: bool) -> None:
+    """A second DELETE may only make the grace period of the first shorter."""
+    before = metadata.get("deletionGracePeriodSeconds") or 0
+    if not asked or seconds >= before:
+        return
+    moved = datetime.strptime(metadata["deletionTimestamp"], _TIME).replace(tzinfo=UTC)
+    metadata["deletionTimestamp"] = (moved - timedelta(seconds=before - seconds)).strftime(_TIME)
+    metadata["deletionGracePeriodSeconds"] = seconds
+
+
+def finished(strategy: Strategy, obj: Obj) -> bool:
+    """Whether an object under deletion has nothing left to wait for."""
+    metadata = obj["metadata"]
+    return (
+        metadata.get("deletionTimestamp") is not None
+        and not metadata.get("deletionGracePeriodSeconds")
+        and not metadata.get("finalizers")
+        and strategy.may_remove(obj)
+    )

@@ -1,0 +1,129 @@
+"""Everything that is not a resource: health, version, discovery, OpenAPI, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import orjson
+from aiohttp import web
+
+from hawser.api import discovery
+from hawser.api.errors import APIError, method_not_supported
+from hawser.api.types import Obj
+from hawser.apiserver.metrics import CONTENT_TYPE, Metrics
+from hawser.apiserver.paths import Target
+from hawser.apiserver.reply import Reply
+from hawser.store.base import Store
+
+_HEALTH = ("/livez", "/readyz", "/healthz")
+
+
+class Documents:
+    """Serves them; a document that does not change is encoded once."""
+
+    def __init__(self, store: Store, metrics: Metrics, server: str) -> None:
+        """server: HOST:PORT as clients reach this server."""
+        self._store = store
+        self._metrics = metrics
+        self._server = server
+        self._cache: dict[str, Reply] = {}
+        self.checks: dict[str, Callable[[], bool]] = {"ping": lambda: True, "store": lambda: store.revision >= 0}
+        self.stopping = False
+
+    def serve(self, request: web.BaseRequest, target: Target) -> Reply:
+        """Answer a GET for a document. APIError 404, 405."""
+        path = target.path.rstrip("/") or "/"
+        if target.verb not in ("get", "head"):
+            if path.startswith(("/api/", "/apis/")):
+                raise unknown()
+            raise method_not_supported("", path, target.verb)
+        root = "/" + path.split("/", 2)[1]
+        if root in _HEALTH:
+            return self._health(path, root, target)
+        if path == "/metrics":
+            return Reply(self._metrics.render(self._store), 200, CONTENT_TYPE)
+        accept = request.headers.get("Accept", "")
+        if path in ("/api", "/apis"):
+            version = discovery.accepted_aggregation(accept)
+            if version:
+                return self._aggregated(path, version, request)
+        found = self._cache.get(path)
+        if found is None:
+            document = self._document(path)
+            if document is None:
+                raise unknown()
+            found = self._cache[path] = Reply(orjson.dumps(document))
+        # A reply remembers its connection's state, so each answer is one of its own.
+        return Reply(found.body, found.status, found.content_type, found.headers)
+
+    def _document(self, path: str) -> Obj | None:
+        if path == "/version":
+            return discovery.version_document()
+        if path == "/":
+            return {
+                "paths": [
+                    "/api",
+                    "/api/v1",
+                    "/apis",
+                    "/healthz",
+                    "/livez",
+                    "/metrics",
+                    "/openapi/v2",
+                    "/openapi/v3",
+                    "/readyz",
+                    "/version",
+                ]
+            }
+        if path == "/api":
+            return discovery.api_versions(self._server)
+        if path == "/apis":
+            return discovery.api_group_list()
+        if path.startswith("/openapi/"):
+            return self._openapi(path)
+        parts = path.split("/")
+        if parts[1] == "api" and len(parts) == 3:
+            return discovery.api_resource_list("", parts[2])
+        if parts[1] == "apis" and len(parts) == 3:
+            return discovery.api_group(parts[2])
+        if parts[1] == "apis" and len(parts) == 4:
+            return discovery.api_resource_list(parts[2], parts[3])
+        return None
+
+    def _openapi(self, path: str) -> Obj | None:
+        return None
+
+    def _aggregated(self, path: str, version: str, request: web.BaseRequest) -> Reply:
+        key = f"{path}?{version}"
+        found = self._cache.get(key)
+        if found is None:
+            document = discovery.aggregated(core=path == "/api", version=version)
+            headers = [("ETag", discovery.etag(document)), ("Vary", "Accept")]
+            content_type = discovery.aggregated_content_type(version)
+            found = self._cache[key] = Reply(orjson.dumps(document), 200, content_type, headers)
+        tag = (found.headers or [("", "")])[0][1]
+        if tag and request.headers.get("If-None-Match") == tag:
+            return Reply(b"", 304, found.content_type, found.headers)
+        return Reply(found.body, found.status, found.content_type, found.headers)
+
+    def _health(self, path: str, root: str, target: Target) -> Reply:
+        """``ok``, or every check with ?verbose; a single one below the root (/livez/ping)."""
+        checks = dict(self.checks)
+        if root == "/readyz":
+            checks["shutdown"] = lambda: not self.stopping
+        name = path[len(root) + 1 :]
+        if name:
+            if name not in checks:
+                raise unknown()
+            checks = {name: checks[name]}
+        results = {name: check() for name, check in checks.items()}
+        failed = [name for name, good in results.items() if not good]
+        if not failed and "verbose" not in target.query:
+            return Reply(b"ok", 200, "text/plain; charset=utf-8")
+        lines = [f"[+]{name} ok" if good else f"[-]{name} failed: reason withheld" for name, good in results.items()]
+        lines.append(f"{root[1:]} check {'failed' if failed else 'passed'}")
+        return Reply(("\n".join(lines) + "\n").encode(), 500 if failed else 200, "text/plain; charset=utf-8")
+
+
+def unknown() -> APIError:
+    """The 404 of a path that is no resource."""
+    return APIError(404, "NotFound", "the server could not find the requested resource", details={})

@@ -1,0 +1,107 @@
+"""The way of a request: who asks, what for, may they, serve it; every failure becomes a Status."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import orjson
+from aiohttp import web
+
+from hawser.api.errors import APIError, internal, service_unavailable
+from hawser.apiserver.authorization import Authorizer, enforce
+from hawser.apiserver.connection import Connection
+from hawser.apiserver.documents import Documents
+from hawser.apiserver.identity import ANONYMOUS, Tokens, User
+from hawser.apiserver.metrics import Metrics
+from hawser.apiserver.paths import Target, parse
+from hawser.apiserver.reply import JSON, Answer, Reply
+from hawser.apiserver.reviews import Reviews
+from hawser.apiserver.streaming import STREAMS, Streams
+from hawser.apiserver.verbs import Verbs
+from hawser.store.base import StoreUnavailable
+
+log = logging.getLogger("hawser.apiserver")
+_SLOW = 1.0
+
+
+class Handler:
+    """aiohttp's request handler."""
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        authorizer: Authorizer,
+        verbs: Verbs,
+        documents: Documents,
+        reviews: Reviews,
+        streams: Streams,
+        metrics: Metrics,
+    ) -> None:
+        self._tokens = tokens
+        self._authorizer = authorizer
+        self._verbs = verbs
+        self._documents = documents
+        self._reviews = reviews
+        self._streams = streams
+        self._metrics = metrics
+
+    async def __call__(self, request: web.BaseRequest) -> Answer:
+        """Answer one request; never raises but for a lost connection or cancellation."""
+        began = time.perf_counter()
+        target = parse(request.method, request._message.path)
+        try:
+            user = self._user(request)
+            enforce(self._authorizer.allows, user, target)
+            answer = await self._serve(request, target, user)
+        except APIError as error:
+            answer = failure(error)
+        except StoreUnavailable as error:
+            answer = failure(service_unavailable(f"the store did not take the write: {error}"))
+        except ConnectionError:
+            raise
+        except Exception as error:
+            log.exception("%s %s failed", request.method, target.path)
+            answer = failure(internal(repr(error)))
+        self._count(request, target, answer, began)
+        return answer
+
+    def _user(self, request: web.BaseRequest) -> User:
+        header = request.headers.get("Authorization")
+        if header is not None:
+            return self._tokens.authenticate(header)
+        protocol = request.protocol
+        assert isinstance(protocol, Connection)
+        return protocol.user or ANONYMOUS
+
+    async def _serve(self, request: web.BaseRequest, target: Target, user: User) -> Answer:
+        kind = target.kind
+        if kind is not None:
+            if target.subresource in STREAMS and target.subresource in kind.subresources:
+                return await self._streams.serve(request, target)
+            return await self._verbs.serve(request, target, kind)
+        if target.verb == "post" and self._reviews.serves(target):
+            return await self._reviews.serve(request, target, user)
+        return self._documents.serve(request, target)
+
+    def _count(self, request: web.BaseRequest, target: Target, answer: Answer, began: float) -> None:
+        took = time.perf_counter() - began
+        streaming = target.verb == "watch" or not isinstance(answer, Reply)
+        code = answer.status if isinstance(answer, Reply) else 200
+        resource = target.resource if target.kind is not None else ""
+        self._metrics.request(
+            target.verb, target.group, resource, target.subresource, code, -1.0 if streaming else took
+        )
+        if code >= 500 or (took > _SLOW and not streaming):
+            log.warning("%s %s: %d in %.3f s", request.method, target.path, code, took)
+
+
+def failure(error: APIError) -> Reply:
+    """The answer that an APIError is."""
+    headers = list(error.headers.items())
+    if error.code == 401:
+        headers.append(("WWW-Authenticate", 'Bearer realm="hawser"'))
+    retry = (error.details or {}).get("retryAfterSeconds")
+    if retry:
+        headers.append(("Retry-After", str(retry)))
+    return Reply(orjson.dumps(error.status), error.code, JSON, headers or None)

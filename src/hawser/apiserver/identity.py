@@ -1,0 +1,86 @@
+"""Who is asking: client certificates, bearer tokens, or nobody.
+
+Source: Kubernetes' authentication reference: X.509 client certificates (CN is the user, each O a group), the static token file
+(``token,user,uid,"group1,group2"``) and anonymous requests.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hawser.api.errors import unauthorized
+from hawser.api.types import Obj
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An authenticated (or the anonymous) user."""
+
+    name: str
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+
+    @property
+    def info(self) -> Obj:
+        """The authentication.k8s.io UserInfo."""
+        info: Obj = {"username": self.name}
+        if self.uid:
+            info["uid"] = self.uid
+        if self.groups:
+            info["groups"] = list(self.groups)
+        return info
+
+
+ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
+_AUTHENTICATED = "system:authenticated"
+
+
+def from_certificate(certificate: dict[str, Any] | None) -> User | None:
+    """The user of a verified client certificate, in the shape of ``ssl.SSLSocket.getpeercert``; None without one."""
+    if not certificate:
+        return None
+    name = ""
+    groups = []
+    for attributes in certificate.get("subject", ()):
+        for key, value in attributes:
+            if key == "commonName":
+                name = value
+            elif key == "organizationName":
+                groups.append(value)
+    return User(name, groups=(*groups, _AUTHENTICATED)) if name else None
+
+
+class Tokens:
+    """The static bearer tokens."""
+
+    def __init__(self, users: dict[str, User]) -> None:
+        self._users = {f"Bearer {token}": user for token, user in users.items()}
+
+    @classmethod
+    def read(cls, path: Path | None) -> Tokens:
+        """Read a token file. ValueError names the line that cannot be read."""
+        users: dict[str, User] = {}
+        if path is not None:
+            with path.open(newline="") as file:
+                for number, row in enumerate(csv.reader(file), 1):
+                    if not row or row[0].startswith("#"):
+                        continue
+                    if len(row) < 3:
+                        raise ValueError(f"{path}:{number}: a token line needs token,user,uid")
+                    token, name, uid = (column.strip() for column in row[:3])
+                    groups = tuple(g.strip() for g in row[3].split(",") if g.strip()) if len(row) > 3 else ()
+                    users[token] = User(name, uid, (*groups, _AUTHENTICATED))
+        return cls(users)
+
+    def authenticate(self, header: str) -> User:
+        """The user of an Authorization header. APIError 401 for any that is not a known bearer token."""
+        user = self._users.get(header)
+        if user is None:
+            scheme, _, token = header.partition(" ")
+            user = self._users.get(f"Bearer {token.strip()}") if scheme.lower() == "bearer" else None
+        if user is None:
+            raise unauthorized()
+        return user

@@ -1,0 +1,46 @@
+"""What reads need of an object without decoding it: labels and selectable fields, kept beside the stored bytes."""
+
+from __future__ import annotations
+
+import orjson
+
+from hawser.api.kinds import Kind
+from hawser.api.selectors import field_value
+from hawser.api.types import Obj
+from hawser.store.base import Record
+
+_NO_LABELS: dict[str, str] = {}
+
+
+class Index:
+    """Labels and selectable fields of one stored object."""
+
+    __slots__ = ("fields", "labels")
+
+    def __init__(self, labels: dict[str, str], fields: dict[str, str]) -> None:
+        self.labels = labels
+        self.fields = fields
+
+    def field(self, path: str) -> str:
+        """The value of a field path, as field selectors ask for it."""
+        return self.fields.get(path, "")
+
+
+def make(kind: Kind, obj: Obj) -> Index:
+    """The index of an object that is about to be stored."""
+    metadata = obj["metadata"]
+    fields = {"metadata.name": metadata["name"]}
+    if kind.namespaced:
+        fields["metadata.namespace"] = metadata["namespace"]
+    for path in kind.selectable:
+        fields[path] = field_value(obj, path)
+    return Index(metadata.get("labels") or _NO_LABELS, fields)
+
+
+def of(kind: Kind, record: Record) -> Index:
+    """A record's index; made from its bytes when the record was read from disk."""
+    index = record.index
+    if not isinstance(index, Index):
+        index = make(kind, orjson.loads(record.value))
+        record.index = index
+    return index

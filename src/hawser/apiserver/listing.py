@@ -1,0 +1,213 @@
+"""Lists: consistent snapshots in pages, filtered by selectors, joined from stored bytes.
+
+Source: API concepts, "Resource versions" and "Retrieving large results sets in chunks".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import orjson
+
+from hawser.api.errors import APIError, bad_request, expired
+from hawser.api.kinds import Kind
+from hawser.api.selectors import FieldSelector, LabelSelector
+from hawser.api.types import Obj
+from hawser.apiserver import index
+from hawser.apiserver.registry import Resource
+from hawser.store.base import Expired, Record
+
+# How long a list waits for a revision that this server has not reached yet.
+_FRESHNESS_WAIT = 3.0
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which objects of a collection are meant."""
+
+    labels: LabelSelector
+    fields: FieldSelector
+
+    @classmethod
+    def read(cls, kind: Kind, query: dict[str, str], name: str = "") -> Selection:
+        """From a request's query; name: only this object. APIError 400 for selectors that cannot be understood."""
+        labels = LabelSelector.parse(query.get("labelSelector", ""))
+        text = query.get("fieldSelector", "")
+        if name:
+            text = f"metadata.name={name},{text}" if text else f"metadata.name={name}"
+        fields = FieldSelector.parse(text)
+        for requirement in fields.requirements:
+            path = requirement.path
+            if path == "metadata.name" or (path == "metadata.namespace" and kind.namespaced):
+                continue
+            if path not in kind.selectable:
+                raise bad_request(f"field label not supported: {path}")
+        return cls(labels, fields)
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is left out."""
+        return self.labels.empty and self.fields.empty
+
+    def matches(self, kind: Kind, record: Record) -> bool:
+        """Whether a record is meant."""
+        found = index.of(kind, record)
+        return self.labels.matches(found.labels) and self.fields.matches(found.field)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a list answers: the records and the list's metadata."""
+
+    records: list[Record]
+    metadata: Obj
+
+
+async def page(resource: Resource, namespace: str, selection: Selection, query: dict[str, str]) -> Page:
+    """One page of a list. APIError 400, 410 when a snapshot is gone, 504 for a revision far in the future."""
+    limit = _number(query, "limit")
+    token = query.get("continue", "")
+    after = ""
+    if token:
+        revision, after = _read_token(token)
+        if query.get("resourceVersion") not in (None, "", "0"):
+            raise bad_request("specifying resource version is not allowed when using continue")
+        after = resource.prefix + after
+    else:
+        revision = await _revision(resource, query, limit)
+    prefix = resource.prefix + (f"{namespace}/" if namespace else "")
+    try:
+        shown = revision or resource.store.revision
+        records, more = _collect(resource, prefix, selection, after, limit, revision)
+    except (Expired, ValueError):
+        raise _gone(bool(token)) from None
+    metadata: Obj = {"resourceVersion": str(shown)}
+    if more:
+        metadata["continue"] = _token(shown, records[-1].key.removeprefix(resource.prefix))
+        if selection.everything:
+            metadata["remainingItemCount"] = _remaining(resource, prefix, records[-1].key, revision)
+    return Page(records, metadata)
+
+
+def _remaining(resource: Resource, prefix: str, after: str, revision: int) -> int:
+    return len(resource.store.list(prefix, after, 0, revision))
+
+
+def _collect(
+    resource: Resource, prefix: str, selection: Selection, after: str, limit: int, revision: int
+) -> tuple[list[Record], bool]:
+    """At most limit selected records after a key, and whether there are more."""
+    store = resource.store
+    kind = resource.kind
+    if selection.everything:
+        records = store.list(prefix, after, limit + 1 if limit else 0, revision)
+        return (records[:limit], True) if limit and len(records) > limit else (records, False)
+    name = selection.fields.exact("metadata.name")
+    if name is not None and not revision and (prefix != resource.prefix or not kind.namespaced):
+        record = store.get(prefix + name)
+        found = [record] if record is not None and record.key > after else []
+        return [r for r in found if selection.matches(kind, r)], False
+    if not limit:
+        return [r for r in store.list(prefix, after, 0, revision) if selection.matches(kind, r)], False
+    found = []
+    while True:
+        batch = store.list(prefix, after, _PAGE, revision)
+        for record in batch:
+            if selection.matches(kind, record):
+                if len(found) == limit:
+                    return found, True
+                found.append(record)
+        if len(batch) < _PAGE:
+            return found, False
+        after = batch[-1].key
+
+
+async def _revision(resource: Resource, query: dict[str, str], limit: int) -> int:
+    """The revision to list at: 0 for the newest, which is never older than what resourceVersion asks for."""
+    text = query.get("resourceVersion", "")
+    match = query.get("resourceVersionMatch", "")
+    if match and match not in ("Exact", "NotOlderThan"):
+        raise bad_request(
+            f'resourceVersionMatch: Unsupported value: "{match}": supported values: "Exact", "NotOlderThan"'
+        )
+    if match and not text:
+        raise bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided")
+    wanted = parse_revision(text)
+    if match == "Exact" and not wanted:
+        raise bad_request('resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
+    if not wanted:
+        return 0
+    await wait_for(resource, wanted)
+    # With a limit and no match, an explicit version means exactly that one.
+    exact = match == "Exact" or (not match and limit > 0)
+    return wanted if exact else 0
+
+
+async def wait_for(resource: Resource, revision: int) -> None:
+    """Wait until the store has reached a revision. APIError 504 when it does not in time."""
+    if revision <= resource.store.revision:
+        return
+    watch = resource.store.watch("", resource.store.revision)
+    try:
+        async with asyncio.timeout(_FRESHNESS_WAIT):
+            async for _ in watch:
+                if resource.store.revision >= revision:
+                    return
+    except TimeoutError:
+        current = resource.store.revision
+        message = f"Too large resource version: {revision}, current: {current}"
+        cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+        raise APIError(
+            504, "Timeout", f"Timeout: {message}", details={"causes": [cause], "retryAfterSeconds": 1}
+        ) from None
+    finally:
+        watch.close()
+
+
+def parse_revision(text: str) -> int:
+    """A resourceVersion parameter as a number; empty is 0. APIError 400 for anything else."""
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit()):
+        raise bad_request(
+            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        )
+    return int(text)
+
+
+def _number(query: dict[str, str], name: str) -> int:
+    text = query.get(name, "")
+    try:
+        return max(int(text), 0) if text else 0
+    except ValueError:
+        raise bad_request(f'{name}: Invalid value: "{text}": must be an integer') from None
+
+
+def _token(revision: int, start: str) -> str:
+    return urlsafe_b64encode(orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": start})).decode().rstrip("=")
+
+
+def _read_token(token: str) -> tuple[int, str]:
+    try:
+        value = orjson.loads(urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        return int(value["rv"]), str(value["start"])
+    except (ValueError, KeyError, TypeError):
+        raise bad_request("continue key is not valid") from None
+
+
+def _gone(continued: bool) -> APIError:
+    if continued:
+        return expired(
+            "The provided continue parameter is too old to display a consistent list result. You must start a new list "
+            "without the continue parameter."
+        )
+    return expired("The resourceVersion for the provided list is too old.")
+
+
+def values(records: Iterable[Record]) -> list[bytes]:
+    """The stored bytes of records."""
+    return [record.value for record in records]

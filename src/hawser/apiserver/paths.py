@@ -1,0 +1,92 @@
+"""From a request line to what is asked for: the resource, the object and the verb.
+
+Source: API concepts, "Resource URIs"; the verbs are those of authorization ("Determine the request verb").
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, unquote
+
+from hawser.api.kinds import BY_RESOURCE, NAMESPACE, Kind
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
+_EMPTY: dict[str, str] = {}
+_TRUE = ("true", "1", "")
+
+
+class Target:
+    """What a request asks for.
+
+    path: decoded, without the query. query: the last value of each parameter. kind: None for paths that are not
+    resources of the kind table. verb: create, update, patch, delete, deletecollection, get, list or watch; for other
+    paths the method in lower case. rest: what follows the subresource (``nodes/n/proxy/REST``).
+    """
+
+    __slots__ = ("group", "kind", "name", "namespace", "path", "query", "resource", "rest", "subresource", "verb")
+
+    def __init__(self, path: str, query: dict[str, str]) -> None:
+        self.path = path
+        self.query = query
+        self.kind: Kind | None = None
+        self.group = ""
+        self.resource = ""
+        self.namespace = ""
+        self.name = ""
+        self.subresource = ""
+        self.rest = ""
+        self.verb = ""
+
+    def flag(self, name: str) -> bool:
+        """A boolean query parameter: given as ``true``, ``1`` or without a value."""
+        value = self.query.get(name)
+        return value is not None and value.lower() in _TRUE
+
+
+def parse(method: str, raw: str) -> Target:
+    """Read a request line's method and raw target (path and query, percent-encoded)."""
+    path, mark, tail = raw.partition("?")
+    query = dict(parse_qsl(tail, keep_blank_values=True)) if mark else _EMPTY
+    parts = path.split("/")
+    if "%" in path:
+        parts = [unquote(part) for part in parts]
+        path = unquote(path)
+    target = Target(path, query)
+    target.verb = method.lower()
+    if parts[-1] == "" and len(parts) > 2:
+        parts.pop()
+    if len(parts) > 3 and parts[1] == "api":
+        _resource(target, method, "", parts[2], parts, 3)
+    elif len(parts) > 4 and parts[1] == "apis":
+        _resource(target, method, parts[2], parts[3], parts, 4)
+    return target
+
+
+def _resource(target: Target, method: str, group: str, version: str, parts: list[str], at: int) -> None:
+    """Fill in the resource that parts[at:] name; kind stays None when it is not served."""
+    count = len(parts) - at
+    # namespaces/NAME/status and namespaces/NAME/finalize are the namespace's own; anything else below is in it.
+    if parts[at] == "namespaces" and count > 2 and parts[at + 2] not in NAMESPACE.subresources:
+        target.namespace = parts[at + 1]
+        at += 2
+        count -= 2
+    target.group = group
+    target.resource = parts[at]
+    kind = BY_RESOURCE.get((group, version, parts[at]))
+    if kind is None or (target.namespace and not kind.namespaced):
+        return
+    target.kind = kind
+    verb = _VERBS.get(method, target.verb)
+    if count > 1:
+        target.name = parts[at + 1]
+        if kind is NAMESPACE:
+            target.namespace = target.name
+        if count > 2:
+            target.subresource = parts[at + 2]
+            target.rest = "/".join(parts[at + 3 :])
+    elif verb == "get":
+        verb = "watch" if target.query and target.flag("watch") else "list"
+    elif verb == "delete":
+        verb = "deletecollection"
+    if target.query and target.name and verb == "get" and not target.subresource and target.flag("watch"):
+        verb = "watch"
+    target.verb = verb

@@ -1,0 +1,46 @@
+"""All resources of one server over one store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import orjson
+
+from hawser.api.kinds import KINDS, NAMESPACE, SERVICE, Kind
+from hawser.api.types import Obj
+from hawser.apiserver import index
+from hawser.apiserver.registry import Resource, utc_now
+from hawser.apiserver.strategies.namespaces import Lifecycle
+from hawser.apiserver.strategies.services import Allocator
+from hawser.apiserver.strategies.table import strategy
+from hawser.store.base import Store
+
+
+class Resources:
+    """A Resource for every row of the kind table; also the strategies' Lookup."""
+
+    def __init__(self, store: Store, allocator: Allocator, now: Callable[[], datetime] = utc_now) -> None:
+        self.store = store
+        self.now = now
+        self.allocator = allocator
+        lifecycle = Lifecycle(self)
+        self._resources = {
+            kind: Resource(kind, strategy(kind, self, allocator), store, lifecycle.admit, now) for kind in KINDS
+        }
+        services = store.list(self[SERVICE].prefix)
+        allocator.adopt(orjson.loads(record.value) for record in services)
+
+    def __getitem__(self, kind: Kind) -> Resource:
+        return self._resources[kind]
+
+    def find(self, kind: Kind, namespace: str, name: str) -> Obj | None:
+        """The committed object, decoded, or None."""
+        record = self.store.get(self[kind].key(namespace, name))
+        found: Obj | None = orjson.loads(record.value) if record is not None else None
+        return found
+
+    def phase(self, namespace: str) -> str | None:
+        """A namespace's phase, or None when there is no such namespace."""
+        record = self.store.get(self[NAMESPACE].key("", namespace))
+        return index.of(NAMESPACE, record).field("status.phase") if record is not None else None

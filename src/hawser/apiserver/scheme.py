@@ -1,0 +1,98 @@
+"""The order in which the pure API functions are applied to what clients send."""
+
+from __future__ import annotations
+
+import orjson
+
+from hawser.api import schema
+from hawser.api.defaults import apply_defaults
+from hawser.api.errors import APIError, bad_request, invalid
+from hawser.api.kinds import Kind
+from hawser.api.types import Obj
+
+try:
+    from hawser.api.validation import validate_create, validate_status_update, validate_update
+except ImportError:
+    validate_create = lambda kind, obj: []
+    validate_update = validate_status_update = lambda kind, obj, old: []
+
+STRICT = "Strict"
+WARN = "Warn"
+IGNORE = "Ignore"
+
+
+class Fields:
+    """How unknown and duplicate fields of one request are treated (``fieldValidation``), and the warnings so far."""
+
+    __slots__ = ("mode", "warnings")
+
+    def __init__(self, mode: str = WARN) -> None:
+        if mode not in (STRICT, WARN, IGNORE):
+            raise APIError(
+                422,
+                "Invalid",
+                f'fieldValidation: Unsupported value: "{mode}": supported values: "Ignore", "Strict", "Warn"',
+            )
+        self.mode = mode
+        self.warnings: list[str] = []
+
+    def report(self, kind: Kind, complaints: list[str]) -> None:
+        """Warn of, refuse (APIError 400) or forget what strict decoding would not take."""
+        if not complaints or self.mode == IGNORE:
+            return
+        if self.mode == STRICT:
+            raise schema.strict_error(kind, complaints)
+        self.warnings += complaints
+
+
+def read(kind: Kind, obj: Obj, fields: Fields) -> None:
+    """Check an object's types and fill in its defaults, in place. APIError 400 for what does not decode."""
+    fields.report(kind, schema.decode(kind, obj))
+    apply_defaults(kind, obj)
+
+
+def check_kind(kind: Kind, obj: Obj) -> None:
+    """APIError 400 unless apiVersion and kind are absent or what the URL says; absent ones are filled in."""
+    version = obj.get("apiVersion") or kind.api_version
+    if version != kind.api_version:
+        raise bad_request(
+            f"the API version in the data ({version}) does not match the expected API version ({kind.api_version})"
+        )
+    name = obj.get("kind") or kind.kind
+    if name != kind.kind:
+        expected = f"{kind.group}, {kind.version}" if kind.group else f"/{kind.version}"
+        raise bad_request(
+            f"{name} in version {version.rpartition('/')[2]!r} cannot be handled as a {kind.kind}: "
+            f"no kind {name!r} is registered for {expected}".replace("'", '"')
+        )
+    obj["apiVersion"] = version
+    obj["kind"] = name
+
+
+def check_create(kind: Kind, obj: Obj) -> None:
+    """APIError 422 with every field error of a new object."""
+    errors = validate_create(kind, obj)
+    if errors:
+        raise invalid(kind.group, kind.kind, obj["metadata"].get("name", ""), errors)
+
+
+def check_update(kind: Kind, obj: Obj, old: Obj) -> None:
+    """APIError 422 with every field error of a changed object."""
+    errors = validate_update(kind, obj, old)
+    if errors:
+        raise invalid(kind.group, kind.kind, obj["metadata"].get("name", ""), errors)
+
+
+def duplicates(body: bytes, obj: Obj) -> list[str]:
+    """``duplicate field "x"`` for every repeated key of a JSON body; obj is the decoded body.
+
+    A repeated key leaves a colon less after decoding and encoding again, so the slow look happens only then.
+    """
+    return schema.duplicates(body) if body.count(b":") > orjson.dumps(obj).count(b":") else []
+
+
+def check_status(kind: Kind, obj: Obj, old: Obj) -> None:
+    """APIError 422 with every field error of a changed status."""
+    errors = validate_status_update(kind, obj, old)
+    if errors:
+        raise invalid(kind.group, kind.kind, obj["metadata"].get("name", ""), errors)

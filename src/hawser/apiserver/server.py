@@ -1,0 +1,92 @@
+"""The server as a whole: opens the store, wires the parts, listens, and ends well."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import ssl
+import sys
+
+from hawser.apiserver import bootstrap
+from hawser.apiserver.agents import Agents
+from hawser.apiserver.authorization import RuleAuthorizer
+from hawser.apiserver.connection import Server
+from hawser.apiserver.documents import Documents
+from hawser.apiserver.handler import Handler
+from hawser.apiserver.identity import Tokens
+from hawser.apiserver.metrics import Metrics
+from hawser.apiserver.options import Config
+from hawser.apiserver.resources import Resources
+from hawser.apiserver.reviews import Reviews
+from hawser.apiserver.strategies.services import Allocator
+from hawser.apiserver.streaming import Streams
+from hawser.apiserver.verbs import Verbs
+from hawser.store.base import StoreRefused
+from hawser.store.sqlite import SqliteStore
+
+log = logging.getLogger("hawser.apiserver")
+_BACKLOG = 1024
+_GRACE_SECONDS = 5.0
+
+
+class StartError(Exception):
+    """The server cannot start; the message says why and what to do."""
+
+
+async def run(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT. StartError when that cannot begin."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        tls = _tls(config)
+        tokens = Tokens.read(config.token_file)
+        config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        store = SqliteStore.open(config.data / "hawser.db")
+    except (OSError, ValueError, ssl.SSLError, StoreRefused) as error:
+        raise StartError(str(error)) from error
+    try:
+        resources = Resources(store, Allocator(config.service_network, config.node_ports))
+        await bootstrap.run(resources, config.address, config.port)
+        metrics = Metrics()
+        documents = Documents(store, metrics, f"{config.address}:{config.port}")
+        streams = Streams(resources, Agents(resources, config))
+        authorizer = RuleAuthorizer()
+        verbs = Verbs(resources)
+        server = Server(Handler(tokens, authorizer, verbs, documents, Reviews(authorizer), streams, metrics))
+        try:
+            listener = await loop.create_server(server, config.host, config.port, ssl=tls, backlog=_BACKLOG)
+        except OSError as error:
+            raise StartError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from error
+        _settle_memory()
+        log.info("serving on https://%s:%d", config.host, config.port)
+        await stop.wait()
+        log.info("stopping")
+        documents.stopping = True
+        listener.close()
+        await server.shutdown(_GRACE_SECONDS)
+        await streams.close()
+    finally:
+        await store.close()
+
+
+def _tls(config: Config) -> ssl.SSLContext:
+    """TLS 1.2 or newer; client certificates are asked for, and a wrong one is refused in the handshake."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(config.tls_cert, config.tls_key)
+    context.set_alpn_protocols(["http/1.1"])
+    if config.client_ca is not None:
+        context.load_verify_locations(config.client_ca)
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def _settle_memory() -> None:
+    """What was made at start lives for ever: the garbage collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)

@@ -1,0 +1,177 @@
+"""Pods: what admission and the pod's registry set, graceful deletion, binding.
+
+Source: pod lifecycle, "Pod termination"; Pod QoS classes; admission controllers reference (ServiceAccount, Priority,
+DefaultTolerationSeconds, RuntimeClass).
+"""
+
+from __future__ import annotations
+
+from hawser.api.errors import APIError, Cause, FieldError, bad_request, conflict, forbidden, invalid
+from hawser.api.kinds import POD, RUNTIME_CLASS
+from hawser.api.quantity import parse_quantity
+from hawser.api.types import Obj
+from hawser.apiserver.strategies.base import Strategy
+
+_SYSTEM_PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
+_TOLERATION_SECONDS = 300
+_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_QOS_RESOURCES = ("cpu", "memory")
+
+
+class PodStrategy(Strategy):
+    """See the module."""
+
+    returns_deleted = True
+
+    def prepare_create(self, obj: Obj) -> None:
+        """Admission's defaults, then phase and QoS class."""
+        spec = obj.setdefault("spec", {})
+        _service_account(spec)
+        self._priority(obj, spec)
+        self._runtime_class(obj, spec)
+        _tolerations(spec)
+        obj["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
+
+    def prepare_status(self, obj: Obj, old: Obj) -> None:
+        """Kubernetes computes the QoS class once; owner references are not the node agent's."""
+        was = old.get("status", {})
+        if "qosClass" in was:
+            obj["status"].setdefault("qosClass", was["qosClass"])
+        references = old["metadata"].get("ownerReferences")
+        if references:
+            obj["metadata"]["ownerReferences"] = references
+        else:
+            obj["metadata"].pop("ownerReferences", None)
+
+    def grace_seconds(self, obj: Obj, asked: int | None) -> int:
+        """What was asked or what the pod says; nothing waits for a pod that no node runs."""
+        spec = obj.get("spec", {})
+        seconds = asked if asked is not None else spec.get("terminationGracePeriodSeconds", 30)
+        if seconds < 0:
+            seconds = 1
+        if not spec.get("nodeName") or obj.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+            return 0
+        return int(seconds)
+
+    def _priority(self, obj: Obj, spec: Obj) -> None:
+        name = spec.get("priorityClassName", "")
+        if name and name not in _SYSTEM_PRIORITIES:
+            raise forbidden("", "pods", _name(obj), f"no PriorityClass with name {name} was found")
+        priority = _SYSTEM_PRIORITIES.get(name, 0)
+        given = spec.get("priority")
+        if given is not None and given != priority:
+            raise forbidden(
+                "",
+                "pods",
+                _name(obj),
+                f"the integer value of priority ({given}) must not be provided in pod spec; priority admission "
+                f"controller computed {priority} from the given PriorityClass name",
+            )
+        spec["priority"] = priority
+        spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+
+    def _runtime_class(self, obj: Obj, spec: Obj) -> None:
+        name = spec.get("runtimeClassName")
+        if not name:
+            return
+        found = self.lookup.find(RUNTIME_CLASS, "", name)
+        if found is None:
+            raise forbidden("", "pods", _name(obj), f'pod rejected: RuntimeClass "{name}" not found')
+        overhead = (found.get("overhead") or {}).get("podFixed")
+        if overhead:
+            spec.setdefault("overhead", overhead)
+        scheduling = found.get("scheduling") or {}
+        selector = dict(spec.get("nodeSelector") or {})
+        for key, value in (scheduling.get("nodeSelector") or {}).items():
+            if selector.setdefault(key, value) != value:
+                raise forbidden("", "pods", _name(obj), f"conflict: runtimeClass.scheduling.nodeSelector[{key}]")
+        if selector:
+            spec["nodeSelector"] = selector
+        wanted = scheduling.get("tolerations") or []
+        have = spec.get("tolerations") or []
+        if wanted:
+            spec["tolerations"] = have + [toleration for toleration in wanted if toleration not in have]
+
+
+def _name(obj: Obj) -> str:
+    return str(obj["metadata"].get("name") or obj["metadata"].get("generateName") or "")
+
+
+def _service_account(spec: Obj) -> None:
+    account = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
+    spec["serviceAccountName"] = spec["serviceAccount"] = account
+
+
+def _tolerations(spec: Obj) -> None:
+    """Pods leave a node that is not ready or unreachable after five minutes unless they say otherwise."""
+    tolerations = spec.get("tolerations") or []
+    for taint in _TAINTS:
+        if not any(t.get("key", "") in (taint, "") and t.get("effect", "") in ("NoExecute", "") for t in tolerations):
+            tolerations = [
+                *tolerations,
+                {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _TOLERATION_SECONDS},
+            ]
+    spec["tolerations"] = tolerations
+
+
+def qos_class(spec: Obj) -> str:
+    """Guaranteed, Burstable or BestEffort, from requests and limits for CPU and memory."""
+    requested = False
+    guaranteed = True
+    for container in (*spec.get("containers", ()), *spec.get("initContainers", ())):
+        resources = container.get("resources") or {}
+        limits = resources.get("limits") or {}
+        requests = resources.get("requests") or {}
+        for name in _QOS_RESOURCES:
+            limit = parse_quantity(limits[name]) if name in limits else 0
+            request = parse_quantity(requests[name]) if name in requests else 0
+            requested = requested or bool(limit) or bool(request)
+            guaranteed = guaranteed and bool(limit) and (request == limit or name not in requests)
+    if not requested:
+        return "BestEffort"
+    return "Guaranteed" if guaranteed else "Burstable"
+
+
+def bind(pod: Obj, binding: Obj, now: str) -> Obj:
+    """The pod assigned to the binding's node (POST pods/NAME/binding). APIError 400, 409, 422."""
+    metadata = pod["metadata"]
+    name = metadata["name"]
+    target = binding.get("target") or {}
+    if target.get("kind", "Node") not in ("", "Node"):
+        error = FieldError(Cause.NOT_SUPPORTED, "target.kind", 'supported values: "Node", "<empty>"', target["kind"])
+        raise invalid("", "Binding", name, [error])
+    node = target.get("name")
+    if not node:
+        raise invalid("", "Binding", name, [FieldError(Cause.REQUIRED, "target.name")])
+    given = binding.get("metadata") or {}
+    if given.get("name") and given["name"] != name:
+        raise bad_request(f"the name of the object ({given['name']}) does not match the name on the URL ({name})")
+    if given.get("uid") and given["uid"] != metadata["uid"]:
+        raise _refused(
+            name, f"Precondition failed: UID in precondition: {given['uid']}, UID in object meta: {metadata['uid']}"
+        )
+    spec = pod["spec"]
+    if metadata.get("deletionTimestamp"):
+        raise _refused(name, f"pod {name} is being deleted, cannot be assigned to a host")
+    if spec.get("nodeName"):
+        raise _refused(name, f'pod {name} is already assigned to node "{spec["nodeName"]}"')
+    if spec.get("schedulingGates"):
+        raise _refused(name, f"pod {name} has non-empty .spec.schedulingGates")
+    spec["nodeName"] = node
+    annotations = given.get("annotations")
+    if annotations:
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), **annotations}
+    labels = given.get("labels")
+    if labels:
+        metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
+    status = pod.setdefault("status", {})
+    conditions = [c for c in status.get("conditions") or [] if c["type"] != "PodScheduled"]
+    status["conditions"] = [
+        *conditions,
+        {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now},
+    ]
+    return pod
+
+
+def _refused(name: str, detail: str) -> APIError:
+    return conflict("", f"{POD.plural}/binding", name, detail)

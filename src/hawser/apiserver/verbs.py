@@ -1,0 +1,330 @@
+"""The verbs of resources: from a parsed request to the registry and back to an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from hawser.api import kinds
+from hawser.api.errors import APIError, bad_request, method_not_supported, request_too_large, unsupported_media_type
+from hawser.api.kinds import Kind
+from hawser.api.patch import json_patch, merge_patch
+from hawser.api.strategic import strategic_merge_patch
+from hawser.api.types import Obj
+from hawser.apiserver import forms, listing, negotiation, scheme
+from hawser.apiserver.connection import BODY_LIMIT
+from hawser.apiserver.deletion import DeleteOptions
+from hawser.apiserver.listing import Selection
+from hawser.apiserver.negotiation import Form
+from hawser.apiserver.paths import Target
+from hawser.apiserver.registry import Options, Resource, Written
+from hawser.apiserver.reply import JSON, Answer, Reply
+from hawser.apiserver.resources import Resources
+from hawser.apiserver.strategies import pods, scale
+from hawser.apiserver.watching import Watcher
+
+YAML = "application/yaml"
+_PATCHES = (
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+)
+_APPLY = "application/apply-patch"
+# Deletions of a collection in flight at once: enough to share group commits.
+_PARALLEL = 64
+
+
+class Verbs:
+    """Serves requests for resources of the kind table (streaming subresources are served elsewhere)."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._verbs: dict[str, Callable[[web.BaseRequest, Target, Resource], Any]] = {
+            "get": self._get,
+            "list": self._list,
+            "watch": self._watch,
+            "create": self._create,
+            "update": self._update,
+            "patch": self._patch,
+            "delete": self._delete,
+            "deletecollection": self._delete_collection,
+        }
+
+    async def serve(self, request: web.BaseRequest, target: Target, kind: Kind) -> Answer:
+        """Answer a request for a kind. APIError for everything that cannot be."""
+        verb = self._verbs.get(target.verb)
+        if target.subresource and target.subresource not in kind.subresources:
+            raise APIError(404, "NotFound", "the server could not find the requested resource")
+        if verb is None or (not target.subresource and target.verb not in kind.verbs):
+            raise method_not_supported(kind.group, kind.plural, target.verb)
+        if kind.namespaced and not target.namespace and target.verb not in ("list", "watch"):
+            raise method_not_supported(kind.group, kind.plural, target.verb)
+        answer: Answer = await verb(request, target, self._resources[kind])
+        return answer
+
+    async def _get(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
+        form = _form(request)
+        revision = listing.parse_revision(target.query.get("resourceVersion", ""))
+        if revision:
+            await listing.wait_for(resource, revision)
+        record = resource.get(target.namespace, target.name)
+        value = record.value
+        if target.subresource == "scale":
+            return Reply(orjson.dumps(scale.read(orjson.loads(value))))
+        if target.subresource not in ("", "status"):
+            raise method_not_supported(resource.kind.group, resource.kind.plural, target.verb)
+        return self._answer(value, 200, form, resource.kind, target)
+
+    async def _list(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
+        form = _form(request)
+        kind = resource.kind
+        selection = Selection.read(kind, target.query)
+        page = await listing.page(resource, target.namespace, selection, target.query)
+        include = target.query.get("includeObject", "Metadata")
+        body = forms.many(kind, listing.values(page.records), page.metadata, form, include, self._resources.now())
+        return Reply(body, 200, YAML if form.yaml else JSON)
+
+    async def _watch(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
+        selection = Selection.read(resource.kind, target.query, target.name)
+        namespace = target.namespace if resource.kind.namespaced else ""
+        watcher = Watcher(request, resource, namespace, selection, _form(request), target.query, self._resources.now)
+        return await watcher.run()
+
+    async def _create(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
+        form = _form(request)
+        options = _options(target)
+        obj = await _body(request, options)
+        if target.subresource == "binding":
+            return await self._bind(target, resource, obj, options)
+        if target.name:
+            raise method_not_supported(resource.kind.group, resource.kind.plural, target.verb)
+        written = await resource.create(target.namespace, obj, options)
+        return self._answer(written.value, 201, form, resource.kind, target, options)
+
+    async def _bind(self, target: Target, resource: Resource, binding: Obj, options: Options) -> Answer:
+        now = self._resources.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+        def change(pod: Obj) -> Obj:
+            return pods.bind(orjson.loads(orjson.dumps(pod)), binding, now)
+
+        await resource.update(target.namespace, target.name, change, options, binding=True)
+        return Reply(
+            orjson.dumps({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}), 201
+        )
+
+    async def _update(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
+        form = _form(request)
+        options = _options(target)
+        obj = await _body(request, options)
+        kind = resource.kind
+        if target.subresource == "scale":
+            return await self._scale(target, resource, lambda _: obj, options)
+        if target.subresource not in ("", "status", "finalize"):
+            raise method_not_supported(kind.group, kind.plural, target.verb)
+        scheme.check_kind(kind, obj)
+        create = obj if resource.strategy.create_on_update and not target.subresource else None
+        if create is None or resource.store.get(resource.key(target.namespace, target.name)) is not None:
+            scheme.read(kind, obj, options.fields)
+            create = None
+        else:
+            obj.setdefault("metadata", {}).setdefault("name", target.name)
+        written = await self._change(target, resource, lambda _: obj, options, create)
+        return self._answer(written.value, 201 if written.created else 200, form, kind, target, options)
+
+    async def _patch(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
+        form = _form(request)
+        options = _options(target)
+        kind = resource.kind
+        media = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        patch = await _patch_body(request, media)
+        if target.subresource == "scale":
+            return await self._scale(target, resource, lambda old: _apply(media, old, patch, _SCALE_GVK), options)
+        if target.subresource not in ("", "status"):
+            raise method_not_supported(kind.group, kind.plural, target.verb)
+
+        def change(old: Obj) -> Obj:
+            new = _apply(media, old, patch, kind.gvk)
+            if not isinstance(new, dict):
+                raise bad_request("the patch does not leave an object")
+            scheme.check_kind(kind, new)
+            scheme.read(kind, new, options.fields)
+            return new
+
+        written = await self._change(target, resource, change, options)
+        return self._answer(written.value, 200, form, kind, target, options)
+
+    async def _change(
+        self,
+        target: Target,
+        resource: Resource,
+        change: Callable[[Obj], Obj],
+        options: Options,
+        create: Obj | None = None,
+    ) -> Written:
+        return await resource.update(
+            target.namespace,
+            target.name,
+            change,
+            options,
+            status=target.subresource == "status",
+            finalize=target.subresource == "finalize",
+            create=create,
+        )
+
+    async def _scale(
+        self, target: Target, resource: Resource, change: Callable[[Obj], Obj], options: Options
+    ) -> Answer:
+        def rescale(old: Obj) -> Obj:
+            return scale.write(old, change(scale.read(old)))
+
+        written = await resource.update(target.namespace, target.name, rescale, options)
+        return Reply(orjson.dumps(scale.read(orjson.loads(written.value))))
+
+    async def _delete(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
+        form = _form(request)
+        if target.subresource:
+            raise method_not_supported(resource.kind.group, resource.kind.plural, target.verb)
+        options = _options(target)
+        body = await _body(request, options, optional=True)
+        _dry_run(body.get("dryRun"), options)
+        delete = DeleteOptions.read(body, target.query)
+        written = await resource.delete(target.namespace, target.name, delete, options)
+        if not written.removed or resource.strategy.returns_deleted:
+            return self._answer(written.value, 200, form, resource.kind, target)
+        metadata = orjson.loads(written.value)["metadata"]
+        details: Obj = {"name": target.name, "kind": resource.kind.plural, "uid": metadata["uid"]}
+        if resource.kind.group:
+            details["group"] = resource.kind.group
+        status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+        return Reply(orjson.dumps(status))
+
+    async def _delete_collection(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
+        form = _form(request)
+        kind = resource.kind
+        options = _options(target)
+        body = await _body(request, options, optional=True)
+        _dry_run(body.get("dryRun"), options)
+        delete = DeleteOptions.read(body, target.query)
+        selection = Selection.read(kind, target.query)
+        query = {key: target.query[key] for key in ("limit", "continue") if key in target.query}
+        page = await listing.page(resource, target.namespace, selection, query)
+        gate = asyncio.Semaphore(_PARALLEL)
+        deleted: list[bytes] = []
+
+        async def one(key: str) -> None:
+            namespace, _, name = key.removeprefix(resource.prefix).rpartition("/")
+            async with gate:
+                try:
+                    deleted.append((await resource.delete(namespace, name, delete, options)).value)
+                except APIError as error:
+                    if error.reason != "NotFound":
+                        raise
+
+        async with asyncio.TaskGroup() as group:
+            for record in page.records:
+                group.create_task(one(record.key))
+        return Reply(forms.many(kind, deleted, page.metadata, form, "Metadata", self._resources.now()))
+
+    def _answer(
+        self, value: bytes, status: int, form: Form, kind: Kind, target: Target, options: Options | None = None
+    ) -> Reply:
+        headers = None
+        if options is not None and options.fields.warnings:
+            headers = [("Warning", _warning(text)) for text in options.fields.warnings]
+        if form.plain:
+            return Reply(value, status, JSON, headers)
+        include = target.query.get("includeObject", "Metadata")
+        body = forms.one(kind, value, form, include, self._resources.now())
+        return Reply(body, status, YAML if form.yaml else JSON, headers)
+
+
+_SCALE_GVK = ("autoscaling", "v1", "Scale")
+
+
+def _form(request: web.BaseRequest) -> Form:
+    return negotiation.accepted(request.headers.get("Accept", ""))
+
+
+def _options(target: Target) -> Options:
+    query = target.query
+    if not query:
+        return Options()
+    options = Options(fields=scheme.Fields(query.get("fieldValidation") or scheme.WARN))
+    if "dryRun" in query:
+        _dry_run([query["dryRun"]], options)
+    return options
+
+
+def _dry_run(values: Any, options: Options) -> None:
+    if not values:
+        return
+    if values != ["All"]:
+        raise bad_request(f'dryRun: Unsupported value: {values}: supported values: "All"')
+    options.dry_run = True
+
+
+async def _raw(request: web.BaseRequest) -> bytes:
+    """The body. APIError 413 above the limit."""
+    if (request.content_length or 0) > BODY_LIMIT:
+        raise _too_large()
+    if "Expect" in request.headers and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise _too_large() from None
+
+
+def _too_large() -> APIError:
+    return request_too_large(f"Request entity too large: limit is {BODY_LIMIT}")
+
+
+async def _body(request: web.BaseRequest, options: Options, optional: bool = False) -> Obj:
+    """The decoded body, its repeated fields reported. optional: an absent one is an empty object."""
+    raw = await _raw(request)
+    if not raw:
+        if optional:
+            return {}
+        raise bad_request("the request body is empty")
+    content_type = request.headers.get("Content-Type", "")
+    value = negotiation.as_object(negotiation.decode(raw, content_type))
+    if options.fields.mode != scheme.IGNORE and "yaml" not in content_type:
+        repeated = scheme.duplicates(raw, value)
+        if repeated:
+            kind = kinds.of(str(value.get("apiVersion")), str(value.get("kind")))
+            if kind is not None:
+                options.fields.report(kind, repeated)
+    return value
+
+
+async def _patch_body(request: web.BaseRequest, media: str) -> Any:
+    if media.startswith(_APPLY):
+        raise unsupported_media_type(
+            "server-side apply is not served by this version of Hawser; use client-side apply. Accepted patch types: "
+            + ", ".join(_PATCHES)
+        )
+    if media not in _PATCHES:
+        raise unsupported_media_type(
+            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(_PATCHES)
+        )
+    raw = await _raw(request)
+    return negotiation.decode(raw, "application/json")
+
+
+def _apply(media: str, old: Obj, patch: Any, gvk: tuple[str, str, str]) -> Any:
+    if media == "application/json-patch+json":
+        return json_patch(old, patch)
+    patch = negotiation.as_object(patch)
+    if media == "application/merge-patch+json":
+        return merge_patch(old, patch)
+    return strategic_merge_patch(old, patch, gvk)
+
+
+def _warning(text: str) -> str:
+    """A Warning header's value (RFC 7234, section 5.5); control characters cannot be in headers."""
+    safe = "".join(c if c.isprintable() and ord(c) < 256 else "?" for c in text)
+    return '299 - "' + safe.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,239 @@
+"""Watches: one coroutine a watcher over the store's events; every event is encoded once for all watchers of a form.
+
+Source: API concepts, "Efficient detection of changes", "Watch bookmarks" and "Streaming lists".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from datetime import datetime
+
+import orjson
+from aiohttp import web
+
+from hawser.api.errors import APIError, bad_request, expired
+from hawser.api.types import Obj
+from hawser.apiserver import forms, listing
+from hawser.apiserver.connection import Connection
+from hawser.apiserver.listing import Selection
+from hawser.apiserver.negotiation import As, Form
+from hawser.apiserver.registry import Resource
+from hawser.apiserver.reply import JSON, LAST_CHUNK, Finished, chunk, chunked_head, drain
+from hawser.store.base import EventType, Expired, Record, StoreEvent
+from hawser.store.base import Watch as StoreWatch
+
+_BOOKMARK_SECONDS = 55.0
+_SHORTEST, _LONGEST = 1800.0, 3600.0
+# The end of an initial list is written at once; so many initial events go into one chunk.
+_BATCH = 200
+_INITIAL_END = "k8s.io/initial-events-end"
+
+
+class Watcher:
+    """One watch request: what it wants, and its way onto the wire."""
+
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        resource: Resource,
+        namespace: str,
+        selection: Selection,
+        form: Form,
+        query: dict[str, str],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._request = request
+        self._resource = resource
+        self._prefix = resource.prefix + (f"{namespace}/" if namespace else "")
+        self._selection = None if selection.everything else selection
+        self._form = form
+        self._include = query.get("includeObject", "Metadata")
+        self._now = now
+        self._bookmarks = query.get("allowWatchBookmarks", "").lower() in ("true", "1")
+        self._initial = query.get("sendInitialEvents", "").lower() in ("true", "1")
+        self._version = query.get("resourceVersion", "")
+        self._seconds = _timeout(query)
+        self._columns = True
+        self._waiting = False
+        if self._initial and query.get("resourceVersionMatch") != "NotOlderThan":
+            raise bad_request(
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan: resourceVersionMatch is required"
+            )
+
+    async def run(self) -> Finished:
+        """Serve the watch until its time is over, the peer is gone, it is too slow, or the server stops.
+
+        APIError before anything is written: 400, 410, 504.
+        """
+        store = self._resource.store
+        start = listing.parse_revision(self._version)
+        initial: list[Record] = []
+        if self._initial or not start:
+            # No version, or "0": the state first, then what follows it. Both are taken in the same turn of the loop.
+            if start:
+                await listing.wait_for(self._resource, start)
+            start = store.revision
+            if self._initial or self._version in ("", "0"):
+                initial = store.list(self._prefix)
+        try:
+            watch = store.watch(self._prefix, start)
+        except Expired:
+            return await self._expired(f"too old resource version: {start} ({store.compacted})")
+        connection = self._request.protocol
+        assert isinstance(connection, Connection)
+        connection.on_end = watch.close
+        timer = asyncio.get_running_loop().call_later(self._seconds, watch.close)
+        bookmarks = asyncio.get_running_loop().call_later(_jitter(), self._note_bookmark) if self._bookmarks else None
+        self._bookmark_timer = bookmarks
+        try:
+            self._head()
+            await self._send_initial(initial, start)
+            await self._follow(watch)
+            self._write(LAST_CHUNK)
+        finally:
+            watch.close()
+            timer.cancel()
+            if self._bookmark_timer is not None:
+                self._bookmark_timer.cancel()
+            connection.on_end = None
+        return Finished(self._request.keep_alive)
+
+    def _head(self) -> None:
+        self._write(chunked_head(JSON, self._request.keep_alive))
+
+    async def _follow(self, watch: StoreWatch) -> None:
+        try:
+            while True:
+                self._waiting = True
+                try:
+                    batch = await anext(watch)
+                finally:
+                    self._waiting = False
+                data = b"".join(map(self._chunk, batch))
+                if data:
+                    self._write(data)
+                    await drain(self._request)
+        except StopAsyncIteration:
+            return
+        except Expired as error:
+            self._write(chunk(_error_frame(expired(str(error)))))
+
+    async def _send_initial(self, records: list[Record], revision: int) -> None:
+        kind = self._resource.kind
+        chosen = records
+        if self._selection is not None:
+            chosen = [record for record in records if self._selection.matches(kind, record)]
+        for first in range(0, len(chosen), _BATCH):
+            frames = [self._frame(EventType.ADDED, record) for record in chosen[first : first + _BATCH]]
+            self._write(chunk(b"".join(frames)))
+            await drain(self._request)
+        if self._initial and self._bookmarks:
+            self._write(chunk(self._bookmark(revision, initial_end=True)))
+
+    def _chunk(self, event: StoreEvent) -> bytes:
+        """The wire bytes of an event for this watcher; empty when it does not concern it."""
+        kind = event.type
+        record = event.record
+        if self._selection is not None:
+            matches = kind is not EventType.DELETED and self._selection.matches(self._resource.kind, record)
+            matched = event.prev is not None and self._selection.matches(self._resource.kind, event.prev)
+            if matches:
+                kind = EventType.MODIFIED if matched else EventType.ADDED
+            elif matched:
+                # Out of the selection is gone, for this watcher; the object is shown as it now is.
+                kind = EventType.DELETED
+            else:
+                return b""
+        if not self._form.plain:
+            return chunk(self._frame(kind, record))
+        return _shared_chunk(kind, record)
+
+    def _frame(self, event: EventType, record: Record) -> bytes:
+        if self._form.plain:
+            return _frame(event, record.value)
+        kind = self._resource.kind
+        if self._form.shape is As.TABLE:
+            metadata: Obj = {"resourceVersion": str(record.revision)}
+            value = forms.table(kind, [record.value], metadata, self._include, self._now(), columns=self._columns)
+            self._columns = False
+            return _frame(event, value)
+        return _frame(event, forms.one(kind, record.value, Form(As.METADATA), self._include, self._now()))
+
+    def _note_bookmark(self) -> None:
+        """Remember how far the store is; a second later everything up to there has been sent or we are not waiting."""
+        loop = asyncio.get_running_loop()
+        self._bookmark_timer = loop.call_later(1.0, self._send_bookmark, self._resource.store.revision)
+
+    def _send_bookmark(self, revision: int) -> None:
+        if self._waiting and self._request.transport is not None:
+            self._request.transport.write(chunk(self._bookmark(revision)))
+        self._bookmark_timer = asyncio.get_running_loop().call_later(_jitter(), self._note_bookmark)
+
+    def _bookmark(self, revision: int, initial_end: bool = False) -> bytes:
+        metadata: Obj = {"resourceVersion": str(revision), "creationTimestamp": None}
+        if initial_end:
+            metadata["annotations"] = {_INITIAL_END: "true"}
+        kind = self._resource.kind
+        obj: Obj = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata}
+        if self._form.shape is As.TABLE:
+            row = {"cells": [], "object": {**obj, "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}}
+            obj = {
+                "kind": "Table",
+                "apiVersion": "meta.k8s.io/v1",
+                "metadata": metadata,
+                "columnDefinitions": [],
+                "rows": [row],
+            }
+        elif self._form.shape is not As.OBJECT:
+            obj.update(kind="PartialObjectMetadata", apiVersion="meta.k8s.io/v1")
+        return orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n"
+
+    async def _expired(self, message: str) -> Finished:
+        """A watch that starts too early is answered with 200 and one ERROR event, as clients expect."""
+        self._head()
+        self._write(chunk(_error_frame(expired(message))) + LAST_CHUNK)
+        return Finished(self._request.keep_alive)
+
+    def _write(self, data: bytes) -> None:
+        transport = self._request.transport
+        if transport is None:
+            raise ConnectionResetError
+        transport.write(data)
+
+
+def _frame(event: EventType, value: bytes) -> bytes:
+    return b'{"type":"%b","object":%b}\n' % (event.value.encode(), value)
+
+
+_shared: dict[tuple[int, EventType], bytes] = {}
+_SHARED_LIMIT = 256
+
+
+def _shared_chunk(event: EventType, record: Record) -> bytes:
+    """The chunk of a plain event; watchers of the same moment share it (a revision belongs to one record)."""
+    key = (record.revision, event)
+    data = _shared.get(key)
+    if data is None:
+        if len(_shared) >= _SHARED_LIMIT:
+            _shared.clear()
+        data = _shared[key] = chunk(_frame(event, record.value))
+    return data
+
+
+def _error_frame(error: APIError) -> bytes:
+    return orjson.dumps({"type": "ERROR", "object": error.status}) + b"\n"
+
+
+def _jitter() -> float:
+    return _BOOKMARK_SECONDS * random.uniform(0.9, 1.1)
+
+
+def _timeout(query: dict[str, str]) -> float:
+    text = query.get("timeoutSeconds", "")
+    try:
+        seconds = float(int(text)) if text else 0.0
+    except ValueError:
+        raise bad_request(f'timeoutSeconds: Invalid value: "{text}": must be an integer') from None
+    return seconds if seconds > 0 else random.uniform(_SHORTEST, _LONGEST)
