@@ -38,7 +38,7 @@ def keep(state: Record | None, revision: int) -> Keep:
 
 
 def seen(record: Record | None) -> tuple[str, bytes, int, int] | None:
-    return record and (record.key, record.value, record.revision, record.created)
+    return (record.key, record.value, record.revision, record.created) if record is not None else None
 
 
 def told(event: StoreEvent) -> tuple[str, str, bytes, int, int]:

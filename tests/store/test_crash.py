@@ -30,17 +30,17 @@ async def test_every_acknowledged_write_survives_a_kill(tmp_path: Path, seed: in
     chance = random.Random(seed)
     newest = 0
     for _ in range(4):
-        acknowledged = {}
+        acknowledged: dict[str, tuple[int, bytes]] = {}
         for line in write_until_killed(path, chance.randrange(1, 3000)):
-            key, revision, value = line.split()
-            assert int(revision) > newest, "revisions are never used twice"
-            acknowledged[key.decode()] = (int(revision), value)
+            key, number, final = line.split()
+            assert int(number) > newest, "revisions are never used twice"
+            acknowledged[key.decode()] = (int(number), final)
         newest = max(revision for revision, _ in acknowledged.values())
 
         store = SqliteStore.open(path, check=True)
         assert store.revision >= newest
-        for key, (revision, value) in acknowledged.items():
-            record = store.get(key)
+        for name, (revision, value) in acknowledged.items():
+            record = store.get(name)
             if record is None:
                 # The deletion itself, or one after it that was not acknowledged any more.
                 assert value == b"-" or store.revision > revision

@@ -38,7 +38,7 @@ def told(event: StoreEvent) -> Told:
         event.record.key,
         event.record.value,
         event.record.revision,
-        event.prev and event.prev.value,
+        event.prev.value if event.prev else None,
     )
 
 
@@ -81,7 +81,7 @@ class Model(RuleBasedStateMachine):
             else:
                 kind = "MODIFIED" if before else "ADDED"
                 self.state[key] = expected
-            self.events.append((kind, key, value, revision, before and before[0]))
+            self.events.append((kind, key, value, revision, before[0] if before else None))
             self.states.append(dict(self.state))
             return Delete(value) if change == "delete" else Put(value)
 

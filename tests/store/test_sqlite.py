@@ -48,22 +48,25 @@ def path(tmp_path: Path) -> Path:
 
 
 class Gate:
-    """Holds commits back until it is opened, counts them, and fails those it is told to."""
+    """Lets so many commits through as it is told, counts them, and fails those it is told to."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.opened = threading.Event()
+        self._permits = threading.Semaphore(0)
         self.sizes: list[int] = []
         self.failures: list[Exception] = []
         append = Log.append
 
         def gated(log: Log, rows: Sequence[Row]) -> None:
-            assert self.opened.wait(10)
+            assert self._permits.acquire(timeout=10)
             self.sizes.append(len(rows))
             if self.failures:
                 raise self.failures.pop()
             append(log, rows)
 
         monkeypatch.setattr(Log, "append", gated)
+
+    def let(self, commits: int) -> None:
+        self._permits.release(commits)
 
 
 @pytest.fixture
@@ -92,17 +95,40 @@ async def test_writers_share_commits(path: Path, gate: Gate) -> None:
     await turns()
     second = [asyncio.create_task(store.write(f"core/pods/default/b{n}", put(b""))) for n in range(100)]
     await turns()
-    gate.opened.set()
+    gate.let(2)
     await asyncio.gather(*first, *second)
     await store.close()
     assert gate.sizes == [3, 100]
 
 
+async def test_a_write_sees_a_pending_write_while_an_older_one_is_committed(path: Path, gate: Gate) -> None:
+    store = SqliteStore.open(path)
+    first = asyncio.create_task(store.write(POD, put(b"a")))
+    await turns()
+    second = asyncio.create_task(store.write(POD, put(b"b")))
+    await turns()
+    gate.let(1)
+    await first
+    states: list[bytes | None] = []
+
+    def note(state: Record | None, revision: int) -> Put:
+        states.append(state.value if state is not None else None)
+        return Put(b"c")
+
+    third = asyncio.create_task(store.write(POD, note))
+    await turns()
+    record = store.get(POD)
+    assert record is not None and record.value == b"a"
+    assert states == [b"b"]
+    gate.let(2)
+    await asyncio.gather(second, third)
+    await store.close()
+
+
 async def test_a_failed_commit_fails_all_that_was_decided_on_it(path: Path, gate: Gate) -> None:
     store = SqliteStore.open(path)
-    gate.opened.set()
+    gate.let(1)
     await store.write(POD, put(b"old"))
-    gate.opened.clear()
     gate.failures.append(sqlite3.OperationalError("disk I/O error"))
     failing = asyncio.create_task(store.write(POD, put(b"new")))
     await turns()
@@ -116,7 +142,7 @@ async def test_a_failed_commit_fails_all_that_was_decided_on_it(path: Path, gate
     waiting = asyncio.create_task(store.write(POD, note))
     keeping = asyncio.create_task(store.write(POD, lambda state, revision: Keep()))
     await turns()
-    gate.opened.set()
+    gate.let(2)
     results = await asyncio.gather(failing, waiting, keeping, return_exceptions=True)
     assert [str(result) for result in results] == [f"the store cannot write to {path}: disk I/O error"] * 3
     assert all(isinstance(result, StoreUnavailable) for result in results)
@@ -125,6 +151,7 @@ async def test_a_failed_commit_fails_all_that_was_decided_on_it(path: Path, gate
     assert record is not None and (record.value, store.revision) == (b"old", 1)
 
     watch = store.watch("", 1)
+    gate.let(1)
     written = await store.write(POD, note)
     assert written is not None and written.revision == 4, "2 and 3 may have been seen"
     assert states == [b"new", b"old"]
@@ -168,7 +195,7 @@ async def test_answers_that_rest_on_a_pending_write_wait_for_it(path: Path, gate
     second = asyncio.create_task(store.write(POD, fn))
     await turns()
     assert not second.done()
-    gate.opened.set()
+    gate.let(1)
     record, result = await asyncio.gather(first, second, return_exceptions=True)
     assert isinstance(result, FileExistsError) if answer == "raise" else result is record is store.get(POD)
     await store.close()
