@@ -1,0 +1,7 @@
+"""``python -m hawser.controllers``."""
+
+import sys
+
+from hawser.controllers.manager import main
+
+sys.exit(main())

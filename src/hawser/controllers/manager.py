@@ -1,0 +1,79 @@
+"""The process that runs the controllers and the scheduler."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+import uvloop
+
+from hawser.client.client import Client
+from hawser.client.config import ConfigError
+from hawser.client.controller import Manager
+from hawser.controllers import registry
+
+log = logging.getLogger(__name__)
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; exits with 2 and a sentence when it is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m hawser.controllers",
+        description="Runs Hawser's controllers and scheduler against a Kubernetes API.",
+    )
+    parser.add_argument("--kubeconfig", metavar="FILE", help="how to reach the API (default: as kubectl finds it)")
+    parser.add_argument("--context", default="", help="context of the kubeconfig (default: its current one)")
+    parser.add_argument(
+        "--controllers",
+        default="*",
+        metavar="LIST",
+        help="comma-separated names; * is all, -NAME all but that one (default: *); there are: "
+        + ", ".join(registry.CONTROLLERS),
+    )
+    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    options = parser.parse_args(argv)
+    try:
+        options.chosen = registry.chosen(options.controllers)
+    except registry.UnknownController as err:
+        parser.error(str(err))
+    return options
+
+
+async def run(client: Client, names: Sequence[str]) -> None:
+    """Runs the named controllers until SIGTERM, SIGINT or cancellation."""
+    manager = Manager(client)
+    for name in names:
+        manager.add(registry.make(name))
+    # What is imported and set up by now stays; the collector need not walk it again.
+    gc.freeze()
+    running = asyncio.ensure_future(manager.run())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    log.info("running %s against %s", ", ".join(names), client.server)
+    try:
+        await running
+    except asyncio.CancelledError:
+        log.info("stopped")
+    finally:
+        await client.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = arguments(argv)
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    try:
+        client = Client.from_kubeconfig(options.kubeconfig, options.context, user_agent="hawser-controllers")
+    except ConfigError as err:
+        print(f"hawser.controllers: {err}", file=sys.stderr)
+        return 1
+    uvloop.run(run(client, options.chosen))
+    return 0
