@@ -13,6 +13,12 @@ from hawser.client.controller import Controller
 CONTROLLERS: dict[str, str] = {
     "scheduler": "hawser.scheduler.scheduler:Scheduler",
     "node-lifecycle": "hawser.controllers.node_lifecycle:NodeLifecycleController",
+    "namespace": "hawser.controllers.namespace:NamespaceController",
+    "serviceaccount": "hawser.controllers.serviceaccount:ServiceAccountController",
+    "garbage-collector": "hawser.controllers.garbagecollector:GarbageCollector",
+    "replicaset": "hawser.controllers.replicaset:ReplicaSetController",
+    "deployment": "hawser.controllers.deployment:DeploymentController",
+    "endpointslice": "hawser.controllers.endpointslice:EndpointSliceController",
 }
 
 

@@ -1,0 +1,194 @@
+"""Which endpoints a Service has and how they are spread over EndpointSlices. Pure.
+
+Source: EndpointSlices documentation (conditions, "Distribution of EndpointSlices", at most 100 endpoints a slice) and
+API reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from hawser.api.types import Obj
+from hawser.controllers import pods
+
+MOST = 100
+SERVICE_LABEL = "kubernetes.io/service-name"
+MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+MANAGER = "endpointslice-controller.k8s.io"
+HEADLESS = "service.kubernetes.io/headless"
+_NOT_MIRRORED = {SERVICE_LABEL, MANAGED_BY, HEADLESS}
+
+Ports = tuple[bytes, ...]
+"""Hashable form of an EndpointSlice's ports: one JSON text a port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """EndpointSlices to create (without names), to update (whole objects) and to delete."""
+
+    create: tuple[Obj, ...] = ()
+    update: tuple[Obj, ...] = ()
+    delete: tuple[Obj, ...] = ()
+
+
+def plan(service: Obj, selected: Iterable[Obj], nodes: Mapping[str, Obj], slices: Sequence[Obj]) -> Plan:
+    """Pure decision. selected: pods that match; slices: the Service's own EndpointSlices."""
+    wanted = endpoints(service, selected, nodes)
+    labels = slice_labels(service)
+    create: list[Obj] = []
+    update: list[Obj] = []
+    delete: list[Obj] = []
+    by_ports: dict[Ports, list[Obj]] = {}
+    for one in slices:
+        by_ports.setdefault(_frozen(one.get("ports") or ()), []).append(one)
+    for ports in sorted({*wanted, *by_ports}):
+        have = sorted(by_ports.get(ports, []), key=lambda s: str(s["metadata"]["name"]))
+        contents = distribute(wanted.get(ports, []), [s.get("endpoints") or [] for s in have])
+        for old, content in zip(have, contents, strict=False):
+            if not content and wanted:
+                delete.append(old)
+            elif content != (old.get("endpoints") or []) or (old["metadata"].get("labels") or {}) != labels:
+                update.append({**old, "metadata": {**old["metadata"], "labels": labels}, "endpoints": content})
+        new = [c for c in contents[len(have) :] if c]
+        create += [_slice(service, labels, ports, content) for content in new]
+    if not wanted:
+        # One empty slice stays, so that watchers can tell "no endpoints" from "not looked at yet".
+        keep = update[:1] or [s for s in slices if s not in delete][:1]
+        name = keep[0]["metadata"]["name"] if keep else ""
+        delete = [s for s in slices if s["metadata"]["name"] != name]
+        update = [u for u in update if u["metadata"]["name"] == name]
+        if not keep:
+            create = [_slice(service, labels, (), [])]
+    return Plan(tuple(create), tuple(update), tuple(delete))
+
+
+def endpoints(service: Obj, selected: Iterable[Obj], nodes: Mapping[str, Obj]) -> dict[Ports, list[Obj]]:
+    """Endpoints by the ports they resolve to (a named targetPort may differ from pod to pod)."""
+    found: dict[Ports, list[Obj]] = {}
+    unready = bool(service["spec"].get("publishNotReadyAddresses"))
+    for pod in selected:
+        status = pod.get("status", {})
+        address = status.get("podIP")
+        if not address or status.get("phase") in ("Succeeded", "Failed"):
+            continue
+        ports = [p for port in service["spec"].get("ports") or () if (p := _port(port, pod)) is not None]
+        if service["spec"].get("ports") and not ports:
+            continue
+        found.setdefault(_frozen(ports), []).append(_endpoint(service, pod, address, nodes, unready))
+    for listed in found.values():
+        listed.sort(key=lambda e: e["addresses"])
+    return found
+
+
+def _endpoint(service: Obj, pod: Obj, address: str, nodes: Mapping[str, Obj], unready: bool) -> Obj:
+    terminating = pods.is_terminating(pod)
+    serving = unready or pods.is_ready(pod)
+    made: Obj = {
+        "addresses": [address],
+        "conditions": {
+            "ready": unready or (serving and not terminating),
+            "serving": serving,
+            "terminating": terminating,
+        },
+        "targetRef": {
+            "kind": "Pod",
+            "namespace": pod["metadata"]["namespace"],
+            "name": pod["metadata"]["name"],
+            "uid": pod["metadata"]["uid"],
+        },
+    }
+    node = pod["spec"].get("nodeName")
+    if node:
+        made["nodeName"] = node
+        labels = (nodes.get(node) or {}).get("metadata", {}).get("labels") or {}
+        if zone := labels.get("topology.kubernetes.io/zone"):
+            made["zone"] = zone
+    spec = pod["spec"]
+    if spec.get("hostname") and spec.get("subdomain") == service["metadata"]["name"]:
+        made["hostname"] = spec["hostname"]
+    return made
+
+
+def _port(port: Obj, pod: Obj) -> Obj | None:
+    """A Service's port as it is on a pod, or None when the pod has no port of that name."""
+    protocol = port.get("protocol", "TCP")
+    target = port.get("targetPort", port["port"])
+    if isinstance(target, str):
+        spec = pod["spec"]
+        sidecars = [c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
+        for container in (*spec["containers"], *sidecars):
+            for one in container.get("ports") or ():
+                if one.get("name") == target and one.get("protocol", "TCP") == protocol:
+                    target = one["containerPort"]
+                    break
+            else:
+                continue
+            break
+        else:
+            return None
+    made: Obj = {"name": port.get("name", ""), "protocol": protocol, "port": target}
+    if port.get("appProtocol"):
+        made["appProtocol"] = port["appProtocol"]
+    return made
+
+
+def distribute(wanted: Sequence[Obj], have: Sequence[Sequence[Obj]]) -> list[list[Obj]]:
+    """Endpoints over slices with the fewest changes: what is in a slice stays there, the rest fills up, then new ones.
+
+    Returns the content of each existing slice in order, then of new ones.
+    """
+    left = {_address(e): e for e in wanted}
+    contents: list[list[Obj]] = []
+    for old in have:
+        kept = [left.pop(_address(e)) for e in old if _address(e) in left][:MOST]
+        contents.append(kept)
+    rest = list(left.values())
+    # The fullest first, so that few slices change and the emptiest can go.
+    for content in sorted(contents, key=len, reverse=True):
+        if content and rest:
+            room = MOST - len(content)
+            content += rest[:room]
+            rest = rest[room:]
+    for content in contents:
+        if not content and rest:
+            content += rest[:MOST]
+            rest = rest[MOST:]
+    contents += [rest[i : i + MOST] for i in range(0, len(rest), MOST)]
+    return contents
+
+
+def _address(endpoint: Obj) -> tuple[str, str]:
+    return endpoint["addresses"][0], endpoint.get("targetRef", {}).get("uid", "")
+
+
+def slice_labels(service: Obj) -> dict[str, str]:
+    """The Service's labels and those that tell whose slice it is."""
+    labels = {k: v for k, v in (service["metadata"].get("labels") or {}).items() if k not in _NOT_MIRRORED}
+    labels[SERVICE_LABEL] = service["metadata"]["name"]
+    labels[MANAGED_BY] = MANAGER
+    if service["spec"].get("clusterIP") == "None":
+        labels[HEADLESS] = ""
+    return labels
+
+
+def _slice(service: Obj, labels: Mapping[str, str], ports: Ports, content: list[Obj]) -> Obj:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "generateName": f"{service['metadata']['name']}-",
+            "namespace": service["metadata"]["namespace"],
+            "labels": dict(labels),
+            "ownerReferences": [pods.owner_reference(service)],
+        },
+        "addressType": "IPv4",
+        "ports": [orjson.loads(p) for p in ports],
+        "endpoints": content,
+    }
+
+
+def _frozen(ports: Iterable[Obj]) -> Ports:
+    return tuple(sorted(orjson.dumps(p, option=orjson.OPT_SORT_KEYS) for p in ports))

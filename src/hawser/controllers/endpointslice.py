@@ -1,0 +1,95 @@
+"""EndpointSlices of Services with a selector; the decision is in ``endpoints``."""
+
+from __future__ import annotations
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import ENDPOINT_SLICE, NODE, POD, SERVICE
+from hawser.api.selectors import LabelSelector
+from hawser.api.types import Obj
+from hawser.client.controller import Controller, Manager
+from hawser.client.informer import key_of
+from hawser.controllers.endpoints import MANAGED_BY, MANAGER, SERVICE_LABEL, plan
+
+
+def relevant(pod: Obj) -> tuple[object, ...]:
+    """What of a pod its endpoints depend on: changes of anything else need no work."""
+    metadata, status = pod["metadata"], pod.get("status", {})
+    ready = next((c["status"] for c in status.get("conditions") or () if c["type"] == "Ready"), "")
+    return (
+        metadata.get("labels"),
+        metadata.get("deletionTimestamp") is not None,
+        status.get("podIP"),
+        status.get("phase") in ("Succeeded", "Failed"),
+        ready,
+        pod["spec"].get("nodeName"),
+    )
+
+
+class EndpointSliceController(Controller):
+    """See the module."""
+
+    name = "endpointslice"
+    workers = 5
+
+    def setup(self, manager: Manager) -> None:
+        self._client = manager.client
+        self._services = manager.informer(SERVICE)
+        self._pods = manager.informer(POD)
+        self._nodes = manager.informer(NODE)
+        self._slices = manager.informer(ENDPOINT_SLICE)
+        self._slices.add_index("service", _service_key)
+        self._services.on_change(self.enqueue)
+        self._pods.on_change(self._enqueue_services)
+        self._slices.on_change(self._enqueue_of_slice)
+
+    def _enqueue_services(self, old: Obj | None, new: Obj | None) -> None:
+        if old is not None and new is not None and relevant(old) == relevant(new):
+            return
+        known = new if new is not None else old
+        if known is None:
+            return
+        every = [p["metadata"].get("labels") or {} for p in (old, new) if p is not None]
+        for service in self._services.list(known["metadata"]["namespace"]):
+            selector = (service["spec"].get("selector") or {}).items()
+            if selector and any(selector <= labels.items() for labels in every):
+                self.queue.add(key_of(service))
+
+    def _enqueue_of_slice(self, old: Obj | None, new: Obj | None) -> None:
+        for one in (old, new):
+            for key in _service_key(one) if one is not None else ():
+                self.queue.add(key)
+
+    async def reconcile(self, key: str) -> float | None:
+        service = self._services.get_key(key)
+        # Deleted Services' slices go with their owner.
+        if service is None or service["metadata"].get("deletionTimestamp"):
+            return None
+        selector = service["spec"].get("selector")
+        if not selector or service["spec"].get("type") == "ExternalName":
+            return None
+        wanted = LabelSelector.from_labels(selector)
+        selected = [
+            p for p in self._pods.list(service["metadata"]["namespace"]) if wanted.matches(p["metadata"].get("labels"))
+        ]
+        nodes = {n["metadata"]["name"]: n for n in self._nodes.list()}
+        todo = plan(service, selected, nodes, self._slices.by_index("service", key))
+        # New addresses first: a Service in use is never without an endpoint in between.
+        for one in todo.create:
+            self._slices.observe(await self._client.create(ENDPOINT_SLICE, one))
+        for one in todo.update:
+            self._slices.observe(await self._client.update(ENDPOINT_SLICE, one))
+        for one in todo.delete:
+            metadata = one["metadata"]
+            try:
+                await self._client.delete(ENDPOINT_SLICE, metadata["name"], metadata["namespace"], uid=metadata["uid"])
+            except APIError as e:
+                if e.code != 404:
+                    raise
+        return None
+
+
+def _service_key(one: Obj) -> list[str]:
+    labels = one["metadata"].get("labels") or {}
+    if labels.get(MANAGED_BY) != MANAGER or SERVICE_LABEL not in labels:
+        return []
+    return [f"{one['metadata']['namespace']}/{labels[SERVICE_LABEL]}"]

@@ -1,0 +1,178 @@
+"""The garbage collector: dependents go with their owners; the decisions are in ``ownership``."""
+
+from __future__ import annotations
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import EVENT, KINDS, Kind
+from hawser.api.kinds import of as kind_of
+from hawser.api.types import Obj
+from hawser.client.controller import Controller, Manager
+from hawser.client.informer import Handler, Informer, key_of
+from hawser.controllers import ownership
+from hawser.controllers.ownership import Owner
+
+_STRATEGIC = "application/strategic-merge-patch+json"
+
+
+class GarbageCollector(Controller):
+    """Keys are ``INDEX|namespace/name``, INDEX the kind's place in the kind table."""
+
+    name = "garbagecollector"
+    workers = 10
+
+    def setup(self, manager: Manager) -> None:
+        self._client = manager.client
+        self._recorder = manager.recorder("garbage-collector-controller")
+        self._kinds = [k for k in KINDS if k is not EVENT and "watch" in k.verbs]
+        self._informers: dict[Kind, Informer] = {}
+        for number, kind in enumerate(self._kinds):
+            informer = manager.informer(kind)
+            informer.add_index("owners", _owner_uids)
+            informer.add_index("uid", _uid)
+            informer.on_change(self._handler(number))
+            self._informers[kind] = informer
+
+    def _handler(self, number: int) -> Handler:
+        def handler(old: Obj | None, new: Obj | None) -> None:
+            if new is None:
+                if old is not None:
+                    self._enqueue_relatives(old)
+                return
+            metadata = new["metadata"]
+            deleting = metadata.get("deletionTimestamp") and metadata.get("finalizers")
+            before = old["metadata"] if old is not None else {}
+            changed = before.get("ownerReferences") != metadata.get("ownerReferences")
+            if deleting or (metadata.get("ownerReferences") and changed):
+                self.queue.add(f"{number}|{key_of(new)}")
+
+        return handler
+
+    def _enqueue_relatives(self, gone: Obj) -> None:
+        """An object is gone: its dependents may go, and owners that waited for it."""
+        uid = gone["metadata"]["uid"]
+        uids = _owner_uids(gone)
+        for number, kind in enumerate(self._kinds):
+            informer = self._informers[kind]
+            for dependent in informer.by_index("owners", uid):
+                self.queue.add(f"{number}|{key_of(dependent)}")
+            for owner_uid in uids:
+                for owner in informer.by_index("uid", owner_uid):
+                    if owner["metadata"].get("deletionTimestamp"):
+                        self.queue.add(f"{number}|{key_of(owner)}")
+
+    async def reconcile(self, key: str) -> float | None:
+        number, _, name = key.partition("|")
+        kind = self._kinds[int(number)]
+        obj = self._informers[kind].get_key(name)
+        if obj is None:
+            return None
+        deleting = obj["metadata"].get("deletionTimestamp")
+        references = obj["metadata"].get("ownerReferences") or ()
+        owners = [] if deleting else [await self._state(obj, r) for r in references]
+        dependents = self._dependents(obj["metadata"]["uid"])
+        todo = ownership.plan(obj, owners, [d for _, d in dependents])
+        try:
+            await self._apply(kind, obj, todo, dependents)
+        except APIError as e:
+            if e.code == 404:
+                return None
+            raise
+        return None
+
+    def _dependents(self, uid: str) -> list[tuple[Kind, Obj]]:
+        return [(kind, d) for kind, informer in self._informers.items() for d in informer.by_index("owners", uid)]
+
+    async def _state(self, obj: Obj, reference: Obj) -> Owner:
+        """What a reference points to: from the caches, and before it is called absent, from the server."""
+        kind = kind_of(reference["apiVersion"], reference["kind"])
+        if kind is None:
+            # A kind this server does not have: what cannot be looked up is never taken for gone.
+            return Owner.SOLID
+        namespace = obj["metadata"].get("namespace")
+        if kind.namespaced and not namespace:
+            message = (
+                f"ownerRef [{reference['apiVersion']}/{reference['kind']}, name: {reference['name']}] is namespaced"
+            )
+            self._recorder.event(obj, "Warning", "OwnerRefInvalidNamespace", message)
+            return Owner.SOLID
+        owner = self._informers[kind].get(namespace if kind.namespaced else None, reference["name"])
+        if owner is None or owner["metadata"]["uid"] != reference["uid"]:
+            try:
+                owner = await self._client.get(kind, reference["name"], namespace if kind.namespaced else None)
+            except APIError as e:
+                if e.code != 404:
+                    raise
+                return Owner.ABSENT
+            if owner["metadata"]["uid"] != reference["uid"]:
+                return Owner.ABSENT
+        metadata = owner["metadata"]
+        if metadata.get("deletionTimestamp") and ownership.FOREGROUND in (metadata.get("finalizers") or ()):
+            return Owner.WAITING
+        return Owner.SOLID
+
+    async def _apply(
+        self, kind: Kind, obj: Obj, todo: ownership.Action | None, dependents: list[tuple[Kind, Obj]]
+    ) -> None:
+        metadata = obj["metadata"]
+        match todo:
+            case None:
+                return
+            case ownership.Delete(propagation):
+                await self._client.delete(
+                    kind,
+                    metadata["name"],
+                    metadata.get("namespace"),
+                    propagation=propagation,
+                    uid=metadata["uid"],
+                    resource_version=metadata["resourceVersion"],
+                )
+            case ownership.DropReferences(uids):
+                await self._drop_references(kind, obj, uids)
+            case ownership.DropFinalizer(finalizer):
+                await self._drop_finalizer(kind, obj, finalizer)
+            case ownership.ReleaseDependents():
+                for dependent_kind, dependent in dependents:
+                    await self._drop_references(dependent_kind, dependent, (metadata["uid"],))
+                await self._drop_finalizer(kind, obj, ownership.ORPHAN)
+            case ownership.DeleteDependents():
+                for dependent_kind, dependent in dependents:
+                    self.queue.add(f"{self._kinds.index(dependent_kind)}|{key_of(dependent)}")
+
+    async def _drop_references(self, kind: Kind, obj: Obj, uids: tuple[str, ...]) -> None:
+        metadata = obj["metadata"]
+        body = {
+            "metadata": {
+                "uid": metadata["uid"],
+                "ownerReferences": [{"$patch": "delete", "uid": uid} for uid in uids],
+            }
+        }
+        try:
+            changed = await self._client.patch(kind, metadata["name"], metadata.get("namespace"), body, type=_STRATEGIC)
+        except APIError as e:
+            if e.code not in (404, 409, 422):
+                raise
+            return  # gone, or another one of that name
+        self._informers[kind].observe(changed)
+
+    async def _drop_finalizer(self, kind: Kind, obj: Obj, finalizer: str) -> None:
+        """Removes one finalizer from the object as it is now."""
+        metadata = obj["metadata"]
+        current = await self._client.get(kind, metadata["name"], metadata.get("namespace"))
+        finalizers = current["metadata"].get("finalizers") or []
+        if current["metadata"]["uid"] != metadata["uid"] or finalizer not in finalizers:
+            return
+        body = {
+            "metadata": {
+                "resourceVersion": current["metadata"]["resourceVersion"],
+                "finalizers": [f for f in finalizers if f != finalizer],
+            }
+        }
+        await self._client.patch(kind, metadata["name"], metadata.get("namespace"), body)
+
+
+def _owner_uids(obj: Obj) -> list[str]:
+    return [r["uid"] for r in obj["metadata"].get("ownerReferences") or ()]
+
+
+def _uid(obj: Obj) -> list[str]:
+    return [obj["metadata"]["uid"]]

@@ -1,0 +1,146 @@
+"""Namespaces under deletion: everything in them is deleted, then they are finalized.
+
+Source: Namespaces walkthrough, "Deletion"; API reference, NamespaceStatus conditions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import KINDS, NAMESPACE, POD, Kind
+from hawser.api.types import Obj
+from hawser.client.clock import timestamp
+from hawser.client.controller import Controller, Manager
+
+FINALIZER = "kubernetes"
+_LOOK_AGAIN = 1.0
+# Owners before what they own, so that controllers do not replace what is being deleted.
+_FIRST = ("deployments", "replicasets")
+
+
+def deletion_order(kinds: Sequence[Kind]) -> list[Kind]:
+    """Namespaced kinds that can be deleted as a collection, controllers' own first."""
+    listed = [k for k in kinds if k.namespaced and "deletecollection" in k.verbs]
+    return sorted(listed, key=lambda k: _FIRST.index(k.plural) if k.plural in _FIRST else len(_FIRST))
+
+
+def conditions(
+    old: Sequence[Obj], left: Mapping[str, int], held: Mapping[str, int], errors: Sequence[str], now: str
+) -> list[Obj]:
+    """The status conditions that tell why a namespace is still there.
+
+    left: objects by ``plural.group``; held: objects by finalizer; errors: what could not be deleted.
+    """
+    holding = "Some content in the namespace has finalizers remaining: "
+    content = ", ".join(f"{name} has {count} resource instances" for name, count in left.items())
+    holders = ", ".join(f"{name} in {count} resource instances" for name, count in held.items())
+    wanted = [
+        ("NamespaceDeletionDiscoveryFailure", "", "ResourcesDiscovered", "", "All resources successfully discovered"),
+        ("NamespaceDeletionContentFailure", "; ".join(errors), "ContentDeleted", "ContentDeletionFailed",
+         "All content successfully deleted, may be waiting on finalization"),
+        ("NamespaceContentRemaining", content and f"Some resources are remaining: {content}", "ContentRemoved",
+         "SomeResourcesRemain", "All content successfully removed"),
+        ("NamespaceFinalizersRemaining", holders and f"{holding}{holders}",
+         "ContentHasNoFinalizers", "SomeFinalizersRemain", "All content-preserving finalizers finished"),
+    ]  # fmt: skip
+    made = []
+    for kind, problem, good, bad, well in wanted:
+        status = "True" if problem else "False"
+        before = next((c for c in old if c["type"] == kind and c["status"] == status), None)
+        made.append(
+            {
+                "type": kind,
+                "status": status,
+                "lastTransitionTime": before["lastTransitionTime"] if before else now,
+                "reason": bad if problem else good,
+                "message": problem or well,
+            }
+        )
+    return made
+
+
+class NamespaceController(Controller):
+    """See the module."""
+
+    name = "namespace"
+    workers = 4
+
+    def setup(self, manager: Manager) -> None:
+        self._client = manager.client
+        self._clock = manager.clock
+        self._namespaces = manager.informer(NAMESPACE)
+        self._namespaces.on_change(self._enqueue_terminating)
+        # Pods take their time; their end is what a namespace usually waits for.
+        manager.informer(POD).on_change(self._enqueue_of_pod)
+
+    def _enqueue_terminating(self, old: Obj | None, new: Obj | None) -> None:
+        if new is not None and new["metadata"].get("deletionTimestamp"):
+            self.enqueue(old, new)
+
+    def _enqueue_of_pod(self, old: Obj | None, new: Obj | None) -> None:
+        if new is None and old is not None:
+            namespace = self._namespaces.get(None, old["metadata"]["namespace"])
+            if namespace is not None:
+                self._enqueue_terminating(None, namespace)
+
+    async def reconcile(self, key: str) -> float | None:
+        namespace = self._namespaces.get_key(key)
+        if namespace is None or not namespace["metadata"].get("deletionTimestamp"):
+            return None
+        if FINALIZER not in (namespace["spec"].get("finalizers") or ()):
+            return None
+        left, held, errors = await self._empty(key)
+        if left or errors:
+            await self._write_status(namespace, left, held, errors)
+            return _LOOK_AGAIN
+        await self._finalize(namespace)
+        return None
+
+    async def _empty(self, name: str) -> tuple[dict[str, int], dict[str, int], list[str]]:
+        """Deletes all content; returns what is left, which finalizers hold it, and what failed."""
+        left: dict[str, int] = {}
+        held: dict[str, int] = {}
+        errors: list[str] = []
+        for kind in deletion_order(KINDS):
+            try:
+                if not (await self._client.list(kind, name)).items:
+                    continue
+                await self._client.delete_collection(kind, name, propagation="Background")
+                items = (await self._client.list(kind, name)).items
+            except APIError as e:
+                if e.code not in (404, 405):
+                    errors.append(e.message)
+                continue
+            if items:
+                left[f"{kind.plural}.{kind.group}"] = len(items)
+            for item in items:
+                for finalizer in item["metadata"].get("finalizers") or ():
+                    held[finalizer] = held.get(finalizer, 0) + 1
+        return left, held, errors
+
+    async def _write_status(
+        self, namespace: Obj, left: Mapping[str, int], held: Mapping[str, int], errors: Sequence[str]
+    ) -> None:
+        status = namespace.get("status") or {}
+        old = status.get("conditions") or []
+        made = conditions(old, left, held, errors, timestamp(self._clock.now()))
+        if made == old:
+            return
+        changed = {**namespace, "status": {**status, "phase": "Terminating", "conditions": made}}
+        try:
+            self._namespaces.observe(await self._client.update(NAMESPACE, changed, subresource="status"))
+        except APIError as e:
+            if e.code not in (404, 409):
+                raise
+
+    async def _finalize(self, namespace: Obj) -> None:
+        finalizers = [f for f in namespace["spec"].get("finalizers") or () if f != FINALIZER]
+        current = await self._client.get(NAMESPACE, namespace["metadata"]["name"])
+        try:
+            await self._client.update(
+                NAMESPACE, {**current, "spec": {"finalizers": finalizers}}, subresource="finalize"
+            )
+        except APIError as e:
+            if e.code != 404:
+                raise

@@ -1,0 +1,109 @@
+"""Endpoints of Services and their distribution over slices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hawser.controllers.endpoints import MOST, distribute, endpoints, plan
+
+from .objects import Obj, meta, pod
+
+
+def service(**spec: Any) -> Obj:
+    ports = spec.pop("ports", [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}])
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": meta("web"),
+        "spec": {"clusterIP": "10.0.0.9", "ports": ports, "selector": {"app": "web"}, **spec},
+    }
+
+
+def only(found: dict[Any, list[Obj]]) -> list[Obj]:
+    assert len(found) == 1
+    return next(iter(found.values()))
+
+
+@pytest.mark.parametrize(
+    ("fields", "publish", "want"),
+    [
+        ({}, False, (True, True, False)),
+        ({"ready": False}, False, (False, False, False)),
+        ({"deletionTimestamp": "x"}, False, (False, True, True)),
+        ({"ready": False}, True, (True, True, False)),
+        ({"deletionTimestamp": "x", "ready": False}, True, (True, True, True)),
+    ],
+)
+def test_conditions(fields: dict[str, Any], publish: bool, want: tuple[bool, bool, bool]) -> None:
+    one = only(endpoints(service(publishNotReadyAddresses=publish), [pod("p", ip="10.1.0.1", **fields)], {}))[0]
+    assert tuple(one["conditions"][c] for c in ("ready", "serving", "terminating")) == want
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"ip": "10.1.0.1", "phase": "Failed"}, {"ip": "10.1.0.1", "phase": "Succeeded"}]
+)
+def test_pods_without_address_and_ended_pods_are_no_endpoints(fields: dict[str, str]) -> None:
+    assert endpoints(service(), [pod("p", **fields)], {}) == {}
+
+
+def test_named_ports_are_looked_up_on_each_pod() -> None:
+    named = service(ports=[{"name": "http", "port": 80, "targetPort": "web", "protocol": "TCP"}])
+    pods = [
+        pod("a", ip="10.1.0.1", ports=[{"name": "web", "containerPort": 8080}]),
+        pod("b", ip="10.1.0.2", ports=[{"name": "web", "containerPort": 9090}]),
+        pod("c", ip="10.1.0.3", ports=[{"name": "other", "containerPort": 1}]),
+    ]
+    found = endpoints(named, pods, {})
+    assert sorted(e["addresses"][0] for listed in found.values() for e in listed) == ["10.1.0.1", "10.1.0.2"]
+    assert len(found) == 2
+
+
+def test_the_zone_is_the_nodes() -> None:
+    nodes = {"n1": {"metadata": {"labels": {"topology.kubernetes.io/zone": "z1"}}}}
+    one = only(endpoints(service(), [pod("p", ip="10.1.0.1")], nodes))[0]
+    assert (one["nodeName"], one["zone"]) == ("n1", "z1")
+
+
+def test_a_service_without_endpoints_keeps_one_empty_slice() -> None:
+    todo = plan(service(), [], {}, [])
+    assert [s["endpoints"] for s in todo.create] == [[]]
+    kept = {**todo.create[0], "metadata": {**todo.create[0]["metadata"], "name": "web-x"}}
+    again = plan(service(), [], {}, [kept])
+    assert (again.create, again.update, again.delete) == ((), (), ())
+
+
+def test_a_pod_that_becomes_ready_changes_its_slice_alone() -> None:
+    svc = service()
+    before = plan(svc, [pod("a", ip="10.1.0.1", ready=False, uid="u")], {}, []).create[0]
+    before = {**before, "metadata": {**before["metadata"], "name": "web-x"}}
+    todo = plan(svc, [pod("a", ip="10.1.0.1", uid="u")], {}, [before])
+    assert (todo.create, todo.delete) == ((), ())
+    assert todo.update[0]["endpoints"][0]["conditions"]["ready"] is True
+    assert plan(svc, [pod("a", ip="10.1.0.1", uid="u")], {}, [todo.update[0]]).update == ()
+
+
+def endpoint(number: int) -> Obj:
+    return {"addresses": [f"10.0.{number // 256}.{number % 256}"], "targetRef": {"uid": str(number)}}
+
+
+numbers = st.sets(st.integers(0, 400), max_size=350)
+
+
+@given(numbers, st.lists(numbers, max_size=4))
+def test_distribution_loses_and_doubles_nothing(wanted: set[int], have: list[set[int]]) -> None:
+    seen: set[int] = set()
+    disjoint = []
+    for one in have:
+        disjoint.append([endpoint(n) for n in sorted(one - seen)][:MOST])
+        seen |= one
+    contents = distribute([endpoint(n) for n in sorted(wanted)], disjoint)
+    placed = [e["addresses"][0] for c in contents for e in c]
+    assert sorted(placed) == sorted(endpoint(n)["addresses"][0] for n in wanted)
+    assert all(len(c) <= MOST for c in contents)
+    for old, new in zip(disjoint, contents, strict=False):
+        kept = [e for e in old if int(e["targetRef"]["uid"]) in wanted]
+        assert new[: len(kept)] == kept

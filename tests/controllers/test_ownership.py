@@ -1,0 +1,66 @@
+"""Garbage collection: what happens to one object, by its owners and finalizers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hawser.controllers.ownership import (
+    FOREGROUND,
+    ORPHAN,
+    Delete,
+    DeleteDependents,
+    DropFinalizer,
+    DropReferences,
+    Owner,
+    ReleaseDependents,
+    plan,
+)
+
+from .objects import Obj, meta
+
+
+def obj(*owners: str, blocking: bool = False, **metadata: Any) -> Obj:
+    references = [{"uid": uid, "kind": "ReplicaSet", "name": uid, "blockOwnerDeletion": blocking} for uid in owners]
+    return {"kind": "Pod", "metadata": meta("x", uid="me", ownerReferences=references, **metadata)}
+
+
+@pytest.mark.parametrize(
+    ("owners", "states", "want"),
+    [
+        ([], [], None),
+        (["a"], [Owner.SOLID], None),
+        (["a"], [Owner.ABSENT], Delete("Background")),
+        (["a", "b"], [Owner.SOLID, Owner.ABSENT], DropReferences(("b",))),
+        (["a", "b"], [Owner.WAITING, Owner.SOLID], DropReferences(("a",))),
+        (["a", "b"], [Owner.ABSENT, Owner.ABSENT], Delete("Background")),
+        (["a"], [Owner.WAITING], Delete("Background")),
+    ],
+)
+def test_owners_decide(owners: list[str], states: list[Owner], want: object) -> None:
+    assert plan(obj(*owners), states, []) == want
+
+
+def test_a_dependent_with_dependents_goes_in_the_foreground_when_its_owner_waits() -> None:
+    assert plan(obj("a"), [Owner.WAITING], [obj("me")]) == Delete("Foreground")
+
+
+@pytest.mark.parametrize(("finalizer", "policy"), [(ORPHAN, "Orphan"), (FOREGROUND, "Foreground")])
+def test_an_objects_own_finalizer_chooses_the_policy(finalizer: str, policy: str) -> None:
+    assert plan(obj("a", finalizers=[finalizer]), [Owner.ABSENT], []) == Delete(policy)
+
+
+@pytest.mark.parametrize(
+    ("finalizers", "dependents", "want"),
+    [
+        ([ORPHAN], [obj("me")], ReleaseDependents()),
+        ([FOREGROUND], [obj("me", blocking=True)], DeleteDependents()),
+        ([FOREGROUND], [obj("me", blocking=False)], DropFinalizer(FOREGROUND)),
+        ([FOREGROUND], [], DropFinalizer(FOREGROUND)),
+        (["example.test/other"], [obj("me", blocking=True)], None),
+        ([], [], None),
+    ],
+)
+def test_objects_under_deletion(finalizers: list[str], dependents: list[Obj], want: object) -> None:
+    assert plan(obj(deletionTimestamp="x", finalizers=finalizers), [], dependents) == want
