@@ -1,0 +1,282 @@
+"""The pod network of one engine: answers CNI requests, keeps addresses, links, host ports; cleans up after crashes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from hashlib import sha256
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hawser.node.network import cni, plugin
+from hawser.node.network.cni import CNIError, Code, Request
+from hawser.node.network.ipam import Pool, PoolError
+from hawser.node.network.links import Links, PodLink, default_mtu, pod_mac, veth_name
+from hawser.node.network.nft import Nft, NftError
+from hawser.node.network.podtable import TableSpec, drop_table, host_port_commands, pod_table
+from hawser.node.network.records import Record, Records
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+Annotations = Callable[[str, str], Mapping[str, str] | None]
+"""A pod's annotations by namespace and name; None for a pod that is not known."""
+
+_WANTED_ADDRESS = "cni.projectcalico.org/ipAddrs"
+_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """Where an engine's pod network lives.
+
+    instance: the engine's id; link and table names derive from it.
+    pod_cidr, service_cidr: the address ranges.
+    state_dir: for records, best on a tmpfs such as /run/hawser/<instance>/network.
+    socket: the unix socket that the CNI plugin calls.
+    cni_bin_dir, cni_conf_dir: the folders that containerd's configuration names.
+    mtu: of pods' links, in bytes; 0 takes that of the link with the default route.
+    """
+
+    instance: str
+    pod_cidr: IPv4Network
+    service_cidr: IPv4Network
+    state_dir: Path
+    socket: Path
+    cni_bin_dir: Path
+    cni_conf_dir: Path
+    mtu: int = 0
+
+    @property
+    def tag(self) -> str:
+        """Five characters that tell engines of a machine apart in names that the kernel keeps short."""
+        return sha256(self.instance.encode()).hexdigest()[:5]
+
+    @property
+    def link_prefix(self) -> str:
+        """Begins the names of the host ends of pods' links."""
+        return f"hw{self.tag}v"
+
+    @property
+    def gateway_link(self) -> str:
+        """The link that holds the gateway address."""
+        return f"hw{self.tag}g"
+
+    @property
+    def table(self) -> str:
+        """nftables table of the pod network."""
+        return f"hawser-{self.tag}-pods"
+
+    @property
+    def services_table(self) -> str:
+        """nftables table of Services."""
+        return f"hawser-{self.tag}-services"
+
+    @property
+    def gateway(self) -> IPv4Address:
+        """The node's address towards pods."""
+        return self.pod_cidr[1]
+
+    @property
+    def table_spec(self) -> TableSpec:
+        return TableSpec(self.table, self.link_prefix, self.pod_cidr, self.gateway)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """Requests for one sandbox take turns; users: how many have or wait for the lock."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+
+
+class NetworkAgent:
+    """See the module. ``start`` before use; ``stop`` leaves pods connected; ``teardown`` removes everything."""
+
+    def __init__(self, config: NetworkConfig, annotations: Annotations | None = None) -> None:
+        self.config = config
+        self._annotations = annotations or (lambda _namespace, _name: None)
+        self._pool = Pool(config.pod_cidr)
+        self._held: dict[str, Record] = {}
+        self._suspects: set[str] = set()
+        self._busy: dict[str, _Turn] = {}
+        # Netlink and nftables block under the kernel's network lock: one thread of their own keeps order and the
+        # event loop free.
+        self._thread = ThreadPoolExecutor(1, "network")
+        self._links: Links
+        self._nft: Nft
+        self._records: Records
+        self._server: asyncio.Server | None = None
+
+    async def _run(self, work: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+
+    async def start(self) -> None:
+        """Make or adopt the node's side of the network, then answer plugins. Raises OSError, NftError."""
+        config = self.config
+        await self._run(self._open)
+        for record in self._records.load():
+            if record.address in config.pod_cidr:
+                self._held[record.container_id] = record
+                self._pool.adopt(record.container_id, record.address)
+                self._suspects.add(record.container_id)
+            else:
+                self._records.forget(record.container_id)
+        await self._run(self._nft.run, pod_table(config.table_spec, self._held.values()))
+        self._server = await cni.serve(config.socket, self.handle)
+        plugin.install(config.cni_bin_dir, config.cni_conf_dir, config.socket, f"hawser-{config.tag}")
+
+    def _open(self) -> None:
+        config = self.config
+        if _FORWARD.read_text().strip() != "1":
+            _FORWARD.write_text("1")
+        mtu = config.mtu or default_mtu()
+        self._links = Links(config.link_prefix, config.gateway_link, {4: config.gateway}, mtu)
+        self._links.ensure_gateway((config.pod_cidr, config.service_cidr))
+        self._nft = Nft()
+        self._records = Records(config.state_dir)
+
+    async def stop(self) -> None:
+        """Stop answering; pods keep their network."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            await self._run(self._links.close)
+            await self._run(self._nft.close)
+        self._thread.shutdown()
+
+    async def teardown(self) -> None:
+        """Remove links, tables, records and files of the engine's network, and stop."""
+        await self._run(self._links.teardown)
+        for table in (self.config.table, self.config.services_table):
+            await self._run(self._nft.run, drop_table(table))
+        for container_id in list(self._held):
+            self._forget(container_id)
+        (self.config.cni_conf_dir / plugin.CONFLIST).unlink(missing_ok=True)
+        await self.stop()
+        self.config.socket.unlink(missing_ok=True)
+
+    async def gc(self, live_ids: Iterable[str]) -> list[str]:
+        """Free what sandboxes that are gone still hold; the ids that were freed.
+
+        live_ids: every sandbox that the runtime knows. A sandbox may be added while that list is on its way, so one
+        is freed when it is missing in two lists running, or in the first list after a start.
+        """
+        live = set(live_ids)
+        missing = {i for i in self._held if i not in live and i not in self._busy}
+        gone = sorted(missing & self._suspects)
+        self._suspects = missing
+        for container_id in gone:
+            await self._delete(container_id)
+        await self._run(self._links.sweep, live | set(self._held) | set(self._busy))
+        return gone
+
+    def record(self, container_id: str) -> Record | None:
+        """What the network knows of a sandbox."""
+        return self._held.get(container_id)
+
+    async def handle(self, request: Request) -> dict[str, Any] | None:
+        """Do one CNI request; the result to print. Raises CNIError."""
+        turn = self._busy.setdefault(request.container_id, _Turn())
+        turn.users += 1
+        try:
+            async with turn.lock:
+                match request.command:
+                    case "ADD":
+                        return await self._add(request)
+                    case "DEL":
+                        await self._delete(request.container_id)
+                        return None
+                    case "CHECK":
+                        await self._check(request)
+                        return None
+            raise CNIError(Code.INVALID_ENVIRONMENT, f"CNI_COMMAND {request.command} is not supported")
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._busy[request.container_id]
+
+    async def _add(self, request: Request) -> dict[str, Any]:
+        record = self._plan(request)
+        self._held[record.container_id] = record
+        try:
+            # The record goes first: whatever is cut short afterwards can be found and undone.
+            self._records.save(record)
+            await self._run(self._attach, record)
+        except BaseException as error:
+            await self._delete(record.container_id)
+            if isinstance(error, NftError):
+                raise CNIError(Code.LINK_FAILURE, "cannot set the pod's host ports", str(error)) from error
+            if isinstance(error, OSError):
+                raise CNIError(Code.LINK_FAILURE, "cannot connect the pod", str(error)) from error
+            raise
+        link = veth_name(self.config.link_prefix, record.container_id)
+        mac = pod_mac(record.address).hex(":")
+        return cni.added(request, record.address, self.config.gateway, link, mac)
+
+    def _plan(self, request: Request) -> Record:
+        """The sandbox's record with its address taken. Raises CNIError."""
+        namespace = request.args.get("K8S_POD_NAMESPACE", "")
+        pod = request.args.get("K8S_POD_NAME", "")
+        try:
+            wanted = wanted_address(self._annotations(namespace, pod) or {})
+            address = self._pool.allocate(request.container_id, wanted)
+        except PoolError as error:
+            raise CNIError(Code.ADDRESS_UNAVAILABLE, str(error)) from error
+        return Record(
+            request.container_id,
+            address,
+            request.netns,
+            request.interface,
+            namespace,
+            pod,
+            request.args.get("K8S_POD_UID", ""),
+            request.ports,
+        )
+
+    def _attach(self, record: Record) -> None:
+        self._links.attach(PodLink(record.container_id, record.netns, record.interface, (record.address,)))
+        if record.ports:
+            self._nft.run(host_port_commands(self.config.table_spec, record))
+
+    async def _delete(self, container_id: str) -> None:
+        record = self._held.get(container_id)
+        if record is None:
+            return
+        await self._run(self._detach, record)
+        self._forget(container_id)
+
+    def _detach(self, record: Record) -> None:
+        self._links.detach(record.container_id, (record.address,))
+        if record.ports:
+            # Rebuilt rather than deleted: a host port that another pod took over is kept.
+            others = [r for r in self._held.values() if r.container_id != record.container_id]
+            self._nft.run(pod_table(self.config.table_spec, others))
+
+    def _forget(self, container_id: str) -> None:
+        self._records.forget(container_id)
+        self._pool.release(container_id)
+        self._held.pop(container_id, None)
+
+    async def _check(self, request: Request) -> None:
+        if request.container_id not in self._held:
+            raise CNIError(Code.UNKNOWN_CONTAINER, f"sandbox {request.container_id[:13]} has no address")
+        if not await self._run(self._links.present, request.container_id):
+            raise CNIError(Code.LINK_FAILURE, f"the link of sandbox {request.container_id[:13]} is gone")
+
+
+def wanted_address(annotations: Mapping[str, str]) -> IPv4Address | None:
+    """The address that a pod asks for with Calico's annotation, a JSON list with one address. Raises PoolError."""
+    text = annotations.get(_WANTED_ADDRESS)
+    if not text:
+        return None
+    try:
+        (address,) = json.loads(text)
+        return IPv4Address(address)
+    except (ValueError, TypeError, AddressValueError) as error:
+        raise PoolError(f"annotation {_WANTED_ADDRESS} must be a JSON list with one IPv4 address: {text}") from error

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Callable
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from hawser.node.network.agent import NetworkAgent, NetworkConfig
+from hawser.node.network.plugin import plugin_text
+
+from .conftest import Pod
+
+NewPod = Callable[[], Pod]
+
+
+def config(folder: Path) -> NetworkConfig:
+    return NetworkConfig(
+        instance="test",
+        pod_cidr=IPv4Network("10.77.0.0/24"),
+        service_cidr=IPv4Network("10.78.0.0/16"),
+        state_dir=folder / "state",
+        socket=folder / "cni.sock",
+        cni_bin_dir=folder / "bin",
+        cni_conf_dir=folder / "conf",
+    )
+
+
+@pytest.fixture
+async def agent(host: None, short_path: Path) -> AsyncIterator[NetworkAgent]:
+    agent = NetworkAgent(config(short_path))
+    await agent.start()
+    yield agent
+    await agent.teardown()
+
+
+async def plugin(
+    folder: Path, command: str, container_id: str, netns: str = "", ports: object = None, **args: str
+) -> tuple[int, dict[str, object] | None]:
+    """Run the installed plugin as containerd does; its exit status and what it printed."""
+    (listed,) = json.loads((folder / "conf" / "10-hawser.conflist").read_text())["plugins"]
+    conf = {"cniVersion": "1.0.0", "name": "n", **listed, "runtimeConfig": {"portMappings": ports or []}}
+    process = await asyncio.create_subprocess_exec(
+        str(folder / "bin" / "hawser"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": container_id,
+            "CNI_NETNS": netns,
+            "CNI_IFNAME": "eth0",
+            "CNI_PATH": str(folder / "bin"),
+            "CNI_ARGS": ";".join(f"{k}={v}" for k, v in args.items()),
+        },
+    )
+    output, _ = await process.communicate(json.dumps(conf).encode())
+    return process.returncode or 0, json.loads(output) if output else None
+
+
+def answer_with(pod: Pod, word: bytes, port: int = 80) -> None:
+    """Serve TCP in a pod: each connection gets the peer's address and word."""
+    listener = pod.run(socket.socket)
+    listener.bind(("0.0.0.0", port))
+    listener.listen()
+    pod.closing.append(listener)
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, peer = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.sendall(peer[0].encode() + b" " + word)
+
+    threading.Thread(target=serve, daemon=True).start()
+
+
+def ask(address: str, port: int = 80) -> str:
+    with socket.create_connection((address, port), timeout=3) as connection:
+        return connection.recv(100).decode()
+
+
+def what_is_there() -> str:
+    return subprocess.run("ip -o link; nft list tables", shell=True, capture_output=True, text=True).stdout
+
+
+async def add(agent: NetworkAgent, folder: Path, new_pod: NewPod, name: str, ports: object = None) -> tuple[Pod, str]:
+    pod = new_pod()
+    status, result = await plugin(folder, "ADD", name, pod.path, ports, K8S_POD_NAMESPACE="default", K8S_POD_NAME=name)
+    assert status == 0, result
+    record = agent.record(name)
+    assert record is not None
+    return pod, str(record.address)
+
+
+async def test_add_prints_a_result_of_the_specification(agent: NetworkAgent, short_path: Path, new_pod: NewPod) -> None:
+    pod = new_pod()
+    status, result = await plugin(short_path, "ADD", "c1", pod.path)
+    assert status == 0 and result is not None
+    assert result["cniVersion"] == "1.0.0"
+    assert result["ips"] == [{"address": "10.77.0.2/32", "gateway": "10.77.0.1", "interface": 1}]
+    assert result["interfaces"][1]["sandbox"] == pod.path  # type: ignore[index]
+
+
+async def test_pods_and_node_reach_each_other(agent: NetworkAgent, short_path: Path, new_pod: NewPod) -> None:
+    one, one_ip = await add(agent, short_path, new_pod, "c1")
+    two, two_ip = await add(agent, short_path, new_pod, "c2")
+    answer_with(two, b"two")
+    assert one.run(lambda: ask(two_ip)) == f"{one_ip} two"
+    assert ask(two_ip) == "10.77.0.1 two"
+
+
+async def test_a_pods_own_loopback_is_up(agent: NetworkAgent, short_path: Path, new_pod: NewPod) -> None:
+    pod, _ = await add(agent, short_path, new_pod, "c1")
+    answer_with(pod, b"self")
+    assert pod.run(lambda: ask("127.0.0.1")) == "127.0.0.1 self"
+
+
+async def test_host_ports_lead_to_the_pod_from_everywhere(
+    agent: NetworkAgent, short_path: Path, new_pod: NewPod
+) -> None:
+    ports = [{"hostPort": 8080, "containerPort": 80, "protocol": "TCP"}]
+    pod, _ = await add(agent, short_path, new_pod, "c1", ports)
+    other, other_ip = await add(agent, short_path, new_pod, "c2")
+    answer_with(pod, b"web")
+    assert other.run(lambda: ask("10.77.0.1", 8080)) == f"{other_ip} web"
+    assert ask("10.77.0.1", 8080).endswith("web")
+    assert ask("127.0.0.1", 8080) == "10.77.0.1 web"
+    assert pod.run(lambda: ask("10.77.0.1", 8080)) == "10.77.0.1 web", "a pod reaches itself by its host port"
+    await plugin(short_path, "DEL", "c1")
+    with pytest.raises(OSError):
+        ask("10.77.0.1", 8080)
+
+
+async def test_pods_cannot_reach_what_listens_on_the_nodes_loopback(
+    agent: NetworkAgent, short_path: Path, new_pod: NewPod
+) -> None:
+    pod, _ = await add(agent, short_path, new_pod, "c1")
+    with socket.create_server(("127.0.0.1", 9090)):
+
+        def attempt() -> None:
+            os.system("ip route add 127.0.0.1/32 via 10.77.0.1 table 5; ip rule add to 127.0.0.1 lookup 5 pref 0")
+            ask("127.0.0.1", 9090)
+
+        with pytest.raises(OSError):
+            pod.run(attempt)
+
+
+async def test_delete_is_idempotent_and_frees_the_address(
+    agent: NetworkAgent, short_path: Path, new_pod: NewPod
+) -> None:
+    await add(agent, short_path, new_pod, "c1")
+    for _ in range(2):
+        assert await plugin(short_path, "DEL", "c1") == (0, None)
+    assert agent.record("c1") is None
+    assert list((short_path / "state").iterdir()) == []
+
+
+async def test_delete_succeeds_and_add_says_try_again_when_no_agent_listens(host: None, short_path: Path) -> None:
+    agent = NetworkAgent(config(short_path))
+    await agent.start()
+    await agent.stop()
+    assert await plugin(short_path, "DEL", "c1") == (0, None)
+    status, result = await plugin(short_path, "ADD", "c1", "/nowhere")
+    assert status == 1 and result is not None and result["code"] == 11
+
+
+async def test_a_failed_add_leaves_nothing(agent: NetworkAgent, short_path: Path) -> None:
+    status, result = await plugin(short_path, "ADD", "c1", "/proc/nothing")
+    assert status == 1 and result is not None
+    assert result["msg"] == "cannot connect the pod"
+    assert agent.record("c1") is None
+
+
+async def test_check_tells_whether_the_link_is_there(agent: NetworkAgent, short_path: Path, new_pod: NewPod) -> None:
+    status, _ = await plugin(short_path, "CHECK", "c1")
+    assert status == 1
+    await add(agent, short_path, new_pod, "c1")
+    assert await plugin(short_path, "CHECK", "c1") == (0, None)
+
+
+async def test_a_restarted_agent_keeps_pods_and_sweeps_the_dead(host: None, short_path: Path, new_pod: NewPod) -> None:
+    first = NetworkAgent(config(short_path))
+    await first.start()
+    ports = [{"hostPort": 8080, "containerPort": 80}]
+    pod, ip = await add(first, short_path, new_pod, "c1", ports)
+    await add(first, short_path, new_pod, "c2")
+    answer_with(pod, b"still here")
+    await first.stop()
+    second = NetworkAgent(config(short_path))
+    await second.start()
+    try:
+        assert ask("127.0.0.1", 8080).endswith("still here")
+        assert await second.gc(["c1"]) == ["c2"]
+        assert ask(ip).endswith("still here")
+        _, third_ip = await add(second, short_path, new_pod, "c3")
+        assert third_ip not in (ip, "10.77.0.1")
+        assert await second.gc(["c1"]) == [], "a sandbox that was added while the list was on its way is kept"
+        assert await second.gc(["c1"]) == ["c3"]
+    finally:
+        await second.teardown()
+    left = what_is_there()
+    assert "hw" not in left and "hawser" not in left
+
+
+async def test_an_added_sandbox_can_be_added_again(agent: NetworkAgent, short_path: Path, new_pod: NewPod) -> None:
+    pod, ip = await add(agent, short_path, new_pod, "c1")
+    status, result = await plugin(short_path, "ADD", "c1", pod.path)
+    assert status == 0 and result is not None
+    assert result["ips"][0]["address"] == f"{ip}/32"  # type: ignore[index]
+
+
+async def test_a_pod_gets_the_address_that_calicos_annotation_names(
+    host: None, short_path: Path, new_pod: NewPod
+) -> None:
+    agent = NetworkAgent(config(short_path), lambda _ns, _name: {"cni.projectcalico.org/ipAddrs": '["10.77.0.99"]'})
+    await agent.start()
+    try:
+        _, ip = await add(agent, short_path, new_pod, "c1")
+        assert ip == "10.77.0.99"
+        status, result = await plugin(short_path, "ADD", "c2", new_pod().path, K8S_POD_NAME="x")
+        assert status == 1 and result is not None and "in use" in str(result["msg"])
+    finally:
+        await agent.teardown()
+
+
+@pytest.mark.parametrize("perl", ["/usr/bin/perl", None])
+async def test_both_plugins_speak_the_protocol(
+    agent: NetworkAgent, short_path: Path, new_pod: NewPod, perl: str | None
+) -> None:
+    (short_path / "bin" / "hawser").write_text(plugin_text(short_path / "cni.sock", perl))
+    await add(agent, short_path, new_pod, "c1")
+    assert await plugin(short_path, "DEL", "c1") == (0, None)
+    status, result = await plugin(short_path, "VERSION", "c1")
+    assert status == 0 and result is not None and "1.0.0" in result["supportedVersions"]  # type: ignore[operator]
