@@ -1,13 +1,10 @@
-"""A small API server that speaks the real list and watch protocol over HTTP, and time that stands still."""
+"""A small API server that speaks the real list and watch protocol over HTTP."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
-import heapq
-import itertools
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -18,50 +15,6 @@ from hawser.api import errors
 from hawser.api.errors import APIError
 from hawser.api.kinds import BY_RESOURCE, Kind
 from hawser.client.client import Client
-
-
-class FakeTimer:
-    def __init__(self, call: Callable[[], None]) -> None:
-        self.call: Callable[[], None] | None = call
-
-    def cancel(self) -> None:
-        self.call = None
-
-
-class FakeClock:
-    """Time that moves only when a test says so."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-        self.slept: list[float] = []
-        self._timers: list[tuple[float, int, FakeTimer]] = []
-        self._numbers = itertools.count()
-
-    def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    def call_later(self, seconds: float, call: Callable[[], None]) -> FakeTimer:
-        timer = FakeTimer(call)
-        heapq.heappush(self._timers, (self.seconds + seconds, next(self._numbers), timer))
-        return timer
-
-    async def sleep(self, seconds: float) -> None:
-        """Takes no real time, and is remembered."""
-        self.slept.append(seconds)
-        self.seconds += seconds
-        await asyncio.sleep(0)
-
-    def advance(self, seconds: float) -> None:
-        end = self.seconds + seconds
-        while self._timers and self._timers[0][0] <= end:
-            due, _, timer = heapq.heappop(self._timers)
-            self.seconds = due
-            if timer.call:
-                timer.call()
-        self.seconds = end
 
 
 class API:
@@ -215,11 +168,6 @@ class API:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 async def api() -> AsyncIterator[API]:
     api = API()
     await api.start()
@@ -228,6 +176,6 @@ async def api() -> AsyncIterator[API]:
 
 
 @pytest.fixture
-async def client(api: API, clock: FakeClock) -> AsyncIterator[Client]:
+async def client(api: API, clock: Any) -> AsyncIterator[Client]:
     async with Client(api.url, token="secret", sleep=clock.sleep) as client:
         yield client
