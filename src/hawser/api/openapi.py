@@ -1,0 +1,136 @@
+"""The OpenAPI documents: /openapi/v3, one document a group version below it, and /openapi/v2.
+
+Documents are built when they are first asked for, all of a form at once, and kept compressed; a server that nobody
+asks has none. Source: API concepts, "OpenAPI interface definition".
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import orjson
+
+from hawser.api import kinds
+from hawser.api.definitions import VERSION, raw_document
+from hawser.api.kinds import Kind
+from hawser.api.spec import paths, schemas, version2
+from hawser.api.types import Obj
+
+JSON = "application/json"
+_INFO = {"title": "Kubernetes", "version": f"v{VERSION}"}
+# Level 6 costs twice the time of level 1 and saves a third of what is kept.
+_COMPRESSION = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An encoded document.
+
+    compressed: the body in gzip form, to send as it is with ``Content-Encoding: gzip``.
+    etag: quoted, of the content; ``hash`` is the same without quotes, as the index's URLs have it.
+    """
+
+    content_type: str
+    compressed: bytes
+    etag: str
+
+    @property
+    def body(self) -> bytes:
+        """The document itself."""
+        return gzip.decompress(self.compressed)
+
+    @property
+    def hash(self) -> str:
+        return self.etag.strip('"')
+
+
+def _pack(body: bytes, content_type: str) -> Document:
+    digest = hashlib.sha512(body).hexdigest().upper()
+    return Document(content_type, gzip.compress(body, _COMPRESSION, mtime=0), f'"{digest}"')
+
+
+def find(path: str, accept: str = JSON) -> Document | None:
+    """The document at a URL path: /openapi/v2, /openapi/v3 or one below it; None when there is none.
+
+    accept: the Accept header, which chooses between JSON and protobuf for /openapi/v2.
+    The first call for a form takes about 50 ms, later ones nothing.
+    """
+    path = path.strip("/")
+    if path == "openapi/v2":
+        return v2(protobuf=any(media in accept for media in version2.ACCEPTED_PROTOBUF))
+    if path == "openapi/v3":
+        return index()
+    if path.startswith("openapi/v3/"):
+        return v3(path.removeprefix("openapi/v3/"))
+    return None
+
+
+@functools.cache
+def index() -> Document:
+    """/openapi/v3: where the document of each group version is."""
+    listed = {
+        path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={document.hash}"}
+        for path, document in _v3_documents().items()
+    }
+    return _pack(orjson.dumps({"paths": listed}), JSON)
+
+
+def v3(group_version: str) -> Document | None:
+    """The OpenAPI 3 document of ``api/v1`` or ``apis/GROUP/VERSION``; None when it is not served."""
+    return _v3_documents().get(group_version)
+
+
+def v2(*, protobuf: bool = False) -> Document:
+    """/openapi/v2: everything in one document, as JSON or as the protobuf message that kubectl asks for."""
+    return _v2_document(protobuf)
+
+
+@functools.cache
+def _v2_document(protobuf: bool) -> Document:
+    definitions = raw_document()["$defs"]
+    names = _names(definitions)
+    spoken = paths.spoken_definitions(kinds.KINDS, names)
+    document = {
+        "swagger": "2.0",
+        "info": _INFO,
+        "paths": version2.v2_paths(paths.paths(kinds.KINDS, names)),
+        "definitions": schemas.v2_schemas(definitions, spoken),
+    }
+    encode: Callable[[Obj], bytes] = version2.encode if protobuf else orjson.dumps
+    return _pack(encode(document), version2.PROTOBUF_TYPE if protobuf else JSON)
+
+
+@functools.cache
+def _v3_documents() -> dict[str, Document]:
+    definitions = raw_document()["$defs"]
+    names = _names(definitions)
+    made = {}
+    for group, versions in kinds.groups():
+        for version in versions:
+            rows = [kind for kind in kinds.KINDS if (kind.group, kind.version) == (group, version)]
+            path = f"apis/{group}/{version}" if group else f"api/{version}"
+            made[path] = _pack(orjson.dumps(_v3(rows, definitions, names)), JSON)
+    return made
+
+
+def _v3(rows: list[Kind], definitions: dict[str, Obj], names: paths.Names) -> Obj:
+    spoken = paths.spoken_definitions(rows, names)
+    return {
+        "openapi": "3.0.0",
+        "info": _INFO,
+        "paths": paths.paths(rows, names),
+        "components": {"schemas": schemas.v3_schemas(definitions, spoken)},
+    }
+
+
+def _names(definitions: dict[str, Obj]) -> paths.Names:
+    """The definition names by GVK."""
+    found: paths.Names = {}
+    for name, schema in definitions.items():
+        for gvk in schema.get("x-kubernetes-group-version-kind", ()):
+            found.setdefault((gvk["group"], gvk["version"], gvk["kind"]), name)
+    return found
