@@ -136,8 +136,8 @@ class NamespaceController(Controller):
 
     async def _finalize(self, namespace: Obj) -> None:
         finalizers = [f for f in namespace["spec"].get("finalizers") or () if f != FINALIZER]
-        current = await self._client.get(NAMESPACE, namespace["metadata"]["name"])
         try:
+            current = await self._client.get(NAMESPACE, namespace["metadata"]["name"])
             await self._client.update(
                 NAMESPACE, {**current, "spec": {"finalizers": finalizers}}, subresource="finalize"
             )
