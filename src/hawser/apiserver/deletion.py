@@ -1,7 +1,7 @@
 """The state machine of deletion: what a DELETE makes of an object, and when an object under deletion is really gone.
 
-Source: API conventions and concepts ("Resource deletion", "Finalizers", "Garbage collection"); pod termination in the pod
-lifecycle documentation.
+Source: API conventions and concepts ("Resource deletion", "Finalizers", "Garbage collection"); pod termination in the
+pod lifecycle documentation.
 """
 
 from __future__ import annotations

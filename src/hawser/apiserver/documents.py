@@ -7,7 +7,7 @@ from collections.abc import Callable
 import orjson
 from aiohttp import web
 
-from hawser.api import discovery
+from hawser.api import discovery, openapi
 from hawser.api.errors import APIError, method_not_supported
 from hawser.api.types import Obj
 from hawser.apiserver.metrics import CONTENT_TYPE, Metrics
@@ -16,6 +16,7 @@ from hawser.apiserver.reply import Reply
 from hawser.store.base import Store
 
 _HEALTH = ("/livez", "/readyz", "/healthz")
+_PATHS = ("/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
 
 
 class Documents:
@@ -43,6 +44,8 @@ class Documents:
         if path == "/metrics":
             return Reply(self._metrics.render(self._store), 200, CONTENT_TYPE)
         accept = request.headers.get("Accept", "")
+        if path.startswith("/openapi/"):
+            return self._openapi(path, accept, request)
         if path in ("/api", "/apis"):
             version = discovery.accepted_aggregation(accept)
             if version:
@@ -60,26 +63,11 @@ class Documents:
         if path == "/version":
             return discovery.version_document()
         if path == "/":
-            return {
-                "paths": [
-                    "/api",
-                    "/api/v1",
-                    "/apis",
-                    "/healthz",
-                    "/livez",
-                    "/metrics",
-                    "/openapi/v2",
-                    "/openapi/v3",
-                    "/readyz",
-                    "/version",
-                ]
-            }
+            return {"paths": list(_PATHS)}
         if path == "/api":
             return discovery.api_versions(self._server)
         if path == "/apis":
             return discovery.api_group_list()
-        if path.startswith("/openapi/"):
-            return self._openapi(path)
         parts = path.split("/")
         if parts[1] == "api" and len(parts) == 3:
             return discovery.api_resource_list("", parts[2])
@@ -89,8 +77,18 @@ class Documents:
             return discovery.api_resource_list(parts[2], parts[3])
         return None
 
-    def _openapi(self, path: str) -> Obj | None:
-        return None
+    def _openapi(self, path: str, accept: str, request: web.BaseRequest) -> Reply:
+        """Compressed for whoever takes that, which is how the documents are kept."""
+        document = openapi.find(path, accept)
+        if document is None:
+            raise unknown()
+        headers = [("ETag", document.etag), ("Vary", "Accept-Encoding, Accept")]
+        if request.headers.get("If-None-Match") == document.etag:
+            return Reply(b"", 304, document.content_type, headers)
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            headers.append(("Content-Encoding", "gzip"))
+            return Reply(document.compressed, 200, document.content_type, headers)
+        return Reply(document.body, 200, document.content_type, headers)
 
     def _aggregated(self, path: str, version: str, request: web.BaseRequest) -> Reply:
         key = f"{path}?{version}"

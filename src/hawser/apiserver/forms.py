@@ -11,12 +11,12 @@ from datetime import datetime
 
 import orjson
 
+from hawser.api import tables
 from hawser.api.kinds import Kind
-from hawser.api.tables import table_columns, table_row
 from hawser.api.types import Obj
 from hawser.apiserver.negotiation import As, Form, encode_yaml
 
-_META = "meta.k8s.io/v1"
+_META = tables.META_VERSION
 
 
 def one(kind: Kind, value: bytes, form: Form, include: str, now: datetime) -> bytes:
@@ -27,7 +27,7 @@ def one(kind: Kind, value: bytes, form: Form, include: str, now: datetime) -> by
         version = orjson.loads(value)["metadata"].get("resourceVersion", "")
         value = table(kind, [value], {"resourceVersion": version}, include, now)
     elif form.shape is As.METADATA:
-        value = orjson.dumps(partial(orjson.loads(value)))
+        value = orjson.dumps(tables.partial_object(orjson.loads(value)))
     return encode_yaml(value) if form.yaml else value
 
 
@@ -36,7 +36,7 @@ def many(kind: Kind, values: Sequence[bytes], metadata: Obj, form: Form, include
     if form.shape is As.TABLE:
         body = table(kind, values, metadata, include, now)
     elif form.shape in (As.METADATA, As.METADATA_LIST):
-        items = [partial(orjson.loads(value)) for value in values]
+        items = [tables.partial_object(orjson.loads(value)) for value in values]
         body = orjson.dumps(
             {"kind": "PartialObjectMetadataList", "apiVersion": _META, "metadata": metadata, "items": items}
         )
@@ -54,26 +54,5 @@ def table(
     kind: Kind, values: Sequence[bytes], metadata: Obj, include: str, now: datetime, *, columns: bool = True
 ) -> bytes:
     """A metav1.Table with a row for each object. columns: a watch shows them in its first event only."""
-    rows: list[Obj] = []
-    for value in values:
-        obj: Obj = orjson.loads(value)
-        row: Obj = {"cells": table_row(kind, obj, now)}
-        if include == "Object":
-            row["object"] = obj
-        elif include != "None":
-            row["object"] = partial(obj)
-        rows.append(row)
-    return orjson.dumps(
-        {
-            "kind": "Table",
-            "apiVersion": _META,
-            "metadata": metadata,
-            "columnDefinitions": table_columns(kind) if columns else [],
-            "rows": rows,
-        }
-    )
-
-
-def partial(obj: Obj) -> Obj:
-    """The PartialObjectMetadata of an object."""
-    return {"kind": "PartialObjectMetadata", "apiVersion": _META, "metadata": obj["metadata"]}
+    objs = (orjson.loads(value) for value in values)
+    return orjson.dumps(tables.table(kind, objs, metadata, include, now=now, headers=columns))

@@ -1,7 +1,7 @@
 """Who is asking: client certificates, bearer tokens, or nobody.
 
-Source: Kubernetes' authentication reference: X.509 client certificates (CN is the user, each O a group), the static token file
-(``token,user,uid,"group1,group2"``) and anonymous requests.
+Source: Kubernetes' authentication reference: X.509 client certificates (CN is the user, each O a group), the static
+token file (``token,user,uid,"group1,group2"``) and anonymous requests.
 """
 
 from __future__ import annotations

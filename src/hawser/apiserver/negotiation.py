@@ -75,7 +75,7 @@ def accepted(accept: str) -> Form:
 
 
 def decode(body: bytes, content_type: str) -> Any:
-    """The value of a JSON or YAML body. APIError 400 when it cannot be read, 415 for other content types."""
+    """The value of a JSON, YAML or protobuf body. APIError 400 when it cannot be read, 415 for other types."""
     media = content_type.partition(";")[0].strip().lower()
     if media in ("", "application/json") or media == "application/x-www-form-urlencoded":
         try:
@@ -84,9 +84,13 @@ def decode(body: bytes, content_type: str) -> Any:
             raise bad_request(f"the request body is not valid JSON: {error}") from None
     if media in ("application/yaml", "application/x-yaml", "text/yaml"):
         return decode_yaml(body)
+    if media in _PROTOBUF:
+        from hawser.apiserver.protobuf import wire
+
+        return wire.decode(body)
     raise unsupported_media_type(
         "the body of the request was in an unknown format - accepted media types include: "
-        "application/json, application/yaml"
+        "application/json, application/yaml, application/vnd.kubernetes.protobuf"
     )
 
 

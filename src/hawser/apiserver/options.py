@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from hawser.apiserver.strategies.services import Network
@@ -23,7 +23,7 @@ class Config:
     kubelet_cert: Path | None = None
     kubelet_key: Path | None = None
     kubelet_ca: Path | None = None
-    service_network: Network = ip_network("10.96.0.0/16")
+    service_network: Network = IPv4Network("10.96.0.0/16")
     node_ports: range = range(30000, 32768)
 
     @property

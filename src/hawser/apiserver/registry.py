@@ -14,8 +14,18 @@ from secrets import choice
 
 import orjson
 
-from hawser.api.errors import APIError, Cause, FieldError, already_exists, bad_request, conflict, invalid, not_found
-from hawser.api.errors import internal, timeout
+from hawser.api.errors import (
+    APIError,
+    Cause,
+    FieldError,
+    already_exists,
+    bad_request,
+    conflict,
+    internal,
+    invalid,
+    not_found,
+    timeout,
+)
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
 from hawser.apiserver import deletion, index, scheme
@@ -65,7 +75,7 @@ class Resource:
         admit: Callable[[Kind, str], None],
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        """admit: called with kind and namespace before a creation; raises APIError when nothing may be created there."""
+        """admit: called with kind and namespace before a creation; raises APIError when it may not be there."""
         self.kind = kind
         self.strategy = strategy
         self.store = store

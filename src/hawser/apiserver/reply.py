@@ -1,7 +1,7 @@
 """Answers on the wire.
 
-aiohttp's Server asks three things of what a handler returns: ``prepare``, ``write_eof`` and ``keep_alive``. A whole answer in one
-write, without its header machinery, is a third of a small request's cost, so that is all there is here.
+aiohttp's Server asks three things of what a handler returns: ``prepare``, ``write_eof`` and ``keep_alive``. Its own
+response classes take about a third of a small request's time, so an answer here is written whole, in one piece.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Questions about oneself: SelfSubjectReview (``kubectl auth whoami``) and SelfSubjectAccessReview (``kubectl auth can-i``)."""
+"""Questions about oneself: SelfSubjectReview (``kubectl auth whoami``), SelfSubjectAccessReview (``auth can-i``)."""
 
 from __future__ import annotations
 

@@ -9,12 +9,7 @@ from hawser.api.defaults import apply_defaults
 from hawser.api.errors import APIError, bad_request, invalid
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
-
-try:
-    from hawser.api.validation import validate_create, validate_status_update, validate_update
-except ImportError:
-    validate_create = lambda kind, obj: []
-    validate_update = validate_status_update = lambda kind, obj, old: []
+from hawser.api.validation import validate_create, validate_status_update, validate_update
 
 STRICT = "Strict"
 WARN = "Warn"

@@ -1,8 +1,8 @@
 """Subresources whose bytes come from the node agent: log, exec, attach, port forwarding.
 
-The server finds the agent, checks that the pod and container make sense, and passes bytes through: it does not interpret
-WebSocket or SPDY streams. Source: API reference of pods/log, pods/exec, pods/attach, pods/portforward; the agent's paths are the
-kubelet's.
+The server finds the agent, checks that the pod and container make sense, and passes bytes through: it does not
+interpret WebSocket or SPDY streams. Source: API reference of pods/log, pods/exec, pods/attach, pods/portforward; the
+agent's paths are the kubelet's.
 """
 
 from __future__ import annotations

@@ -210,7 +210,7 @@ class Verbs:
         _dry_run(body.get("dryRun"), options)
         delete = DeleteOptions.read(body, target.query)
         selection = Selection.read(kind, target.query)
-        query = {key: target.query[key] for key in ("limit", "continue") if key in target.query}
+        query: dict[str, str] = {key: target.query[key] for key in ("limit", "continue") if key in target.query}
         page = await listing.page(resource, target.namespace, selection, query)
         gate = asyncio.Semaphore(_PARALLEL)
         deleted: list[bytes] = []
@@ -292,7 +292,7 @@ async def _body(request: web.BaseRequest, options: Options, optional: bool = Fal
         raise bad_request("the request body is empty")
     content_type = request.headers.get("Content-Type", "")
     value = negotiation.as_object(negotiation.decode(raw, content_type))
-    if options.fields.mode != scheme.IGNORE and "yaml" not in content_type:
+    if options.fields.mode != scheme.IGNORE and raw[:1] == b"{":
         repeated = scheme.duplicates(raw, value)
         if repeated:
             kind = kinds.of(str(value.get("apiVersion")), str(value.get("kind")))

@@ -59,7 +59,8 @@ class Watcher:
         self._waiting = False
         if self._initial and query.get("resourceVersionMatch") != "NotOlderThan":
             raise bad_request(
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan: resourceVersionMatch is required"
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan: "
+                "resourceVersionMatch is required"
             )
 
     async def run(self) -> Finished:

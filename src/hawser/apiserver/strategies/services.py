@@ -22,7 +22,10 @@ _WITH_PORTS = ("NodePort", "LoadBalancer")
 
 
 class Pool:
-    """Numbers of a range, each used at most once. first, last: inclusive. static: so many at the start are the last choice."""
+    """Numbers of a range, each used at most once. first, last: inclusive.
+
+    static: so many at the start are the last choice.
+    """
 
     def __init__(self, first: int, last: int, static: int) -> None:
         self._first = first
@@ -45,7 +48,7 @@ class Pool:
         """Reserve any free number, of the upper band first; None when there is none."""
         start = min(self._first + self._static, self._last)
         for _ in range(_TRIES):
-            number = random.randint(start, self._last)
+            number: int = random.randint(start, self._last)
             if self.take(number):
                 return number
         for number in (*range(start, self._last + 1), *range(self._first, start)):
@@ -203,7 +206,10 @@ class ServiceStrategy(Strategy):
 
 
 def _outside(address: str, network: Network) -> str:
-    return f"failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {network}"
+    return (
+        f"failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. "
+        f"The range of valid IPs is {network}"
+    )
 
 
 def _refuse(obj: Obj, field: str, value: object, detail: str) -> APIError:

@@ -1,0 +1,235 @@
+"""Reads objects in Kubernetes' protobuf encoding, as kubectl's generators and client-go's typed clients send them.
+
+Source: API concepts, "Kubernetes Protobuf encoding"; the protobuf wire format (protobuf.dev, "Encoding"). Field numbers
+are data (``fields.json``). Answers are JSON always: every client of this encoding reads it by Content-Type.
+"""
+
+from __future__ import annotations
+
+import struct
+from base64 import b64encode
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from hawser.api.definitions import definition_name
+from hawser.api.errors import bad_request
+from hawser.api.types import Obj
+
+_MAGIC = b"k8s\x00"
+_RUNTIME = "io.k8s.apimachinery.pkg.runtime."
+_META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+_DEPTH = 100
+_NOTHING: Any = object()
+_EMPTY = memoryview(b"")
+
+_Fields = dict[str, list[str]]
+
+
+class _Malformed(Exception):
+    """The bytes are not what the table says."""
+
+
+def decode(body: bytes) -> Obj:
+    """The object in a protobuf body. APIError 400 when it cannot be read."""
+    if not body.startswith(_MAGIC):
+        raise bad_request("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
+    try:
+        return _envelope(memoryview(body)[len(_MAGIC) :])
+    except (_Malformed, struct.error, UnicodeDecodeError, OverflowError, ValueError) as error:
+        raise bad_request(f"the request body is not valid protobuf: {error}") from None
+
+
+def _envelope(data: memoryview) -> Obj:
+    parts = {number: value for number, value in _parts(data) if isinstance(value, memoryview)}
+    meta = _message(parts.get(1, _EMPTY), _RUNTIME + "TypeMeta", 0)
+    version, kind = meta.get("apiVersion", ""), meta.get("kind", "")
+    group, _, name = version.rpartition("/")
+    try:
+        message = definition_name((group, name, kind))
+    except KeyError:
+        raise bad_request(f'no kind "{kind}" is registered for version "{version}"') from None
+    if message not in _table():
+        raise bad_request(f'{kind} in version "{version}" cannot be sent as protobuf')
+    obj: Obj = {"kind": kind, "apiVersion": version}
+    obj.update(_message(parts.get(2, _EMPTY), message, 0))
+    return obj
+
+
+@lru_cache(maxsize=1)
+def _table() -> dict[str, _Fields]:
+    table: dict[str, _Fields] = orjson.loads((Path(__file__).parent / "fields.json").read_bytes())
+    return table
+
+
+def _message(data: memoryview, name: str, depth: int) -> Obj:
+    """The JSON form of a message; fields that are not in the table are passed over."""
+    if depth > _DEPTH:
+        raise _Malformed("too deeply nested")
+    fields = _table()[name]
+    obj: Obj = {}
+    for number, raw in _parts(data):
+        field = fields.get(str(number))
+        if field is None:
+            continue
+        json_name, kind, shape = field
+        if shape == "[]":
+            if isinstance(raw, memoryview) and kind in _INTEGERS:
+                obj.setdefault(json_name, []).extend(_integer(kind, value) for value in _varints(raw))
+            else:
+                obj.setdefault(json_name, []).append(_value(kind, raw, depth))
+        elif shape == "{}":
+            key, value = _entry(kind, raw, depth)
+            obj.setdefault(json_name, {})[key] = None if value is _NOTHING else value
+        elif shape == ".":
+            obj.update(_value(kind, raw, depth))
+        else:
+            value = _value(kind, raw, depth)
+            # Zero of what is no pointer is absent in JSON (omitempty).
+            if value is not _NOTHING and (shape == "*" or value not in ("", 0, False) or value == {}):
+                obj[json_name] = value
+    return obj
+
+
+def _entry(kind: str, raw: Any, depth: int) -> tuple[str, Any]:
+    key, value = "", _value(kind, _EMPTY if kind not in _INTEGERS else 0, depth)
+    for number, part in _parts(raw):
+        if number == 1:
+            key = str(bytes(part), "utf-8")
+        elif number == 2:
+            value = _value(kind, part, depth)
+    return key, value
+
+
+_INTEGERS = ("int32", "int64", "uint32", "uint64", "bool")
+
+
+def _value(kind: str, raw: Any, depth: int) -> Any:
+    """One value of a scalar or message type, in JSON form; _NOTHING where JSON has no value for it."""
+    if kind in _INTEGERS:
+        if not isinstance(raw, int):
+            raise _Malformed("a number was expected")
+        return _integer(kind, raw)
+    if not isinstance(raw, memoryview):
+        raise _Malformed("a length was expected")
+    if kind == "string":
+        return str(bytes(raw), "utf-8")
+    if kind == "bytes":
+        return b64encode(raw).decode()
+    if kind == "double":
+        return struct.unpack("<d", raw)[0]
+    special = _SPECIAL.get(kind)
+    return special(raw) if special is not None else _message(raw, kind, depth + 1)
+
+
+def _integer(kind: str, value: int) -> Any:
+    if kind == "bool":
+        return bool(value)
+    return value - (1 << 64) if kind.startswith("int") and value >> 63 else value
+
+
+def _varints(data: memoryview) -> Iterator[int]:
+    at = 0
+    while at < len(data):
+        value, at = _varint(data, at)
+        yield value
+
+
+def _parts(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """(field number, value) of a message: an integer, or the bytes of anything else."""
+    at = 0
+    end = len(data)
+    while at < end:
+        tag, at = _varint(data, at)
+        wire = tag & 7
+        if wire == 0:
+            number, at = _varint(data, at)
+            yield tag >> 3, number
+            continue
+        if wire == 2:
+            length, at = _varint(data, at)
+        elif wire in (1, 5):
+            length = 8 if wire == 1 else 4
+        else:
+            raise _Malformed(f"unknown wire type {wire}")
+        if at + length > end:
+            raise _Malformed("unexpected end")
+        yield tag >> 3, data[at : at + length]
+        at += length
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    result = shift = 0
+    while True:
+        if at >= len(data) or shift > 63:
+            raise _Malformed("unexpected end of a number")
+        byte = data[at]
+        at += 1
+        result |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return result & (1 << 64) - 1, at
+        shift += 7
+
+
+def _numbers(raw: memoryview) -> dict[int, int]:
+    return {number: _integer("int64", value) for number, value in _parts(raw) if isinstance(value, int)}
+
+
+def _time(raw: memoryview) -> Any:
+    return _moment(raw, "seconds")
+
+
+def _micro_time(raw: memoryview) -> Any:
+    return _moment(raw, "microseconds")
+
+
+def _moment(raw: memoryview, precision: str) -> Any:
+    """RFC 3339; an empty message is no time at all."""
+    numbers = _numbers(raw)
+    if not numbers.get(1) and not numbers.get(2):
+        return _NOTHING
+    moment = datetime.fromtimestamp(numbers.get(1, 0), UTC).replace(microsecond=numbers.get(2, 0) // 1000)
+    return moment.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+
+
+def _quantity(raw: memoryview) -> str:
+    return "".join(str(bytes(value), "utf-8") for number, value in _parts(raw) if isinstance(value, memoryview))
+
+
+def _int_or_string(raw: memoryview) -> Any:
+    text = ""
+    numbers = _numbers(raw)
+    for number, value in _parts(raw):
+        if number == 3 and isinstance(value, memoryview):
+            text = str(bytes(value), "utf-8")
+    return text if numbers.get(1) else numbers.get(2, 0)
+
+
+def _raw_json(raw: memoryview) -> Any:
+    for number, value in _parts(raw):
+        if number == 1 and isinstance(value, memoryview) and value:
+            return orjson.loads(value)
+    return _NOTHING
+
+
+def _items(raw: memoryview) -> list[str]:
+    """Go's named string slices are messages with one repeated field."""
+    return [str(bytes(value), "utf-8") for _, value in _parts(raw) if isinstance(value, memoryview)]
+
+
+_SPECIAL = {
+    _META + "Time": _time,
+    _META + "MicroTime": _micro_time,
+    _META + "FieldsV1": _raw_json,
+    _META + "Verbs": _items,
+    _RUNTIME + "RawExtension": _raw_json,
+    "io.k8s.apimachinery.pkg.api.resource.Quantity": _quantity,
+    "io.k8s.apimachinery.pkg.util.intstr.IntOrString": _int_or_string,
+    "io.k8s.api.authentication.v1.ExtraValue": _items,
+    "io.k8s.api.authorization.v1.ExtraValue": _items,
+    "io.k8s.api.certificates.v1.ExtraValue": _items,
+}
