@@ -1,0 +1,86 @@
+"""Validation: what an object may say, in kube-apiserver's words. All field errors are found, not only the first.
+
+Objects have passed ``schema.decode`` and ``defaults.apply_defaults``; names have been generated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hawser.api.errors import FieldError
+from hawser.api.kinds import Kind
+from hawser.api.types import Obj
+from hawser.api.validation import apps, coordination, core, discovery, node, pod, pod_update, rules, service
+from hawser.api.validation.metadata import metadata, metadata_update
+from hawser.api.validation.rules import Errors, NameRule
+
+
+def _nothing(obj: Obj, old: Obj) -> Errors:
+    return
+    yield
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How one kind is validated beyond its metadata.
+
+    body: rules of the object itself, at creation and at updates. update: what may not change.
+    create: rules of creation only. status: rules of a status update (instead of body and update).
+    """
+
+    body: Callable[[Obj], Errors]
+    update: Callable[[Obj, Obj], Errors] = _nothing
+    status: Callable[[Obj, Obj], Errors] = _nothing
+    create: Callable[[Obj], Errors] | None = None
+    name: NameRule = rules.subdomain_errors
+
+
+_RULES: dict[tuple[str, str, str], Rules] = {
+    ("", "v1", "ConfigMap"): Rules(core.config_map, core.config_map_update),
+    ("", "v1", "Event"): Rules(core.event),
+    ("", "v1", "Namespace"): Rules(core.namespace, status=core.namespace_status_update, name=rules.label_errors),
+    ("", "v1", "Node"): Rules(node.node, node.node_update),
+    ("", "v1", "Pod"): Rules(pod.pod, pod_update.pod_update, pod_update.pod_status_update, pod.pod_create),
+    ("", "v1", "Secret"): Rules(core.secret, core.secret_update),
+    ("", "v1", "Service"): Rules(
+        service.service, service.service_update, service.service_status_update, name=rules.label_1035_errors
+    ),
+    ("", "v1", "ServiceAccount"): Rules(core.service_account),
+    ("apps", "v1", "Deployment"): Rules(apps.deployment, apps.workload_update, apps.deployment_status_update),
+    ("apps", "v1", "ReplicaSet"): Rules(apps.replica_set, apps.workload_update, apps.replica_set_status_update),
+    ("coordination.k8s.io", "v1", "Lease"): Rules(coordination.lease),
+    ("discovery.k8s.io", "v1", "EndpointSlice"): Rules(discovery.endpoint_slice, discovery.endpoint_slice_update),
+    ("node.k8s.io", "v1", "RuntimeClass"): Rules(node.runtime_class, node.runtime_class_update),
+}
+
+
+def validate_create(kind: Kind, obj: Obj) -> list[FieldError]:
+    """What is wrong with an object that is to be created; its metadata holds the final name and namespace.
+
+    Raises KeyError for a kind that is not in the kind table.
+    """
+    of = _RULES[kind.gvk]
+    errors = list(metadata(obj.get("metadata") or {}, kind.namespaced, of.name))
+    errors.extend(of.body(obj))
+    if of.create is not None:
+        errors.extend(of.create(obj))
+    return errors
+
+
+def validate_update(kind: Kind, obj: Obj, old: Obj) -> list[FieldError]:
+    """What is wrong with replacing old by obj: immutable fields, and everything that is wrong with obj itself."""
+    of = _RULES[kind.gvk]
+    meta = obj.get("metadata") or {}
+    errors = list(metadata_update(meta, old.get("metadata") or {}))
+    errors.extend(metadata(meta, kind.namespaced, of.name))
+    errors.extend(of.update(obj, old))
+    errors.extend(of.body(obj))
+    return errors
+
+
+def validate_status_update(kind: Kind, obj: Obj, old: Obj) -> list[FieldError]:
+    """What is wrong with writing obj's status (and metadata) over old; the spec is not looked at."""
+    errors = list(metadata_update(obj.get("metadata") or {}, old.get("metadata") or {}))
+    errors.extend(_RULES[kind.gvk].status(obj, old))
+    return errors

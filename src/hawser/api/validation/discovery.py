@@ -1,0 +1,104 @@
+"""Validation of EndpointSlices. Source: API reference, EndpointSlice."""
+
+from __future__ import annotations
+
+from hawser.api.types import Obj
+from hawser.api.validation import rules
+from hawser.api.validation.rules import (
+    Errors,
+    duplicate,
+    each,
+    immutable,
+    invalid,
+    one_of,
+    parse_ip,
+    required,
+    too_many,
+    unsupported,
+)
+
+_TYPES = ("FQDN", "IPv4", "IPv6")
+_PROTOCOLS = ("SCTP", "TCP", "UDP")
+_MAX_ENDPOINTS = 1000
+_MAX_ADDRESSES = 100
+_MAX_PORTS = 20000
+
+
+def endpoint_slice(obj: Obj) -> Errors:
+    kind = obj.get("addressType", "")
+    yield from one_of("addressType", kind, _TYPES)
+    endpoints = obj.get("endpoints") or []
+    if len(endpoints) > _MAX_ENDPOINTS:
+        yield too_many("endpoints", len(endpoints), _MAX_ENDPOINTS)
+    for i, endpoint in enumerate(endpoints):
+        yield from _endpoint(endpoint, kind, f"endpoints[{i}]")
+    yield from _ports(obj.get("ports") or [])
+
+
+def _endpoint(endpoint: Obj, kind: str, path: str) -> Errors:
+    addresses = endpoint.get("addresses") or []
+    if not addresses:
+        yield required(f"{path}.addresses", "must contain at least 1 address")
+    elif len(addresses) > _MAX_ADDRESSES:
+        yield too_many(f"{path}.addresses", len(addresses), _MAX_ADDRESSES)
+    for i, address in enumerate(addresses):
+        at = f"{path}.addresses[{i}]"
+        if kind == "FQDN":
+            yield from each(at, address, rules.subdomain_errors(address))
+        elif kind in _TYPES:
+            yield from _address(address, kind, at)
+    if endpoint.get("hostname"):
+        yield from each(f"{path}.hostname", endpoint["hostname"], rules.label_errors(endpoint["hostname"]))
+    if endpoint.get("nodeName"):
+        yield from each(f"{path}.nodeName", endpoint["nodeName"], rules.subdomain_errors(endpoint["nodeName"]))
+    yield from rules.labels(endpoint.get("deprecatedTopology"), f"{path}.deprecatedTopology")
+
+
+def _address(address: str, kind: str, path: str) -> Errors:
+    ip = parse_ip(address)
+    if ip is None:
+        yield invalid(path, address, rules.IP_RULE)
+        return
+    if f"IPv{ip.version}" != kind:
+        yield invalid(path, address, f"must be an {kind} address")
+    if ip.is_unspecified:
+        yield invalid(path, address, f"may not be unspecified ({ip})")
+    elif ip.is_loopback:
+        yield invalid(
+            path, address, f"may not be in the loopback range ({'127.0.0.0/8' if ip.version == 4 else '::1'})"
+        )
+    elif ip.is_link_local:
+        where = "169.254.0.0/16" if ip.version == 4 else "fe80::/10"
+        yield invalid(path, address, f"may not be in the link-local range ({where})")
+    elif ip.is_multicast:
+        where = "224.0.0.0/24" if ip.version == 4 else "ff02::/10"
+        yield invalid(path, address, f"may not be in the link-local multicast range ({where})")
+
+
+def _ports(ports: list[Obj]) -> Errors:
+    if len(ports) > _MAX_PORTS:
+        yield too_many("ports", len(ports), _MAX_PORTS)
+    names = set()
+    for i, port in enumerate(ports):
+        path = f"ports[{i}]"
+        name = port.get("name") or ""
+        if name:
+            yield from each(f"{path}.name", name, rules.label_errors(name))
+        if name in names:
+            yield duplicate(f"{path}.name", name)
+        names.add(name)
+        protocol = port.get("protocol") or ""
+        if not protocol:
+            yield required(f"{path}.protocol")
+        elif protocol not in _PROTOCOLS:
+            yield unsupported(f"{path}.protocol", protocol, _PROTOCOLS)
+        if port.get("port") is not None:
+            yield from each(f"{path}.port", port["port"], rules.port_number_errors(port["port"]))
+        if port.get("appProtocol"):
+            yield from each(
+                f"{path}.appProtocol", port["appProtocol"], rules.qualified_name_errors(port["appProtocol"])
+            )
+
+
+def endpoint_slice_update(obj: Obj, old: Obj) -> Errors:
+    yield from immutable("addressType", obj.get("addressType"), old.get("addressType"))
