@@ -52,8 +52,8 @@ def test_a_well_formed_object_is_left_alone() -> None:
             kinds.CONFIG_MAP,
             {"data": {"a": True}},
             (
-                'ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal bool into Go struct '
-                "field ConfigMap.data of type string"
+                'ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal bool into Go '
+                "struct field ConfigMap.data of type string"
             ),
         ),
         (
@@ -68,16 +68,16 @@ def test_a_well_formed_object_is_left_alone() -> None:
             kinds.DEPLOYMENT,
             {"spec": {"replicas": 2**31}},
             (
-                'Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal number 2147483648 '
-                "into Go struct field DeploymentSpec.spec.replicas of type int32"
+                'Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal number '
+                "2147483648 into Go struct field DeploymentSpec.spec.replicas of type int32"
             ),
         ),
         (
             kinds.DEPLOYMENT,
             {"spec": {"replicas": 1.5}},
             (
-                'Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal number 1.5 into Go '
-                "struct field DeploymentSpec.spec.replicas of type int32"
+                'Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal number 1.5 into '
+                "Go struct field DeploymentSpec.spec.replicas of type int32"
             ),
         ),
         (
@@ -110,8 +110,8 @@ def test_a_well_formed_object_is_left_alone() -> None:
             kinds.POD,
             {"metadata": {"creationTimestamp": "yesterday"}},
             (
-                'Pod in version "v1" cannot be handled as a Pod: parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": '
-                'cannot parse "yesterday" as "2006"'
+                'Pod in version "v1" cannot be handled as a Pod: parsing time "yesterday" as '
+                '"2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"'
             ),
         ),
         (
@@ -134,8 +134,8 @@ def test_a_well_formed_object_is_left_alone() -> None:
             kinds.SERVICE,
             {"spec": {"ports": [{"port": 80, "targetPort": False}]}},
             (
-                'Service in version "v1" cannot be handled as a Service: json: cannot unmarshal bool into Go struct field '
-                "ServicePort.spec.ports.targetPort of type int32"
+                'Service in version "v1" cannot be handled as a Service: json: cannot unmarshal bool into Go struct '
+                "field ServicePort.spec.ports.targetPort of type int32"
             ),
         ),
     ],
