@@ -8,6 +8,8 @@ from pathlib import Path
 
 from hawser.apiserver.strategies.services import Network
 
+_SERVICE_NETWORK = IPv4Network("10.96.0.0/16")
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -23,7 +25,7 @@ class Config:
     kubelet_cert: Path | None = None
     kubelet_key: Path | None = None
     kubelet_ca: Path | None = None
-    service_network: Network = IPv4Network("10.96.0.0/16")
+    service_network: Network = _SERVICE_NETWORK
     node_ports: range = range(30000, 32768)
 
     @property
