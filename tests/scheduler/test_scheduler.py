@@ -1,0 +1,156 @@
+"""The scheduler against the real API server: bindings, conditions, events."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import EVENT, NAMESPACE, NODE, POD
+from hawser.client.client import Client
+from hawser.client.controller import Manager
+from hawser.scheduler.scheduler import Scheduler, unschedulable_condition
+
+from .conftest import make_node, make_pod
+
+
+async def eventually(check):
+    """The first true result of an async check."""
+    async with asyncio.timeout(20):
+        while not (result := await check()):  # noqa: ASYNC110 - it becomes true on the server
+            await asyncio.sleep(0.01)
+        return result
+
+
+@pytest.fixture
+async def admin(api_server):
+    async with Client.from_kubeconfig(api_server.kubeconfig) as client:
+        try:
+            await client.create(NAMESPACE, {"metadata": {"name": "default"}})
+        except APIError as err:
+            assert err.reason == "AlreadyExists"
+        yield client
+        await client.delete_collection(POD, "default", grace_period=0)
+        await client.delete_collection(NODE)
+
+
+@pytest.fixture
+async def scheduler(admin):
+    manager = Manager(admin)
+    manager.add(Scheduler())
+    task = asyncio.create_task(manager.run())
+    yield
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def add_node(client, name, **args):
+    node = make_node(name, **args)
+    status = node.pop("status")
+    taints = node["spec"].pop("taints")
+    made = await client.create(NODE, node)
+    made["status"] = {"allocatable": status["allocatable"], "capacity": status["allocatable"]}
+    # Servers may taint new nodes as not ready; the test's nodes are what the test says.
+    made = await client.update(NODE, made, "status")
+    await client.patch(NODE, name, None, {"spec": {"taints": taints or None}})
+
+
+async def add_pod(client, name, **spec):
+    obj = make_pod(name, **spec)
+    for field in ("uid", "creationTimestamp"):
+        del obj["metadata"][field]
+    obj["spec"].setdefault("serviceAccountName", "default")
+    obj["spec"]["automountServiceAccountToken"] = False
+    return await client.create(POD, obj)
+
+
+def bound(client, name):
+    async def check():
+        return (await client.get(POD, name, "default"))["spec"].get("nodeName")
+
+    return check
+
+
+def scheduled_condition(client, name):
+    async def check():
+        conditions = (await client.get(POD, name, "default")).get("status", {}).get("conditions") or ()
+        return next((c for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"), None)
+
+    return check
+
+
+def event(client, name, reason):
+    async def check():
+        listing = await client.list(EVENT, "default", field_selector=f"involvedObject.name={name}")
+        return next((e for e in listing.items if e["reason"] == reason), None)
+
+    return check
+
+
+async def test_a_pod_is_bound_and_an_event_says_so(admin, scheduler):
+    await add_node(admin, "n1")
+    await add_pod(admin, "simple")
+    assert await eventually(bound(admin, "simple")) == "n1"
+    said = await eventually(event(admin, "simple", "Scheduled"))
+    assert said["message"] == "Successfully assigned default/simple to n1"
+    assert said["source"] == {"component": "default-scheduler"}
+    pod = await admin.get(POD, "simple", "default")
+    assert [c["status"] for c in pod["status"]["conditions"] if c["type"] == "PodScheduled"] == ["True"]
+
+
+async def test_a_pod_that_does_not_fit_says_why_and_is_bound_when_a_node_comes(admin, scheduler):
+    await add_node(admin, "small", cpu="1")
+    await add_pod(admin, "big", cpu="2")
+    sentence = "0/1 nodes are available: 1 Insufficient cpu."
+    condition = await eventually(scheduled_condition(admin, "big"))
+    assert (condition["reason"], condition["message"]) == ("Unschedulable", sentence)
+    assert (await eventually(event(admin, "big", "FailedScheduling")))["message"] == sentence
+    await add_node(admin, "large", cpu="4")
+    assert await eventually(bound(admin, "big")) == "large"
+
+
+async def test_room_that_a_deleted_pod_leaves_is_used(admin, scheduler):
+    await add_node(admin, "n1", cpu="1")
+    await add_pod(admin, "first", cpu="1")
+    await eventually(bound(admin, "first"))
+    await add_pod(admin, "second", cpu="1")
+    await eventually(scheduled_condition(admin, "second"))
+    await admin.delete(POD, "first", "default", grace_period=0)
+    assert await eventually(bound(admin, "second")) == "n1"
+
+
+async def test_gates_and_other_schedulers_are_respected(admin, scheduler):
+    await add_node(admin, "n1")
+    await add_pod(admin, "gated", schedulingGates=[{"name": "example.com/wait"}])
+    await add_pod(admin, "foreign", schedulerName="mine")
+    await add_pod(admin, "last")
+    await eventually(bound(admin, "last"))
+    assert not await bound(admin, "gated")()
+    assert not await bound(admin, "foreign")()
+    await admin.patch(POD, "gated", "default", {"spec": {"schedulingGates": None}})
+    assert await eventually(bound(admin, "gated")) == "n1"
+
+
+async def test_a_burst_is_bound_without_overcommitting_any_node(admin, scheduler):
+    for number in range(3):
+        await add_node(admin, f"n{number}", cpu="1")
+    await asyncio.gather(*(add_pod(admin, f"b{number}", cpu="100m") for number in range(30)))
+
+    async def all_bound():
+        nodes = [p["spec"].get("nodeName") for p in (await admin.list(POD, "default")).items]
+        return nodes if all(nodes) else None
+
+    nodes = await eventually(all_bound)
+    assert sorted(nodes) == ["n0"] * 10 + ["n1"] * 10 + ["n2"] * 10
+
+
+def test_a_condition_that_is_there_is_not_written_again(clock):
+    pod = {"status": {"conditions": []}}
+    condition = unschedulable_condition(pod, "m", clock.now())
+    assert condition["lastTransitionTime"] == "2026-01-01T00:16:40Z"
+    pod["status"]["conditions"] = [condition]
+    assert unschedulable_condition(pod, "m", clock.now()) is None
+    clock.advance(60)
+    assert unschedulable_condition(pod, "n", clock.now())["lastTransitionTime"] == "2026-01-01T00:16:40Z"
