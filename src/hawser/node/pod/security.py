@@ -92,6 +92,9 @@ def container_security(pod: Obj, container: Obj, image: Image, seccomp_root: str
         result["run_as_user"] = {"value": image.uid}
     elif image.username:
         result["run_as_username"] = image.username
+    else:
+        # An image that names no user runs as root; said outright, because a group alone is refused by CRI.
+        result["run_as_user"] = {"value": 0}
     if group is not None:
         result["run_as_group"] = {"value": group}
     if shared.get("supplementalGroupsPolicy") == "Strict":

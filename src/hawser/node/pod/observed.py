@@ -1,0 +1,85 @@
+"""What is there of a pod: its sandboxes and containers in the runtime, and what the agent remembers of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from hawser.node.cri.model import Container, Labels, Sandbox
+from hawser.node.pod.backoff import Backoff
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A pod in the runtime. sandboxes and every list of containers: newest first. containers: by container name."""
+
+    sandboxes: tuple[Sandbox, ...] = ()
+    containers: Mapping[str, tuple[Container, ...]] = field(default_factory=dict)
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """The newest sandbox."""
+        return self.sandboxes[0] if self.sandboxes else None
+
+    def newest(self, name: str) -> Container | None:
+        """The newest instance of a container."""
+        instances = self.containers.get(name, ())
+        return instances[0] if instances else None
+
+    def every(self) -> list[Container]:
+        """All instances of all containers."""
+        return [c for instances in self.containers.values() for c in instances]
+
+    @classmethod
+    def of(cls, sandboxes: Iterable[Sandbox], containers: Iterable[Container]) -> Observed:
+        """From the runtime's lists, in any order."""
+        by_name: dict[str, list[Container]] = {}
+        for container in containers:
+            by_name.setdefault(container.labels.get(Labels.CONTAINER_NAME, container.name), []).append(container)
+        return cls(
+            tuple(sorted(sandboxes, key=lambda s: (s.attempt, s.created_at), reverse=True)),
+            {
+                name: tuple(sorted(instances, key=lambda c: (c.attempt, c.created_at), reverse=True))
+                for name, instances in by_name.items()
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why a container does not run: reason and message of its waiting state."""
+
+    reason: str
+    message: str = ""
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the agent knows of a pod beyond the runtime's records; lost when the agent restarts, and rebuilt.
+
+    crashes: back-off of containers, by name. doomed: containers (by id) that a failed probe or hook condemns, with
+    the message of their Killing event. started, ready: results of startup and readiness probes, by container id.
+    hooked: containers whose postStart hook is still running. waiting: the last failure of each container's start.
+    retry_at: earliest next try of a container's start, by name; "" for the pod's sandbox and volumes.
+    messages: termination messages, by container id. busy: containers (by name) that are being started now; "" is the
+    pod's sandbox. evicted: why the node ended the pod.
+    """
+
+    crashes: Backoff = field(default_factory=Backoff)
+    pulls: Backoff = field(default_factory=Backoff)
+    setups: Backoff = field(default_factory=lambda: Backoff(1.0, 60.0))
+    doomed: dict[str, str] = field(default_factory=dict)
+    started: dict[str, bool] = field(default_factory=dict)
+    ready: dict[str, bool] = field(default_factory=dict)
+    hooked: set[str] = field(default_factory=set)
+    waiting: dict[str, Waiting] = field(default_factory=dict)
+    retry_at: dict[str, float] = field(default_factory=dict)
+    messages: dict[str, str] = field(default_factory=dict)
+    busy: set[str] = field(default_factory=set)
+    evicted: Waiting | None = None
+
+    def forget_container(self, container_id: str) -> None:
+        """Drops what is known of an instance that is gone."""
+        for table in (self.doomed, self.started, self.ready, self.messages):
+            table.pop(container_id, None)
+        self.hooked.discard(container_id)
