@@ -6,10 +6,12 @@ Source of the rules: API conventions and API concepts of the Kubernetes document
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
+from io import BytesIO
+from os import urandom
 from secrets import choice
 
 import orjson
@@ -155,8 +157,8 @@ class Resource:
         """What a new object's metadata starts with; what clients may not set is dropped."""
         for name in ("managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
             metadata.pop(name, None)
-        metadata["uid"] = str(uuid.uuid4())
-        metadata["creationTimestamp"] = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        metadata["uid"] = _uid()
+        metadata["creationTimestamp"] = timestamp(self._now())
         if self.kind.generation:
             metadata["generation"] = 1
 
@@ -346,6 +348,33 @@ def _try(key: str, fn: WriteFn, store: Store) -> Record:
 
 def _generate(base: str) -> str:
     return base[: _NAME_LIMIT - 5] + "".join(choice(_SUFFIX) for _ in range(5))
+
+
+_random = BytesIO()
+
+
+def _uid() -> str:
+    """A version 4 UUID (RFC 9562, section 5.4); the kernel is asked for random bytes 256 UUIDs at a time."""
+    global _random
+    raw = _random.read(16)
+    if not raw:
+        _random = BytesIO(urandom(16 * 256))
+        raw = _random.read(16)
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
+
+
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
+@lru_cache(maxsize=4)
+def _format(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def timestamp(moment: datetime) -> str:
+    """A time as Kubernetes writes it, in whole seconds of UTC."""
+    return _format(int(moment.timestamp()))
 
 
 def _desired(obj: Obj) -> Obj:

@@ -21,7 +21,7 @@ from hawser.apiserver.deletion import DeleteOptions
 from hawser.apiserver.listing import Selection
 from hawser.apiserver.negotiation import Form
 from hawser.apiserver.paths import Target
-from hawser.apiserver.registry import Options, Resource, Written
+from hawser.apiserver.registry import Options, Resource, Written, timestamp
 from hawser.apiserver.reply import JSON, Answer, Reply
 from hawser.apiserver.resources import Resources
 from hawser.apiserver.strategies import pods, scale
@@ -106,7 +106,7 @@ class Verbs:
         return self._answer(written.value, 201, form, resource.kind, target, options)
 
     async def _bind(self, target: Target, resource: Resource, binding: Obj, options: Options) -> Answer:
-        now = self._resources.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = timestamp(self._resources.now())
 
         def change(pod: Obj) -> Obj:
             return pods.bind(orjson.loads(orjson.dumps(pod)), binding, now)
@@ -273,6 +273,13 @@ async def _raw(request: web.BaseRequest) -> bytes:
         raise _too_large()
     if "Expect" in request.headers and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    content = request.content
+    if content.is_eof():
+        # All there already, as small bodies mostly are: no waiting.
+        raw = content.read_nowait()
+        if len(raw) > BODY_LIMIT:
+            raise _too_large()
+        return raw
     try:
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
