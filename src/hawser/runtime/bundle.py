@@ -1,0 +1,55 @@
+"""The edit of an OCI bundle's specification: which init it gets, and what follows from that. Pure."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple
+
+from .edited import EditError, Files
+from .facts import Facts
+from .initd import edit_init
+from .minimal import edit_minimal
+from .options import Options
+from .systemd import edit_systemd
+
+
+class Edited(NamedTuple):
+    """The result of an edit."""
+
+    spec: dict[str, Any]
+    files: Files  # by path below the bundle's directory for them
+    init: str  # systemd, busybox or minimal: what kill has to know
+
+
+def choose_init(options: Options, facts: Facts) -> str:
+    """Which kind of pid 1: what the pod asks for, else what the image was made for."""
+    if options.init == "minimal" or (options.init is None and not facts.systemd):
+        return "minimal"
+    if options.init == "init" and not facts.systemd:
+        return "busybox"
+    return "systemd"
+
+
+def edit(spec: dict[str, Any], options: Options, facts: Facts) -> Edited:
+    """The specification of the rich container for an ordinary one's; `spec` itself stays as it is.
+
+    Raises EditError when image, pod or node rule it out.
+    """
+    process = spec.get("process") or {}
+    if not process.get("args"):
+        raise EditError("the container has no command: neither its image nor the pod names one")
+    if not facts.executable:
+        # runc's words: without the check the message would only be in the container's journal.
+        raise EditError(f'exec: "{process["args"][0]}": executable file not found in the container')
+    if options.init in (None, "minimal") and options.restart != "no" and not facts.systemd:
+        raise EditError("restart: a minimal init restarts nothing; use init systemd, or the pod's restartPolicy")
+    result = copy.deepcopy(spec)
+    result.setdefault("linux", {})
+    init = choose_init(options, facts)
+    if init == "systemd":
+        files = edit_systemd(result, options, facts)
+    elif init == "busybox":
+        files = edit_init(result, options, facts)
+    else:
+        files = edit_minimal(result, facts)
+    return Edited(result, files, init)

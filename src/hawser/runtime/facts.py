@@ -1,0 +1,92 @@
+"""What an edit needs to know of image and host; gathered once, so that the edits themselves stay pure."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .rootfs import RootFS
+
+_SYSTEMD_PATHS = ("/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/usr/sbin/init")
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Cgroups(NamedTuple):
+    """How the host's control groups look to this container."""
+
+    v2: bool = True
+    nsdelegate: bool = True  # v2: the kernel keeps a container's own limits out of its reach
+    named_systemd: str = ""  # v1: the host's directory of the container in the name=systemd hierarchy
+
+
+class Facts(NamedTuple):
+    """Image and host, as far as an edit asks."""
+
+    systemd: str = ""  # path of systemd in the image, "" when it has none
+    busybox_init: bool = False  # /sbin/init is busybox
+    other_init: str = ""  # what /sbin/init is when it is neither
+    executable: str = ""  # the application's executable in the image, "" when it has none
+    home: str = "/"  # home directory of the application's user
+    shell: bool = True  # the image has /bin/sh and systemctl
+    env: str = ""  # path of env(1) in the image
+    setpriv: str = ""  # path of setpriv(1) in the image
+    chown: str = ""  # path of chown(1) in the image
+    machine_id: str = ""  # 32 hex digits, stable for the life of the pod's sandbox
+    cgroups: Cgroups = Cgroups()
+    limits: tuple[tuple[str, str], ...] = ()  # resource limits the application would have had: ("NOFILE", "1024:4096")
+    static_init: str = ""  # the host's static minimal init
+    inittab: str = ""  # the image's /etc/inittab
+
+
+def image_facts(rootfs: RootFS, process: dict[str, Any]) -> Facts:
+    """The facts that are in the image."""
+    env = dict(pair.partition("=")[::2] for pair in process.get("env") or [])
+    user = process.get("user") or {}
+    init = rootfs.resolve("/sbin/init") or ""
+    kind = init.rpartition("/")[2]
+    busybox = kind.startswith("busybox")
+    systemd = next((path for path in _SYSTEMD_PATHS if _is_systemd(rootfs, path)), "")
+    return Facts(
+        systemd=systemd,
+        busybox_init=busybox,
+        other_init="" if busybox or not init or _is_systemd(rootfs, init) else init,
+        executable=find_executable(rootfs, process, env.get("PATH") or DEFAULT_PATH),
+        home=home_directory(rootfs.read("/etc/passwd") or "", user.get("uid", 0)),
+        shell=rootfs.executable("/bin/sh") and any(rootfs.executable(p + "/systemctl") for p in ("/bin", "/usr/bin")),
+        env=_first(rootfs, "/usr/bin/env", "/bin/env"),
+        setpriv=_first(rootfs, "/usr/bin/setpriv", "/bin/setpriv"),
+        chown=_first(rootfs, "/bin/chown", "/usr/bin/chown"),
+        inittab=rootfs.read("/etc/inittab") or "",
+    )
+
+
+def home_directory(passwd: str, uid: int) -> str:
+    """The home directory of a user by passwd(5); "/", as runc has it, for an unknown one."""
+    for line in passwd.splitlines():
+        fields = line.split(":")
+        if len(fields) >= 6 and fields[2] == str(uid):
+            return fields[5] or "/"
+    return "/"
+
+
+def find_executable(rootfs: RootFS, process: dict[str, Any], search: str) -> str:
+    """The path that running process.args[0] executes; "" when the container has no such executable.
+
+    A path below a mount that only the kernel knows is taken on trust.
+    """
+    args = process.get("args") or [""]
+    cwd = process.get("cwd") or "/"
+    if "/" in args[0]:
+        candidates = [args[0] if args[0].startswith("/") else f"{cwd.rstrip('/')}/{args[0]}"]
+    else:
+        candidates = [f"{place.rstrip('/')}/{args[0]}" for place in search.split(":") if place.startswith("/")]
+    found = _first(rootfs, *candidates) if args[0] else ""
+    return found or next((path for path in candidates if args[0] and "/" in args[0] and rootfs.hidden(path)), "")
+
+
+def _first(rootfs: RootFS, *paths: str) -> str:
+    return next((path for path in paths if rootfs.executable(path)), "")
+
+
+def _is_systemd(rootfs: RootFS, path: str) -> bool:
+    real = rootfs.resolve(path)
+    return real is not None and real.endswith("/systemd") and rootfs.executable(real)

@@ -1,0 +1,112 @@
+# Importing pathlib would double the start-up time of every container.
+# ruff: noqa: PTH103, PTH123
+"""What the edits need to know of the host: control groups, resource limits, a static init, the machine id."""
+
+from __future__ import annotations
+
+import os
+import resource
+from typing import Any
+
+from .facts import Cgroups
+
+_INITS = (
+    "/usr/libexec/hawser/init",
+    "/usr/bin/catatonit",
+    "/usr/libexec/podman/catatonit",
+    "/usr/bin/tini-static",
+    "/usr/bin/docker-init",
+    "/usr/libexec/docker/docker-init",
+    "/usr/bin/tini",
+    "/sbin/tini",
+    "/usr/bin/dumb-init",
+)
+_LIMITS = "CPU FSIZE DATA STACK CORE RSS NOFILE AS NPROC MEMLOCK SIGPENDING MSGQUEUE NICE RTPRIO".split()  # noqa: SIM905
+_ELF_INTERPRETER = 3  # PT_INTERP, elf(5)
+
+
+def cgroups(spec: dict[str, Any], container_id: str, mountinfo: str) -> Cgroups:
+    """How control groups look on this host; on v1, gives `spec` a cgroup path whose place is known, and makes it.
+
+    The path of a container has to be known before the runtime runs, because the mount of its own part of the
+    name=systemd hierarchy is part of the specification.
+    """
+    layout = parse_mountinfo(mountinfo)
+    if not layout.named_systemd:
+        return layout
+    linux = spec.setdefault("linux", {})
+    path = linux.get("cgroupsPath") or ""
+    if not path.startswith("/") and path.count(":") != 2:
+        # runc would put a relative path below its own group, which is nowhere that we know.
+        path = linux["cgroupsPath"] = "/" + (path or container_id)
+    place = layout.named_systemd + (path if path.startswith("/") else expand_scope(path))
+    os.makedirs(place, exist_ok=True)
+    return layout._replace(named_systemd=place)
+
+
+def parse_mountinfo(mountinfo: str) -> Cgroups:
+    """The layout that the host's /proc/self/mountinfo tells; proc_pid_mountinfo(5)."""
+    unified: Cgroups | None = None
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        kind, _, options = [*right.split(" "), "", ""][:3]
+        place = left.split(" ")[4]
+        if kind == "cgroup" and "name=systemd" in options.split(","):
+            return Cgroups(v2=False, named_systemd=place)
+        if kind == "cgroup2" and place == "/sys/fs/cgroup":
+            unified = Cgroups(v2=True, nsdelegate="nsdelegate" in options.split(","))
+    return unified or Cgroups(v2=True, nsdelegate=False)
+
+
+def expand_scope(path: str) -> str:
+    """The directory of runc's "slice:prefix:name"; systemd.slice(5) for the nesting that dashes stand for."""
+    parent, prefix, name = path.split(":")
+    parent = parent or "system.slice"
+    nested, sofar = "", ""
+    for piece in parent[: -len(".slice")].split("-"):
+        sofar = f"{sofar}-{piece}" if sofar else piece
+        nested += f"/{sofar}.slice" if piece else ""
+    unit = name if name.endswith(".slice") else f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
+    return f"{nested}/{unit}"
+
+
+def limits(process: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The resource limits the application would have as pid 1: this process's own, and what the pod sets."""
+    result = {name: resource.getrlimit(getattr(resource, "RLIMIT_" + name)) for name in _LIMITS}
+    for limit in process.get("rlimits") or []:
+        result[limit["type"].replace("RLIMIT_", "")] = (limit["soft"], limit["hard"])
+    return tuple((name, ":".join(_limit(value) for value in pair)) for name, pair in result.items())
+
+
+def _limit(value: int) -> str:
+    return "infinity" if value == resource.RLIM_INFINITY or value >= 2**63 else str(value)
+
+
+def static_init(paths: tuple[str, ...] = _INITS) -> str:
+    """The first minimal init of the host that runs in any image; "" when there is none."""
+    return next((path for path in paths if os.access(path, os.X_OK) and is_static(path)), "")
+
+
+def is_static(path: str) -> bool:
+    """Whether an executable is an ELF file that needs no interpreter; elf(5), 64-bit little-endian only."""
+    with open(path, "rb") as file:
+        head = file.read(4096)
+    if head[:6] != b"\x7fELF\x02\x01":
+        return False
+    start, size, count = (
+        int.from_bytes(head[32:40], "little"),
+        int.from_bytes(head[54:56], "little"),
+        int.from_bytes(head[56:58], "little"),
+    )
+    kinds = [int.from_bytes(head[start + i * size : start + i * size + 4], "little") for i in range(count)]
+    return _ELF_INTERPRETER not in kinds
+
+
+def machine_id(annotations: dict[str, str], container_id: str) -> str:
+    """32 hex digits for /etc/machine-id: the same after a restart inside the pod, another in every container."""
+    import hashlib  # here: half of the containers do not need it, and it is slow to load
+
+    sandbox = annotations.get("io.kubernetes.cri.sandbox-id") or annotations.get("io.kubernetes.cri-o.SandboxID") or ""
+    name = annotations.get("io.kubernetes.cri.container-name") or annotations.get("io.kubernetes.container.name") or ""
+    seed = f"{sandbox}/{name}" if sandbox else container_id
+    return hashlib.sha256(seed.encode()).hexdigest()[:32]

@@ -1,0 +1,94 @@
+"""Builds and installs `hawser-runtime`: one executable file, a shell launcher with the Python program behind it.
+
+Python runs a file whose end is a zip archive (PEP 441), and a shell stops reading at the launcher's last exec; so one
+file is both. It holds byte code for the interpreter that installs it, and the sources for any other.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import zipfile
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+_PACKAGE = "hawser_runtime"
+_MODULES = (
+    "bundle",
+    "edited",
+    "facts",
+    "host",
+    "initd",
+    "main",
+    "minimal",
+    "options",
+    "quoting",
+    "rootfs",
+    "systemd",
+)
+_ENTRY = f"import sys\nfrom {_PACKAGE}.main import main\nsys.exit(main(sys.argv[1:]))\n"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time a zip archive can name
+
+
+def build(oci_runtime: str = "", python: str = "/usr/bin/python3") -> bytes:
+    """The executable's bytes.
+
+    `oci_runtime` is the real runtime's path, "" to look for runc and crun at each call; `python` is asked for byte
+    code, and does without when it does not exist.
+    """
+    if not all(char.isalnum() or char in "/._+-" for char in oci_runtime):
+        raise ValueError(f"the path of the OCI runtime has characters that a shell would read: {oci_runtime!r}")
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
+        sources = {f"{_PACKAGE}/__init__": "", "__main__": _ENTRY}
+        sources |= {f"{_PACKAGE}/{name}": (_HERE / f"{name}.py").read_text() for name in _MODULES}
+        for name, source in sources.items():
+            file.writestr(zipfile.ZipInfo(name + ".py", _EPOCH), source)
+            code = _compile(python, source, name)
+            if code is not None:
+                file.writestr(zipfile.ZipInfo(name + ".pyc", _EPOCH), code)
+    launcher = (_HERE / "launcher.sh").read_text().replace("@REAL@", oci_runtime)
+    return launcher.encode() + b"exit 1\n" + archive.getvalue()
+
+
+def install(destination: str | Path, oci_runtime: str = "") -> Path:
+    """Writes the executable to `destination`, atomically; returns its path.
+
+    The engine installs it into its data directory, a cluster's node into /usr/local/bin.
+    """
+    path = Path(destination)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = build(oci_runtime)
+    if path.exists() and path.read_bytes() == content:
+        return path
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_bytes(content)
+    temporary.chmod(0o755)
+    temporary.replace(path)
+    return path
+
+
+def containerd_stanza(path: str | Path, handler: str = "rich") -> str:
+    """The part of containerd's configuration (version 2) that makes `path` the runtime handler `handler`."""
+    table = f'plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{handler}'
+    return (
+        f"[{table}]\n"
+        '  runtime_type = "io.containerd.runc.v2"\n'
+        '  pod_annotations = ["rich.hawser.dev/*"]\n'
+        '  container_annotations = ["rich.hawser.dev/*"]\n'
+        f"[{table}.options]\n"
+        f'  BinaryName = "{path}"\n'
+    )
+
+
+def _compile(python: str, source: str, name: str) -> bytes | None:
+    """The .pyc of a module by another interpreter; unchecked, since archive members have no times to compare."""
+    program = (
+        "import sys, importlib.util as u, marshal\n"
+        "code = compile(sys.stdin.read(), sys.argv[1], 'exec', dont_inherit=True, optimize=0)\n"
+        "sys.stdout.buffer.write(u.MAGIC_NUMBER + bytes([1] + [0] * 11) + marshal.dumps(code))\n"
+    )
+    if python == "" or not Path(python).exists():
+        return None
+    ran = subprocess.run([python, "-I", "-S", "-c", program, name], input=source.encode(), capture_output=True)
+    return ran.stdout if ran.returncode == 0 else None

@@ -1,0 +1,110 @@
+#!/bin/sh
+# hawser-runtime: an OCI runtime that makes rich containers. Finds the real runtime (runc, crun), passes every command
+# on to it, and steps in for three: create and run (the bundle is edited first, by the Python program at the end of this
+# file), kill (each init has a stop signal of its own) and delete (the note of that init goes too).
+# Settings: HAWSER_OCI_RUNTIME, or a line runtime=/path in /etc/hawser/runtime.conf.
+real=${HAWSER_OCI_RUNTIME:-@REAL@}
+if [ -z "$real" ] && [ -r /etc/hawser/runtime.conf ]; then
+	while IFS== read -r key value; do
+		[ "$key" = runtime ] && real=$value
+	done </etc/hawser/runtime.conf
+fi
+if [ -z "$real" ]; then
+	for name in runc crun; do
+		for place in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
+			[ -z "$real" ] && [ -x "$place/$name" ] && real=$place/$name
+		done
+	done
+fi
+
+want='' verb='' id='' last='' root='' log='' bundle=.
+for word; do
+	case $want in
+	root) root=$word ;;
+	log) log=$word ;;
+	bundle) bundle=$word ;;
+	esac
+	if [ -n "$want" ]; then
+		want=''
+		continue
+	fi
+	case $word in
+	--root | --log | --bundle) want=${word#--} ;;
+	-b) want=bundle ;;
+	--root=*) root=${word#*=} ;;
+	--log=*) log=${word#*=} ;;
+	--bundle=* | -b=*) bundle=${word#*=} ;;
+	--log-format | --criu | --rootless | --cgroup-manager | --console-socket | --pid-file | --preserve-fds) want=skip ;;
+	-*) ;;
+	*)
+		if [ -z "$verb" ]; then
+			verb=$word
+			case $verb in
+			create | run | kill | delete) ;;
+			*) break ;;
+			esac
+		elif [ -z "$id" ]; then
+			id=$word
+		else
+			last=$word
+		fi
+		;;
+	esac
+done
+
+fail() {
+	echo "hawser-runtime: $1" >&2
+	[ -n "$log" ] && echo "{\"level\":\"error\",\"msg\":\"hawser-runtime: $1\"}" >>"$log"
+	exit 1
+}
+[ -n "$real" ] && [ -x "$real" ] || fail "no OCI runtime: install runc or crun, or name one in /etc/hawser/runtime.conf"
+
+records=${HAWSER_RUNTIME_STATE:-/run/hawser-runtime}${root:-/default}
+note=$records/$id
+case $verb in
+create | run)
+	# A pod's sandbox is never a rich container; its bundle is one line of JSON.
+	grep -q -e '"io.kubernetes.cri.container-type":"sandbox"' -e '"io.kubernetes.cri-o.ContainerType":"sandbox"' \
+		"$bundle/config.json" 2>/dev/null && exec "$real" "$@"
+	python=/usr/bin/python3
+	[ -x $python ] || python=$(command -v python3) || fail "no python3 on this node"
+	export HAWSER_REAL="$real" HAWSER_RECORDS="$records"
+	exec "$python" -I -S "$0" "$@"
+	;;
+kill)
+	if [ -n "$id" ] && [ -r "$note" ]; then
+		read -r init <"$note"
+		stop=''
+		# What asks a process to end, be it TERM or the image's own STOPSIGNAL, asks the init for an orderly shutdown.
+		# KILL, STOP, CONT and real-time signals mean what they say.
+		case $init in
+		systemd) stop=37 ;; # SIGRTMIN+3, systemd(1)
+		busybox) stop=3 ;;  # SIGQUIT: stop everything, then run the restart action
+		esac
+		case ${last#SIG} in
+		'' | 15 | TERM | 1 | HUP | 2 | INT | 3 | QUIT | 10 | USR1 | 12 | USR2 | 28 | WINCH)
+			if [ -n "$stop" ] && [ -n "$last" ]; then
+				count=$# at=0
+				for word; do
+					at=$((at + 1))
+					shift
+					[ $at -eq "$count" ] && word=$stop
+					set -- "$@" "$word"
+				done
+			elif [ -n "$stop" ]; then
+				set -- "$@" "$stop"
+			fi
+			;;
+		esac
+	fi
+	exec "$real" "$@"
+	;;
+delete)
+	if [ -n "$id" ] && [ -e "$note" ]; then
+		"$real" "$@" || exit $?
+		rm -f "$note"
+		exit 0
+	fi
+	;;
+esac
+exec "$real" "$@"

@@ -1,0 +1,153 @@
+# Importing pathlib would double the start-up time of every container.
+# ruff: noqa: PTH101, PTH103, PTH104, PTH108, PTH118, PTH120, PTH123, PTH211
+"""What `hawser-runtime create` and `run` do: edit the bundle, then become the real runtime.
+
+Started by the launcher, which handles every other command by itself. Standard library only, Python >= 3.9.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any, NamedTuple
+
+from . import host, options
+from .bundle import Edited, edit
+from .edited import BUNDLE_HOME, EditError, Files
+from .facts import image_facts
+from .rootfs import RootFS
+
+# Flags of runc and crun that take the next word as their value.
+_VALUED = {
+    *("--root", "--log", "--log-format", "--criu", "--rootless", "--cgroup-manager"),
+    *("--bundle", "-b", "--console-socket", "--pid-file", "--preserve-fds", "--config", "-f"),
+}
+
+
+class Call(NamedTuple):
+    """A command line of the OCI runtime, as far as an edit needs it."""
+
+    bundle: str
+    container_id: str
+    log: str
+    json_log: bool
+
+
+def parse(argv: list[str]) -> Call:
+    """Reads `[global flags] create|run [flags] ID`; flags are --name value or --name=value."""
+    flags: dict[str, str] = {}
+    words: list[str] = []
+    rest = iter(argv)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if name in _VALUED:
+            flags[name] = value if equals else next(rest, "")
+        elif not word.startswith("-"):
+            words.append(word)
+    return Call(
+        bundle=flags.get("--bundle") or flags.get("-b") or ".",
+        container_id=words[-1] if len(words) > 1 else "",
+        log=flags.get("--log", ""),
+        json_log=flags.get("--log-format") == "json",
+    )
+
+
+def prepare(call: Call, spec: dict[str, Any]) -> Edited | None:
+    """The edit for a bundle's specification, None when the container is not a rich one."""
+    annotations = spec.get("annotations") or {}
+    asked = options.read(annotations)
+    if asked is None:
+        return None
+    process = spec.get("process") or {}
+    facts = image_facts(RootFS.of_bundle(call.bundle, spec), process)
+    rich = bool(facts.systemd) and asked.init != "minimal"
+    facts = facts._replace(
+        static_init=host.static_init(),
+        limits=host.limits(process),
+        machine_id=host.machine_id(annotations, call.container_id) if rich else "",
+    )
+    if rich:
+        with open("/proc/self/mountinfo", encoding="utf-8") as file:
+            facts = facts._replace(cgroups=host.cgroups(spec, call.container_id, file.read()))
+    return edit(spec, asked, facts)
+
+
+def write(bundle: str, edited: Edited) -> None:
+    """Puts the files and the new specification into the bundle; the specification last, and whole."""
+    owner = _root_of(edited.spec)
+    _write_files(os.path.join(bundle, BUNDLE_HOME), edited.files, owner)
+    path = os.path.join(bundle, "config.json")
+    with open(path + ".hawser", "w", encoding="utf-8") as file:
+        json.dump(edited.spec, file, separators=(",", ":"))
+    os.rename(path + ".hawser", path)
+
+
+def _root_of(spec: dict[str, Any]) -> tuple[int, int]:
+    """Who root of the container is on the host: another one with a user namespace."""
+
+    def root(mappings: list[dict[str, int]] | None) -> int:
+        return next((m["hostID"] for m in mappings or [] if m["containerID"] == 0), 0)
+
+    linux = spec.get("linux") or {}
+    return root(linux.get("uidMappings")), root(linux.get("gidMappings"))
+
+
+def _write_files(home: str, files: Files, owner: tuple[int, int]) -> None:
+    if not files:
+        return
+    os.makedirs(home, exist_ok=True)
+    for name, file in files.items():
+        path = os.path.join(home, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if os.path.lexists(path):
+            os.unlink(path)
+        if file.link:
+            os.symlink(file.content, path)
+        else:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file.mode), "w", encoding="utf-8") as out:
+                out.write(file.content)
+            os.chmod(path, file.mode)
+        os.chown(path, *owner, follow_symlinks=False)
+
+
+def fail(call: Call, message: str) -> int:
+    """Tells what is wrong on stderr and where containerd and CRI-O look for it: the runtime's log file."""
+    message = "hawser-runtime: " + " ".join(message.split())
+    print(message, file=sys.stderr)
+    if call.log:
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        entry = {"level": "error", "msg": message, "time": now}
+        line = json.dumps(entry) if call.json_log else f'time="{now}" level=error msg={json.dumps(message)}'
+        with open(call.log, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    return 1
+
+
+def main(argv: list[str]) -> int:
+    """Edits the bundle of `create` or `run`, then executes the real runtime; returns only when that fails."""
+    call = parse(argv)
+    try:
+        with open(os.path.join(call.bundle, "config.json"), encoding="utf-8") as file:
+            spec = json.load(file)
+        edited = prepare(call, spec)
+        if edited is not None:
+            write(call.bundle, edited)
+            record(os.environ["HAWSER_RECORDS"], call.container_id, edited.init)
+        real = os.environ["HAWSER_REAL"]
+        environment = {key: value for key, value in os.environ.items() if key not in ("HAWSER_REAL", "HAWSER_RECORDS")}
+        os.execve(real, [real, *argv], environment)
+    except (EditError, options.OptionError) as error:
+        return fail(call, str(error))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return fail(call, f"{type(error).__name__}: {error}")
+
+
+def record(directory: str, container_id: str, init: str) -> None:
+    """Notes which init a container has, for `kill`: one line in one file of a tmpfs."""
+    if not container_id or "/" in container_id:
+        raise ValueError(f"container id {container_id!r} is not a file name")
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    with open(os.path.join(directory, container_id), "w", encoding="utf-8") as file:
+        file.write(init + "\n")
