@@ -115,6 +115,8 @@ class Client:
         if self._session is not None:
             await self._session.close()
             self._session = None
+            # Sockets are closed by callbacks of the event loop, which would otherwise be gone by then.
+            await asyncio.sleep(0)
 
     # Objects
 
@@ -348,7 +350,10 @@ class Client:
             ) as response:
                 if response.status >= 400:
                     raise failure(response.status, await response.read())
-                yield response
+                try:
+                    yield response
+                finally:
+                    _abort(response)
         except (aiohttp.ClientError, OSError, TimeoutError) as err:
             raise self._unreachable(err) from err
 
@@ -412,6 +417,13 @@ class Client:
             return None
         namespace: str = obj.get("metadata", {}).get("namespace") or self.namespace
         return namespace
+
+
+def _abort(response: aiohttp.ClientResponse) -> None:
+    """Drops the connection of an answer that was not read to its end, without waiting for TLS to say goodbye."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 class _TokenFile:

@@ -290,7 +290,8 @@ class NodeLifecycleController(Controller):
     def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
         name = new["spec"].get("nodeName") if new is not None else None
         node = self._nodes.get(None, name) if name else None
-        if name and node is not None and any(t["effect"] == NO_EXECUTE for t in node["spec"].get("taints") or ()):
+        taints = (node or {}).get("spec", {}).get("taints") or ()
+        if name and any(t["effect"] == NO_EXECUTE for t in taints):
             self.queue.add(name)
 
 
