@@ -1,0 +1,210 @@
+"""The controllers against Hawser's own API server: owners, cascades, namespaces, endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    ENDPOINT_SLICE,
+    NAMESPACE,
+    POD,
+    REPLICA_SET,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    Kind,
+)
+from hawser.client.client import Client
+from hawser.client.controller import Manager
+from hawser.controllers.deployment import DeploymentController
+from hawser.controllers.endpointslice import EndpointSliceController
+from hawser.controllers.garbagecollector import GarbageCollector
+from hawser.controllers.namespace import NamespaceController
+from hawser.controllers.replicaset import ReplicaSetController
+from hawser.controllers.serviceaccount import ServiceAccountController
+
+from .objects import Obj, deployment
+
+CONTROLLERS = (
+    DeploymentController,
+    EndpointSliceController,
+    GarbageCollector,
+    NamespaceController,
+    ReplicaSetController,
+    ServiceAccountController,
+)
+
+
+@pytest.fixture
+async def client(api_server: Any) -> AsyncIterator[Client]:
+    """A client, with all controllers running."""
+    async with Client.from_kubeconfig(api_server.kubeconfig) as made:
+        manager = Manager(made)
+        for controller in CONTROLLERS:
+            manager.add(controller())
+        task = asyncio.create_task(manager.run())
+        try:
+            yield made
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+async def namespace(client: Client, request: pytest.FixtureRequest) -> str:
+    name = request.node.name.replace("_", "-")[:60].strip("-")
+    await client.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    return name
+
+
+async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
+    async with asyncio.timeout(20):
+        while not (value := await condition()):  # noqa: ASYNC110 - it becomes true over the network
+            await asyncio.sleep(0.02)
+        return value
+
+
+def web(namespace: str, replicas: int = 3, image: str = "a") -> Obj:
+    made = deployment(replicas, image)
+    made["metadata"] = {"name": "web", "namespace": namespace}
+    return made
+
+
+async def names(client: Client, kind: Kind, namespace: str) -> set[str]:
+    return {o["metadata"]["name"] for o in (await client.list(kind, namespace)).items}
+
+
+async def make_ready(client: Client, namespace: str, *pods: str) -> None:
+    """Plays the node agent: the pods run and are ready."""
+    for number, name in enumerate(pods):
+        status = {
+            "phase": "Running",
+            "podIP": f"10.9.0.{number + 1}",
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        }
+        await client.patch(POD, name, namespace, {"status": status}, subresource="status")
+
+
+async def test_a_deployment_makes_pods_through_a_replica_set(client: Client, namespace: str) -> None:
+    await client.create(DEPLOYMENT, web(namespace))
+
+    async def three() -> set[str] | None:
+        found = await names(client, POD, namespace)
+        return found if len(found) == 3 else None
+
+    pods = await until(three)
+    await make_ready(client, namespace, *pods)
+
+    async def complete() -> bool:
+        status: Obj = (await client.get(DEPLOYMENT, "web", namespace))["status"]
+        return status.get("availableReplicas") == 3 and status["conditions"][1]["reason"] == "NewReplicaSetAvailable"
+
+    await until(complete)
+    assert len(await names(client, POD, namespace)) == 3
+    (rs,) = (await client.list(REPLICA_SET, namespace)).items
+    assert rs["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "1"
+
+
+async def test_a_deleted_owner_takes_its_dependents(client: Client, namespace: str) -> None:
+    await client.create(DEPLOYMENT, web(namespace))
+    await until(lambda: _count(client, POD, namespace, 3))
+    await client.delete(DEPLOYMENT, "web", namespace, propagation="Background")
+    await until(lambda: _count(client, POD, namespace, 0))
+    await until(lambda: _count(client, REPLICA_SET, namespace, 0))
+
+
+async def test_foreground_deletion_ends_with_the_owner(client: Client, namespace: str) -> None:
+    await client.create(DEPLOYMENT, web(namespace))
+    await until(lambda: _count(client, POD, namespace, 3))
+    await client.delete(DEPLOYMENT, "web", namespace, propagation="Foreground")
+    await until(lambda: _count(client, DEPLOYMENT, namespace, 0))
+    assert await names(client, POD, namespace) == set()
+    assert await names(client, REPLICA_SET, namespace) == set()
+
+
+async def test_orphaning_leaves_the_dependents_without_owner(client: Client, namespace: str) -> None:
+    await client.create(DEPLOYMENT, web(namespace))
+    await until(lambda: _count(client, POD, namespace, 3))
+    await client.delete(DEPLOYMENT, "web", namespace, propagation="Orphan")
+    await until(lambda: _count(client, DEPLOYMENT, namespace, 0))
+    (rs,) = (await client.list(REPLICA_SET, namespace)).items
+    assert not rs["metadata"].get("ownerReferences")
+    assert len(await names(client, POD, namespace)) == 3
+
+
+async def test_an_object_whose_owner_never_existed_is_collected(client: Client, namespace: str) -> None:
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "nobody", "uid": "no-such-uid"}
+    body = {"metadata": {"name": "child", "namespace": namespace, "ownerReferences": [reference]}}
+    await client.create(CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", **body})
+    await until(lambda: _count(client, CONFIG_MAP, namespace, 0))
+
+
+async def test_a_namespace_goes_with_everything_in_it(client: Client, namespace: str) -> None:
+    await client.create(DEPLOYMENT, web(namespace))
+    await until(lambda: _count(client, POD, namespace, 3))
+    held = {"name": "held", "namespace": namespace, "finalizers": ["example.test/hold"]}
+    await client.create(CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": held})
+    await client.delete(NAMESPACE, namespace)
+
+    async def told() -> bool:
+        conditions = (await client.get(NAMESPACE, namespace))["status"].get("conditions") or ()
+        found = {c["type"]: c for c in conditions}.get("NamespaceFinalizersRemaining", {})
+        return "example.test/hold in 1 resource instances" in found.get("message", "")
+
+    await until(told)
+    with pytest.raises(APIError) as refused:
+        await client.create(
+            CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": namespace}}
+        )
+    assert refused.value.code == 403
+    await client.patch(CONFIG_MAP, "held", namespace, {"metadata": {"finalizers": None}})
+
+    async def gone() -> bool:
+        return namespace not in {n["metadata"]["name"] for n in (await client.list(NAMESPACE)).items}
+
+    await until(gone)
+
+
+async def test_endpoints_follow_pods(client: Client, namespace: str) -> None:
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]},
+    }
+    await client.create(SERVICE, service)
+    await client.create(DEPLOYMENT, web(namespace, 2))
+    await until(lambda: _count(client, POD, namespace, 2))
+    await make_ready(client, namespace, *sorted(await names(client, POD, namespace)))
+
+    async def addresses() -> list[str]:
+        slices = (await client.list(ENDPOINT_SLICE, namespace)).items
+        return sorted(a for s in slices for e in s.get("endpoints") or () for a in e["addresses"])
+
+    async def both() -> bool:
+        return await addresses() == ["10.9.0.1", "10.9.0.2"]
+
+    await until(both)
+    (one,) = (await client.list(ENDPOINT_SLICE, namespace)).items
+    assert one["ports"] == [{"name": "", "protocol": "TCP", "port": 8080}]
+    await client.delete(SERVICE, "web", namespace)
+    await until(lambda: _count(client, ENDPOINT_SLICE, namespace, 0))
+
+
+async def test_every_namespace_has_a_default_service_account(client: Client, namespace: str) -> None:
+    async def there() -> bool:
+        return "default" in await names(client, SERVICE_ACCOUNT, namespace)
+
+    await until(there)
+    await client.delete(SERVICE_ACCOUNT, "default", namespace)
+    await until(there)
+
+
+async def _count(client: Client, kind: Kind, namespace: str, wanted: int) -> bool:
+    return len(await names(client, kind, namespace)) == wanted
