@@ -1,0 +1,160 @@
+"""Writing OCI images without a container engine: layers as tar files, an image layout as a tar archive.
+
+Source: the OCI image specification 1.0 (config.md, layer.md, image-layout.md). The same input gives the same bytes.
+Layers stay uncompressed: these images go into a container store on the same machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import platform
+import tarfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+EPOCH = "1970-01-01T00:00:00Z"
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """How an image's containers start; the OCI image configuration's `config`."""
+
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    workdir: str = ""
+    ports: tuple[str, ...] = ()  # "8080/tcp"
+    stop_signal: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """The JSON object, without what is not set."""
+        fields = {
+            "Entrypoint": list(self.entrypoint),
+            "Cmd": list(self.cmd),
+            "Env": [f"{name}={value}" for name, value in self.env.items()],
+            "User": self.user,
+            "WorkingDir": self.workdir,
+            "ExposedPorts": {port: {} for port in self.ports},
+            "StopSignal": self.stop_signal,
+            "Labels": dict(self.labels),
+        }
+        return {name: value for name, value in fields.items() if value}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a layer; a directory unless it has content, a link target or a hard link's target."""
+
+    path: str
+    content: bytes | None = None
+    link: str = ""
+    hard_link: str = ""
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+
+
+def write_layer(destination: Path, entries: Iterable[Entry]) -> Path:
+    """A layer of the entries, in their order."""
+    with tarfile.open(destination, "w", format=tarfile.PAX_FORMAT) as tar:
+        for entry in entries:
+            info = tarfile.TarInfo(entry.path.strip("/"))
+            info.mode, info.uid, info.gid = entry.mode, entry.uid, entry.gid
+            if entry.content is not None:
+                info.size = len(entry.content)
+            elif entry.link:
+                info.type, info.linkname, info.mode = tarfile.SYMTYPE, entry.link, 0o777
+            elif entry.hard_link:
+                info.type, info.linkname = tarfile.LNKTYPE, entry.hard_link.strip("/")
+            else:
+                info.type = tarfile.DIRTYPE
+            tar.addfile(info, io.BytesIO(entry.content) if entry.content is not None else None)
+    return destination
+
+
+def directory_entries(root: Path) -> Iterable[Entry]:
+    """What lies below a directory as entries owned by root, parents first. Modes and symbolic links are kept.
+
+    Raises ValueError for what is neither file, directory nor symbolic link.
+    """
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        mode = path.lstat().st_mode & 0o7777
+        if path.is_symlink():
+            yield Entry(name, link=str(path.readlink()))
+        elif path.is_dir():
+            yield Entry(name, mode=mode)
+        elif path.is_file():
+            yield Entry(name, content=path.read_bytes(), mode=mode)
+        else:
+            raise ValueError(f"{path} is neither a file, a directory nor a symbolic link")
+
+
+def write_archive(destination: Path, name: str, layers: Iterable[Path], config: ImageConfig) -> str:
+    """An image layout in a tar archive that `ctr images import` and others read; returns the manifest's digest.
+
+    `name` is the full reference, tag included; `layers` are tar files, lowest first.
+    """
+    if "/" not in name or ":" not in name.rpartition("/")[2]:
+        raise ValueError(f'image name "{name}" is not a full reference such as docker.io/library/busybox:1.36')
+    blobs: dict[str, bytes | Path] = {}
+    descriptors = [_blob(blobs, layer, "application/vnd.oci.image.layer.v1.tar") for layer in layers]
+    image = {
+        "created": EPOCH,
+        "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
+        "os": "linux",
+        "config": config.document(),
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in descriptors]},
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": _blob(blobs, _json(image), "application/vnd.oci.image.config.v1+json"),
+        "layers": descriptors,
+    }
+    reference = _blob(blobs, _json(manifest), "application/vnd.oci.image.manifest.v1+json")
+    tag = name.rpartition(":")[2]
+    annotations = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": tag}
+    index = {"schemaVersion": 2, "manifests": [{**reference, "annotations": annotations}]}
+    temporary = destination.with_name(destination.name + ".new")
+    with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
+        _add(tar, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
+        for digest in sorted(blobs):
+            _add(tar, "blobs/sha256/" + digest, blobs[digest])
+        _add(tar, "index.json", _json(index))
+    temporary.replace(destination)
+    return str(reference["digest"])
+
+
+def _json(document: object) -> bytes:
+    return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _blob(blobs: dict[str, bytes | Path], content: bytes | Path, media_type: str) -> dict[str, Any]:
+    if isinstance(content, bytes):
+        digest, size = hashlib.sha256(content).hexdigest(), len(content)
+    else:
+        with content.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = content.stat().st_size
+    blobs[digest] = content
+    return {"mediaType": media_type, "digest": "sha256:" + digest, "size": size}
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes | Path) -> None:
+    info = tarfile.TarInfo(name)
+    info.mode = 0o644
+    if isinstance(content, bytes):
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+        return
+    info.size = content.stat().st_size
+    with content.open("rb") as file:
+        tar.addfile(info, file)
