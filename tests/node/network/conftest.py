@@ -6,12 +6,13 @@ import ctypes
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
+from hawser.node.network.agent import NetworkAgent
 from hawser.node.network.netns import call_in, enter
 
 T = TypeVar("T")
@@ -78,3 +79,13 @@ def new_pod(host: None) -> Iterator[Callable[[], Pod]]:
 @pytest.fixture
 def short_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("net")
+
+
+@pytest.fixture
+async def agent(host: None, short_path: Path) -> AsyncIterator[NetworkAgent]:
+    from .support import config
+
+    agent = NetworkAgent(config(short_path))
+    await agent.start()
+    yield agent
+    await agent.teardown()

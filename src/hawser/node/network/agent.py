@@ -176,6 +176,10 @@ class NetworkAgent:
         await self._run(self._links.sweep, live | set(self._held) | set(self._busy))
         return gone
 
+    async def transact(self, commands: str) -> str:
+        """Run nftables commands as one transaction; what they print. Raises NftError."""
+        return await self._run(self._nft.run, commands)
+
     def record(self, container_id: str) -> Record | None:
         """What the network knows of a sandbox."""
         return self._held.get(container_id)
