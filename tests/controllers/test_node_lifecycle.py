@@ -250,16 +250,15 @@ async def namespaces(client):
 
 
 async def report_ready(client, clock):
-    obj = await client.get(NODE, "n1")
     kinds = {"Ready": "True", "MemoryPressure": "False", "DiskPressure": "False", "PIDPressure": "False"}
     heard = timestamp(clock.now())
-    obj["status"] = {
+    status = {
         "conditions": [
             {"type": kind, "status": status, "lastHeartbeatTime": heard, "lastTransitionTime": heard}
             for kind, status in kinds.items()
         ]
     }
-    await client.update(NODE, obj, "status")
+    await client.patch(NODE, "n1", None, {"status": status}, subresource="status")
 
 
 def bound_pod():
