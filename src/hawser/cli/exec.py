@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import termios
 import tty as terminal
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import aiohttp
 import typer
@@ -86,20 +87,30 @@ async def run(
             if tty:
                 helpers.append(asyncio.create_task(_send_sizes(socket)))
             try:
-                return await _receive(socket)
+                return await _receive(socket, sys.stdout.buffer, sys.stderr.buffer)
             finally:
                 for helper in helpers:
                     helper.cancel()
                 await asyncio.gather(*helpers, return_exceptions=True)
 
 
-async def _receive(socket: aiohttp.ClientWebSocketResponse) -> int:
+async def capture(client: Client, pod: str, namespace: str, container: str, command: list[str]) -> tuple[int, str]:
+    """Runs a command; returns its exit code and what it wrote to stdout and stderr."""
+    params = [("command", c) for c in command]
+    params += [("container", container), ("stdout", "true"), ("stderr", "true")]
+    written = io.BytesIO()
+    async with client.websocket(POD.path(namespace, pod, "exec"), params, _PROTOCOLS) as socket:
+        code = await _receive(socket, written, written)
+    return code, written.getvalue().decode(errors="replace")
+
+
+async def _receive(socket: aiohttp.ClientWebSocketResponse, stdout: BinaryIO, stderr: BinaryIO) -> int:
     async for message in socket:
         if message.type is not aiohttp.WSMsgType.BINARY or not message.data:
             continue
         channel, data = message.data[0], message.data[1:]
         if channel in (Channel.STDOUT, Channel.STDERR):
-            stream = sys.stdout.buffer if channel == Channel.STDOUT else sys.stderr.buffer
+            stream = stdout if channel == Channel.STDOUT else stderr
             stream.write(data)
             stream.flush()
         elif channel == Channel.ERROR and data:

@@ -13,7 +13,7 @@ from hawser.api.errors import APIError
 from hawser.api.kinds import NODE, RUNTIME_CLASS
 from hawser.cli import context
 from hawser.cli.context import Failure, err, out
-from hawser.cli.engine.settings import Settings
+from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
 from hawser.cli.images import base
 from hawser.client.client import Client
 
@@ -98,7 +98,7 @@ async def _node(client: Client, engine: Settings) -> str:
 
 def say(engine: Settings) -> None:
     """What a user wants to know next."""
-    flag = "" if engine.data_dir == context.DEFAULT_DATA_DIR else f" --data-dir {engine.data_dir}"
+    flag = "" if engine.data_dir == DEFAULT_DATA_DIR else f" --data-dir {engine.data_dir}"
     out.print(f"[bold]Kubernetes is ready[/] at {engine.server}")
     out.print(f"  export KUBECONFIG={engine.kubeconfig('admin')}   then kubectl, helm, any client")
     out.print(f"  hawser status{flag}    what runs       hawser down{flag}    stop and remove every trace")

@@ -82,11 +82,11 @@ def _processes(engine: Settings, supervisor: int) -> list[dict[str, Any]]:
         state = json.loads((engine.run_dir / "state.json").read_text())["processes"]
     except (FileNotFoundError, ValueError, KeyError):
         state = {}
-    rows = [{"name": "supervisor", "pid": supervisor, "restarts": 0}]
+    rows: list[dict[str, Any]] = [{"name": "supervisor", "pid": supervisor, "restarts": 0}]
     rows += [{"name": name, "pid": p["pid"], "restarts": p["restarts"]} for name, p in state.items()]
     for row in rows:
-        row["memoryBytes"] = processes.rss(int(row["pid"])) if row["pid"] else 0
-        row["uptimeSeconds"] = processes.uptime(int(row["pid"])) if row["pid"] else 0
+        row["memoryBytes"] = processes.rss(row["pid"]) if row["pid"] else 0
+        row["uptimeSeconds"] = processes.uptime(row["pid"]) if row["pid"] else 0
         row["running"] = bool(row["memoryBytes"])
     return rows
 

@@ -50,15 +50,24 @@ def up(
         if context.supervisor_pid(engine) is not None:
             out.print(f"The engine in {engine.data_dir} runs already: {engine.server}")
             return
-        end_leftovers(engine)
         if detach:
-            _spawn(engine)
-            asyncio.run(ready.wait(engine))
+            start(engine.data_dir)
             ready.say(engine)
             return
+        end_leftovers(engine)
         if os.fork() == 0:
             _watch_start(engine)
         os.execv(sys.executable, _supervisor(engine))
+
+
+def start(data_dir: Path) -> Settings:
+    """The engine of a data directory, running in the background and ready. Raises Failure."""
+    engine = prepare(data_dir)
+    if context.supervisor_pid(engine) is None:
+        end_leftovers(engine)
+        _spawn(engine)
+    asyncio.run(ready.wait(engine))
+    return engine
 
 
 def prepare(data_dir: Path, listen: str | None = None, runtime_endpoint: str | None = None) -> Settings:

@@ -6,6 +6,7 @@ there by looking at the host, so it works after any crash and may be repeated.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -13,10 +14,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from hawser.cli.engine import processes
+from hawser.cli.engine.containerd import cni_bin_dir, cni_conf_dir
 from hawser.cli.engine.settings import Settings
+from hawser.node.network.agent import NetworkAgent, NetworkConfig
 
 CGROUP_MOUNT = Path("/sys/fs/cgroup")
 _MODULES = {"hawser.apiserver", "hawser.controllers", "hawser.node", "hawser.cli.engine.supervisor"}
@@ -26,12 +30,12 @@ def sweep(settings: Settings) -> list[str]:
     """Removes every trace of a stopped engine but its data; returns what could not be removed, in words."""
     _kill_processes(settings)
     _unmount_below(settings.run_dir, settings.data_dir)
-    left = _remove_network(settings)
+    asyncio.run(_remove_network(settings))
     _remove_cgroups(settings.cgroup_root)
     shutil.rmtree(settings.run_dir, ignore_errors=True)
     with contextlib.suppress(OSError):
         settings.run_dir.parent.rmdir()
-    left += [f"cgroup {c}" for c in cgroups(settings.cgroup_root)]
+    left = [f"cgroup {c}" for c in cgroups(settings.cgroup_root)]
     left += [f"mount {m}" for m in mounts_below(settings.run_dir, settings.data_dir)]
     left += [f"process {p} {' '.join(processes.argv(p))[:80]}" for p in engine_pids(settings)]
     return left
@@ -111,10 +115,24 @@ def _unmount_below(*directories: Path) -> None:
             subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
 
 
-def _remove_network(settings: Settings) -> list[str]:
-    from hawser.node.network.teardown import teardown
+async def _remove_network(settings: Settings) -> None:
+    """Links, nftables tables and records of the pod network, whatever state they are in."""
+    network = NetworkAgent(network_config(settings))
+    await network.start()
+    await network.teardown()
 
-    return teardown(settings.bridge)
+
+def network_config(settings: Settings) -> NetworkConfig:
+    """The pod network as the node agent has it."""
+    return NetworkConfig(
+        instance=settings.instance,
+        pod_cidr=IPv4Network(settings.pod_cidr),
+        service_cidr=IPv4Network(settings.service_cidr),
+        state_dir=settings.run_dir / "network",
+        socket=settings.run_dir / "cni.sock",
+        cni_bin_dir=cni_bin_dir(settings),
+        cni_conf_dir=cni_conf_dir(settings),
+    )
 
 
 def _remove_cgroups(root: str) -> None:

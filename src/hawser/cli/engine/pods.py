@@ -36,10 +36,7 @@ async def _runtime(engine: Settings) -> AsyncIterator[Runtime | None]:
     """The CRI runtime, its containerd started for the time being when it is private; None when it does not come up."""
     process = None
     if not engine.runtime_endpoint:
-        with (engine.log_dir / "containerd.log").open("ab") as log:
-            process = subprocess.Popen(
-                containerd.command(engine), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+        process = await asyncio.to_thread(_start_containerd, engine)
     try:
         async with Runtime(engine.cri_endpoint) as runtime:
             try:
@@ -52,6 +49,13 @@ async def _runtime(engine: Settings) -> AsyncIterator[Runtime | None]:
         if process is not None:
             await asyncio.to_thread(processes.terminate, process.pid, 10.0, reap=True)
             process.returncode = 0
+
+
+def _start_containerd(engine: Settings) -> subprocess.Popen[bytes]:
+    with (engine.log_dir / "containerd.log").open("ab") as log:
+        return subprocess.Popen(
+            containerd.command(engine), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
 
 
 def _is_ours(engine: Settings, sandbox: Sandbox) -> bool:
