@@ -37,11 +37,12 @@ def demo() -> Iterator[tuple[Engine, str]]:
 
 @pytest.fixture
 def legacy(demo: tuple[Engine, str]) -> Obj:
-    return demo[0].get("pod", "legacy-app", "default")
+    (pod,) = demo[0].list("pods", "default", "app=legacy-app")
+    return pod
 
 
 def inside(demo: tuple[Engine, str], *command: str, check: bool = True) -> str:
-    return demo[0].kubectl("exec", "legacy-app", "--", *command, check=check).stdout
+    return demo[0].kubectl("exec", "deploy/legacy-app", "--", *command, check=check).stdout
 
 
 def test_the_pod_is_ready_and_the_user_is_told_what_next(demo: tuple[Engine, str], legacy: Obj) -> None:
@@ -99,7 +100,7 @@ def test_cron_has_fired_and_rsyslog_has_written(demo: tuple[Engine, str]) -> Non
 
 
 def test_kubectl_logs_shows_the_application_alone(demo: tuple[Engine, str]) -> None:
-    log = demo[0].kubectl("logs", "legacy-app").stdout
+    log = demo[0].kubectl("logs", "deploy/legacy-app").stdout
     assert log
     assert "systemd" not in log
 
@@ -112,6 +113,6 @@ def test_a_second_demo_run_is_quick_and_changes_nothing(demo: tuple[Engine, str]
     command = ["make", "--no-print-directory", "demo", f"DATA_DIR={demo[0].data_dir}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    again = demo[0].get("pod", "legacy-app", "default")
+    (again,) = demo[0].list("pods", "default", "app=legacy-app")
     assert again["metadata"]["uid"] == legacy["metadata"]["uid"]
     assert again["status"]["containerStatuses"] == legacy["status"]["containerStatuses"]
