@@ -38,7 +38,7 @@ def write(folder: Path, files: Mapping[str, File], group: int | None = None) -> 
             raise ValueError(f"invalid path: {name}")
     folder.mkdir(parents=True, exist_ok=True)
     link = folder / _DATA
-    old = os.readlink(link) if link.is_symlink() else ""
+    old = str(link.readlink()) if link.is_symlink() else ""
     if old and _holds(folder / old, files):
         return False
     fresh = f"..{time.strftime('%Y_%m_%d_%H_%M_%S', time.gmtime())}.{secrets.randbelow(10**10):010}"

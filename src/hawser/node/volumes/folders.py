@@ -46,14 +46,14 @@ class Folders:
     def volume(self, pod: Obj, volume: Obj) -> Path:
         """Where a volume lies. Raises VolumeError for types that this node does not have."""
         if "hostPath" in volume:
-            return Path(volume["hostPath"]["path"])
+            return Path(str(volume["hostPath"]["path"]))
         for kind, plugin in _PLUGINS.items():
             if kind in volume:
-                return self.pod(view.uid(pod)) / "volumes" / f"kubernetes.io~{plugin}" / volume["name"]
+                return self.pod(view.uid(pod)) / "volumes" / f"kubernetes.io~{plugin}" / str(volume["name"])
         kinds = [k for k in volume if k != "name"]
         if not kinds:
             # A volume without a source is an emptyDir (API reference, Volume).
-            return self.pod(view.uid(pod)) / "volumes/kubernetes.io~empty-dir" / volume["name"]
+            return self.pod(view.uid(pod)) / "volumes/kubernetes.io~empty-dir" / str(volume["name"])
         raise VolumeError(f"volume type {kinds[0]} is not supported by this node")
 
     def prepare(self, pod: Obj, contents: Contents) -> None:

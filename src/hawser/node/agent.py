@@ -1,0 +1,184 @@
+"""The node agent: puts the parts together and runs them until it is told to end.
+
+Pods keep running when it ends or dies; the next one takes them over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import ENDPOINT_SLICE, POD, SERVICE
+from hawser.client.client import Client
+from hawser.client.events import EventRecorder
+from hawser.client.informer import Informer
+from hawser.node import machine, registration
+from hawser.node.cgroups import Cgroups
+from hawser.node.cri.client import Runtime
+from hawser.node.cri.model import Container, Sandbox
+from hawser.node.images import Images
+from hawser.node.lifecycle import Lifecycle, by_pod
+from hawser.node.network.agent import NetworkAgent, NetworkConfig
+from hawser.node.network.proxy import ServiceProxy
+from hawser.node.objects import Objects
+from hawser.node.options import Options
+from hawser.node.pod.configs import Machine
+from hawser.node.pod.context import Context
+from hawser.node.pod.dns import parse_resolv_conf
+from hawser.node.pods import Pods
+from hawser.node.probes.runner import Probes
+from hawser.node.volumes.folders import Folders
+
+log = logging.getLogger(__name__)
+
+_RUNTIME_SECONDS = 60.0
+_RETRY_SECONDS = 0.5
+
+
+class Agent:
+    """One node's agent."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.client = Client.from_kubeconfig(options.kubeconfig, user_agent="kubelet")
+        self.runtime = Runtime(options.runtime_endpoint)
+        self.recorder = EventRecorder(self.client, "kubelet", host=options.node_name)
+        self.address = options.node_ip or machine.default_address()
+        self.network: NetworkAgent | None = None
+        self.informer = Informer(self.client, POD, field_selector=f"spec.nodeName={options.node_name}")
+        self.services = Informer(self.client, SERVICE)
+        self.registration: registration.Registration
+        self.pods: Pods
+
+    async def run(self) -> None:
+        """Runs until cancelled. Raises CRIError when there is no container runtime."""
+        options = self.options
+        for folder in (options.root_dir, options.run_dir):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+        version = await self.runtime.ready(_RUNTIME_SECONDS)
+        await self._start_network()
+        wanted = registration.node(
+            options.node_name,
+            machine.facts(options.root_dir, options.max_pods),
+            self.address,
+            options.port,
+            f"{version.name}://{version.version}",
+            str(options.pod_cidr or ""),
+        )
+        self.registration = registration.Registration(self.client, self.runtime, wanted, options.root_dir)
+        self.registration.network_ready = self.network is None
+        context = self._context()
+        context.cgroups.prepare()
+        self.pods = Pods(context, self.informer)
+        try:
+            await self._run(context)
+        finally:
+            await self.pods.close()
+            context.objects.close()
+            if self.network is not None:
+                await self.network.stop()
+            await self.runtime.close()
+            await self.client.close()
+
+    async def _run(self, context: Context) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.recorder.run(), name="events")
+            tasks.create_task(self.informer.run(), name="informer pods")
+            tasks.create_task(self.services.run(), name="informer services")
+            # What runs now is taken over before anything is started.
+            found = by_pod(*await asyncio.gather(self.runtime.list_pod_sandboxes(), self.runtime.list_containers()))
+            await self._register()
+            self.pods.start(set(found))
+            lifecycle = Lifecycle(self.runtime, self.pods.exited, self._listed)
+            tasks.create_task(lifecycle.run(), name="lifecycle")
+            tasks.create_task(self.registration.run(), name="registration")
+            if self.network is not None:
+                tasks.create_task(self._proxy(self.network).run(), name="services")
+            log.info("node %s is registered", self.options.node_name)
+
+    async def _register(self) -> None:
+        while True:
+            try:
+                await self.registration.register()
+                return
+            except APIError as err:
+                log.warning("the node is registered again: %s", err.message)
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    def _context(self) -> Context:
+        options = self.options
+        facts = machine.facts(options.root_dir, options.max_pods)
+        resolv_conf = Path("/etc/resolv.conf")
+        return Context(
+            runtime=self.runtime,
+            client=self.client,
+            recorder=self.recorder,
+            machine=Machine(
+                str(options.root_dir),
+                options.cgroup_root,
+                facts.memory,
+                options.node_name,
+                self.address,
+                options.cluster_domain,
+                options.cluster_dns,
+            ),
+            folders=Folders(options.root_dir),
+            cgroups=Cgroups(options.cgroup_root),
+            images=Images(self.runtime),
+            objects=Objects(self.client, lambda kind, namespace, name: self.pods.object_changed(kind, namespace, name)),
+            prober=Probes(self.runtime, self.recorder),
+            services=self.services.list,
+            allocatable=lambda: self.registration.allocatable,
+            dns=parse_resolv_conf(resolv_conf.read_text() if resolv_conf.exists() else ""),
+        )
+
+    # Network
+
+    async def _start_network(self) -> None:
+        options = self.options
+        if options.pod_cidr is None or options.cni_conf_dir is None or options.cni_bin_dir is None:
+            return
+        config = NetworkConfig(
+            instance=options.bridge_name,
+            pod_cidr=options.pod_cidr,
+            service_cidr=options.service_cidr,
+            state_dir=options.run_dir / "network",
+            socket=options.run_dir / "cni.sock",
+            cni_bin_dir=options.cni_bin_dir,
+            cni_conf_dir=options.cni_conf_dir,
+        )
+        self.network = NetworkAgent(config, self._annotations)
+        await self.network.start()
+
+    def _annotations(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        pod = self.informer.get(namespace, name)
+        return None if pod is None else pod["metadata"].get("annotations") or {}
+
+    def _proxy(self, network: NetworkAgent) -> ServiceProxy:
+        slices = Informer(self.client, ENDPOINT_SLICE)
+        self._slices = asyncio.create_task(slices.run(), name="informer slices")
+        config = network.config
+        return ServiceProxy(
+            config.services_table,
+            config.service_cidr,
+            config.gateway,
+            network.transact,
+            self.services,
+            slices,
+            self.options.node_name,
+        )
+
+    def _listed(self, found: dict[str, tuple[list[Sandbox], list[Container]]]) -> None:
+        self.pods.listed(found)
+        if self.network is not None:
+            live = [sandbox.id for sandboxes, _ in found.values() for sandbox in sandboxes if sandbox.ready]
+            self._collecting = asyncio.create_task(self._collect(self.network, live), name="network gc")
+
+    async def _collect(self, network: NetworkAgent, live: list[str]) -> None:
+        try:
+            await network.gc(live)
+        except OSError as err:
+            log.warning("the network is tidied later: %s", err)

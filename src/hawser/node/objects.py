@@ -1,0 +1,103 @@
+"""The ConfigMaps, Secrets and tokens that pods of this node refer to.
+
+Read afresh when a pod starts; afterwards one watch for each namespace and kind that is in use tells of changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import CONFIG_MAP, SECRET, SERVICE_ACCOUNT, Kind
+from hawser.api.types import Obj
+from hawser.client.client import Client
+from hawser.client.informer import Informer
+from hawser.node.pod import view
+
+
+class Objects:
+    """Reads through the client. changed: called with kind, namespace and name of an object that changed."""
+
+    def __init__(self, client: Client, changed: Callable[[str, str, str], None]) -> None:
+        self._client = client
+        self._changed = changed
+        self._watches: dict[tuple[Kind, str], tuple[asyncio.Task[None], set[str]]] = {}
+        self._tokens: dict[tuple[str, str, int], tuple[str, float]] = {}
+
+    async def config_maps(self, namespace: str, names: Iterable[str]) -> dict[str, Obj]:
+        """Those that exist, by name. Raises APIError for anything but 404."""
+        return await self._read(CONFIG_MAP, namespace, names)
+
+    async def secrets(self, namespace: str, names: Iterable[str]) -> dict[str, Obj]:
+        """Those that exist, by name. Raises APIError for anything but 404."""
+        return await self._read(SECRET, namespace, names)
+
+    async def _read(self, kind: Kind, namespace: str, names: Iterable[str]) -> dict[str, Obj]:
+        async def one(name: str) -> Obj | None:
+            try:
+                return await self._client.get(kind, name, namespace)
+            except APIError as err:
+                if err.code == 404:
+                    return None
+                raise
+
+        listed = list(names)
+        found = await asyncio.gather(*(one(name) for name in listed))
+        return {name: obj for name, obj in zip(listed, found, strict=True) if obj is not None}
+
+    async def token(self, pod: Obj, audience: str, seconds: int) -> str:
+        """A token of the pod's service account, bound to the pod; renewed after 80 % of its life. Raises APIError."""
+        key = (view.uid(pod), audience, seconds)
+        token, renew_at = self._tokens.get(key, ("", 0.0))
+        if token and time.time() < renew_at:
+            return token
+        namespace, name = view.key(pod)
+        body: Obj = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {
+                "audiences": [audience] if audience else [],
+                "expirationSeconds": seconds,
+                "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": view.uid(pod)},
+            },
+        }
+        account = pod["spec"].get("serviceAccountName") or "default"
+        made = await self._client.post_subresource(SERVICE_ACCOUNT, account, namespace, "token", body)
+        token = str(made["status"]["token"])
+        self._tokens[key] = (token, time.time() + seconds * 0.8)
+        return token
+
+    def watch(self, uid: str, kind: Kind, namespace: str) -> None:
+        """Reports changes in a namespace while some pod wants them."""
+        known = self._watches.get((kind, namespace))
+        if known is None:
+            informer = Informer(self._client, kind, namespace)
+            word = kind.kind
+
+            def handler(old: Obj | None, new: Obj | None) -> None:
+                if new is None or (old is None and not informer.has_synced):
+                    return
+                self._changed(word, namespace, new["metadata"]["name"])
+
+            informer.on_change(handler)
+            known = (asyncio.create_task(informer.run(), name=f"watch {kind.plural} {namespace}"), set())
+            self._watches[(kind, namespace)] = known
+        known[1].add(uid)
+
+    def forget(self, uid: str) -> None:
+        """Ends what only this pod wanted."""
+        for key, (task, users) in list(self._watches.items()):
+            users.discard(uid)
+            if not users:
+                task.cancel()
+                del self._watches[key]
+        for token_key in [k for k in self._tokens if k[0] == uid]:
+            del self._tokens[token_key]
+
+    def close(self) -> None:
+        """Ends all watches."""
+        for task, _ in self._watches.values():
+            task.cancel()
+        self._watches.clear()

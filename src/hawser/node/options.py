@@ -1,0 +1,99 @@
+"""The agent's command line."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the agent is started with; see ``--help``."""
+
+    kubeconfig: Path
+    node_name: str
+    root_dir: Path
+    run_dir: Path
+    runtime_endpoint: str
+    host: str
+    port: int
+    tls_cert: Path | None
+    tls_key: Path | None
+    client_ca: Path | None
+    pod_cidr: IPv4Network | None
+    service_cidr: IPv4Network
+    cni_conf_dir: Path | None
+    cni_bin_dir: Path | None
+    bridge_name: str
+    cgroup_root: str
+    pause_image: str
+    node_ip: str
+    cluster_dns: tuple[str, ...]
+    cluster_domain: str
+    max_pods: int
+    verbose: bool
+
+
+def parse(arguments: list[str] | None = None) -> Options:
+    """Options from a command line; ends the program with usage when it is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="hawser-node", description="The node agent of a Hawser engine: runs the pods that are bound to its node."
+    )
+    add = parser.add_argument
+    add("--kubeconfig", type=Path, required=True, help="how to reach the API server")
+    add("--node-name", default=socket.gethostname().lower(), help="name of the Node (default: the host's)")
+    add("--root-dir", type=Path, required=True, help="folder of pods' volumes and logs")
+    add("--run-dir", type=Path, required=True, help="folder of sockets and of what need not outlive a boot")
+    add("--runtime-endpoint", required=True, metavar="unix://PATH", help="socket of the container runtime (CRI v1)")
+    add(
+        "--listen",
+        default="127.0.0.1:10250",
+        metavar="HOST:PORT",
+        help="address of the kubelet API (default: %(default)s)",
+    )
+    add("--tls-cert", type=Path, help="certificate of the kubelet API, PEM")
+    add("--tls-key", type=Path, help="its key, PEM")
+    add("--client-ca", type=Path, help="clients of the kubelet API have certificates of this CA")
+    add("--pod-cidr", type=IPv4Network, metavar="CIDR", help="addresses of pods; without it only host-network pods run")
+    add("--service-cluster-ip-range", type=IPv4Network, default=IPv4Network("10.96.0.0/16"), metavar="CIDR")
+    add("--cni-conf-dir", type=Path, help="CNI configuration folder of the container runtime")
+    add("--cni-bin-dir", type=Path, help="CNI plugin folder of the container runtime")
+    add("--bridge-name", default="hawser0", help="tells the networks of engines apart (default: %(default)s)")
+    add("--cgroup-root", default="kubepods", metavar="NAME", help="cgroup above all pods (default: %(default)s)")
+    add("--pause-image", default="", help="image of sandboxes; never removed")
+    add("--node-ip", default="", help="address of the node (default: that of the default route)")
+    add("--cluster-dns", action="append", default=[], metavar="IP", help="name server of pods; may be repeated")
+    add("--cluster-domain", default="cluster.local", help="(default: %(default)s)")
+    add("--max-pods", type=int, default=250, help="(default: %(default)s)")
+    add("--verbose", action="store_true", help="log what happens, not only what goes wrong")
+    given = parser.parse_args(arguments)
+    host, _, port = given.listen.rpartition(":")
+    if not port.isdigit():
+        parser.error(f"--listen needs HOST:PORT, not {given.listen}")
+    return Options(
+        kubeconfig=given.kubeconfig,
+        node_name=given.node_name,
+        root_dir=given.root_dir.absolute(),
+        run_dir=given.run_dir.absolute(),
+        runtime_endpoint=given.runtime_endpoint,
+        host=host.strip("[]"),
+        port=int(port),
+        tls_cert=given.tls_cert,
+        tls_key=given.tls_key,
+        client_ca=given.client_ca,
+        pod_cidr=given.pod_cidr,
+        service_cidr=given.service_cluster_ip_range,
+        cni_conf_dir=given.cni_conf_dir,
+        cni_bin_dir=given.cni_bin_dir,
+        bridge_name=given.bridge_name,
+        cgroup_root=given.cgroup_root,
+        pause_image=given.pause_image,
+        node_ip=given.node_ip,
+        cluster_dns=tuple(given.cluster_dns),
+        cluster_domain=given.cluster_domain,
+        max_pods=given.max_pods,
+        verbose=given.verbose,
+    )

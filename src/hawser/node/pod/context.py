@@ -1,0 +1,58 @@
+"""What every pod worker shares."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hawser.api.types import Obj
+from hawser.client.client import Client
+from hawser.client.events import EventRecorder
+from hawser.node.cgroups import Cgroups
+from hawser.node.cri.client import Runtime
+from hawser.node.cri.model import Container
+from hawser.node.images import Images
+from hawser.node.objects import Objects
+from hawser.node.pod.configs import Machine
+from hawser.node.volumes.folders import Folders
+
+
+class ProbeSink(Protocol):
+    """Who wants the results of probes."""
+
+    def probed(self, container_id: str, kind: str, ok: bool, message: str) -> None: ...
+
+
+class Prober(Protocol):
+    """Who runs probes."""
+
+    def watch(self, sink: ProbeSink, pod: Obj, spec: Obj, container: Container, pod_ip: str) -> None: ...
+
+    def forget(self, container_id: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Context:
+    """The node as pod workers see it.
+
+    services: all known Services. allocatable: the node's. dns: the node's own DNSConfig. sandboxes: limits how many
+    sandboxes are made at once. now: seconds since the epoch.
+    """
+
+    runtime: Runtime
+    client: Client
+    recorder: EventRecorder
+    machine: Machine
+    folders: Folders
+    cgroups: Cgroups
+    images: Images
+    objects: Objects
+    prober: Prober
+    services: Callable[[], Iterable[Obj]]
+    allocatable: Callable[[], Obj]
+    dns: Obj
+    sandboxes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
+    now: Callable[[], float] = time.time

@@ -1,0 +1,160 @@
+"""One check or hook: exec, httpGet, tcpSocket, grpc or sleep, with kubelet's words for what went wrong.
+
+Source: Kubernetes documentation, "Configure Liveness, Readiness and Startup Probes", "Container Lifecycle Hooks".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+
+from hawser.api.types import Obj
+from hawser.node.cri import schema
+from hawser.node.cri.client import Runtime
+from hawser.node.cri.errors import CRIError, DeadlineExceeded
+
+_BODY = 10 * 1024
+_AGENT = "kube-probe/1.36"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether it went well, and what to say about it."""
+
+    ok: bool
+    message: str = ""
+
+
+def port_number(port: int | str, container: Obj) -> int:
+    """A port by number or by the name that the container gives it. Raises ValueError."""
+    if isinstance(port, int) or str(port).isdigit():
+        return int(port)
+    for row in container.get("ports") or ():
+        if row.get("name") == port:
+            return int(row["containerPort"])
+    raise ValueError(f'couldn\'t find port: "{port}" in container {container["name"]}')
+
+
+async def run(
+    handler: Obj, container: Obj, container_id: str, pod_ip: str, runtime: Runtime, seconds: float
+) -> Outcome:
+    """Runs a handler. seconds: its limit. Never raises but for cancellation."""
+    try:
+        if spec := handler.get("exec"):
+            return await _exec(spec.get("command") or [], container_id, runtime, seconds)
+        if "httpGet" in handler:
+            return await _http(handler["httpGet"], container, pod_ip, seconds)
+        if "tcpSocket" in handler:
+            return await _tcp(handler["tcpSocket"], container, pod_ip, seconds)
+        if "grpc" in handler:
+            return await _grpc(handler["grpc"], pod_ip, seconds)
+        if "sleep" in handler:
+            await asyncio.sleep(min(float(handler["sleep"].get("seconds") or 0), seconds))
+            return Outcome(True)
+    except ValueError as err:
+        return Outcome(False, str(err))
+    return Outcome(False, "missing handler")
+
+
+async def _exec(command: list[str], container_id: str, runtime: Runtime, seconds: float) -> Outcome:
+    try:
+        result = await runtime.exec_sync(container_id, command, max(1, int(seconds)))
+    except DeadlineExceeded:
+        return Outcome(False, f'command "{" ".join(command)}" timed out')
+    except CRIError as err:
+        return Outcome(False, err.text)
+    text = (result.stdout + result.stderr)[:_BODY].decode(errors="replace")
+    return Outcome(result.exit_code == 0, text)
+
+
+async def _tcp(spec: Obj, container: Obj, pod_ip: str, seconds: float) -> Outcome:
+    host, port = spec.get("host") or pod_ip, port_number(spec["port"], container)
+    try:
+        async with asyncio.timeout(seconds):
+            _, writer = await asyncio.open_connection(host, port)
+        writer.close()
+    except TimeoutError:
+        return Outcome(False, f"dial tcp {_address(host, port)}: i/o timeout")
+    except OSError as err:
+        return Outcome(False, f"dial tcp {_address(host, port)}: connect: {_reason(err)}")
+    return Outcome(True)
+
+
+async def _http(spec: Obj, container: Obj, pod_ip: str, seconds: float) -> Outcome:
+    secure = (spec.get("scheme") or "HTTP").upper() == "HTTPS"
+    host, port = spec.get("host") or pod_ip, port_number(spec["port"], container)
+    path = spec.get("path") or "/"
+    path = path if path.startswith("/") else f"/{path}"
+    url = f"{'https' if secure else 'http'}://{_address(host, port)}{path}"
+    try:
+        async with asyncio.timeout(seconds):
+            status, body = await _get(host, port, path, _headers(spec, _address(host, port)), secure)
+    except TimeoutError:
+        waited = "(Client.Timeout exceeded while awaiting headers)"
+        return Outcome(False, f'Get "{url}": context deadline exceeded {waited}')
+    except OSError as err:
+        return Outcome(False, f'Get "{url}": dial tcp {_address(host, port)}: connect: {_reason(err)}')
+    except (EOFError, ValueError, IndexError, asyncio.LimitOverrunError):
+        return Outcome(False, f'Get "{url}": EOF')
+    if 200 <= status < 400:
+        return Outcome(True, body)
+    return Outcome(False, f"HTTP probe failed with statuscode: {status}")
+
+
+def _headers(spec: Obj, address: str) -> dict[str, str]:
+    headers = {"Host": address, "User-Agent": _AGENT, "Accept": "*/*", "Connection": "close"}
+    for row in spec.get("httpHeaders") or ():
+        name = next((known for known in headers if known.lower() == row["name"].lower()), row["name"])
+        headers[name] = row.get("value") or ""
+    return {name: value for name, value in headers.items() if value}
+
+
+async def _get(host: str, port: int, path: str, headers: dict[str, str], secure: bool) -> tuple[int, str]:
+    context: ssl.SSLContext | None = None
+    if secure:
+        # Probes do not verify certificates (documentation of HTTP probes).
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    reader, writer = await asyncio.open_connection(host, port, ssl=context)
+    try:
+        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        writer.write("\r\n".join(lines).encode())
+        first = await reader.readuntil(b"\r\n")
+        status = int(first.split(None, 2)[1])
+        rest = await reader.read(_BODY) if status >= 400 else b""
+        return status, rest.decode(errors="replace")
+    finally:
+        writer.close()
+
+
+async def _grpc(spec: Obj, pod_ip: str, seconds: float) -> Outcome:
+    method = schema.health().method("Health", "Check")
+    address = _address(pod_ip, int(spec["port"]))
+    async with grpc.aio.insecure_channel(address) as channel:
+        check = channel.unary_unary(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+        try:
+            answer = await check(method.request(service=spec.get("service") or ""), timeout=seconds)
+        except grpc.aio.AioRpcError as err:
+            if err.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                return Outcome(False, f'timeout: failed to connect service "{address}" within {seconds:g}s')
+            return Outcome(False, f"error: health rpc probe failed: {err.details()}")
+    if answer.status == 1:
+        return Outcome(True)
+    return Outcome(False, f'service unhealthy (responded with "{"NOT_SERVING" if answer.status == 2 else "UNKNOWN"}")')
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reason(err: OSError) -> str:
+    text = err.strerror or str(err)
+    return text.split("(")[0].strip().lower() if "Connect call failed" not in text else "connection refused"

@@ -1,0 +1,293 @@
+"""Carrying out what the plan says: sandboxes and containers made in the runtime, with kubelet's events.
+
+Each function can be cut short anywhere: the next plan starts from what the runtime then has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import CONFIG_MAP, RUNTIME_CLASS, SECRET
+from hawser.api.types import Obj
+from hawser.node.cri.errors import CRIError
+from hawser.node.images import ImageError
+from hawser.node.pod import configs, dns, env, handlers, resources, view
+from hawser.node.pod.configs import Mount
+from hawser.node.pod.context import Context, ProbeSink
+from hawser.node.pod.env import ConfigError, Sources
+from hawser.node.pod.observed import Memory, Waiting
+from hawser.node.pod.plan import CreateSandbox, StartContainer
+from hawser.node.pod.records import Records
+from hawser.node.volumes import payload
+from hawser.node.volumes.payload import Contents, VolumeError
+
+log = logging.getLogger(__name__)
+
+
+class Starter:
+    """Starts one pod's sandbox and containers."""
+
+    def __init__(self, context: Context, memory: Memory, records: Records, sink: ProbeSink) -> None:
+        self.context = context
+        self.sink = sink
+        self.memory = memory
+        self.records = records
+
+    def event(self, pod: Obj, kind: str, reason: str, message: str, container: str = "") -> None:
+        """Reports an event about the pod or one of its containers."""
+        path = view.field_path(pod, container) if container else ""
+        self.context.recorder.event(pod, kind, reason, message, field_path=path)
+
+    # Sandbox and volumes
+
+    async def sandbox(self, pod: Obj, action: CreateSandbox) -> None:
+        """Volumes, cgroups, then the sandbox. A failure is reported and tried again later."""
+        context = self.context
+        try:
+            await self.volumes(pod)
+            handler = await self._runtime_handler(pod)
+        except (VolumeError, APIError) as err:
+            self.event(pod, "Warning", "FailedMount", str(err))
+            self._later("", Waiting("ContainerCreating"))
+            return
+        config = self._sandbox_config(pod, action.attempt)
+        log_folder = Path(config["log_directory"])
+        log_folder.mkdir(parents=True, exist_ok=True)
+        try:
+            context.cgroups.create(config["linux"]["cgroup_parent"], config["linux"]["resources"])
+            async with context.sandboxes:
+                sandbox_id = await context.runtime.run_pod_sandbox(config, handler)
+            await self.records.sandbox(sandbox_id)
+        except (CRIError, OSError) as err:
+            text = err.text if isinstance(err, CRIError) else str(err)
+            self.event(pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {text}")
+            self._later("", Waiting("ContainerCreating"))
+            return
+        self.memory.retry_at.pop("", None)
+
+    async def volumes(self, pod: Obj, *, only_payload: bool = False) -> None:
+        """Sets volumes up, or brings their files up to date. Raises VolumeError, APIError."""
+        context = self.context
+        contents = await self._contents(pod)
+        if only_payload:
+            context.folders.refresh(pod, contents)
+        else:
+            context.folders.prepare(pod, contents)
+
+    async def _contents(self, pod: Obj) -> Contents:
+        context, namespace = self.context, view.key(pod)[0]
+        maps, secrets, tokens = payload.wanted(pod)
+        uid = view.uid(pod)
+        if maps:
+            context.objects.watch(uid, CONFIG_MAP, namespace)
+        if secrets:
+            context.objects.watch(uid, SECRET, namespace)
+        wanted = sorted(tokens)
+        try:
+            config_maps, secret_objects, made = await asyncio.gather(
+                context.objects.config_maps(namespace, maps),
+                context.objects.secrets(namespace, secrets),
+                asyncio.gather(*(context.objects.token(pod, *token) for token in wanted)),
+            )
+        except APIError as err:
+            raise VolumeError(f"failed to read what volumes are filled from: {err.message}") from err
+        return Contents(
+            config_maps,
+            secret_objects,
+            dict(zip(wanted, made, strict=True)),
+            host_ip=context.machine.node_ip,
+            allocatable=context.allocatable(),
+        )
+
+    async def _runtime_handler(self, pod: Obj) -> str:
+        name = pod["spec"].get("runtimeClassName")
+        if not name:
+            return ""
+        try:
+            row = await self.context.client.get(RUNTIME_CLASS, name)
+        except APIError as err:
+            raise VolumeError(f'failed to get sandbox runtime: RuntimeClass "{name}": {err.message}') from err
+        return str(row.get("handler") or "")
+
+    def _sandbox_config(self, pod: Obj, attempt: int) -> Obj:
+        machine = self.context.machine
+        return configs.sandbox(pod, attempt, machine, dns.dns_config(pod, machine, self.context.dns))
+
+    # Containers
+
+    async def container(self, pod: Obj, action: StartContainer) -> None:
+        """Image, configuration, create, start, postStart. Failures become the container's waiting state."""
+        name = action.name
+        spec = next(c for _, c in view.every_container(pod) if c["name"] == name)
+        if action.previous:
+            self.memory.crashes.next(name, action.previous, self.context.now())
+        try:
+            container_id = await self._start(pod, spec, action.attempt)
+        except ImageError as err:
+            self._image_failed(pod, name, err)
+        except ConfigError as err:
+            self._failed(pod, name, Waiting("CreateContainerConfigError", str(err)))
+        except _StepError as err:
+            self._failed(pod, name, Waiting(err.reason, err.message))
+        except APIError as err:
+            self._failed(pod, name, Waiting("CreateContainerConfigError", err.message))
+        except CRIError as err:
+            self._failed(pod, name, Waiting("ErrImagePull", err.text))
+        else:
+            self.memory.waiting.pop(name, None)
+            self.memory.retry_at.pop(name, None)
+            self.memory.setups.forget(name)
+            await self.adopt(pod, spec, container_id)
+
+    async def _start(self, pod: Obj, spec: Obj, attempt: int) -> str:
+        context, name = self.context, spec["name"]
+        sandbox = self.records.observed().sandbox
+        if sandbox is None or not sandbox.ready:
+            raise _StepError("CreateContainerError", "the pod's sandbox is gone")
+        namespace = view.key(pod)[0]
+        pull_secrets = [ref["name"] for ref in pod["spec"].get("imagePullSecrets") or () if ref.get("name")]
+        maps, secrets = env.referenced(pod)
+        secret_objects, config_maps = await asyncio.gather(
+            context.objects.secrets(namespace, {*secrets, *pull_secrets}),
+            context.objects.config_maps(namespace, maps),
+        )
+        image = await context.images.ensure(
+            spec.get("image") or "",
+            spec.get("imagePullPolicy") or "",
+            [secret_objects[s] for s in pull_secrets if s in secret_objects],
+            lambda kind, reason, text: self.event(pod, kind, reason, text, name),
+        )
+        ips = (context.machine.node_ip,) if view.host_network(pod) else sandbox.ips
+        sources = Sources(
+            config_maps, secret_objects, context.services(), context.allocatable(), ips, context.machine.node_ip
+        )
+        variables = env.environment(pod, spec, sources)
+        mounts = context.folders.mounts(pod, spec, variables) + self._own_mounts(pod, spec, attempt, ips)
+        config = configs.container(
+            pod, spec, attempt, image=image, env=variables, mounts=mounts, machine=context.machine
+        )
+        sandbox_config = self._sandbox_config(pod, sandbox.attempt)
+        (Path(sandbox_config["log_directory"]) / name).mkdir(parents=True, exist_ok=True)
+        try:
+            container_id = await context.runtime.create_container(sandbox.id, config, sandbox_config)
+        except CRIError as err:
+            raise _StepError("CreateContainerError", err.message) from err
+        self.event(pod, "Normal", "Created", "Container created", name)
+        try:
+            await context.runtime.start_container(container_id)
+        except CRIError as err:
+            await self.records.container(container_id, sandbox.id)
+            raise _StepError("RunContainerError", err.message) from err
+        self.event(pod, "Normal", "Started", "Container started", name)
+        self._begin(pod, spec, container_id)
+        await self.records.container(container_id, sandbox.id)
+        return container_id
+
+    def _begin(self, pod: Obj, spec: Obj, container_id: str) -> None:
+        memory = self.memory
+        memory.started[container_id] = not spec.get("startupProbe")
+        memory.ready[container_id] = not spec.get("readinessProbe")
+        if (spec.get("lifecycle") or {}).get("postStart"):
+            memory.started[container_id] = False
+
+    async def adopt(self, pod: Obj, spec: Obj, container_id: str) -> None:
+        """Runs postStart of a fresh container, then its probes."""
+        hook = (spec.get("lifecycle") or {}).get("postStart")
+        container = self.records.containers.get(container_id)
+        if container is None:
+            return
+        if hook:
+            ok = await self._post_start(pod, spec, container_id, hook)
+            if not ok:
+                return
+            self.memory.started[container_id] = not spec.get("startupProbe")
+        self.context.prober.watch(self.sink, pod, spec, container, self.pod_ip(pod))
+
+    async def _post_start(self, pod: Obj, spec: Obj, container_id: str, hook: Obj) -> bool:
+        outcome = await handlers.run(hook, spec, container_id, self.pod_ip(pod), self.context.runtime, 3600)
+        if outcome.ok:
+            return True
+        self.event(pod, "Warning", "FailedPostStartHook", f"PostStartHook failed: {outcome.message}", spec["name"])
+        self.memory.doomed[container_id] = "FailedPostStartHook"
+        return False
+
+    def pod_ip(self, pod: Obj) -> str:
+        """The address at which the pod's probes and hooks are reached."""
+        sandbox = self.records.observed().sandbox
+        if view.host_network(pod) or sandbox is None or not sandbox.ips:
+            return self.context.machine.node_ip
+        return sandbox.ips[0]
+
+    def _own_mounts(self, pod: Obj, spec: Obj, attempt: int, ips: tuple[str, ...]) -> list[Mount]:
+        """/etc/hosts and the termination message file."""
+        folder = self.context.folders.pod(view.uid(pod))
+        mounted = {m["mountPath"] for m in spec.get("volumeMounts") or ()}
+        result = []
+        if "/etc/hosts" not in mounted:
+            folder.mkdir(parents=True, exist_ok=True)
+            node_hosts = Path("/etc/hosts").read_text() if view.host_network(pod) else ""
+            hosts = folder / "etc-hosts"
+            hosts.write_text(dns.hosts_file(pod, self.context.machine, ips, node_hosts))
+            hosts.chmod(0o644)
+            result.append(Mount("/etc/hosts", str(hosts)))
+        message = termination_file(folder, spec["name"], attempt)
+        message.parent.mkdir(parents=True, exist_ok=True)
+        message.write_bytes(b"")
+        # Whatever user the container runs as may leave its last words.
+        message.chmod(0o666)
+        result.append(Mount(spec.get("terminationMessagePath") or "/dev/termination-log", str(message)))
+        return result
+
+    # Failures
+
+    def _failed(self, pod: Obj, name: str, why: Waiting) -> None:
+        self.event(pod, "Warning", "Failed", f"Error: {why.message}", name)
+        self._later(name, why)
+
+    def _image_failed(self, pod: Obj, name: str, err: ImageError) -> None:
+        now = self.context.now()
+        word = {"ErrImageNeverPull": "ErrImageNeverPull", "InvalidImageName": "InspectFailed"}.get(err.reason)
+        if word:
+            self.event(pod, "Warning", word, err.message, name)
+        self.event(pod, "Warning", "Failed", f"Error: {err.reason}", name)
+        self.memory.pulls.next(name, now, now)
+        self.memory.retry_at[name] = now + self.memory.pulls.delay(name)
+        self.memory.waiting[name] = Waiting(err.reason, err.message)
+
+    def back_off_pull(self, pod: Obj, name: str) -> None:
+        """What follows a failed pull a moment later: ImagePullBackOff until the next try."""
+        spec = next(c for _, c in view.every_container(pod) if c["name"] == name)
+        why = self.memory.waiting.get(name)
+        if why is None or why.reason != "ErrImagePull":
+            return
+        text = f'Back-off pulling image "{spec.get("image")}"'
+        self.memory.waiting[name] = Waiting("ImagePullBackOff", f"{text}: ErrImagePull: {why.message}")
+        self.event(pod, "Normal", "BackOff", text, name)
+        self.event(pod, "Warning", "Failed", "Error: ImagePullBackOff", name)
+
+    def _later(self, name: str, why: Waiting) -> None:
+        now = self.context.now()
+        self.memory.setups.next(name, now, now)
+        self.memory.retry_at[name] = now + self.memory.setups.delay(name)
+        if name:
+            self.memory.waiting[name] = why
+
+
+class _StepError(Exception):
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+def termination_file(folder: Path, container: str, attempt: int) -> Path:
+    """Where a container's termination message is on the node. folder: the pod's."""
+    return folder / "containers" / container / f"{attempt}.message"
+
+
+def parent_of(pod: Obj, context: Context) -> str:
+    """The pod's cgroup."""
+    return resources.cgroup_parent(context.machine.cgroup_root, pod)

@@ -1,0 +1,117 @@
+"""Ending containers and pods: preStop, the stop signal, and taking away what a pod leaves.
+
+Source: Kubernetes documentation, "Termination of Pods", "Container Lifecycle Hooks".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import shutil
+from pathlib import Path
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import POD
+from hawser.api.types import Obj
+from hawser.node.cri.model import Container, Labels
+from hawser.node.pod import configs, handlers, resources, view
+from hawser.node.pod.context import Context
+from hawser.node.pod.plan import KillContainer
+from hawser.node.pod.records import Records
+
+log = logging.getLogger(__name__)
+
+_MESSAGE_BYTES = 4096
+_CGROUP_TRIES = 20
+
+
+async def kill(context: Context, records: Records, pod: Obj, action: KillContainer, pod_ip: str) -> None:
+    """preStop within the grace period, the stop signal for the rest of it, then SIGKILL. Raises CRIError."""
+    container = records.containers.get(action.id)
+    if container is None:
+        return
+    context.prober.forget(action.id)
+    path = view.field_path(pod, action.name)
+    context.recorder.event(pod, "Normal", "Killing", action.message, field_path=path)
+    grace = float(view.grace_period(pod) if action.grace is None else action.grace)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    hook = _pre_stop(pod, container)
+    if hook:
+        spec = next((c for _, c in view.every_container(pod) if c["name"] == action.name), {"name": action.name})
+        try:
+            async with asyncio.timeout(grace):
+                outcome = await handlers.run(hook, spec, action.id, pod_ip, context.runtime, grace)
+            if not outcome.ok:
+                text = f"PreStopHook failed: {outcome.message}"
+                context.recorder.event(pod, "Warning", "FailedPreStopHook", text, field_path=path)
+        except TimeoutError:
+            pass
+    # After a hook that took all the time the container still gets two seconds to hear the signal.
+    rest = max(grace - (loop.time() - started), min(grace, 2.0))
+    await context.runtime.stop_container(action.id, rest)
+    await records.settle(action.id)
+
+
+def _pre_stop(pod: Obj, container: Container) -> Obj | None:
+    name = container.labels.get(Labels.CONTAINER_NAME)
+    for _, spec in view.every_container(pod):
+        if spec["name"] == name:
+            hook: Obj | None = (spec.get("lifecycle") or {}).get("preStop")
+            return hook
+    # A container of a pod whose spec is gone still has its hook in its annotations.
+    text = container.annotations.get(Labels.PRE_STOP)
+    return json.loads(text) if text else None
+
+
+async def delete_from_api(context: Context, pod: Obj) -> None:
+    """Takes a pod that has ended out of the API; quiet when it, or this pod of that name, is gone. Raises APIError."""
+    namespace, name = view.key(pod)
+    try:
+        await context.client.delete(POD, name, namespace, grace_period=0, uid=view.uid(pod))
+    except APIError as err:
+        if err.code not in (404, 409):
+            raise
+
+
+async def sweep(context: Context, pod: Obj | None, uid: str, records: Records) -> None:
+    """Removes everything a pod leaves on the node: runtime records, volumes, cgroups, logs. Raises CRIError."""
+    for container_id in records.containers:
+        context.prober.forget(container_id)
+    await records.remove_all()
+    context.objects.forget(uid)
+    context.folders.remove(uid)
+    if pod is not None:
+        shutil.rmtree(configs.log_directory(context.machine.root, pod), ignore_errors=True)
+        await remove_cgroup(context, resources.cgroup_parent(context.machine.cgroup_root, pod))
+
+
+async def remove_cgroup(context: Context, parent: str) -> None:
+    """Removes a pod's cgroups once the kernel has let go of the last process."""
+    for _ in range(_CGROUP_TRIES):
+        if context.cgroups.remove(parent):
+            return
+        await asyncio.sleep(0.05)
+    log.warning("cgroup %s is still in use", parent)
+
+
+def termination_message(container: Container, path: Path, logs: Path) -> str:
+    """The last words of a container: its termination message file, or by policy the end of its log."""
+    try:
+        text = path.read_bytes()[:_MESSAGE_BYTES].decode(errors="replace")
+    except OSError:
+        text = ""
+    policy = container.annotations.get(Labels.TERMINATION_POLICY)
+    if text or container.exit_code == 0 or policy != "FallbackToLogsOnError":
+        return text
+    try:
+        with logs.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 4 * _MESSAGE_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    # CRI's log format is "time stream tag text"; the documented limit is 80 lines or 2048 bytes.
+    words = [parts[3] for line in lines if len(parts := line.split(" ", 3)) == 4]
+    return "\n".join(words[-80:])[-2048:] + "\n"

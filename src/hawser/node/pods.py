@@ -1,0 +1,161 @@
+"""All pods of the node: a worker for each, news from the API and the runtime to the right one, orphans removed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from pathlib import Path
+
+from hawser.api.types import Obj
+from hawser.client.informer import Informer
+from hawser.node.cri.errors import CRIError
+from hawser.node.cri.model import Container, Sandbox
+from hawser.node.pod import configs, stopper, view
+from hawser.node.pod.context import Context
+from hawser.node.pod.env import referenced
+from hawser.node.pod.records import Records
+from hawser.node.pod.worker import Worker
+from hawser.node.volumes import payload
+
+log = logging.getLogger(__name__)
+
+
+class Pods:
+    """The pods that the API binds to this node."""
+
+    def __init__(self, context: Context, informer: Informer) -> None:
+        self._context = context
+        self._informer = informer
+        self._workers: dict[str, Worker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._sweeping: set[str] = set()
+        self._background: set[asyncio.Task[None]] = set()
+        self._known: set[str] | None = None
+
+    # For the kubelet API
+
+    def lookup(self, namespace: str, name: str) -> Obj | None:
+        """The pod as the API last had it."""
+        return self._informer.get(namespace, name)
+
+    def by_uid(self, uid: str) -> Worker | None:
+        """The worker of a pod."""
+        return self._workers.get(uid)
+
+    def all(self) -> list[Worker]:
+        """Every pod's worker."""
+        return list(self._workers.values())
+
+    def container(self, namespace: str, name: str, container: str) -> Container | None:
+        """The newest instance of a container."""
+        worker = self._worker_of(namespace, name)
+        return worker.records.observed().newest(container) if worker else None
+
+    def sandbox(self, namespace: str, name: str) -> Sandbox | None:
+        """The pod's newest sandbox."""
+        worker = self._worker_of(namespace, name)
+        return worker.records.observed().sandbox if worker else None
+
+    def log_path(self, pod: Obj, container: str, *, previous: bool = False) -> Path | None:
+        """The log of a container's newest instance, or of the one before; None when there is no such instance."""
+        worker = self._workers.get(view.uid(pod))
+        instances = worker.records.observed().containers.get(container, ()) if worker else ()
+        wanted = instances[1:2] if previous else instances[:1]
+        if not wanted:
+            return None
+        folder = Path(configs.log_directory(self._context.machine.root, pod))
+        return folder / configs.log_path(container, wanted[0].restart_count)
+
+    def _worker_of(self, namespace: str, name: str) -> Worker | None:
+        pod = self._informer.get(namespace, name)
+        return self._workers.get(view.uid(pod)) if pod else None
+
+    # News
+
+    def start(self, known: set[str]) -> None:
+        """Begins to take the API's news. known: uids of the pods that the runtime has something of."""
+        self._known = known
+        self._informer.on_change(self._pod_changed)
+
+    def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
+        if old is not None and (new is None or view.uid(new) != view.uid(old)):
+            worker = self._workers.get(view.uid(old))
+            if worker is not None:
+                worker.remove()
+        if new is None:
+            return
+        uid = view.uid(new)
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.update(new)
+            return
+        fresh = self._known is not None and uid not in self._known and uid not in self._sweeping
+        worker = Worker(self._context, new, self._gone, fresh=fresh)
+        self._workers[uid] = worker
+        self._tasks[uid] = asyncio.create_task(worker.run(), name=f"pod {new['metadata']['name']}")
+
+    def _gone(self, uid: str) -> None:
+        self._workers.pop(uid, None)
+        self._tasks.pop(uid, None)
+        if self._known is not None:
+            self._known.discard(uid)
+
+    def exited(self, object_id: str) -> None:
+        """A container or sandbox exited."""
+        for worker in self._workers.values():
+            if object_id in worker.records.containers or object_id in worker.records.sandboxes:
+                worker.exited(object_id)
+                return
+
+    def listed(self, found: dict[str, tuple[list[Sandbox], list[Container]]]) -> None:
+        """Everything in the runtime: tells workers what they do not know yet, and removes what is nobody's."""
+        for uid, worker in list(self._workers.items()):
+            worker.listed(*found.get(uid, ([], [])))
+        if not self._informer.has_synced or self._known is None:
+            return
+        left = (set(found) | set(self._context.folders.uids()) | set(self._context.cgroups.pods())) - set(self._workers)
+        for uid in left - self._sweeping:
+            self._sweeping.add(uid)
+            task = asyncio.create_task(self._sweep(uid, found.get(uid, ([], []))), name=f"sweep {uid}")
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+
+    async def _sweep(self, uid: str, found: tuple[list[Sandbox], list[Container]]) -> None:
+        """Removes what a pod left that the API does not know any more."""
+        log.info("what is left of pod %s is removed", uid)
+        records = Records(self._context.runtime, uid)
+        try:
+            await records.relist()
+            await stopper.sweep(self._context, None, uid, records)
+            parent = self._context.cgroups.pods().get(uid)
+            if parent:
+                await stopper.remove_cgroup(self._context, parent)
+            logs = Path(self._context.machine.root) / configs.LOG_FOLDER
+            for folder in logs.glob(f"*_{uid}"):
+                shutil.rmtree(folder, ignore_errors=True)
+        except CRIError as err:
+            log.warning("what is left of pod %s is removed later: %s", uid, err)
+        finally:
+            self._sweeping.discard(uid)
+
+    def object_changed(self, kind: str, namespace: str, name: str) -> None:
+        """A ConfigMap or Secret changed: pods whose volumes show it are brought up to date."""
+        for worker in self._workers.values():
+            if view.key(worker.pod)[0] != namespace:
+                continue
+            maps, secrets, _ = payload.wanted(worker.pod)
+            env_maps, env_secrets = referenced(worker.pod)
+            if name in (maps if kind == "ConfigMap" else secrets):
+                worker.refresh_volumes()
+            elif name in (env_maps if kind == "ConfigMap" else env_secrets):
+                worker.retry()
+
+    async def close(self) -> None:
+        """Leaves all pods running and ends their workers."""
+        for worker in list(self._workers.values()):
+            worker.close()
+        tasks = [*self._tasks.values(), *self._background]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,204 @@
+"""The Node object of this machine and its Lease: made, kept fresh, and found again after the API was away.
+
+Source: Kubernetes documentation, "Nodes" (heartbeats), "Node Status", "Leases"; well-known labels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hawser.api.definitions import VERSION
+from hawser.api.errors import APIError
+from hawser.api.kinds import LEASE, NODE
+from hawser.api.types import Obj
+from hawser.client.client import STRATEGIC, Client
+from hawser.client.clock import micro_timestamp
+from hawser.node import machine
+from hawser.node.cri.client import Runtime
+from hawser.node.cri.errors import CRIError
+from hawser.node.machine import Facts, Pressure
+from hawser.node.pod.status import stamp
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 40
+RENEW_SECONDS = 10.0
+STATUS_SECONDS = 10.0
+REPORT_SECONDS = 300.0
+_LEASE_NAMESPACE = "kube-node-lease"
+_MEMORY_LEFT = 100 << 20
+_DISK_LEFT = 0.05
+_PIDS_LEFT = 500
+_REASONS = {
+    "MemoryPressure": ("KubeletHasSufficientMemory", "KubeletHasInsufficientMemory"),
+    "DiskPressure": ("KubeletHasNoDiskPressure", "KubeletHasDiskPressure"),
+    "PIDPressure": ("KubeletHasSufficientPID", "KubeletHasInsufficientPID"),
+}
+_MESSAGES = {
+    "MemoryPressure": ("kubelet has sufficient memory available", "kubelet has insufficient memory available"),
+    "DiskPressure": ("kubelet has no disk pressure", "kubelet has disk pressure"),
+    "PIDPressure": ("kubelet has sufficient PID available", "kubelet has insufficient PID available"),
+}
+
+
+def node(name: str, facts: Facts, address: str, port: int, runtime: str, pod_cidr: str) -> Obj:
+    """The Node without conditions."""
+    capacity: dict[str, str] = {
+        "cpu": str(facts.cpus),
+        "memory": f"{facts.memory // 1024}Ki",
+        "ephemeral-storage": f"{facts.disk // 1024}Ki",
+        "pods": str(facts.max_pods),
+        **{size: str(amount) for size, amount in facts.hugepages.items()},
+    }
+    labels = {
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": facts.architecture,
+        "beta.kubernetes.io/os": "linux",
+        "beta.kubernetes.io/arch": facts.architecture,
+    }
+    spec: Obj = {"podCIDR": pod_cidr, "podCIDRs": [pod_cidr]} if pod_cidr else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": labels},
+        "spec": spec,
+        "status": {
+            "capacity": capacity,
+            "allocatable": {**capacity, "memory": f"{max(0, facts.memory - _MEMORY_LEFT) // 1024}Ki"},
+            "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+            "nodeInfo": {
+                "machineID": facts.machine_id,
+                "systemUUID": facts.system_uuid,
+                "bootID": facts.boot_id,
+                "kernelVersion": facts.kernel,
+                "osImage": facts.os_image,
+                "containerRuntimeVersion": runtime,
+                "kubeletVersion": f"v{VERSION}",
+                "kubeProxyVersion": "",
+                "operatingSystem": "linux",
+                "architecture": facts.architecture,
+            },
+        },
+    }
+
+
+def conditions(old: list[Obj], pressure: Pressure, problem: str, now: float) -> list[Obj]:
+    """The node's conditions. problem: why it is not ready, "" when it is."""
+    rows = [
+        _row("MemoryPressure", pressure.memory_available < _MEMORY_LEFT),
+        _row("DiskPressure", pressure.disk_free < _DISK_LEFT * pressure.disk_size),
+        _row("PIDPressure", pressure.pids_left < _PIDS_LEFT),
+        {
+            "type": "Ready",
+            "status": "False" if problem else "True",
+            "reason": "KubeletNotReady" if problem else "KubeletReady",
+            "message": problem or "kubelet is posting ready status",
+        },
+    ]
+    known = {row["type"]: row for row in old}
+    for row in rows:
+        was = known.get(row["type"], {})
+        same = was.get("status") == row["status"]
+        row["lastHeartbeatTime"] = stamp(now)
+        row["lastTransitionTime"] = was.get("lastTransitionTime") if same else stamp(now)
+    return rows
+
+
+def _row(kind: str, pressed: bool) -> Obj:
+    status, reasons, messages = "True" if pressed else "False", _REASONS[kind], _MESSAGES[kind]
+    return {"type": kind, "status": status, "reason": reasons[pressed], "message": messages[pressed]}
+
+
+class Registration:
+    """Keeps the Node and its Lease. healthy is False while the runtime does not answer."""
+
+    def __init__(self, client: Client, runtime: Runtime, wanted: Obj, folder: Path) -> None:
+        self._client = client
+        self._runtime = runtime
+        self._wanted = wanted
+        self._folder = folder
+        self.name = str(wanted["metadata"]["name"])
+        self.node: Obj = wanted
+        self.network_ready = True
+        self._reported = 0.0
+        self._lease: Obj | None = None
+
+    @property
+    def allocatable(self) -> Obj:
+        """What pods may use."""
+        result: Obj = (self.node.get("status") or {}).get("allocatable") or self._wanted["status"]["allocatable"]
+        return result
+
+    async def register(self) -> None:
+        """Creates the Node, or takes over the one that is there. Raises APIError."""
+        wanted = {**self._wanted, "status": {**self._wanted["status"], "conditions": await self._conditions([])}}
+        try:
+            self.node = await self._client.create(NODE, wanted)
+        except APIError as err:
+            if err.reason != "AlreadyExists":
+                raise
+            body = {"metadata": {"labels": wanted["metadata"]["labels"]}, "spec": wanted["spec"]}
+            self.node = await self._client.patch(NODE, self.name, None, body, STRATEGIC)
+        await self.report()
+        await self._renew()
+
+    async def run(self) -> None:
+        """Renews the Lease and reports the Node's status until cancelled."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            for work in (self._renew, self._refresh):
+                try:
+                    await work()
+                except (APIError, CRIError) as err:
+                    log.warning("node %s: %s", self.name, err)
+
+    async def report(self) -> None:
+        """Writes the whole status. Raises APIError."""
+        old = (self.node.get("status") or {}).get("conditions") or []
+        body = {"status": {**self._wanted["status"], "conditions": await self._conditions(old)}}
+        self.node = await self._client.patch(NODE, self.name, None, body, STRATEGIC, "status")
+        self._reported = time.monotonic()
+
+    async def _refresh(self) -> None:
+        old = (self.node.get("status") or {}).get("conditions") or []
+        now = await self._conditions(old)
+        before = {c["type"]: c["status"] for c in old}
+        changed = any(before.get(c["type"]) != c["status"] for c in now)
+        if not changed and time.monotonic() - self._reported < REPORT_SECONDS:
+            return
+        try:
+            await self.report()
+        except APIError as err:
+            if err.code != 404:
+                raise
+            # Somebody deleted the Node while the agent runs: it is here nevertheless.
+            await self.register()
+
+    async def _conditions(self, old: list[Obj]) -> list[Obj]:
+        problem = ""
+        try:
+            for row in await self._runtime.status():
+                if not row.status and (row.type == "RuntimeReady" or self.network_ready is False):
+                    problem = f"container runtime is not ready: {row.reason} {row.message}".strip()
+        except CRIError as err:
+            problem = f"container runtime is down: {err.text}"
+        return conditions(old, machine.pressure(self._folder), problem, time.time())
+
+    async def _renew(self) -> None:
+        now = micro_timestamp(datetime.now(UTC))
+        spec = {"holderIdentity": self.name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now}
+        if self._lease is None:
+            owner = {"apiVersion": "v1", "kind": "Node", "name": self.name, "uid": self.node["metadata"].get("uid")}
+            metadata = {"name": self.name, "namespace": _LEASE_NAMESPACE, "ownerReferences": [owner]}
+            lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+            with contextlib.suppress(APIError):
+                self._lease = await self._client.create(LEASE, lease)
+                return
+        self._lease = await self._client.patch(LEASE, self.name, _LEASE_NAMESPACE, {"spec": spec})
