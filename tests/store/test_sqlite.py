@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import orjson
 import pytest
 
 import hawser.store.sqlite
@@ -353,6 +354,15 @@ async def test_revisions_go_on_after_the_newest_row_was_compacted(path: Path, mo
     assert rows(path) == []
     store = SqliteStore.open(path)
     assert store.revision == 2
+    await store.close()
+
+
+async def test_a_record_takes_no_more_memory_than_its_value(path: Path) -> None:
+    encoded = orjson.dumps({"data": "x" * 500})
+    store = SqliteStore.open(path)
+    record = await store.write(POD, put(encoded))
+    assert record is not None
+    assert record.value == encoded and record.value is not encoded
     await store.close()
 
 

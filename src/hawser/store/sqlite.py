@@ -151,13 +151,15 @@ class SqliteStore:
         if isinstance(answer, Keep):
             return state if pending is None else await self._wait(pending.group, state)
         deleted = isinstance(answer, Delete)
+        # A copy, because encoders hand out bytes in a buffer that is larger (8 KiB of orjson's for a small object).
+        value = bytes(memoryview(answer.value))
         if state is None:
             if deleted:
                 raise ValueError(f"the write of {key} deletes what is not there")
-            record = Record(key, answer.value, revision, revision, answer.index)
+            record = Record(key, value, revision, revision, answer.index)
             event = StoreEvent(EventType.ADDED, record, None)
         else:
-            record = Record(state.key, answer.value, revision, state.created, answer.index)
+            record = Record(state.key, value, revision, state.created, answer.index)
             event = StoreEvent(EventType.DELETED if deleted else EventType.MODIFIED, record, state)
         # After a deletion the key's row before is the deletion's, which compaction removes by itself.
         previous = state.revision if state is not None else 0
