@@ -43,7 +43,7 @@ def image_facts(rootfs: RootFS, process: dict[str, Any]) -> Facts:
     user = process.get("user") or {}
     init = rootfs.resolve("/sbin/init") or ""
     kind = init.rpartition("/")[2]
-    busybox = kind.startswith("busybox")
+    busybox = kind.startswith("busybox") or rootfs.same("/sbin/init", "/bin/busybox")
     systemd = next((path for path in _SYSTEMD_PATHS if _is_systemd(rootfs, path)), "")
     return Facts(
         systemd=systemd,

@@ -73,6 +73,14 @@ class RootFS:
         mode = self._mode(real) if real else None
         return mode is not None and stat.S_ISREG(mode) and bool(mode & 0o111)
 
+    def same(self, one: str, other: str) -> bool:
+        """Whether two paths lead to the same file, hard links included."""
+        found = [self.resolve(path) for path in (one, other)]
+        hosts = [self._host(path) for path in found if path]
+        if len(hosts) < 2 or not hosts[0] or not hosts[1]:
+            return False
+        return os.path.samestat(os.lstat(hosts[0]), os.lstat(hosts[1]))
+
     def hidden(self, path: str) -> bool:
         """Whether the path lies on a mount whose content only the kernel knows, a tmpfs for one."""
         return self._host(os.path.normpath(path)) is None

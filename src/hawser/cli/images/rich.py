@@ -74,16 +74,8 @@ def build_rich(
 
     `progress` gets one line a step. Needs root and mmdebstrap. Raises RichBuildError.
     """
-    try:
-        suite, sources = host_sources()
-    except (LookupError, OSError) as error:
-        raise RichBuildError(str(error)) from None
-    cache.mkdir(parents=True, exist_ok=True)
+    base = build_base(image, cache, progress)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    base = cache / f"base-{_key(image, suite, sources)}.tar"
-    if not base.exists():
-        progress(f"installing {suite} packages: {' '.join(_packages(image))}")
-        _install(image, suite, sources, base)
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
         layers = [base]
         if image.overlay is not None:
@@ -92,6 +84,20 @@ def build_rich(
         progress(f"writing {destination}")
         write_archive(destination, image.name, layers, image.config)
     return destination
+
+
+def build_base(image: RichImage, cache: Path = CACHE, progress: Progress = lambda _line: None) -> Path:
+    """The layer of an image's packages, from the cache when it is there. Raises RichBuildError."""
+    try:
+        suite, sources = host_sources()
+    except (LookupError, OSError) as error:
+        raise RichBuildError(str(error)) from None
+    cache.mkdir(parents=True, exist_ok=True)
+    base = cache / f"base-{_key(image, suite, sources)}.tar"
+    if not base.exists():
+        progress(f"installing {suite} packages: {' '.join(_packages(image))}")
+        _install(image, suite, sources, base)
+    return base
 
 
 def _packages(image: RichImage) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ def os_release(text: str) -> dict[str, str]:
 
 def one_line_sources(text: str, suite: str) -> list[str]:
     """The entries of a .list file that belong to the release."""
-    result = []
+    result: list[str] = []
     for line in text.splitlines():
         words, options = line.split("#")[0].split(), ""
         if words[:1] != ["deb"]:
@@ -53,7 +53,7 @@ def one_line_sources(text: str, suite: str) -> list[str]:
 
 def deb822_sources(text: str, suite: str) -> list[str]:
     """The same from a .sources file, as one-line entries."""
-    result = []
+    result: list[str] = []
     for stanza in text.replace("\n#", "\n\x00").split("\n\n"):
         fields: dict[str, str] = {}
         for line in stanza.splitlines():

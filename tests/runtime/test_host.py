@@ -1,0 +1,73 @@
+"""Reading the host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hawser.runtime import host
+from hawser.runtime.facts import Cgroups
+
+V1 = "30 25 0:26 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd\n"
+HYBRID = V1 + "31 25 0:27 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n"
+V2 = "31 25 0:27 / /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
+
+
+@pytest.mark.parametrize(
+    ("mountinfo", "layout"),
+    [
+        (V1, Cgroups(v2=False, named_systemd="/sys/fs/cgroup/systemd")),
+        (HYBRID, Cgroups(v2=False, named_systemd="/sys/fs/cgroup/systemd")),
+        (V2, Cgroups(v2=True, nsdelegate=True)),
+        (V2.replace(",nsdelegate", ""), Cgroups(v2=True, nsdelegate=False)),
+    ],
+)
+def test_the_layout_of_control_groups(mountinfo: str, layout: Cgroups) -> None:
+    assert host.parse_mountinfo(mountinfo) == layout
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("kubepods-besteffort-pod1.slice:cri-containerd:abc",
+         "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod1.slice/cri-containerd-abc.scope"),
+        ("system.slice:runc:x", "/system.slice/runc-x.scope"),
+        (":runc:x", "/system.slice/runc-x.scope"),
+    ],
+)  # fmt: skip
+def test_a_scope_lies_where_systemd_nests_it(path: str, place: str) -> None:
+    assert host.expand_scope(path) == place
+
+
+@pytest.mark.parametrize(("path", "made"), [("/pods/x", "/pods/x"), ("", "/id"), ("rel", "/rel")])
+def test_on_v1_the_named_group_is_made_before_the_container(tmp_path: Path, path: str, made: str) -> None:
+    spec = {"linux": {"cgroupsPath": path}}
+    found = host.cgroups(spec, "id", V1.replace("/sys/fs/cgroup/systemd", str(tmp_path)))
+    assert found.named_systemd == f"{tmp_path}{made}"
+    assert (tmp_path / made[1:]).is_dir()
+    assert spec["linux"]["cgroupsPath"] == made
+
+
+def test_limits_are_the_pods_over_the_inherited_ones() -> None:
+    limits = dict(host.limits({"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 10, "hard": 2**64 - 1}]}))
+    assert limits["NOFILE"] == "10:infinity"
+    assert "STACK" in limits
+
+
+def test_only_a_static_executable_can_be_an_init_in_any_image(tmp_path: Path) -> None:
+    (tmp_path / "script").write_text("#!/bin/sh\n")
+    (tmp_path / "script").chmod(0o755)
+    assert not host.is_static(str(tmp_path / "script"))
+    assert not host.is_static("/bin/ls")
+    assert host.static_init((str(tmp_path / "none"), "/bin/ls")) == ""
+
+
+def test_the_machine_id_outlives_a_restart_but_not_the_pod() -> None:
+    def pod(sandbox: str, name: str) -> dict[str, str]:
+        return {"io.kubernetes.cri.sandbox-id": sandbox, "io.kubernetes.cri.container-name": name}
+
+    first = host.machine_id(pod("s", "a"), "1")
+    assert first == host.machine_id(pod("s", "a"), "2")
+    assert len({first, host.machine_id(pod("s", "b"), "1"), host.machine_id(pod("t", "a"), "1")}) == 3
+    assert len(first) == 32
