@@ -31,7 +31,7 @@ class Report:
         """Notes what is wrong unless good; ``add`` then refuses figures whose name begins with name."""
         if not good:
             self.failed.append(name)
-            note(f"CHECK FAILED {name}: {message}")
+            note(f"CHECK FAILED {name}: {message[:500]}")
         return good
 
     def add(self, name: str, value: float, unit: str) -> None:

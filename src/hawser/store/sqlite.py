@@ -151,7 +151,7 @@ class SqliteStore:
         if isinstance(answer, Keep):
             return state if pending is None else await self._wait(pending.group, state)
         deleted = isinstance(answer, Delete)
-        # A copy, because encoders hand out bytes in a buffer that is larger (8 KiB of orjson's for a small object).
+        # A copy, because encoders hand out bytes in a buffer that is larger (orjson: by 4 to 8 KiB).
         value = bytes(memoryview(answer.value))
         if state is None:
             if deleted:
