@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         "--listen",
         default="127.0.0.1:6443",
         metavar="HOST:PORT",
-        help="address to serve HTTPS on (default: %(default)s)",
+        help="address to serve HTTPS on; port 0: any free one (default: %(default)s)",
     )
     add("--tls-cert", type=Path, required=True, help="server certificate, PEM")
     add("--tls-key", type=Path, required=True, help="its key, PEM")

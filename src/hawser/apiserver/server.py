@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
+import socket
 import ssl
 import sys
 
@@ -50,20 +51,19 @@ async def run(config: Config) -> None:
     except (OSError, ValueError, ssl.SSLError, StoreRefused) as error:
         raise StartError(str(error)) from error
     try:
+        listening = _bind(config)
+        port: int = listening.getsockname()[1]
         resources = Resources(store, Allocator(config.service_network, config.node_ports))
-        await bootstrap.run(resources, config.address, config.port)
+        await bootstrap.run(resources, config.address, port)
         metrics = Metrics()
-        documents = Documents(store, metrics, f"{config.address}:{config.port}")
+        documents = Documents(store, metrics, f"{config.address}:{port}")
         streams = Streams(resources, Agents(resources, config))
         authorizer = RuleAuthorizer()
         verbs = Verbs(resources)
         server = Server(Handler(tokens, authorizer, verbs, documents, Reviews(authorizer), streams, metrics))
-        try:
-            listener = await loop.create_server(server, config.host, config.port, ssl=tls, backlog=_BACKLOG)
-        except OSError as error:
-            raise StartError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from error
+        listener = await loop.create_server(server, sock=listening, ssl=tls, backlog=_BACKLOG)
         _settle_memory()
-        log.info("serving on https://%s:%d", config.host, config.port)
+        log.info("serving on https://%s:%d", config.host, port)
         await stop.wait()
         log.info("stopping")
         documents.stopping = True
@@ -72,6 +72,15 @@ async def run(config: Config) -> None:
         await streams.close()
     finally:
         await store.close()
+
+
+def _bind(config: Config) -> socket.socket:
+    """The listening socket. StartError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise StartError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from error
 
 
 def _tls(config: Config) -> ssl.SSLContext:

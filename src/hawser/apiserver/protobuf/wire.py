@@ -97,9 +97,11 @@ def _message(data: memoryview, name: str, depth: int) -> Obj:
 
 def _entry(kind: str, raw: Any, depth: int) -> tuple[str, Any]:
     key, value = "", _value(kind, _EMPTY if kind not in _INTEGERS else 0, depth)
+    if not isinstance(raw, memoryview):
+        raise _Malformed("a map entry was expected")
     for number, part in _parts(raw):
-        if number == 1:
-            key = str(bytes(part), "utf-8")
+        if number == 1 and isinstance(part, memoryview):
+            key = str(part, "utf-8")
         elif number == 2:
             value = _value(kind, part, depth)
     return key, value
@@ -117,7 +119,7 @@ def _value(kind: str, raw: Any, depth: int) -> Any:
     if not isinstance(raw, memoryview):
         raise _Malformed("a length was expected")
     if kind == "string":
-        return str(bytes(raw), "utf-8")
+        return str(raw, "utf-8")
     if kind == "bytes":
         return b64encode(raw).decode()
     if kind == "double":
@@ -197,7 +199,7 @@ def _moment(raw: memoryview, precision: str) -> Any:
 
 
 def _quantity(raw: memoryview) -> str:
-    return "".join(str(bytes(value), "utf-8") for number, value in _parts(raw) if isinstance(value, memoryview))
+    return "".join(str(value, "utf-8") for number, value in _parts(raw) if isinstance(value, memoryview))
 
 
 def _int_or_string(raw: memoryview) -> Any:
@@ -205,7 +207,7 @@ def _int_or_string(raw: memoryview) -> Any:
     numbers = _numbers(raw)
     for number, value in _parts(raw):
         if number == 3 and isinstance(value, memoryview):
-            text = str(bytes(value), "utf-8")
+            text = str(value, "utf-8")
     return text if numbers.get(1) else numbers.get(2, 0)
 
 
@@ -218,7 +220,7 @@ def _raw_json(raw: memoryview) -> Any:
 
 def _items(raw: memoryview) -> list[str]:
     """Go's named string slices are messages with one repeated field."""
-    return [str(bytes(value), "utf-8") for _, value in _parts(raw) if isinstance(value, memoryview)]
+    return [str(value, "utf-8") for _, value in _parts(raw) if isinstance(value, memoryview)]
 
 
 _SPECIAL = {

@@ -108,10 +108,11 @@ class ServiceStrategy(Strategy):
         if kind in _WITH_PORTS:
             _keep_ports(spec, was)
         elif was.get("type") in _WITH_PORTS:
-            before = {_port_key(port): port.get("nodePort") for port in was.get("ports") or []}
-            for port in spec.get("ports") or []:
-                if port.get("nodePort") == before.get(_port_key(port)):
-                    port.pop("nodePort", None)
+            _drop_ports(spec, was)
+        if kind != "LoadBalancer" and was.get("type") == "LoadBalancer":
+            for name in ("allocateLoadBalancerNodePorts", "loadBalancerClass", "healthCheckNodePort"):
+                if spec.get(name) == was.get(name):
+                    spec.pop(name, None)
 
     def reserve(self, obj: Obj, old: Obj | None) -> Callable[[], None] | None:
         """Cluster address and node ports; on update only what is new, and what is no longer needed is freed."""
@@ -238,3 +239,13 @@ def _keep_ports(spec: Obj, was: Obj) -> None:
         number = before.get(_port_key(port))
         if not port.get("nodePort") and number and number not in given:
             port["nodePort"] = number
+
+
+def _drop_ports(spec: Obj, was: Obj) -> None:
+    """What only a type with node ports may have goes with the type, unless the client gave it anew."""
+    before = {_port_key(port): port.get("nodePort") for port in was.get("ports") or []}
+    for port in spec.get("ports") or []:
+        if port.get("nodePort") == before.get(_port_key(port)):
+            port.pop("nodePort", None)
+    if spec.get("externalTrafficPolicy") == was.get("externalTrafficPolicy"):
+        spec.pop("externalTrafficPolicy", None)

@@ -1,0 +1,165 @@
+"""Who may ask for what, documents, and the life of the process."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import aiohttp
+import pytest
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/version", "/livez/ping", "/readyz?verbose"])
+async def test_anybody_may_see_health_and_version(api: Any, path: str) -> None:
+    assert (await api.get(path, token=None)).status == 200
+
+
+@pytest.mark.parametrize("path", ["/api", "/apis", "/openapi/v3", "/api/v1/pods", "/metrics", "/nope"])
+async def test_nobody_else_is_anonymous(api: Any, path: str) -> None:
+    answer = await api.get(path, token=None)
+    assert (answer.status, answer.json["reason"]) == (401, "Unauthorized")
+
+
+async def test_an_unknown_token_is_unauthorized_everywhere(api: Any) -> None:
+    assert (await api.get("/livez", token="wrong")).status == 401
+
+
+async def test_a_client_certificate_names_user_and_groups(api: Any) -> None:
+    tls = api.server.tls("admin")
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    answer = await api.call("POST", path, body, token=None, tls=tls)
+    assert answer.json["status"]["userInfo"] == {
+        "username": "admin",
+        "groups": ["system:masters", "system:authenticated"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("token", "method", "path", "message"),
+    [
+        (
+            "joe-token",
+            "GET",
+            "/api/v1/namespaces/default/pods",
+            'pods is forbidden: User "joe" cannot list resource "pods" in API group "" in the namespace "default"',
+        ),
+        (
+            "joe-token",
+            "GET",
+            "/apis/apps/v1/deployments",
+            (
+                'deployments.apps is forbidden: User "joe" cannot list resource "deployments" in API group "apps" '
+                "at the cluster scope"
+            ),
+        ),
+        (
+            "joe-token",
+            "DELETE",
+            "/api/v1/nodes/n1",
+            'nodes "n1" is forbidden: User "joe" cannot delete resource "nodes" in API group "" at the cluster scope',
+        ),
+        ("joe-token", "GET", "/metrics", 'forbidden: User "joe" cannot get path "/metrics"'),
+        (
+            "node-token",
+            "DELETE",
+            "/api/v1/namespaces/default/services/s",
+            (
+                'services "s" is forbidden: User "system:node:n1" cannot delete resource "services" in API group "" '
+                'in the namespace "default"'
+            ),
+        ),
+    ],
+)
+async def test_what_is_not_allowed_is_forbidden_in_kubernetes_words(
+    api: Any, token: str, method: str, path: str, message: str
+) -> None:
+    answer = await api.call(method, path, token=token)
+    assert answer.status == 403
+    assert answer.message == message
+
+
+async def test_a_node_may_report_itself(api: Any) -> None:
+    node = {"metadata": {"name": api.namespace}, "status": {"nodeInfo": {}}}
+    made = await api.create("/api/v1/nodes", node, token="node-token")
+    assert "status" in made
+    assert (await api.get("/api/v1/pods", token="node-token")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/api", "APIVersions"),
+        ("/apis", "APIGroupList"),
+        ("/apis/apps", "APIGroup"),
+        ("/apis/apps/v1", "APIResourceList"),
+        ("/api/v1", "APIResourceList"),
+    ],
+)
+async def test_discovery(api: Any, path: str, kind: str) -> None:
+    assert (await api.get(path, token="joe-token")).json["kind"] == kind
+
+
+async def test_openapi_is_not_sent_twice(api: Any) -> None:
+    first = await api.get("/openapi/v3/apis/apps/v1")
+    assert first.json["openapi"].startswith("3.")
+    again = await api.get("/openapi/v3/apis/apps/v1", headers={"If-None-Match": first.headers["ETag"]})
+    assert again.status == 304
+
+
+async def test_metrics_count_requests_and_objects(api: Any) -> None:
+    await api.config_map("a")
+    text = (await api.get("/metrics")).body.decode()
+    assert 'apiserver_request_total{verb="CREATE",group="",resource="configmaps",subresource="",code="201"}' in text
+    assert "apiserver_request_duration_seconds_bucket" in text
+    assert 'apiserver_storage_objects{resource="configmaps"}' in text
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+async def test_nothing_acknowledged_is_lost_whatever_ends_the_server(own_server: Any, how: signal.Signals) -> None:
+    own_server.start()
+    headers = {"Authorization": "Bearer admin-token"}
+    path = "/api/v1/namespaces/default/services"
+    async with aiohttp.ClientSession(headers=headers) as session:
+        tls = own_server.tls()
+        for number in range(5):
+            body = {"metadata": {"name": f"s{number}"}, "spec": {"ports": [{"port": 80}]}}
+            async with session.post(own_server.url + path, json=body, ssl=tls) as answer:
+                assert answer.status == 201
+    status = own_server.stop(how)
+    assert status == (0 if how is signal.SIGTERM else -signal.SIGKILL)
+    own_server.start()
+    async with aiohttp.ClientSession(headers=headers) as session:
+        async with session.get(own_server.url + path, ssl=tls) as answer:
+            items = (await answer.json())["items"]
+        addresses = {item["spec"]["clusterIP"] for item in items}
+        assert len(addresses) == len(items) == 6
+        # Addresses of before the restart stay taken.
+        body = {
+            "metadata": {"name": "t"},
+            "spec": {"ports": [{"port": 80}], "clusterIP": items[-1]["spec"]["clusterIP"]},
+        }
+        async with session.post(own_server.url + path, json=body, ssl=tls) as answer:
+            assert answer.status == 422
+
+
+async def test_stopping_ends_watches_cleanly(own_server: Any) -> None:
+    own_server.start()
+    headers = {"Authorization": "Bearer admin-token"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        url = own_server.url + "/api/v1/namespaces?watch=1&resourceVersion=0"
+        async with session.get(url, ssl=own_server.tls()) as answer:
+            await answer.content.readline()
+            assert own_server.stop() == 0
+            rest = await answer.content.read()
+    assert b'"ERROR"' not in rest
+
+
+def test_a_second_server_on_the_same_data_says_why_it_does_not_start(own_server: Any) -> None:
+    own_server.start()
+    second = type(own_server).__new__(type(own_server))
+    second.__dict__.update(own_server.__dict__)
+    with pytest.raises(AssertionError):
+        second.start()
+    second.process.stderr.close()
+    assert second.process.wait(10) == 1

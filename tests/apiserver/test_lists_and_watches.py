@@ -1,0 +1,170 @@
+"""Lists, pages, forms and watches."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+MERGE = "application/merge-patch+json"
+
+
+def names(listing: Any) -> list[str]:
+    return [item["metadata"]["name"] for item in listing["items"]]
+
+
+async def fill(api: Any, count: int) -> None:
+    for number in range(count):
+        await api.config_map(f"c{number}", {"even": str(number % 2 == 0).lower()})
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", ["c0", "c1", "c2", "c3"]),
+        ("labelSelector=even%3Dtrue", ["c0", "c2"]),
+        ("labelSelector=even%20in%20(false)", ["c1", "c3"]),
+        ("fieldSelector=metadata.name%3Dc1", ["c1"]),
+        ("fieldSelector=metadata.name!%3Dc1", ["c0", "c2", "c3"]),
+        ("resourceVersion=0", ["c0", "c1", "c2", "c3"]),
+    ],
+)
+async def test_selectors_choose_what_is_listed(api: Any, query: str, expected: list[str]) -> None:
+    await fill(api, 4)
+    listing = (await api.get(f"{api.path('configmaps')}?{query}")).json
+    assert (listing["kind"], listing["apiVersion"]) == ("ConfigMapList", "v1")
+    assert names(listing) == expected
+
+
+async def test_pages_show_one_snapshot(api: Any) -> None:
+    await fill(api, 5)
+    path = api.path("configmaps")
+    first = (await api.get(f"{path}?limit=2")).json
+    assert names(first) == ["c0", "c1"]
+    assert first["metadata"]["remainingItemCount"] == 3
+    await api.config_map("c11")
+    await api.call("DELETE", f"{path}/c4")
+    second = (await api.get(f"{path}?limit=2&continue={first['metadata']['continue']}")).json
+    third = (await api.get(f"{path}?limit=2&continue={second['metadata']['continue']}")).json
+    assert names(second) + names(third) == ["c2", "c3", "c4"]
+    assert "continue" not in third["metadata"]
+    assert {page["metadata"]["resourceVersion"] for page in (first, second, third)} == {
+        first["metadata"]["resourceVersion"]
+    }
+
+
+async def test_a_list_can_be_of_an_exact_version(api: Any) -> None:
+    made = await api.config_map("a")
+    await api.config_map("b")
+    version = made["metadata"]["resourceVersion"]
+    path = f"{api.path('configmaps')}?resourceVersion={version}&resourceVersionMatch="
+    assert names((await api.get(path + "Exact")).json) == ["a"]
+    assert names((await api.get(path + "NotOlderThan")).json) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("labelSelector=a%3D%3D%3Db", "labelSelector" if False else ""),
+        ("fieldSelector=spec.foo%3Dx", "field label not supported: spec.foo"),
+        ("limit=x", "limit"),
+        ("continue=%21%21", "continue key is not valid"),
+        ("resourceVersion=abc", "resourceVersion"),
+        ("resourceVersionMatch=Exact", "resourceVersionMatch is forbidden"),
+    ],
+)
+async def test_what_cannot_be_listed_is_a_bad_request(api: Any, query: str, message: str) -> None:
+    answer = await api.get(f"{api.path('configmaps')}?{query}")
+    assert answer.status == 400
+    assert message in answer.message
+
+
+async def test_lists_and_objects_come_as_tables_and_as_metadata(api: Any) -> None:
+    await fill(api, 1)
+    table = (await api.get(api.path("configmaps"), accept=TABLE)).json
+    assert table["kind"] == "Table"
+    assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Data", "Age"]
+    assert table["rows"][0]["cells"][:2] == ["c0", 0]
+    assert table["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
+    single = (await api.get(api.path("configmaps", "c0"), accept=TABLE)).json
+    assert len(single["rows"]) == 1
+    partial = (await api.get(api.path("configmaps"), accept=METADATA)).json
+    assert partial["kind"] == "PartialObjectMetadataList"
+    assert set(partial["items"][0]) == {"kind", "apiVersion", "metadata"}
+
+
+async def take(events: Any, count: int) -> list[Any]:
+    found = []
+    async with asyncio.timeout(10):
+        async for event in events:
+            found.append(event)
+            if len(found) == count:
+                break
+    await events.aclose()
+    return found
+
+
+async def test_a_watch_shows_every_change_after_its_version(api: Any) -> None:
+    before = await api.config_map("before")
+    path = api.path("configmaps")
+    await api.config_map("a")
+    await api.call("PATCH", f"{path}/a", {"data": {"k": "v"}}, content=MERGE)
+    await api.call("DELETE", f"{path}/a")
+    events = await take(api.watch(f"{path}?watch=true&resourceVersion={before['metadata']['resourceVersion']}"), 3)
+    assert [event["type"] for event in events] == ["ADDED", "MODIFIED", "DELETED"]
+    versions = [int(event["object"]["metadata"]["resourceVersion"]) for event in events]
+    assert versions == sorted(set(versions))
+
+
+@pytest.mark.parametrize("query", ["watch=1", "watch=1&resourceVersion=0"])
+async def test_a_watch_without_a_version_begins_with_what_is_there(api: Any, query: str) -> None:
+    await fill(api, 2)
+    events = await take(api.watch(f"{api.path('configmaps')}?{query}"), 2)
+    assert [(e["type"], e["object"]["metadata"]["name"]) for e in events] == [("ADDED", "c0"), ("ADDED", "c1")]
+
+
+async def test_an_object_that_enters_or_leaves_the_selection_is_added_or_deleted(api: Any) -> None:
+    made = await api.config_map("a", {"on": "no"})
+    path = api.path("configmaps")
+    for value in ("yes", "yes", "no"):
+        patch = {"metadata": {"labels": {"on": value}}, "data": {"n": str(id(value))}}
+        await api.call(
+            "PATCH", f"{path}/a", {**patch, "data": {"v": f"{value}-{made['metadata']['uid']}"}}, content=MERGE
+        )
+        await api.call("PATCH", f"{path}/a", {"data": {"again": value}}, content=MERGE)
+    version = made["metadata"]["resourceVersion"]
+    events = await take(api.watch(f"{path}?watch=1&labelSelector=on%3Dyes&resourceVersion={version}"), 3)
+    assert [event["type"] for event in events] == ["ADDED", "MODIFIED", "DELETED"]
+
+
+async def test_an_initial_list_is_streamed_and_marked(api: Any) -> None:
+    await fill(api, 1)
+    query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    events = await take(api.watch(f"{api.path('configmaps')}?{query}"), 2)
+    assert [event["type"] for event in events] == ["ADDED", "BOOKMARK"]
+    assert events[1]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+
+
+async def test_a_watch_ends_when_its_time_is_over(api: Any) -> None:
+    events = [event async for event in api.watch(f"{api.path('configmaps')}?watch=1&timeoutSeconds=1")]
+    assert events == []
+
+
+async def test_a_single_object_is_watched_by_name(api: Any) -> None:
+    await fill(api, 2)
+    events = await take(api.watch(f"{api.path('configmaps')}?watch=1&fieldSelector=metadata.name%3Dc1"), 1)
+    assert events[0]["object"]["metadata"]["name"] == "c1"
+
+
+async def test_watched_tables_have_their_columns_once(api: Any) -> None:
+    await fill(api, 2)
+    headers = {"Accept": TABLE, "Authorization": "Bearer admin-token"}
+    url = f"{api.server.url}{api.path('configmaps')}?watch=1&timeoutSeconds=1"
+    async with api.session.get(url, headers=headers, ssl=api.tls) as answer:
+        lines = [line async for line in answer.content]
+    assert len(lines) == 2
+    assert b'"columnDefinitions":[{' in lines[0]
+    assert b'"columnDefinitions":[]' in lines[1]
