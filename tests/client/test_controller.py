@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 
 import pytest
 from aiohttp import web
@@ -211,3 +213,36 @@ async def test_a_refused_event_is_dropped_and_a_failed_one_tried_again(api, clie
     recorder.event(POD_A, "Normal", "R", "late")
     await recorder.flush()
     assert [e["message"] for e in events(api)] == ["late"]
+
+
+class Costly(Recorded):
+    """Takes some CPU for each reconcile, and waits for something between."""
+
+    async def reconcile(self, key):
+        self.keys.append(key)
+        started = time.thread_time()
+        await asyncio.sleep(0)
+        while time.thread_time() - started < 0.01:
+            pass
+        with contextlib.suppress(ValueError):
+            await failing()
+
+
+async def failing():
+    await asyncio.sleep(0)
+    raise ValueError("handled by who awaits it")
+
+
+async def test_a_costly_key_rests_before_its_next_turn_and_its_changes_become_one(api, manager, clock):
+    controller = Costly()
+    manager.add(controller)
+    api.write(POD, {"metadata": {"name": "a", "namespace": "ns"}})
+    await until(lambda: len(controller.keys) == 1)
+    for _ in range(5):
+        controller.queue.add("ns/a")
+        await asyncio.sleep(0)
+    assert len(controller.keys) == 1
+    clock.advance(0.25)
+    await until(lambda: len(controller.keys) == 2)
+    clock.advance(1)
+    assert len(controller.queue) == 0

@@ -101,3 +101,16 @@ def test_no_key_is_lost_nor_processed_twice_at_once(steps):
         assert rest == owed
 
     asyncio.run(scenario())
+
+
+async def test_a_resting_key_gathers_what_is_added_meanwhile(queue, clock):
+    queue.add("a")
+    queue.add("b")
+    key = await queue.get()
+    queue.rest(key, 2)
+    queue.add("a")
+    queue.add("a")
+    assert await queue.get() == "b"
+    assert len(queue) == 0
+    clock.advance(2)
+    assert [await queue.get() for _ in range(len(queue))] == ["a"]

@@ -94,6 +94,13 @@ class WorkQueue:
         if key in self._dirty:
             self._push(key)
 
+    def rest(self, key: str, seconds: float) -> None:
+        """Like ``done``, but the key counts as being processed for a while longer: what is added meanwhile is one."""
+        if seconds > 0:
+            self._clock.call_later(seconds, lambda: self.done(key))
+        else:
+            self.done(key)
+
     def shutdown(self) -> None:
         """Drops all delayed keys."""
         for _, timer in self._timers.values():
