@@ -161,6 +161,7 @@ class KubeletServer:
         try:
             async for piece in logs.read(path, wanted, ended, self._sleep_while_connected(request)):
                 await response.write(piece)
+                await asyncio.sleep(0)  # a long log with a fast reader would leave no turn to anybody else
             await response.write_eof()
         except ConnectionError:
             pass  # the reader left
