@@ -141,7 +141,7 @@ def container(
         "command": [expand(word, env) for word in spec.get("command") or ()],
         "args": [expand(word, env) for word in spec.get("args") or ()],
         "working_dir": spec.get("workingDir") or "",
-        "envs": [{"key": key, "value": value} for key, value in env.items()],
+        "envs": [{"key": key, "value": value.encode(errors="surrogateescape")} for key, value in env.items()],
         "mounts": [
             {
                 "container_path": m.container_path,

@@ -243,7 +243,7 @@ class Worker:
                 return
             self._stale = True
             level = logging.WARNING if isinstance(failure, (CRIError, APIError, OSError)) else logging.ERROR
-            log.log(level, "pod %s: %s: %s", view.full_name(self.pod), key, failure, exc_info=level == logging.ERROR)
+            log.log(level, "pod %s: %s: %s", view.full_name(self.pod), key, failure, exc_info=failure if level == logging.ERROR else None)
             self._wake_in(_RETRY_SECONDS)
 
         task.add_done_callback(ended)

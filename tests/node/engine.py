@@ -1,0 +1,128 @@
+"""An API server and a node agent for tests, against the private containerd."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hawser.cli.engine import pki
+from hawser.cli.engine.settings import Settings, free_port
+
+from .private_containerd import Containerd
+
+NODE = "node-1"
+
+
+@dataclass
+class Engine:
+    """A running pair. network: whether pods get addresses of their own."""
+
+    folder: Path
+    containerd: Containerd
+    settings: Settings
+    network: bool
+    agent: subprocess.Popen[bytes] | None = None
+    cgroup_root: str = field(default="")
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.settings.kubeconfig("admin")
+
+    def start_agent(self) -> None:
+        """Starts the agent; returns at once."""
+        s, flags = self.settings, []
+        if self.network:
+            flags = ["--pod-cidr", s.pod_cidr]
+        command = [
+            *(sys.executable, "-m", "hawser.node", "--verbose"),
+            *("--kubeconfig", str(s.kubeconfig("admin")), "--node-name", NODE),
+            *("--root-dir", str(self.folder / "agent"), "--run-dir", str(self.folder / "run")),
+            *("--runtime-endpoint", self.containerd.endpoint, "--listen", s.kubelet_listen),
+            *("--tls-cert", str(s.pki_dir / "kubelet.crt"), "--tls-key", str(s.pki_dir / "kubelet.key")),
+            *("--client-ca", str(s.pki_dir / "ca.crt"), "--cgroup-root", self.cgroup_root),
+            *("--cni-conf-dir", str(self.containerd.folder / "cni/conf")),
+            *("--cni-bin-dir", str(self.containerd.folder / "cni/bin")),
+            *("--service-cluster-ip-range", s.service_cidr, "--bridge-name", s.bridge),
+            *flags,
+        ]
+        with (self.folder / "agent.log").open("a") as log:
+            self.agent = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def stop_agent(self, number: int = signal.SIGTERM) -> None:
+        """Ends the agent by a signal and waits for it."""
+        assert self.agent is not None
+        self.agent.send_signal(number)
+        self.agent.wait(20)
+
+
+@contextmanager
+def running(folder: Path, containerd: Containerd, *, network: bool = False) -> Iterator[Engine]:
+    """Starts both; at the end stops them and removes cgroups and links."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port("127.0.0.1", 26443)
+    settings = Settings(
+        data_dir=folder,
+        instance=f"t{port}",
+        listen=f"127.0.0.1:{port}",
+        kubelet_listen=f"127.0.0.1:{free_port('127.0.0.1', port + 1000)}",
+        node_name=NODE,
+        pod_cidr="10.251.0.0/24",
+        service_cidr="10.252.0.0/24",
+    )
+    pki.prepare(settings)
+    arguments = {
+        "data-dir": folder / "store",
+        "listen": settings.listen,
+        "tls-cert": settings.pki_dir / "apiserver.crt",
+        "tls-key": settings.pki_dir / "apiserver.key",
+        "client-ca": settings.pki_dir / "ca.crt",
+        "token-auth-file": settings.pki_dir / "tokens.csv",
+        "service-cluster-ip-range": settings.service_cidr,
+    }
+    flags = [text for key, value in arguments.items() for text in (f"--{key}", str(value))]
+    with (folder / "apiserver.log").open("w") as log:
+        server = subprocess.Popen([sys.executable, "-m", "hawser.apiserver", *flags], stdout=log, stderr=log)
+    engine = Engine(folder, containerd, settings, network, cgroup_root=f"hawser-t{port}")
+    try:
+        _wait_for_port(port, server, folder / "apiserver.log")
+        engine.start_agent()
+        yield engine
+    finally:
+        if engine.agent is not None and engine.agent.poll() is None:
+            engine.stop_agent()
+        server.terminate()
+        server.wait(20)
+
+
+def remove_cgroups(root: str) -> None:
+    """Removes the engine's empty cgroups."""
+    from hawser.node.cgroups import Cgroups
+
+    for _ in range(50):
+        if Cgroups(root).remove(f"/{root}"):
+            return
+        time.sleep(0.1)
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    import socket
+
+    end = time.monotonic() + 30
+    while time.monotonic() < end and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"the API server did not start: {log.read_text()[-2000:]}")
+
+
+def remove(folder: Path) -> None:
+    """Removes an engine's folder."""
+    shutil.rmtree(folder, ignore_errors=True)
