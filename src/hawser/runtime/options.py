@@ -15,7 +15,7 @@ A CRI does not tell its runtime which containers are init containers: a pod that
 from __future__ import annotations
 
 import signal
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 PREFIX = "rich.hawser.dev/"
 INITS = ("systemd", "init", "minimal")
@@ -31,7 +31,7 @@ class OptionError(Exception):
 class Options(NamedTuple):
     """What one container is to become; `init` is None when the image decides."""
 
-    init: Optional[str] = None  # noqa: UP045 -- evaluated by NamedTuple; this file also runs under Python 3.9
+    init: str | None = None
     restart: str = "no"
     restart_limit: int = 3
     restart_interval: int = 600  # seconds

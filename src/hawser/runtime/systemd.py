@@ -221,8 +221,11 @@ def _unit(
     if process.get("terminal"):
         lines += ["StandardInput=tty-force", "StandardOutput=tty", "StandardError=tty", "TTYPath=/dev/console"]
     else:
-        streams = zip(("Input", "Output", "Error"), range(3))  # noqa: B905 -- zip's strict is newer than Python 3.9
-        lines += [f"Standard{name}=file:{_STREAMS}/{number}" for name, number in streams]
+        lines.append(f"StandardInput=file:{_STREAMS}/0")
+        for name, number in (("Output", 1), ("Error", 2)):
+            # A setting that systemd does not know it ignores: append: is newer (240) than file: (236), and what a
+            # container whose output is a plain file needs.
+            lines += [f"Standard{name}={kind}:{_STREAMS}/{number}" for kind in ("file", "append")]
     lines += [
         f"UMask={user.get('umask', 0o022):04o}",
         f"EnvironmentFile={HOME}/environment",

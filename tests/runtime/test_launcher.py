@@ -1,0 +1,196 @@
+"""The launcher passes everything on to the real runtime, except what it is there for."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hawser.runtime import install as module
+from hawser.runtime.install import build, containerd_stanza, install
+
+
+class Launcher:
+    """The installed launcher with a runtime behind it that only notes its arguments."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.real = directory / "fake runc"
+        self.real.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >"{directory}/called"\nexit ${{FAKE_CODE:-0}}\n')
+        self.real.chmod(0o755)
+        self.path = install(directory / "hawser-runtime")
+        self.records = directory / "records"
+        self.code = 0
+
+    def __call__(self, *words: str, **environment: str) -> list[str]:
+        """Calls the launcher; returns what the runtime was called with."""
+        called = self.directory / "called"
+        called.unlink(missing_ok=True)
+        env = {
+            "HAWSER_OCI_RUNTIME": str(self.real),
+            "HAWSER_RUNTIME_STATE": str(self.records),
+            "PATH": os.environ["PATH"],
+        }
+        ran = subprocess.run([self.path, *words], env=env | environment, capture_output=True, text=True, timeout=30)
+        self.code, self.error = ran.returncode, ran.stderr
+        return called.read_text().split("\n")[:-1] if called.exists() else []
+
+    def note(self, root: str, name: str, init: str) -> Path:
+        path = Path(f"{self.records}{root}") / name
+        path.parent.mkdir(parents=True)
+        path.write_text(init + "\n")
+        return path
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> Launcher:
+    return Launcher(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--version"],
+        ["--root", "/run/x", "--log=/dev/null", "state", "id"],
+        ["--root", "/run/x", "exec", "--process", "a b", "id"],
+        ["start", "id"],
+        ["kill", "id", "15"],
+        ["kill", "--all", "id", "9"],
+        ["delete", "--force", "id"],
+    ],
+)
+def test_other_commands_pass_untouched(launcher: Launcher, words: list[str]) -> None:
+    assert launcher(*words) == words
+
+
+@pytest.mark.parametrize(
+    ("init", "signal", "sent"),
+    [
+        ("systemd", "15", "37"),
+        ("systemd", "TERM", "37"),
+        ("systemd", "SIGTERM", "37"),
+        ("systemd", "3", "37"),
+        ("systemd", "9", "9"),
+        ("systemd", "KILL", "KILL"),
+        ("systemd", "37", "37"),
+        ("busybox", "TERM", "3"),
+        ("busybox", "9", "9"),
+        ("minimal", "15", "15"),
+    ],
+)
+def test_a_stop_is_said_in_the_inits_own_signal(launcher: Launcher, init: str, signal: str, sent: str) -> None:
+    launcher.note("/run/x", "id", init)
+    assert launcher("--root", "/run/x", "kill", "--all", "id", signal) == [
+        "--root",
+        "/run/x",
+        "kill",
+        "--all",
+        "id",
+        sent,
+    ]
+
+
+def test_a_stop_without_a_signal_is_one_too(launcher: Launcher) -> None:
+    launcher.note("/default", "id", "systemd")
+    assert launcher("kill", "id") == ["kill", "id", "37"]
+
+
+def test_the_same_id_below_another_root_is_another_container(launcher: Launcher) -> None:
+    launcher.note("/run/x", "id", "systemd")
+    assert launcher("--root=/run/y", "kill", "id", "15") == ["--root=/run/y", "kill", "id", "15"]
+
+
+def test_delete_takes_the_note_along_once_it_succeeds(launcher: Launcher) -> None:
+    note = launcher.note("/run/x", "id", "systemd")
+    launcher("--root", "/run/x", "delete", "id", FAKE_CODE="3")
+    assert launcher.code == 3
+    assert note.exists()
+    launcher("--root", "/run/x", "delete", "id")
+    assert launcher.code == 0
+    assert not note.exists()
+
+
+@pytest.mark.parametrize("key", ["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"])
+def test_a_sandbox_passes_without_an_edit(launcher: Launcher, tmp_path: Path, key: str) -> None:
+    text = json.dumps({"annotations": {key: "sandbox"}}, separators=(",", ":"))
+    (tmp_path / "config.json").write_text(text)
+    words = ["create", "--bundle", str(tmp_path), "id"]
+    assert launcher(*words) == words
+    assert (tmp_path / "config.json").read_text() == text
+
+
+def test_a_container_that_is_not_chosen_passes_without_an_edit(
+    launcher: Launcher, tmp_path: Path, spec: dict[str, Any]
+) -> None:
+    spec["annotations"] = {"io.kubernetes.cri.container-name": "side", "rich.hawser.dev/container": "main"}
+    (tmp_path / "config.json").write_text(json.dumps(spec))
+    assert launcher("create", "--bundle", str(tmp_path), "id")[0] == "create"
+    assert json.loads((tmp_path / "config.json").read_text()) == spec
+    assert not launcher.records.exists()
+
+
+@pytest.mark.parametrize("format_", ["json", "text"])
+def test_a_failure_is_one_line_on_stderr_and_in_the_log(
+    launcher: Launcher, tmp_path: Path, spec: dict[str, Any], format_: str
+) -> None:
+    spec["annotations"] = {"rich.hawser.dev/init": "upstart"}
+    (tmp_path / "config.json").write_text(json.dumps(spec))
+    log = tmp_path / "log"
+    assert not launcher("--log", str(log), "--log-format", format_, "create", "--bundle", str(tmp_path), "id")
+    text = 'annotation rich.hawser.dev/init: "upstart" is not one of systemd, init, minimal'
+    assert launcher.code == 1
+    assert launcher.error == f"hawser-runtime: {text}\n"
+    line = log.read_text()
+    if format_ == "json":
+        entry = json.loads(line)
+        assert (entry["level"], entry["msg"]) == ("error", f"hawser-runtime: {text}")
+    else:
+        assert "level=error" in line
+
+
+def test_a_missing_runtime_is_said(launcher: Launcher, tmp_path: Path) -> None:
+    launcher("--log", str(tmp_path / "log"), "state", "id", HAWSER_OCI_RUNTIME="/nonexistent/runc")
+    assert launcher.code == 1
+    assert "no OCI runtime" in json.loads((tmp_path / "log").read_text())["msg"]
+
+
+def test_the_minimal_init_is_put_in_front(launcher: Launcher, tmp_path: Path, spec: dict[str, Any]) -> None:
+    (tmp_path / "rootfs/bin").mkdir(parents=True)
+    (tmp_path / "rootfs/bin/true").write_text("#!")
+    (tmp_path / "rootfs/bin/true").chmod(0o755)
+    (tmp_path / "config.json").write_text(json.dumps(spec))
+    launcher("--root", "/run/x", "create", "--bundle", str(tmp_path), "id")
+    if launcher.code == 1 and "none of catatonit" in launcher.error:
+        pytest.skip("no static init on this machine")
+    edited = json.loads((tmp_path / "config.json").read_text())
+    assert edited["process"]["args"] == ["/dev/hawser-init", "--", "/bin/true"]
+    assert Path(f"{launcher.records}/run/x/id").read_text() == "minimal\n"
+
+
+def test_the_program_is_python_3_9(tmp_path: Path) -> None:
+    directory = Path(module.__file__).parent
+    for name in module._MODULES:
+        ast.parse((directory / f"{name}.py").read_text(), feature_version=(3, 9))
+
+
+def test_two_builds_are_the_same_and_an_install_keeps_an_equal_file(tmp_path: Path) -> None:
+    assert build("/usr/sbin/runc") == build("/usr/sbin/runc")
+    path = install(tmp_path / "bin/hawser-runtime")
+    before = path.stat()
+    assert install(path).stat().st_ino == before.st_ino
+
+
+def test_a_runtimes_path_can_not_be_shell(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="characters that a shell would read"):
+        build("/usr/bin/runc; reboot")
+
+
+def test_containerd_is_told_the_handler() -> None:
+    stanza = containerd_stanza("/opt/bin/hawser-runtime")
+    assert "containerd.runtimes.rich]" in stanza
+    assert 'BinaryName = "/opt/bin/hawser-runtime"' in stanza
