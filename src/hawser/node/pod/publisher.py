@@ -27,6 +27,13 @@ def changes(old: Obj, new: Obj) -> Obj:
 def patch(uid: str, old: Obj, changed: Obj) -> Obj:
     """A strategic merge patch of the status, for this pod only (a namesake has another uid)."""
     status: dict[str, Any] = dict(changed)
+    before = {row["type"]: row for row in old.get("conditions") or ()}
+    if "conditions" in status:
+        # In a merge a field only goes away when it is named.
+        status["conditions"] = [
+            {**{k: None for k in ("reason", "message") if k in before.get(row["type"], {})}, **row}
+            for row in status["conditions"]
+        ]
     for name in _LISTS:
         if name in status and old.get(name):
             # Lists that merge by key would keep the old addresses.

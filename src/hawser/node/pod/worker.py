@@ -169,7 +169,9 @@ class Worker:
             self._stale = False
             await self.records.relist()
         for suspect in suspects:
-            await self.records.settle(suspect)
+            # What is being stopped here is read when that is done.
+            if f"kill {suspect}" not in self._tasks and f"stop {suspect}" not in self._tasks:
+                await self.records.settle(suspect)
         for container in list(self.records.containers.values()):
             if container.exited and container.id not in self.memory.messages:
                 self.context.prober.forget(container.id)
@@ -243,7 +245,14 @@ class Worker:
                 return
             self._stale = True
             level = logging.WARNING if isinstance(failure, (CRIError, APIError, OSError)) else logging.ERROR
-            log.log(level, "pod %s: %s: %s", view.full_name(self.pod), key, failure, exc_info=failure if level == logging.ERROR else None)
+            log.log(
+                level,
+                "pod %s: %s: %s",
+                view.full_name(self.pod),
+                key,
+                failure,
+                exc_info=failure if level == logging.ERROR else None,
+            )
             self._wake_in(_RETRY_SECONDS)
 
         task.add_done_callback(ended)
@@ -306,8 +315,9 @@ class Worker:
         )
         if view.finished(self.pod):
             wanted["phase"] = self.pod["status"]["phase"]
-        busy = bool(self.memory.busy) or any(isinstance(a, CreateSandbox | StartContainer) for a in decided.actions)
-        self._publisher.publish(self.pod, wanted, _PATIENCE if busy else 0.0)
+        starting = bool(self.memory.busy) or any(isinstance(a, CreateSandbox | StartContainer) for a in decided.actions)
+        ending = view.deleting(self.pod) and "finish" not in self._tasks
+        self._publisher.publish(self.pod, wanted, _PATIENCE if starting or ending else 0.0)
 
     def _written(self, pod: Obj) -> None:
         if view.uid(pod) == self.uid and _version(pod) >= _version(self.pod):
