@@ -152,3 +152,13 @@ async def test_both_plugins_speak_the_protocol(
     assert await plugin(short_path, "DEL", "c1") == (0, None)
     status, result = await plugin(short_path, "VERSION", "c1")
     assert status == 0 and result is not None and "1.0.0" in result["supportedVersions"]  # type: ignore[operator]
+
+
+async def test_the_network_of_an_engine_that_is_down_is_removed(host: None, short_path: Path, new_pod: NewPod) -> None:
+    agent = NetworkAgent(config(short_path))
+    await agent.start()
+    await add(agent, short_path, new_pod, "c1")
+    await agent.stop()
+    await NetworkAgent(config(short_path)).teardown()
+    assert "hw" not in what_is_there() and "hawser" not in what_is_there()
+    assert list((short_path / "state").iterdir()) == [] == list((short_path / "conf").iterdir())

@@ -111,6 +111,7 @@ class NetworkAgent:
         self._links: Links
         self._nft: Nft
         self._records: Records
+        self._connected = False
         self._server: asyncio.Server | None = None
 
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
@@ -119,7 +120,8 @@ class NetworkAgent:
     async def start(self) -> None:
         """Make or adopt the node's side of the network, then answer plugins. Raises OSError, NftError."""
         config = self.config
-        await self._run(self._open)
+        await self._connect()
+        await self._run(self._prepare)
         for record in self._records.load():
             if record.address in config.pod_cidr:
                 self._held[record.container_id] = record
@@ -131,32 +133,42 @@ class NetworkAgent:
         self._server = await cni.serve(config.socket, self.handle)
         plugin.install(config.cni_bin_dir, config.cni_conf_dir, config.socket, f"hawser-{config.tag}")
 
+    async def _connect(self) -> None:
+        if not self._connected:
+            await self._run(self._open)
+            self._connected = True
+
     def _open(self) -> None:
         config = self.config
-        if _FORWARD.read_text().strip() != "1":
-            _FORWARD.write_text("1")
         mtu = config.mtu or default_mtu()
         self._links = Links(config.link_prefix, config.gateway_link, {4: config.gateway}, mtu)
-        self._links.ensure_gateway((config.pod_cidr, config.service_cidr))
         self._nft = Nft()
         self._records = Records(config.state_dir)
+
+    def _prepare(self) -> None:
+        if _FORWARD.read_text().strip() != "1":
+            _FORWARD.write_text("1")
+        self._links.ensure_gateway((self.config.pod_cidr, self.config.service_cidr))
 
     async def stop(self) -> None:
         """Stop answering; pods keep their network."""
         if self._server is not None:
             self._server.close()
             self._server = None
+        if self._connected:
+            self._connected = False
             await self._run(self._links.close)
             await self._run(self._nft.close)
         self._thread.shutdown()
 
     async def teardown(self) -> None:
-        """Remove links, tables, records and files of the engine's network, and stop."""
+        """Remove links, tables, records and files of the engine's network, and stop. Needs no start before."""
+        await self._connect()
         await self._run(self._links.teardown)
         for table in (self.config.table, self.config.services_table):
             await self._run(self._nft.run, drop_table(table))
-        for container_id in list(self._held):
-            self._forget(container_id)
+        for record in list(self._records.load()):
+            self._forget(record.container_id)
         (self.config.cni_conf_dir / plugin.CONFLIST).unlink(missing_ok=True)
         await self.stop()
         self.config.socket.unlink(missing_ok=True)
