@@ -36,6 +36,7 @@ STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 
 REQUEST_SECONDS = 60.0
+CONNECTIONS = 16
 _TOKEN_SECONDS = 60.0
 _RETRIES = 3
 _LONGEST_RETRY_AFTER = 10.0
@@ -81,6 +82,7 @@ class Client:
         self._stream_timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         self._sleep = sleep
         self._session: aiohttp.ClientSession | None = None
+        self._streams: aiohttp.ClientSession | None = None
 
     @classmethod
     def from_config(cls, cfg: config.Config, *, user_agent: str = "hawser", seconds: float = REQUEST_SECONDS) -> Self:
@@ -112,11 +114,12 @@ class Client:
 
     async def close(self) -> None:
         """Closes all connections; running requests fail."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-            # Sockets are closed by callbacks of the event loop, which would otherwise be gone by then.
-            await asyncio.sleep(0)
+        sessions = [session for session in (self._session, self._streams) if session is not None]
+        self._session = self._streams = None
+        for session in sessions:
+            await session.close()
+        # Sockets are closed by callbacks of the event loop, which would otherwise be gone by then.
+        await asyncio.sleep(0)
 
     # Objects
 
@@ -338,7 +341,7 @@ class Client:
         Raises APIError when it cannot be made or is answered with a code from 400 up, or breaks inside the block.
         """
         try:
-            async with self._connect().request(
+            async with self._connect_stream().request(
                 method,
                 self._url(path, params),
                 data=None if body is None else orjson.dumps(body),
@@ -363,7 +366,7 @@ class Client:
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """A WebSocket, as exec, attach and port-forward use it (subprotocol ``v5.channel.k8s.io``)."""
         try:
-            async with self._connect().ws_connect(
+            async with self._connect_stream().ws_connect(
                 self._url(path, params),
                 protocols=protocols,
                 headers=self._headers({}),
@@ -391,10 +394,15 @@ class Client:
 
     def _connect(self) -> aiohttp.ClientSession:
         if self._session is None:
-            # Watches hold a connection each, so their number must not limit the other requests.
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            # More requests at once than this only cost handshakes: a burst of hundreds waits for its turn here.
+            self._session = _session(CONNECTIONS)
         return self._session
+
+    def _connect_stream(self) -> aiohttp.ClientSession:
+        if self._streams is None:
+            # Watches and streams hold a connection each, so their number must limit neither them nor the requests.
+            self._streams = _session(0)
+        return self._streams
 
     def _headers(self, headers: dict[str, str]) -> dict[str, str]:
         # On one machine compressing costs more than it saves.
@@ -417,6 +425,11 @@ class Client:
             return None
         namespace: str = obj.get("metadata", {}).get("namespace") or self.namespace
         return namespace
+
+
+def _session(connections: int) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=60)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 def _abort(response: aiohttp.ClientResponse) -> None:

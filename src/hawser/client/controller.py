@@ -56,6 +56,8 @@ from hawser.client.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
+_RACES = ("Conflict", "NotFound", "AlreadyExists")
+_RACE_SECONDS = 0.1
 _CHEAP = 0.002
 _LONGEST_REST = 0.25
 
@@ -209,8 +211,9 @@ async def work(controller: Controller) -> None:
             again = await reconciling
         except Exception as err:
             seconds = queue.retry(key)
-            # Conflicts are how optimistic concurrency works, not something to tell an operator about.
-            level = logging.DEBUG if isinstance(err, APIError) and err.reason == "Conflict" else logging.WARNING
+            # That objects change or go meanwhile is how the API works; it is worth telling only when it goes on.
+            race = isinstance(err, APIError) and err.reason in _RACES and seconds < _RACE_SECONDS
+            level = logging.DEBUG if race else logging.WARNING
             log.log(level, "%s %s: %s; again in %.2g s", controller.name, key, sentence(err), seconds)
             log.debug("%s %s failed", controller.name, key, exc_info=True)
         else:

@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 BURST = 25.0
 REFILL_SECONDS = 300.0
 _REMEMBERED = 4096
-_PENDING = 2000
+_PENDING = 5000
+# Events yield to the work that they tell of: of many that wait, so many seconds apart.
+_PACE = 0.005
 _ATTEMPTS = 4
 _MESSAGE_LENGTH = 1024
 
@@ -116,6 +118,8 @@ class EventRecorder:
             series = await self._queue.get()
             series.pending = False
             await self._write(series)
+            if not self._queue.empty():
+                await self._clock.sleep(_PACE)
 
     async def flush(self) -> None:
         """Writes what is waiting now; for programs that end."""

@@ -36,7 +36,7 @@ def tolerated(shape: Shape, node: NodeInfo) -> Reasons:
 
 def selected(shape: Shape, node: NodeInfo) -> Reasons:
     """nodeSelector and required node affinity select the node."""
-    if node_matches(shape.spec, node.name, node.labels):
+    if not shape.selects or node_matches(shape.spec, node.name, node.labels):
         return NONE
     return ("node(s) didn't match Pod's node affinity/selector",)
 

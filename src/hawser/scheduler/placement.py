@@ -127,5 +127,5 @@ def _rate(shape: Shape, node: NodeInfo) -> _Rating:
         + scores.WEIGHT_BALANCE * scores.balanced(shape, node)
         + scores.WEIGHT_IMAGES * scores.images_present(shape, node)
     )
-    preferred = preference(shape.spec, node.name, node.labels) if "affinity" in shape.spec else 0
+    preferred = preference(shape.spec, node.name, node.labels) if shape.selects else 0
     return _Rating(node.generation, (), score, scores.disliked(shape, node), preferred)

@@ -48,6 +48,7 @@ class SchedulingQueue:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._entries: dict[str, Entry] = {}
+        self._parked: dict[str, Entry] = {}
         self._heap: list[tuple[bool, int, str, int, Entry]] = []
         self._numbers = itertools.count()
         self._some = asyncio.Event()
@@ -75,6 +76,7 @@ class SchedulingQueue:
     def delete(self, key: str) -> None:
         """The pod is gone, assigned, or no longer this scheduler's."""
         entry = self._entries.pop(key, None)
+        self._parked.pop(key, None)
         if entry is not None and entry.timer is not None:
             entry.timer.cancel()
 
@@ -94,6 +96,7 @@ class SchedulingQueue:
         if self._entries.get(entry.pod.key) is entry:
             self._back_off(entry)
             entry.state = State.PARKED
+            self._parked[entry.pod.key] = entry
 
     def delay(self, entry: Entry) -> None:
         """Placing the pod failed for a reason that time may heal: it is tried again after its back-off."""
@@ -111,9 +114,8 @@ class SchedulingQueue:
 
     def wake(self, concerned: Callable[[PodInfo], bool] = lambda pod: True) -> None:
         """Something changed: the parked pods that it concerns are tried again."""
-        for entry in self._entries.values():
-            if entry.state is State.PARKED and concerned(entry.pod):
-                self._ready(entry)
+        for entry in [entry for entry in self._parked.values() if concerned(entry.pod)]:
+            self._ready(entry)
 
     def _back_off(self, entry: Entry) -> float:
         seconds = float(min(FIRST_BACKOFF * (1 << min(entry.attempts, 10)), LONGEST_BACKOFF))
@@ -126,6 +128,7 @@ class SchedulingQueue:
 
     def _ready(self, entry: Entry) -> None:
         entry.state = State.READY
+        self._parked.pop(entry.pod.key, None)
         early = self._clock.monotonic() < entry.until
         pod = entry.pod
         heapq.heappush(self._heap, (early, -pod.priority, pod.created, next(self._numbers), entry))

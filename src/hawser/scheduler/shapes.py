@@ -23,10 +23,12 @@ Port = tuple[str, str, int]
 class Shape:
     """The part of a spec that placement depends on; pods of one template share one Shape.
 
-    spec: nodeName, nodeSelector, affinity and tolerations as in the pod. scored: milli-CPU and memory for comparing.
+    spec: nodeSelector, affinity and other fields as in the pod. scored: milli-CPU and memory for comparing.
+    selects: there is a nodeSelector or node affinity.
     """
 
     spec: Obj
+    selects: bool
     requests: Amounts
     scored: tuple[int, int]
     ports: tuple[Port, ...]
@@ -116,6 +118,7 @@ def _shape(spec: Obj, rest: Obj) -> Shape:
     affinity = spec.get("affinity") or {}
     return Shape(
         spec=rest,
+        selects=bool(rest.get("nodeSelector") or affinity.get("nodeAffinity")),
         requests={name: value for name, value in requests.items() if value},
         scored=(requests.get("cpu", 0) + scored[0], requests.get("memory", 0) + scored[1]),
         ports=tuple(

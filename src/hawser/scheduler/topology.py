@@ -127,9 +127,7 @@ def _eligible(pod: PodInfo, nodes: Sequence[NodeInfo], keys: Sequence[str], cons
     """The nodes whose domains a constraint counts: those with all keys, by nodeAffinityPolicy and nodeTaintsPolicy."""
     shape = pod.shape
     found = [node for node in nodes if all(key in node.labels for key in keys)]
-    if constraint.get("nodeAffinityPolicy") != "Ignore" and (
-        shape.spec.get("nodeSelector") or shape.spec.get("affinity")
-    ):
+    if constraint.get("nodeAffinityPolicy") != "Ignore" and shape.selects:
         found = [node for node in found if node_matches(shape.spec, node.name, node.labels)]
     if constraint.get("nodeTaintsPolicy") == "Honor":
         effects = (NO_SCHEDULE, NO_EXECUTE)
