@@ -58,6 +58,11 @@ class NetworkConfig:
         return sha256(self.instance.encode()).hexdigest()[:5]
 
     @property
+    def network(self) -> str:
+        """The network's name in CNI."""
+        return f"hawser-{self.tag}"
+
+    @property
     def link_prefix(self) -> str:
         """Begins the names of the host ends of pods' links."""
         return f"hw{self.tag}v"
@@ -131,7 +136,7 @@ class NetworkAgent:
                 self._records.forget(record.container_id)
         await self._run(self._nft.run, pod_table(config.table_spec, self._held.values()))
         self._server = await cni.serve(config.socket, self.handle)
-        plugin.install(config.cni_bin_dir, config.cni_conf_dir, config.socket, f"hawser-{config.tag}")
+        plugin.install(config.cni_bin_dir, config.cni_conf_dir, config.socket, config.network)
 
     async def _connect(self) -> None:
         if not self._connected:
@@ -169,6 +174,7 @@ class NetworkAgent:
             await self._run(self._nft.run, drop_table(table))
         for record in list(self._records.load()):
             self._forget(record.container_id)
+        plugin.forget_results(self.config.network)
         (self.config.cni_conf_dir / plugin.CONFLIST).unlink(missing_ok=True)
         await self.stop()
         self.config.socket.unlink(missing_ok=True)

@@ -69,7 +69,9 @@ def parse(data: bytes) -> Request:
         if not isinstance(config, dict):
             raise ValueError("not an object")
         mappings = (config.get("runtimeConfig") or {}).get("portMappings") or []
-        ports = tuple(_host_port(mapping) for mapping in mappings if mapping.get("hostPort"))
+        # containerd writes HostPort where the specification says hostPort; readers in Go do not mind.
+        lowered = [{str(key).lower(): value for key, value in mapping.items()} for mapping in mappings]
+        ports = tuple(_host_port(mapping) for mapping in lowered if mapping.get("hostport"))
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise CNIError(Code.DECODING_FAILURE, "network configuration cannot be decoded", str(error)) from error
     version = str(config.get("cniVersion") or "0.3.1")
@@ -88,9 +90,9 @@ def parse(data: bytes) -> Request:
 def _host_port(mapping: dict[str, Any]) -> HostPort:
     return HostPort(
         protocol=str(mapping.get("protocol") or "tcp").lower(),
-        host_port=int(mapping["hostPort"]),
-        container_port=int(mapping["containerPort"]),
-        host_ip=str(mapping.get("hostIP") or ""),
+        host_port=int(mapping["hostport"]),
+        container_port=int(mapping["containerport"]),
+        host_ip=str(mapping.get("hostip") or ""),
     )
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 CNI_VERSION = "1.0.0"
 SUPPORTED = ("0.3.0", "0.3.1", "0.4.0", "1.0.0")
 PLUGIN = "hawser"
+_RESULTS = Path("/var/lib/cni/results")
 CONFLIST = "10-hawser.conflist"
 
 _VERSIONS = json.dumps({"cniVersion": CNI_VERSION, "supportedVersions": SUPPORTED})
@@ -108,6 +109,17 @@ def install(bin_dir: Path, conf_dir: Path, socket: Path, network: str) -> None:
     _replace(bin_dir / PLUGIN, plugin_text(socket, shutil.which("perl", path="/usr/bin:/bin")), 0o755)
     _replace(bin_dir / "loopback", _LOOPBACK.replace("VERSIONS", _VERSIONS), 0o755)
     _replace(conf_dir / CONFLIST, conflist(network), 0o644)
+
+
+def forget_results(network: str) -> None:
+    """Delete what the runtime's CNI library remembers of a network whose sandboxes are gone.
+
+    It keeps a file an ADD, ``NETWORK-SANDBOX-INTERFACE``, beside one for the loopback interface, until the DEL.
+    """
+    for path in _RESULTS.glob(f"{network}-*"):
+        sandbox = path.name.removeprefix(f"{network}-").rpartition("-")[0]
+        (_RESULTS / f"cni-loopback-{sandbox}-lo").unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def _replace(path: Path, text: str, mode: int) -> None:
