@@ -49,6 +49,7 @@ async def test_pages_show_one_snapshot(api: Any) -> None:
     await api.call("DELETE", f"{path}/c4")
     second = (await api.get(f"{path}?limit=2&continue={first['metadata']['continue']}")).json
     third = (await api.get(f"{path}?limit=2&continue={second['metadata']['continue']}")).json
+    assert second["metadata"]["remainingItemCount"] == 1
     assert names(second) + names(third) == ["c2", "c3", "c4"]
     assert "continue" not in third["metadata"]
     assert {page["metadata"]["resourceVersion"] for page in (first, second, third)} == {

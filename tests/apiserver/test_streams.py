@@ -7,7 +7,6 @@ import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
 
 CONTAINERS = [{"name": "a", "image": "x"}, {"name": "b", "image": "x"}]
@@ -80,10 +79,9 @@ async def test_a_log_comes_from_the_agent(api: Any, agent: Agent) -> None:
 
 async def test_a_follower_that_leaves_is_not_kept_at_the_agent(api: Any, agent: Agent) -> None:
     url = api.server.url + api.path("pods", "one/log") + "?follow=true"
-    async with aiohttp.ClientSession(headers={"Authorization": "Bearer admin-token"}) as session:
-        answer = await session.get(url, ssl=api.tls)
+    async with api.session.get(url, ssl=api.tls, headers={"Authorization": "Bearer admin-token"}) as answer:
         assert await answer.content.readline() == b"one\n"
-        answer.close()
+        answer.connection.transport.abort()
     async with asyncio.timeout(10):
         await agent.left.wait()
 

@@ -72,8 +72,9 @@ async def page(resource: Resource, namespace: str, selection: Selection, query: 
     limit = _number(query, "limit")
     token = query.get("continue", "")
     after = ""
+    left = -1
     if token:
-        revision, after = _read_token(token)
+        revision, after, left = _read_token(token)
         if query.get("resourceVersion") not in (None, "", "0"):
             raise bad_request("specifying resource version is not allowed when using continue")
         after = resource.prefix + after
@@ -87,14 +88,20 @@ async def page(resource: Resource, namespace: str, selection: Selection, query: 
         raise _gone(bool(token)) from None
     metadata: Obj = {"resourceVersion": str(shown)}
     if more:
-        metadata["continue"] = _token(shown, records[-1].key.removeprefix(resource.prefix))
         if selection.everything:
-            metadata["remainingItemCount"] = _remaining(resource, prefix, records[-1].key, revision)
+            left = _remaining(resource, prefix, records, revision, left)
+            metadata["remainingItemCount"] = left
+        metadata["continue"] = _token(shown, records[-1].key.removeprefix(resource.prefix), left)
     return Page(records, metadata)
 
 
-def _remaining(resource: Resource, prefix: str, after: str, revision: int) -> int:
-    return len(resource.store.list(prefix, after, 0, revision))
+def _remaining(resource: Resource, prefix: str, page: list[Record], revision: int, left: int) -> int:
+    """How many objects follow a page. left: how many followed the page before, from its token; -1 without one."""
+    if left >= 0:
+        return left - len(page)
+    if revision:
+        return len(resource.store.list(prefix, page[-1].key, 0, revision))
+    return resource.store.count(prefix) - len(page)
 
 
 def _collect(
@@ -187,14 +194,16 @@ def _number(query: dict[str, str], name: str) -> int:
         raise bad_request(f'{name}: Invalid value: "{text}": must be an integer') from None
 
 
-def _token(revision: int, start: str) -> str:
-    return urlsafe_b64encode(orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": start})).decode().rstrip("=")
+def _token(revision: int, start: str, left: int) -> str:
+    """Where the next page goes on: the snapshot's revision, the last key, how many are left (-1: not known)."""
+    value = {"v": "meta.k8s.io/v1", "rv": revision, "start": start, "left": left}
+    return urlsafe_b64encode(orjson.dumps(value)).decode().rstrip("=")
 
 
-def _read_token(token: str) -> tuple[int, str]:
+def _read_token(token: str) -> tuple[int, str, int]:
     try:
         value = orjson.loads(urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        return int(value["rv"]), str(value["start"])
+        return int(value["rv"]), str(value["start"]), int(value["left"])
     except (ValueError, KeyError, TypeError):
         raise bad_request("continue key is not valid") from None
 

@@ -59,11 +59,12 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The outcome of a write. created and removed say what happened to the object."""
+    """The outcome of a write. created and removed say what happened to the object; uid: of a deleted one."""
 
     value: bytes
     created: bool = False
     removed: bool = False
+    uid: str = ""
 
 
 class Resource:
@@ -281,16 +282,17 @@ class Resource:
         """Delete an object, or begin to: what remains has a deletionTimestamp. APIError 404, 409."""
         kind = self.kind
         removed = False
+        final: Obj = {}
 
         def fn(current: Record | None, revision: int) -> Put | Delete | Keep:
-            nonlocal removed
+            nonlocal removed, final
             if current is None:
                 raise self.not_found(name)
-            old: Obj = orjson.loads(current.value)
-            deletion.check_preconditions(kind, old, delete)
             new: Obj = orjson.loads(current.value)
+            deletion.check_preconditions(kind, new, delete)
             removed = deletion.begin(self.strategy, new, delete, self._now())
-            if not removed and new == old:
+            final = new
+            if not removed and new == orjson.loads(current.value):
                 return Keep()
             new["metadata"]["resourceVersion"] = str(revision)
             if removed:
@@ -299,8 +301,8 @@ class Resource:
 
         record = await self._commit(self.key(namespace, name), fn, options)
         if removed and not options.dry_run:
-            self.strategy.release(orjson.loads(record.value))
-        return Written(record.value, removed=removed)
+            self.strategy.release(final)
+        return Written(record.value, removed=removed, uid=final["metadata"]["uid"])
 
     async def _write(self, key: str, fn: WriteFn, options: Options, obj: Obj, old: Obj | None) -> Record:
         """Commit a creation, with what the strategy reserves for it."""

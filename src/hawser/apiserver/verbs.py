@@ -195,8 +195,7 @@ class Verbs:
         written = await resource.delete(target.namespace, target.name, delete, options)
         if not written.removed or resource.strategy.returns_deleted:
             return self._answer(written.value, 200, form, resource.kind, target)
-        metadata = orjson.loads(written.value)["metadata"]
-        details: Obj = {"name": target.name, "kind": resource.kind.plural, "uid": metadata["uid"]}
+        details: Obj = {"name": target.name, "kind": resource.kind.plural, "uid": written.uid}
         if resource.kind.group:
             details["group"] = resource.kind.group
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
