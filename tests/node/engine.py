@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 import subprocess
@@ -10,10 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from hawser.cli.engine import pki
 from hawser.cli.engine.settings import Settings, free_port
+from hawser.node.network.agent import NetworkAgent, NetworkConfig
 
 from .private_containerd import Containerd
 
@@ -99,6 +102,24 @@ def running(folder: Path, containerd: Containerd, *, network: bool = False) -> I
             engine.stop_agent()
         server.terminate()
         server.wait(20)
+        if network:
+            asyncio.run(_remove_network(engine))
+
+
+async def _remove_network(engine: Engine) -> None:
+    settings, cni = engine.settings, engine.containerd.folder / "cni"
+    config = NetworkConfig(
+        instance=settings.bridge,
+        pod_cidr=IPv4Network(settings.pod_cidr),
+        service_cidr=IPv4Network(settings.service_cidr),
+        state_dir=engine.folder / "run/network",
+        socket=engine.folder / "run/cni.sock",
+        cni_bin_dir=cni / "bin",
+        cni_conf_dir=cni / "conf",
+    )
+    agent = NetworkAgent(config)
+    await agent.start()
+    await agent.teardown()
 
 
 def remove_cgroups(root: str) -> None:

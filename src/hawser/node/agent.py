@@ -30,6 +30,8 @@ from hawser.node.pod.context import Context
 from hawser.node.pod.dns import parse_resolv_conf
 from hawser.node.pods import Pods
 from hawser.node.probes.runner import Probes
+from hawser.node.served import ServedPods
+from hawser.node.server.server import KubeletServer, tls_context
 from hawser.node.volumes.folders import Folders
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ class Agent:
         self.network: NetworkAgent | None = None
         self.informer = Informer(self.client, POD, field_selector=f"spec.nodeName={options.node_name}")
         self.services = Informer(self.client, SERVICE)
+        self.slices = Informer(self.client, ENDPOINT_SLICE)
+        self.server: KubeletServer | None = None
         self.registration: registration.Registration
         self.pods: Pods
 
@@ -76,6 +80,8 @@ class Agent:
         try:
             await self._run(context)
         finally:
+            if self.server is not None:
+                await self.server.stop()
             await self.pods.close()
             context.objects.close()
             if self.network is not None:
@@ -90,14 +96,25 @@ class Agent:
             tasks.create_task(self.services.run(), name="informer services")
             # What runs now is taken over before anything is started.
             found = by_pod(*await asyncio.gather(self.runtime.list_pod_sandboxes(), self.runtime.list_containers()))
+            await self._serve()
             await self._register()
             self.pods.start(set(found))
             lifecycle = Lifecycle(self.runtime, self.pods.exited, self._listed)
             tasks.create_task(lifecycle.run(), name="lifecycle")
             tasks.create_task(self.registration.run(), name="registration")
             if self.network is not None:
+                tasks.create_task(self.slices.run(), name="informer slices")
                 tasks.create_task(self._proxy(self.network).run(), name="services")
             log.info("node %s is registered", self.options.node_name)
+
+    async def _serve(self) -> None:
+        options = self.options
+        if options.tls_cert is None or options.tls_key is None or options.client_ca is None:
+            log.warning("without --tls-cert, --tls-key and --client-ca there is no kubelet API: no logs, no exec")
+            return
+        tls = tls_context(options.tls_cert, options.tls_key, options.client_ca)
+        self.server = KubeletServer(ServedPods(self.pods, options.root_dir), self.runtime, tls)
+        await self.server.start(options.host, options.port)
 
     async def _register(self) -> None:
         while True:
@@ -158,8 +175,6 @@ class Agent:
         return None if pod is None else pod["metadata"].get("annotations") or {}
 
     def _proxy(self, network: NetworkAgent) -> ServiceProxy:
-        slices = Informer(self.client, ENDPOINT_SLICE)
-        self._slices = asyncio.create_task(slices.run(), name="informer slices")
         config = network.config
         return ServiceProxy(
             config.services_table,
@@ -167,7 +182,7 @@ class Agent:
             config.gateway,
             network.transact,
             self.services,
-            slices,
+            self.slices,
             self.options.node_name,
         )
 

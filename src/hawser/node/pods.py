@@ -47,30 +47,6 @@ class Pods:
         """Every pod's worker."""
         return list(self._workers.values())
 
-    def container(self, namespace: str, name: str, container: str) -> Container | None:
-        """The newest instance of a container."""
-        worker = self._worker_of(namespace, name)
-        return worker.records.observed().newest(container) if worker else None
-
-    def sandbox(self, namespace: str, name: str) -> Sandbox | None:
-        """The pod's newest sandbox."""
-        worker = self._worker_of(namespace, name)
-        return worker.records.observed().sandbox if worker else None
-
-    def log_path(self, pod: Obj, container: str, *, previous: bool = False) -> Path | None:
-        """The log of a container's newest instance, or of the one before; None when there is no such instance."""
-        worker = self._workers.get(view.uid(pod))
-        instances = worker.records.observed().containers.get(container, ()) if worker else ()
-        wanted = instances[1:2] if previous else instances[:1]
-        if not wanted:
-            return None
-        folder = Path(configs.log_directory(self._context.machine.root, pod))
-        return folder / configs.log_path(container, wanted[0].restart_count)
-
-    def _worker_of(self, namespace: str, name: str) -> Worker | None:
-        pod = self._informer.get(namespace, name)
-        return self._workers.get(view.uid(pod)) if pod else None
-
     # News
 
     def start(self, known: set[str]) -> None:

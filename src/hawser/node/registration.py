@@ -12,7 +12,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hawser.api.definitions import VERSION
+import orjson
+
 from hawser.api.errors import APIError
 from hawser.api.kinds import LEASE, NODE
 from hawser.api.types import Obj
@@ -80,7 +81,7 @@ def node(name: str, facts: Facts, address: str, port: int, runtime: str, pod_cid
                 "kernelVersion": facts.kernel,
                 "osImage": facts.os_image,
                 "containerRuntimeVersion": runtime,
-                "kubeletVersion": f"v{VERSION}",
+                "kubeletVersion": "",
                 "kubeProxyVersion": "",
                 "operatingSystem": "linux",
                 "architecture": facts.architecture,
@@ -138,6 +139,9 @@ class Registration:
 
     async def register(self) -> None:
         """Creates the Node, or takes over the one that is there. Raises APIError."""
+        # The agent speaks the API's own version; asking is smaller than loading the definitions that carry it.
+        version = orjson.loads(await self._client.raw("GET", "/version"))
+        self._wanted["status"]["nodeInfo"]["kubeletVersion"] = version["gitVersion"]
         wanted = {**self._wanted, "status": {**self._wanted["status"], "conditions": await self._conditions([])}}
         try:
             self.node = await self._client.create(NODE, wanted)
