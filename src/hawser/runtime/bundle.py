@@ -19,6 +19,7 @@ class Edited(NamedTuple):
     spec: dict[str, Any]
     files: Files  # by path below the bundle's directory for them
     init: str  # systemd, busybox or minimal: what kill has to know
+    cgroup: str = ""  # a directory of the host's name=systemd hierarchy that must be there before the container
 
 
 def choose_init(options: Options, facts: Facts) -> str:
@@ -52,4 +53,4 @@ def edit(spec: dict[str, Any], options: Options, facts: Facts) -> Edited:
         files = edit_init(result, options, facts)
     else:
         files = edit_minimal(result, facts)
-    return Edited(result, files, init)
+    return Edited(result, files, init, facts.cgroups.named_systemd if init == "systemd" else "")

@@ -1,5 +1,5 @@
 # Importing pathlib would double the start-up time of every container.
-# ruff: noqa: PTH103, PTH123
+# ruff: noqa: PTH123
 """What the edits need to know of the host: control groups, resource limits, a static init, the machine id."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ELF_INTERPRETER = 3  # PT_INTERP, elf(5)
 
 
 def cgroups(spec: dict[str, Any], container_id: str, mountinfo: str) -> Cgroups:
-    """How control groups look on this host; on v1, gives `spec` a cgroup path whose place is known, and makes it.
+    """How control groups look on this host; on v1, gives `spec` a cgroup path whose place is known.
 
     The path of a container has to be known before the runtime runs, because the mount of its own part of the
     name=systemd hierarchy is part of the specification.
@@ -40,7 +40,6 @@ def cgroups(spec: dict[str, Any], container_id: str, mountinfo: str) -> Cgroups:
         # runc would put a relative path below its own group, which is nowhere that we know.
         path = linux["cgroupsPath"] = "/" + (path or container_id)
     place = layout.named_systemd + (path if path.startswith("/") else expand_scope(path))
-    os.makedirs(place, exist_ok=True)
     return layout._replace(named_systemd=place)
 
 

@@ -69,7 +69,10 @@ def install(destination: str | Path, oci_runtime: str = "") -> Path:
 
 
 def containerd_stanza(path: str | Path, handler: str = "rich") -> str:
-    """The part of containerd's configuration (version 2) that makes `path` the runtime handler `handler`."""
+    """The part of containerd's configuration (version 2) that makes `path` the runtime handler `handler`.
+
+    It goes beside the table of `runc`: containerd refuses a configuration whose default runtime has none.
+    """
     table = f'plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{handler}'
     return (
         f"[{table}]\n"

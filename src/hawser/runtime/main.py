@@ -134,6 +134,9 @@ def main(argv: list[str]) -> int:
         edited = prepare(call, spec)
         if edited is not None:
             write(call.bundle, edited)
+            if edited.cgroup:
+                # The real runtime would make it, too late for the mount. It also removes it.
+                os.makedirs(edited.cgroup, exist_ok=True)
             record(os.environ["HAWSER_RECORDS"], call.container_id, edited.init)
         real = os.environ["HAWSER_REAL"]
         environment = {key: value for key, value in os.environ.items() if key not in ("HAWSER_REAL", "HAWSER_RECORDS")}

@@ -10,6 +10,7 @@ import configparser
 import http.server
 import os
 import pathlib
+import pwd
 import signal
 import socket
 import sys
@@ -75,6 +76,15 @@ class Server(http.server.ThreadingHTTPServer):
         return "".join(f"{name}: {value}\n" for name, value in lines.items())
 
 
+def become(name):
+    """Gives up root for the user of the configuration."""
+    user = pwd.getpwnam(name)
+    if os.getuid() == 0:
+        os.initgroups(name, user.pw_gid)
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", default="/etc/legacy-app/legacy-app.conf")
@@ -83,6 +93,7 @@ def main():
     if not config.read(path) or "server" not in config:
         sys.exit(f"legacy-app: no section [server] in {path}")
     server = Server(config)
+    become(config["server"]["user"])
 
     def stop(number, _frame):
         print(f"legacy-app: {signal.Signals(number).name}, stopping", flush=True)
