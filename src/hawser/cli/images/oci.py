@@ -80,17 +80,18 @@ def write_layer(destination: Path, entries: Iterable[Entry]) -> Path:
 
 
 def directory_entries(root: Path) -> Iterable[Entry]:
-    """What lies below a directory as entries owned by root, parents first. Modes and symbolic links are kept.
+    """What lies below a directory as entries that go on top of another layer: owned by root, writable for no one else.
 
-    Raises ValueError for what is neither file, directory nor symbolic link.
+    A directory with content and the usual mode has no entry, so that the layer below keeps its owner and mode. Raises ValueError for what is neither file, directory nor symbolic link.
     """
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
-        mode = path.lstat().st_mode & 0o7777
+        mode = path.lstat().st_mode & 0o7755
         if path.is_symlink():
             yield Entry(name, link=str(path.readlink()))
         elif path.is_dir():
-            yield Entry(name, mode=mode)
+            if mode != 0o755 or not any(path.iterdir()):
+                yield Entry(name, mode=mode)
         elif path.is_file():
             yield Entry(name, content=path.read_bytes(), mode=mode)
         else:
