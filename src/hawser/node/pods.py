@@ -78,11 +78,11 @@ class Pods:
             self._known.discard(uid)
 
     def exited(self, object_id: str) -> None:
-        """A container or sandbox exited."""
-        for worker in self._workers.values():
-            if object_id in worker.records.containers or object_id in worker.records.sandboxes:
-                worker.exited(object_id)
-                return
+        """A container or sandbox exited: its pod's worker looks; of one nobody knows yet, those that start some."""
+        workers = self._workers.values()
+        known = [worker for worker in workers if worker.records.knows(object_id)]
+        for worker in known or [worker for worker in workers if worker.memory.busy]:
+            worker.exited(object_id)
 
     def listed(self, found: dict[str, tuple[list[Sandbox], list[Container]]]) -> None:
         """Everything in the runtime: tells workers what they do not know yet, and removes what is nobody's."""

@@ -29,6 +29,10 @@ class Records:
     def observed(self) -> Observed:
         return Observed.of(self.sandboxes.values(), self.containers.values())
 
+    def knows(self, object_id: str) -> bool:
+        """Whether a container or sandbox is this pod's."""
+        return object_id in self.containers or object_id in self.sandboxes
+
     def differs(self, sandboxes: Iterable[Sandbox], containers: Iterable[Container]) -> bool:
         """Whether lists of this pod's sandboxes and containers say something else than what is known."""
         ours = {s.id: s.ready for s in self.sandboxes.values()}, {c.id: c.state for c in self.containers.values()}

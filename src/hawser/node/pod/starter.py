@@ -26,6 +26,9 @@ from hawser.node.volumes.payload import Contents, VolumeError
 
 log = logging.getLogger(__name__)
 
+# The runtime hears of a sandbox's death a moment after the start in it has failed.
+_SANDBOX_DIES_SECONDS = (0.0, 0.05)
+
 
 class Starter:
     """Starts one pod's sandbox and containers."""
@@ -128,6 +131,8 @@ class Starter:
             container_id = await self._start(pod, spec, action.attempt)
         except ImageError as err:
             self._image_failed(pod, name, err)
+        except _SandboxDied:
+            return
         except ConfigError as err:
             self._failed(pod, name, Waiting("CreateContainerConfigError", str(err)))
         except _StepError as err:
@@ -174,17 +179,31 @@ class Starter:
         try:
             container_id = await context.runtime.create_container(sandbox.id, config, sandbox_config)
         except CRIError as err:
+            await self._check_sandbox(sandbox.id, name)
             raise _StepError("CreateContainerError", err.message) from err
         self.event(pod, "Normal", "Created", "Container created", name)
         try:
             await context.runtime.start_container(container_id)
         except CRIError as err:
             await self.records.container(container_id, sandbox.id)
+            await self._check_sandbox(sandbox.id, name, container_id)
             raise _StepError("RunContainerError", err.message) from err
         self.event(pod, "Normal", "Started", "Container started", name)
         self._begin(pod, spec, container_id)
         await self.records.container(container_id, sandbox.id)
         return container_id
+
+    async def _check_sandbox(self, sandbox_id: str, name: str, container_id: str = "") -> None:
+        """After a failed start: when the sandbox has died, the container is not to blame. Raises _SandboxDied."""
+        for pause in _SANDBOX_DIES_SECONDS:
+            await asyncio.sleep(pause)
+            await self.records.sandbox(sandbox_id)
+            sandbox = self.records.sandboxes.get(sandbox_id)
+            if sandbox is None or not sandbox.ready:
+                if container_id:
+                    await self.records.remove_container(container_id)
+                self.memory.crashes.forget(name)
+                raise _SandboxDied
 
     def _begin(self, pod: Obj, spec: Obj, container_id: str) -> None:
         memory = self.memory
@@ -274,6 +293,10 @@ class Starter:
         self.memory.retry_at[name] = now + self.memory.setups.delay(name)
         if name:
             self.memory.waiting[name] = why
+
+
+class _SandboxDied(Exception):
+    """The plan makes a new one."""
 
 
 class _StepError(Exception):

@@ -10,13 +10,14 @@ from typing import Any
 
 from hawser.api.errors import APIError
 from hawser.api.types import Obj
+from hawser.client.clock import parse_timestamp
 from hawser.node.cri.errors import CRIError
 from hawser.node.cri.model import Container, Labels, Sandbox
 from hawser.node.pod import configs, stopper, view
 from hawser.node.pod import plan as planning
 from hawser.node.pod import status as reporting
 from hawser.node.pod.context import Context
-from hawser.node.pod.observed import Memory, Observed
+from hawser.node.pod.observed import Memory, Observed, Waiting
 from hawser.node.pod.plan import (
     Action,
     CreateSandbox,
@@ -151,6 +152,7 @@ class Worker:
         if not self._adopted:
             self._adopt()
         now = self.context.now()
+        self._check_deadline(now)
         observed = self.records.observed()
         decided = planning.plan(self.pod, observed, self.memory, now)
         if self._refresh_volumes:
@@ -163,12 +165,31 @@ class Worker:
         if decided.wake_at is not None:
             self._wake_in(max(0.0, decided.wake_at - now) + 0.001)
 
+    def _check_deadline(self, now: float) -> None:
+        """Ends a pod that has been active longer than its spec allows (activeDeadlineSeconds)."""
+        limit, start = self.pod["spec"].get("activeDeadlineSeconds"), (self.pod.get("status") or {}).get("startTime")
+        if limit is None or not start or self.memory.evicted or view.finished(self.pod):
+            return
+        left = parse_timestamp(start).timestamp() + float(limit) - now
+        if left > 0:
+            self._wake_in(left)
+            return
+        text = "Pod was active on the node longer than the specified deadline"
+        self.memory.evicted = Waiting("DeadlineExceeded", text)
+        self.starter.event(self.pod, "Normal", "DeadlineExceeded", text)
+        self._cancel_starts()
+
     async def _look(self) -> None:
         suspects, self._suspects = self._suspects, set()
         if self._stale:
             self._stale = False
             await self.records.relist()
         for suspect in suspects:
+            if not self.records.knows(suspect):
+                # It may be what is being started here and has ended before its start was through.
+                if self.memory.busy:
+                    self._suspects.add(suspect)
+                continue
             # What is being stopped here is read when that is done.
             if f"kill {suspect}" not in self._tasks and f"stop {suspect}" not in self._tasks:
                 await self.records.settle(suspect)
