@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -94,10 +95,15 @@ class Engine:
 
         return eventually(found, f"event {reason} of {name}", seconds)
 
-    def client(self) -> kubernetes.client.ApiClient:
-        """The public Python client library."""
+    @contextlib.contextmanager
+    def client(self) -> Iterator[kubernetes.client.ApiClient]:
+        """The public Python client library; its connections are closed afterwards."""
         client: kubernetes.client.ApiClient = kubernetes.config.new_client_from_config(str(self.kubeconfig))
-        return client
+        try:
+            yield client
+        finally:
+            client.close()
+            client.rest_client.pool_manager.clear()
 
 
 def _run(command: list[str], *, check: bool, **kwargs: Any) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 from kubernetes import client, watch
@@ -17,8 +18,9 @@ def config_map(name: str, **labels: str) -> client.V1ConfigMap:
 
 
 @pytest.fixture
-def core(engine: Engine) -> client.CoreV1Api:
-    return client.CoreV1Api(engine.client())
+def core(engine: Engine) -> Iterator[client.CoreV1Api]:
+    with engine.client() as made:
+        yield client.CoreV1Api(made)
 
 
 def test_objects_round_trip(core: client.CoreV1Api, namespace: str) -> None:
@@ -118,3 +120,4 @@ def test_exec_over_a_websocket(engine: Engine, core: client.CoreV1Api, namespace
     assert said.read_stdout() == "hello\n"
     assert said.read_stderr() == "err\n"
     assert said.returncode == 0
+    said.close()

@@ -171,7 +171,7 @@ def test_a_failing_liveness_probe_restarts_the_container(engine: Engine, namespa
 
 def test_readiness_follows_its_probe_and_the_endpoints_follow_readiness(engine: Engine, namespace: str) -> None:
     probe = {"tcpSocket": {"port": 8080}, "periodSeconds": 1, "failureThreshold": 1}
-    script = "while [ ! -e /tmp/go ]; do sleep 0.1; done; exec nc -lk -p 8080 -e cat"
+    script = "while [ ! -e /tmp/go ]; do sleep 0.1; done; exec httpd -f -p 8080 -h /tmp"
     engine.apply(pod("a", script, container={"readinessProbe": probe}), namespace)
     service = {
         "apiVersion": "v1",

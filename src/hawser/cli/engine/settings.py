@@ -172,7 +172,7 @@ def create(data_dir: Path, listen: str | None = None, runtime_endpoint: str = ""
         data_dir=data_dir,
         instance=instance_id(data_dir),
         listen=listen,
-        kubelet_listen=f"127.0.0.1:{free_port('127.0.0.1', KUBELET_PORT, ports | {port})}",
+        kubelet_listen=f"0.0.0.0:{free_port('0.0.0.0', KUBELET_PORT, ports | {port})}",
         node_name=node_name(socket.gethostname()),
         pod_cidr=pods,
         service_cidr=services,
