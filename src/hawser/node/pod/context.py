@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ class Context:
     """The node as pod workers see it.
 
     services: all known Services. allocatable: the node's. dns: the node's own DNSConfig. sandboxes: limits how many
-    sandboxes are made at once. now: seconds since the epoch.
+    sandboxes are made at once; more than the cores can carry only make each other late. now: seconds since the epoch.
     """
 
     runtime: Runtime
@@ -54,5 +55,5 @@ class Context:
     services: Callable[[], Iterable[Obj]]
     allocatable: Callable[[], Obj]
     dns: Obj
-    sandboxes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
+    sandboxes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1))))
     now: Callable[[], float] = time.time
