@@ -140,7 +140,7 @@ def test_pods_reach_a_service_and_themselves_through_it(engine: Engine, namespac
     address = engine.get("service", "web", namespace)["spec"]["clusterIP"]
     name = engine.list("pods", namespace, "app=web")[0]["metadata"]["name"]
     for _ in range(3):
-        got = engine.kubectl("exec", name, "-n", namespace, "--", "wget", "-qO-", "-T", "5", f"http://{address}/")
+        got = engine.kubectl("exec", name, "-n", namespace, "--", "wget", "-qO-", f"http://{address}/")
         assert got.stdout == "v1\n"
 
 

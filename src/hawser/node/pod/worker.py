@@ -79,10 +79,14 @@ class Worker:
         self._wake.set()
 
     def remove(self) -> None:
-        """The pod is gone from the API: end it with the grace it has left, without writing anything."""
+        """The pod is gone from the API: end it with the grace it has left, without writing anything.
+
+        One that vanishes without a graceful deletion before was forced: it gets the shortest grace, as on a kubelet.
+        """
         self._removed = True
         if not view.deleting(self.pod):
-            metadata = {**self.pod["metadata"], "deletionTimestamp": reporting.stamp(self.context.now())}
+            now = reporting.stamp(self.context.now())
+            metadata = {**self.pod["metadata"], "deletionTimestamp": now, "deletionGracePeriodSeconds": 0}
             self.pod = {**self.pod, "metadata": metadata}
         self._cancel_starts()
         self._wake.set()
