@@ -65,7 +65,8 @@ class API:
         key = (kind, metadata.get("namespace") or "", metadata["name"])
         self.revision += 1
         metadata["resourceVersion"] = str(self.revision)
-        metadata.setdefault("uid", f"uid-{self.revision}")
+        known = self.objects.get(key, {}).get("metadata", {})
+        metadata.setdefault("uid", known.get("uid", f"uid-{self.revision}"))
         obj.setdefault("apiVersion", kind.api_version)
         obj.setdefault("kind", kind.kind)
         event = event or ("MODIFIED" if key in self.objects else "ADDED")

@@ -102,6 +102,16 @@ async def test_informers_are_shared_by_kind_and_scope(client):
     assert manager.informer(POD) is not manager.informer(POD, "default")
 
 
+async def test_an_informer_has_whole_objects_when_anyone_wants_them(client):
+    manager = Manager(client)
+    bare = manager.informer(POD, metadata_only=True)
+    assert bare.metadata_only
+    assert manager.informer(POD) is bare
+    assert not bare.metadata_only
+    assert manager.informer(POD, metadata_only=True) is bare
+    assert not bare.metadata_only
+
+
 async def test_a_kind_that_cannot_be_listed_holds_up_only_its_own_controller(api, manager):
     class Stuck(Recorded):
         def setup(self, manager):

@@ -54,6 +54,41 @@ async def test_managed_fields_are_left_out(api, informer):
     assert "managedFields" not in informer.get("default", "a")["metadata"]
 
 
+async def test_metadata_only_asks_for_and_keeps_nothing_else(api, client, clock):
+    api.write(POD, pod("a") | {"spec": {"nodeName": "n"}})
+    informer = Informer(client, POD, metadata_only=True, clock=clock, jitter=lambda: 0)
+    task = asyncio.create_task(informer.run())
+    await informer.synced()
+    observed = api.write(POD, pod("b") | {"spec": {"nodeName": "n"}})
+    informer.observe(observed)
+    await until(lambda: len(informer) == 2)
+    assert {frozenset(o) for o in informer.list()} == {frozenset(("apiVersion", "kind", "metadata"))}
+    assert {o["kind"] for o in informer.list()} == {"Pod"}
+    await until(lambda: len(api.headers) == 2)
+    assert [h["Accept"].split(";")[1] for h in api.headers] == [
+        "as=PartialObjectMetadataList",
+        "as=PartialObjectMetadata",
+    ]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_another_object_of_the_same_name_is_a_removal_and_an_addition(api, informer):
+    """What is deleted and made again while no watch runs looks like a change in the next list."""
+    api.write(POD, pod("a"))
+    await informer.synced()
+    seen = []
+    informer.on_change(lambda old, new: seen.append((old and old["metadata"]["uid"], new and new["metadata"]["uid"])))
+    first = informer.get("default", "a")["metadata"]["uid"]
+    await api.stop()
+    api.delete(POD, "default", "a")
+    second = api.write(POD, pod("a"))["metadata"]["uid"]
+    api.compact()
+    await api.start()
+    await until(lambda: len(seen) == 3)
+    assert seen == [(None, first), (first, None), (None, second)]
+
+
 async def test_handlers_see_every_change_once_and_what_was_there_before_them(api, informer):
     api.write(POD, pod("a"))
     await informer.synced()

@@ -35,6 +35,10 @@ JSON = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 
+_JSON = "application/json"
+_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
 REQUEST_SECONDS = 60.0
 CONNECTIONS = 16
 _TOKEN_SECONDS = 60.0
@@ -136,11 +140,13 @@ class Client:
         *,
         resource_version: str = "",
         page_size: int = 0,
+        metadata_only: bool = False,
     ) -> Listing:
         """All objects of a namespace, or of every namespace when it is None.
 
         page_size: objects a request; pages are fetched until the end. 0 asks for all in one answer.
         resource_version: "0" allows any cached state. Items are given the apiVersion and kind that lists omit.
+        metadata_only: nothing of the objects but their metadata (API concepts, "Metadata-only fetches").
         """
         params = _selectors(label_selector, field_selector)
         if resource_version:
@@ -149,7 +155,8 @@ class Client:
             params["limit"] = str(page_size)
         items: list[Obj] = []
         while True:
-            page = await self._object("GET", kind.path(namespace), params=params)
+            accept = _METADATA_LIST if metadata_only else _JSON
+            page = decode(await self.raw("GET", kind.path(namespace), params=params, accept=accept))
             metadata = page.get("metadata") or {}
             items += page.get("items") or ()
             if not metadata.get("continue"):
@@ -157,8 +164,8 @@ class Client:
             params.pop("resourceVersion", None)
             params["continue"] = metadata["continue"]
         for item in items:
-            item.setdefault("apiVersion", kind.api_version)
-            item.setdefault("kind", kind.kind)
+            item["apiVersion"] = kind.api_version
+            item["kind"] = kind.kind
         return Listing(items, metadata.get("resourceVersion") or "")
 
     async def create(self, kind: Kind, obj: Obj, *, params: Mapping[str, str] | None = None) -> Obj:
@@ -257,10 +264,12 @@ class Client:
         *,
         bookmarks: bool = True,
         seconds: float = 0,
+        metadata_only: bool = False,
     ) -> AsyncGenerator[WatchEvent, None]:
         """Events after ``resource_version`` until the server ends the watch.
 
         seconds: asks the server to end it after so long; 0 leaves that to the server.
+        metadata_only: objects come as PartialObjectMetadata.
         Raises APIError: 410 when the version is too old (list again), 503 when the connection breaks.
         """
         params = _selectors(label_selector, field_selector)
@@ -273,7 +282,8 @@ class Client:
             params["timeoutSeconds"] = str(int(seconds))
         # A server that is gone without a FIN is noticed a while after the watch should have ended.
         limit = aiohttp.ClientTimeout(total=seconds + 30 if seconds else None, sock_connect=10)
-        async with self.stream("GET", kind.path(namespace), params=params, timeout=limit) as response:
+        accept = _METADATA if metadata_only else ""
+        async with self.stream("GET", kind.path(namespace), params=params, timeout=limit, accept=accept) as response:
             rest = b""
             while chunk := await response.content.readany():
                 *lines, rest = (rest + chunk).split(b"\n")
@@ -335,17 +345,21 @@ class Client:
         *,
         params: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout | None = None,
+        accept: str = "",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request whose answer is read piece by piece, ``response.content.iter_any()``; no limit of time.
 
         Raises APIError when it cannot be made or is answered with a code from 400 up, or breaks inside the block.
         """
+        headers = {"Accept": accept} if accept else {}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         try:
             async with self._connect_stream().request(
                 method,
                 self._url(path, params),
                 data=None if body is None else orjson.dumps(body),
-                headers=self._headers({"Content-Type": "application/json"} if body is not None else {}),
+                headers=self._headers(headers),
                 timeout=timeout or self._stream_timeout,
                 ssl=self._ssl if self._ssl is not None else True,
                 server_hostname=self._tls_server_name,
@@ -389,7 +403,7 @@ class Client:
         params: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Obj:
-        answer = await self.raw(method, path, body, params=params, content_type=content_type, accept="application/json")
+        answer = await self.raw(method, path, body, params=params, content_type=content_type, accept=_JSON)
         return decode(answer)
 
     def _connect(self) -> aiohttp.ClientSession:

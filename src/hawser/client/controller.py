@@ -124,13 +124,36 @@ class Manager:
         self._tasks: asyncio.TaskGroup | None = None
 
     def informer(
-        self, kind: Kind, namespace: str | None = None, label_selector: str = "", field_selector: str = ""
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        label_selector: str = "",
+        field_selector: str = "",
+        *,
+        metadata_only: bool = False,
     ) -> Informer:
-        """The shared informer of a kind and scope; made, and started when the manager runs, at first use."""
+        """The shared informer of a kind and scope; made, and started when the manager runs, at first use.
+
+        metadata_only: the caller reads nothing but metadata; the informer has whole objects all the same when another
+        controller wants them. Whole objects wanted only once it runs get an informer of their own.
+        """
         scope = (kind, namespace, label_selector, field_selector)
         informer = self._informers.get(scope)
+        if informer is not None and informer.metadata_only and not metadata_only:
+            if self._tasks is None:
+                informer.metadata_only = False
+            else:
+                informer = None
         if informer is None:
-            informer = Informer(self.client, kind, namespace, label_selector, field_selector, clock=self.clock)
+            informer = Informer(
+                self.client,
+                kind,
+                namespace,
+                label_selector,
+                field_selector,
+                metadata_only=metadata_only,
+                clock=self.clock,
+            )
             self._informers[scope] = informer
             if self._tasks is not None:
                 self._tasks.create_task(informer.run(), name=f"informer {kind.plural}")

@@ -57,6 +57,7 @@ class Informer:
     Objects that it hands out are shared and read-only; ``metadata.managedFields`` is left out of them.
 
     namespace: None for all. label_selector, field_selector: only these objects.
+    metadata_only: fetches and keeps nothing but apiVersion, kind and metadata; may be cleared before ``run``.
     """
 
     def __init__(
@@ -67,10 +68,12 @@ class Informer:
         label_selector: str = "",
         field_selector: str = "",
         *,
+        metadata_only: bool = False,
         clock: Clock | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.kind = kind
+        self.metadata_only = metadata_only
         self.resource_version = ""
         self._client = client
         self._namespace = namespace
@@ -174,7 +177,13 @@ class Informer:
                 await self._clock.sleep(limit * (0.5 + 0.5 * self._jitter()))
 
     async def _list(self) -> None:
-        listing = await self._client.list(self.kind, self._namespace, self._label_selector, self._field_selector)
+        listing = await self._client.list(
+            self.kind,
+            self._namespace,
+            self._label_selector,
+            self._field_selector,
+            metadata_only=self.metadata_only,
+        )
         self._replace(listing.items, listing.resource_version)
         self._synced.set()
 
@@ -188,6 +197,7 @@ class Informer:
             self._label_selector,
             self._field_selector,
             seconds=seconds,
+            metadata_only=self.metadata_only,
         )
         async with aclosing(events):
             async for event in events:
@@ -215,8 +225,8 @@ class Informer:
         self._newest = number
 
     def _put(self, obj: Obj, even_older: bool = False) -> None:
+        obj = self._kept(obj)
         metadata = obj["metadata"]
-        metadata.pop("managedFields", None)
         objects = self._objects.setdefault(metadata.get("namespace") or "", {})
         old = objects.get(metadata["name"])
         if old is not None:
@@ -224,10 +234,23 @@ class Informer:
                 return
             if _version(old) > _version(obj) and not even_older:
                 return
+            if old["metadata"].get("uid") != metadata.get("uid"):
+                # Another object of that name: a list after a gap shows only that the old one must have gone.
+                self._remove(old)
+                objects = self._objects.setdefault(metadata.get("namespace") or "", {})
+                old = None
         objects[metadata["name"]] = obj
         self._changed(old, obj)
 
+    def _kept(self, obj: Obj) -> Obj:
+        """What of an object is kept, wherever it comes from."""
+        obj["metadata"].pop("managedFields", None)
+        if self.metadata_only:
+            return {"apiVersion": self.kind.api_version, "kind": self.kind.kind, "metadata": obj["metadata"]}
+        return obj
+
     def _remove(self, obj: Obj) -> None:
+        obj = self._kept(obj)
         metadata = obj["metadata"]
         namespace = metadata.get("namespace") or ""
         objects = self._objects.get(namespace, {})
