@@ -16,6 +16,7 @@ from hawser.controllers.ownership import (
     Owner,
     ReleaseDependents,
     plan,
+    released,
 )
 
 from .objects import Obj, meta
@@ -44,6 +45,25 @@ def test_owners_decide(owners: list[str], states: list[Owner], want: object) -> 
 
 def test_a_dependent_with_dependents_goes_in_the_foreground_when_its_owner_waits() -> None:
     assert plan(obj("a"), [Owner.WAITING], [obj("me")]) == Delete("Foreground")
+
+
+def test_owners_in_a_circle_do_not_wait_for_each_other() -> None:
+    waiting = obj("me", blocking=True, deletionTimestamp="x", finalizers=[FOREGROUND])
+    assert plan(obj("a", blocking=True), [Owner.WAITING], [waiting]) == Delete("Foreground", unblock=True)
+    assert plan(obj("a"), [Owner.WAITING], [waiting]) == Delete("Foreground")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "want"),
+    [
+        (obj("a", "b", blocking=True), obj("b", blocking=True), {"a"}),
+        (obj("a", blocking=True), obj("a"), {"a"}),
+        (obj("a"), obj(), set()),
+        (obj(), obj("a", blocking=True), set()),
+    ],
+)
+def test_owners_that_a_change_releases(old: Obj, new: Obj, want: set[str]) -> None:
+    assert released(old, new) == want
 
 
 @pytest.mark.parametrize(("finalizer", "policy"), [(ORPHAN, "Orphan"), (FOREGROUND, "Foreground")])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
+
 from hawser.api.errors import APIError
 from hawser.api.kinds import EVENT, KINDS, Kind
 from hawser.api.kinds import of as kind_of
@@ -11,6 +14,8 @@ from hawser.client.informer import Handler, Informer, key_of
 from hawser.controllers import ownership
 from hawser.controllers.ownership import Owner
 
+_AT_ONCE = 32
+_REMEMBERED = 4096
 _STRATEGIC = "application/strategic-merge-patch+json"
 
 
@@ -25,17 +30,21 @@ class GarbageCollector(Controller):
         self._recorder = manager.recorder("garbage-collector-controller")
         self._kinds = [k for k in KINDS if k is not EVENT and "watch" in k.verbs]
         self._informers: dict[Kind, Informer] = {}
+        # Owners known not to exist, the oldest knowledge first; a uid never comes back.
+        self._absent: dict[tuple[Kind, str, str, str], None] = {}
         for number, kind in enumerate(self._kinds):
-            informer = manager.informer(kind)
+            informer = manager.informer(kind, metadata_only=True)
             informer.add_index("owners", _owner_uids)
             informer.add_index("uid", _uid)
-            informer.on_change(self._handler(number))
+            informer.on_change(self._handler(number, kind))
             self._informers[kind] = informer
 
-    def _handler(self, number: int) -> Handler:
+    def _handler(self, number: int, kind: Kind) -> Handler:
         def handler(old: Obj | None, new: Obj | None) -> None:
             if new is None:
                 if old is not None:
+                    gone = old["metadata"]
+                    self._note_absent((kind, gone.get("namespace") or "", gone["name"], gone["uid"]))
                     self._enqueue_relatives(old)
                 return
             metadata = new["metadata"]
@@ -44,21 +53,32 @@ class GarbageCollector(Controller):
             changed = before.get("ownerReferences") != metadata.get("ownerReferences")
             if deleting or (metadata.get("ownerReferences") and changed):
                 self.queue.add(f"{number}|{key_of(new)}")
+            if old is not None and changed:
+                self._enqueue_waiting(ownership.released(old, new))
 
         return handler
+
+    def _note_absent(self, owner: tuple[Kind, str, str, str]) -> None:
+        if len(self._absent) >= _REMEMBERED:
+            del self._absent[next(iter(self._absent))]
+        self._absent[owner] = None
+
+    def _enqueue_waiting(self, uids: Iterable[str]) -> None:
+        """Owners under deletion that may have waited for what changed."""
+        for uid in uids:
+            for number, kind in enumerate(self._kinds):
+                for owner in self._informers[kind].by_index("uid", uid):
+                    if owner["metadata"].get("deletionTimestamp"):
+                        self.queue.add(f"{number}|{key_of(owner)}")
 
     def _enqueue_relatives(self, gone: Obj) -> None:
         """An object is gone: its dependents may go, and owners that waited for it."""
         uid = gone["metadata"]["uid"]
-        uids = _owner_uids(gone)
         for number, kind in enumerate(self._kinds):
             informer = self._informers[kind]
             for dependent in informer.by_index("owners", uid):
                 self.queue.add(f"{number}|{key_of(dependent)}")
-            for owner_uid in uids:
-                for owner in informer.by_index("uid", owner_uid):
-                    if owner["metadata"].get("deletionTimestamp"):
-                        self.queue.add(f"{number}|{key_of(owner)}")
+        self._enqueue_waiting(_owner_uids(gone))
 
     async def reconcile(self, key: str) -> float | None:
         number, _, name = key.partition("|")
@@ -95,20 +115,22 @@ class GarbageCollector(Controller):
             )
             self._recorder.event(obj, "Warning", "OwnerRefInvalidNamespace", message)
             return Owner.SOLID
-        owner = self._informers[kind].get(namespace if kind.namespaced else None, reference["name"])
+        where = namespace if kind.namespaced else None
+        owner = self._informers[kind].get(where, reference["name"])
         if owner is None or owner["metadata"]["uid"] != reference["uid"]:
+            coordinates = (kind, where or "", reference["name"], reference["uid"])
+            if coordinates in self._absent:
+                return Owner.ABSENT
             try:
-                owner = await self._client.get(kind, reference["name"], namespace if kind.namespaced else None)
+                owner = await self._client.get(kind, reference["name"], where)
             except APIError as e:
                 if e.code != 404:
                     raise
+                owner = None
+            if owner is None or owner["metadata"]["uid"] != reference["uid"]:
+                self._note_absent(coordinates)
                 return Owner.ABSENT
-            if owner["metadata"]["uid"] != reference["uid"]:
-                return Owner.ABSENT
-        metadata = owner["metadata"]
-        if metadata.get("deletionTimestamp") and ownership.FOREGROUND in (metadata.get("finalizers") or ()):
-            return Owner.WAITING
-        return Owner.SOLID
+        return Owner.WAITING if ownership.is_waiting(owner) else Owner.SOLID
 
     async def _apply(
         self, kind: Kind, obj: Obj, todo: ownership.Action | None, dependents: list[tuple[Kind, Obj]]
@@ -117,6 +139,9 @@ class GarbageCollector(Controller):
         match todo:
             case None:
                 return
+            case ownership.Delete(unblock=True):
+                # Comes back as a change of this object, which no longer holds up the circle.
+                await self._unblock_owners(kind, obj)
             case ownership.Delete(propagation):
                 await self._client.delete(
                     kind,
@@ -131,8 +156,9 @@ class GarbageCollector(Controller):
             case ownership.DropFinalizer(finalizer):
                 await self._drop_finalizer(kind, obj, finalizer)
             case ownership.ReleaseDependents():
-                for dependent_kind, dependent in dependents:
-                    await self._drop_references(dependent_kind, dependent, (metadata["uid"],))
+                for start in range(0, len(dependents), _AT_ONCE):
+                    some = dependents[start : start + _AT_ONCE]
+                    await asyncio.gather(*(self._drop_references(k, d, (metadata["uid"],)) for k, d in some))
                 await self._drop_finalizer(kind, obj, ownership.ORPHAN)
             case ownership.DeleteDependents():
                 for dependent_kind, dependent in dependents:
@@ -149,9 +175,16 @@ class GarbageCollector(Controller):
         try:
             changed = await self._client.patch(kind, metadata["name"], metadata.get("namespace"), body, type=_STRATEGIC)
         except APIError as e:
-            if e.code not in (404, 409, 422):
+            if e.code not in (404, 409):
                 raise
             return  # gone, or another one of that name
+        self._informers[kind].observe(changed)
+
+    async def _unblock_owners(self, kind: Kind, obj: Obj) -> None:
+        metadata = obj["metadata"]
+        references = [{"uid": r["uid"], "blockOwnerDeletion": False} for r in metadata["ownerReferences"]]
+        body = {"metadata": {"uid": metadata["uid"], "ownerReferences": references}}
+        changed = await self._client.patch(kind, metadata["name"], metadata.get("namespace"), body, type=_STRATEGIC)
         self._informers[kind].observe(changed)
 
     async def _drop_finalizer(self, kind: Kind, obj: Obj, finalizer: str) -> None:

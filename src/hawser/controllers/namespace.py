@@ -1,6 +1,7 @@
 """Namespaces under deletion: everything in them is deleted, then they are finalized.
 
-Source: Namespaces walkthrough, "Deletion"; API reference, NamespaceStatus conditions.
+Source: Namespaces walkthrough, "Deletion"; API reference, NamespaceStatus conditions; KEP-5080: pods go before
+everything else, so that nothing they rely on is taken from them while they end.
 """
 
 from __future__ import annotations
@@ -15,14 +16,12 @@ from hawser.client.controller import Controller, Manager
 
 FINALIZER = "kubernetes"
 _LOOK_AGAIN = 1.0
-# Owners before what they own, so that controllers do not replace what is being deleted.
-_FIRST = ("deployments", "replicasets")
 
 
 def deletion_order(kinds: Sequence[Kind]) -> list[Kind]:
-    """Namespaced kinds that can be deleted as a collection, controllers' own first."""
+    """Namespaced kinds that can be deleted as a collection, pods first."""
     listed = [k for k in kinds if k.namespaced and "deletecollection" in k.verbs]
-    return sorted(listed, key=lambda k: _FIRST.index(k.plural) if k.plural in _FIRST else len(_FIRST))
+    return sorted(listed, key=lambda k: k is not POD)
 
 
 def conditions(
@@ -37,6 +36,8 @@ def conditions(
     holders = ", ".join(f"{name} in {count} resource instances" for name, count in held.items())
     wanted = [
         ("NamespaceDeletionDiscoveryFailure", "", "ResourcesDiscovered", "", "All resources successfully discovered"),
+        ("NamespaceDeletionGroupVersionParsingFailure", "", "ParsedGroupVersions", "",
+         "All legacy kube types successfully parsed"),
         ("NamespaceDeletionContentFailure", "; ".join(errors), "ContentDeleted", "ContentDeletionFailed",
          "All content successfully deleted, may be waiting on finalization"),
         ("NamespaceContentRemaining", content and f"Some resources are remaining: {content}", "ContentRemoved",
@@ -44,7 +45,7 @@ def conditions(
         ("NamespaceFinalizersRemaining", holders and f"{holding}{holders}",
          "ContentHasNoFinalizers", "SomeFinalizersRemain", "All content-preserving finalizers finished"),
     ]  # fmt: skip
-    made = []
+    made: list[Obj] = []
     for kind, problem, good, bad, well in wanted:
         status = "True" if problem else "False"
         before = next((c for c in old if c["type"] == kind and c["status"] == status), None)
@@ -57,7 +58,8 @@ def conditions(
                 "message": problem or well,
             }
         )
-    return made
+    own = {c["type"] for c in made}
+    return [*made, *(c for c in old if c["type"] not in own)]
 
 
 class NamespaceController(Controller):
@@ -72,14 +74,15 @@ class NamespaceController(Controller):
         self._namespaces = manager.informer(NAMESPACE)
         self._namespaces.on_change(self._enqueue_terminating)
         # Pods take their time; their end is what a namespace usually waits for.
-        manager.informer(POD).on_change(self._enqueue_of_pod)
+        self._pods = manager.informer(POD)
+        self._pods.on_change(self._enqueue_of_pod)
 
     def _enqueue_terminating(self, old: Obj | None, new: Obj | None) -> None:
         if new is not None and new["metadata"].get("deletionTimestamp"):
             self.enqueue(old, new)
 
     def _enqueue_of_pod(self, old: Obj | None, new: Obj | None) -> None:
-        if new is None and old is not None:
+        if new is None and old is not None and not self._pods.list(old["metadata"]["namespace"]):
             namespace = self._namespaces.get(None, old["metadata"]["namespace"])
             if namespace is not None:
                 self._enqueue_terminating(None, namespace)
@@ -104,20 +107,27 @@ class NamespaceController(Controller):
         errors: list[str] = []
         for kind in deletion_order(KINDS):
             try:
-                if not (await self._client.list(kind, name)).items:
+                if not await self._content(kind, name):
                     continue
                 await self._client.delete_collection(kind, name, propagation="Background")
-                items = (await self._client.list(kind, name)).items
+                items = await self._content(kind, name)
             except APIError as e:
                 if e.code not in (404, 405):
                     errors.append(e.message)
+                if kind is POD and errors:
+                    break
                 continue
             if items:
                 left[f"{kind.plural}.{kind.group}"] = len(items)
             for item in items:
                 for finalizer in item["metadata"].get("finalizers") or ():
                     held[finalizer] = held.get(finalizer, 0) + 1
+            if kind is POD and items:
+                break
         return left, held, errors
+
+    async def _content(self, kind: Kind, namespace: str) -> list[Obj]:
+        return (await self._client.list(kind, namespace, metadata_only=True)).items
 
     async def _write_status(
         self, namespace: Obj, left: Mapping[str, int], held: Mapping[str, int], errors: Sequence[str]
@@ -135,9 +145,11 @@ class NamespaceController(Controller):
                 raise
 
     async def _finalize(self, namespace: Obj) -> None:
-        finalizers = [f for f in namespace["spec"].get("finalizers") or () if f != FINALIZER]
         try:
             current = await self._client.get(NAMESPACE, namespace["metadata"]["name"])
+            if current["metadata"]["uid"] != namespace["metadata"]["uid"]:
+                return  # another one of that name, which lives
+            finalizers = [f for f in current["spec"].get("finalizers") or () if f != FINALIZER]
             await self._client.update(
                 NAMESPACE, {**current, "spec": {"finalizers": finalizers}}, subresource="finalize"
             )

@@ -28,9 +28,14 @@ class Owner(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete the object. propagation: Foreground, Background or Orphan."""
+    """Delete the object.
+
+    propagation: Foreground, Background or Orphan. unblock: its references must stop blocking its owners first, since
+    one of its dependents waits for its own dependents: owners in a circle would wait for each other for ever.
+    """
 
     propagation: str
+    unblock: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,7 @@ def plan(obj: Obj, owners: Sequence[Owner], dependents: Sequence[Obj]) -> Action
         return DropReferences(gone)
     if Owner.WAITING in owners and dependents:
         # Its own dependents must be gone before the owner that waits may go.
-        return Delete("Foreground")
+        return Delete("Foreground", unblock=any(is_waiting(d) for d in dependents) and _blocks_any(obj))
     return Delete(_own_policy(finalizers))
 
 
@@ -89,6 +94,25 @@ def _own_policy(finalizers: Sequence[str]) -> str:
     if ORPHAN in finalizers:
         return "Orphan"
     return "Foreground" if FOREGROUND in finalizers else "Background"
+
+
+def is_waiting(owner: Obj) -> bool:
+    """Whether an object is deleted in the foreground and waits for its dependents."""
+    metadata = owner["metadata"]
+    return bool(metadata.get("deletionTimestamp")) and FOREGROUND in (metadata.get("finalizers") or ())
+
+
+def _blocks_any(dependent: Obj) -> bool:
+    return any(r.get("blockOwnerDeletion") for r in dependent["metadata"].get("ownerReferences") or ())
+
+
+def released(old: Obj, new: Obj) -> set[str]:
+    """Uids of owners whose foreground deletion the change of a dependent no longer holds up."""
+    before, after = (
+        {r["uid"] for r in o["metadata"].get("ownerReferences") or () if r.get("blockOwnerDeletion")}
+        for o in (old, new)
+    )
+    return before - after
 
 
 def blocks(dependent: Obj, uid: str) -> bool:
