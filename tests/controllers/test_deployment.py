@@ -53,8 +53,13 @@ class World:
             made["status"] = {"replicas": 0}
             self.sets[made["metadata"]["name"]] = made
             self.pods[made["metadata"]["name"]] = []
-        for rs, changed in todo.annotate:
-            self.sets[rs["metadata"]["name"]]["metadata"].setdefault("annotations", {}).update(changed)
+        if todo.update is not None:
+            assert todo.new is not None
+            mine = self.sets[todo.new["metadata"]["name"]]
+            mine["metadata"].setdefault("annotations", {}).update(
+                todo.update.get("metadata", {}).get("annotations", {})
+            )
+            mine["spec"].update(todo.update.get("spec", {}))
         bounds = rollout.limits(self.deployment)
         for scale in todo.scale:
             mine = self.sets[scale.rs["metadata"]["name"]]
@@ -187,6 +192,77 @@ def test_recreate_waits_for_the_last_old_pod() -> None:
     assert made["spec"]["replicas"] == 2
 
 
+def test_recreate_waits_for_old_pods_also_when_it_goes_back() -> None:
+    world = World(deployment(2, "a", strategy={"type": "Recreate"}))
+    world.settle()
+    world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "b"
+    world.settle()
+    world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "a"
+    world.reconcile()
+    world.sync_pods()
+    owned = list(world.sets.values())
+    assert plan(world.deployment, owned, 1).scale == ()
+    assert [s.replicas for s in plan(world.deployment, owned, 0).scale] == [2]
+
+
+def test_min_ready_seconds_reach_the_new_replica_set() -> None:
+    world = World(deployment(2))
+    world.settle()
+    world.deployment["spec"]["minReadySeconds"] = 30
+    assert plan(world.deployment, list(world.sets.values()), 0).update == {"spec": {"minReadySeconds": 30}}
+    world.settle()
+    assert next(iter(world.sets.values()))["spec"]["minReadySeconds"] == 30
+
+
+def test_a_revision_is_not_announced_before_its_replica_set_exists() -> None:
+    world = World(deployment(2, "a"))
+    world.settle()
+    world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "b"
+    world.deployment["spec"]["paused"] = True
+    assert plan(world.deployment, list(world.sets.values()), 0).revision == ""
+
+
+def test_history_of_very_many_rollbacks_is_cut_at_its_start() -> None:
+    world = World(deployment(1, "a"))
+    world.settle()
+    rs = next(iter(world.sets.values()))
+    rs["metadata"]["annotations"]["deployment.kubernetes.io/revision-history"] = ",".join(map(str, range(1000, 1400)))
+    world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "b"
+    world.settle()
+    world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "a"
+    world.settle()
+    history = rs["metadata"]["annotations"]["deployment.kubernetes.io/revision-history"]
+    assert len(history) <= 2000
+    assert history.endswith(",1399,1")
+
+
+def test_a_status_older_than_the_size_does_not_cost_availability() -> None:
+    """The old ReplicaSet was cut to 8 already, and its status still tells of 10."""
+    world = World(deployment(10, "a"))
+    world.settle()
+    world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "b"
+    world.reconcile()
+    new, old = plan(world.deployment, list(world.sets.values()), 0).new, next(iter(world.sets.values()))
+    assert new is not None
+    old["spec"]["replicas"], old["status"] = 8, {"replicas": 10, "availableReplicas": 10}
+    new["spec"]["replicas"], new["status"] = 3, {"replicas": 3, "availableReplicas": 3}
+    bounds = rollout.limits(world.deployment)
+    assert bounds.least == 8
+    assert rollout.old_replicas(bounds, new, [old]) == {old["metadata"]["name"]: 5}
+
+
+def test_no_history_goes_while_a_rollout_is_under_way() -> None:
+    world = World(deployment(2, "v0", revisionHistoryLimit=0))
+    world.settle()
+    world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "v1"
+    world.settle()
+    assert len(world.sets) == 1
+    world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "v2"
+    for _ in range(5):
+        assert world.reconcile().delete == ()
+        world.sync_pods()
+
+
 def test_old_replica_sets_beyond_the_limit_are_deleted() -> None:
     world = World(deployment(1, "v0", revisionHistoryLimit=2))
     for number in range(6):
@@ -260,6 +336,50 @@ def test_a_rollout_without_progress_times_out() -> None:
     world.deployment["status"] = late
     later = deployment_status.status(world.deployment, new, [], NOW + timedelta(seconds=90))
     assert conditions(later)["Progressing"] == ("False", "ProgressDeadlineExceeded")
+
+
+def test_scaling_a_finished_deployment_is_no_rollout() -> None:
+    world = World(deployment(2))
+    world.settle()
+    new, old = finished(world)
+    world.deployment["status"] = deployment_status.status(world.deployment, new, old, NOW)
+    world.deployment["spec"]["replicas"] = 5
+    world.deployment["metadata"]["generation"] = 2
+    new["spec"]["replicas"] = new["status"]["replicas"] = 5
+    got = deployment_status.status(world.deployment, new, old, NOW + timedelta(hours=1))
+    assert conditions(got)["Progressing"] == ("True", "NewReplicaSetAvailable")
+    assert deployment_status.deadline_in({**world.deployment, "status": got}, NOW) is None
+
+
+def test_pausing_and_resuming_is_told_and_starts_the_deadline_anew() -> None:
+    world = World(deployment(2, progressDeadlineSeconds=60))
+    world.reconcile()
+    world.sync_pods()
+    new = next(iter(world.sets.values()))
+    world.deployment["status"] = deployment_status.status(world.deployment, new, [], NOW)
+    world.deployment["spec"]["paused"] = True
+    world.deployment["status"] = deployment_status.status(world.deployment, new, [], NOW)
+    assert conditions(world.deployment["status"])["Progressing"] == ("Unknown", "DeploymentPaused")
+    assert deployment_status.deadline_in(world.deployment, NOW) is None
+    world.deployment["spec"]["paused"] = False
+    later = NOW + timedelta(hours=1)
+    world.deployment["status"] = deployment_status.status(world.deployment, new, [], later)
+    assert conditions(world.deployment["status"])["Progressing"] == ("Unknown", "DeploymentResumed")
+    assert deployment_status.deadline_in(world.deployment, later) == pytest.approx(60.1)
+    late = deployment_status.status(world.deployment, new, [], later + timedelta(seconds=61))
+    assert conditions(late)["Progressing"] == ("False", "ProgressDeadlineExceeded")
+
+
+def test_conditions_of_others_stay() -> None:
+    world = World(deployment(1))
+    world.settle()
+    new, old = finished(world)
+    world.deployment["status"] = {"conditions": [{"type": "example.test/Mine", "status": "True"}]}
+    got = deployment_status.status(world.deployment, new, old, NOW)
+    assert conditions({"conditions": [{"reason": "", **c} for c in got["conditions"]]})["example.test/Mine"] == (
+        "True",
+        "",
+    )
 
 
 def test_a_finished_rollout_stays_finished_when_a_pod_fails() -> None:

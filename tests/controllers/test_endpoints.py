@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hawser.controllers.endpoints import MOST, distribute, endpoints, plan
+from hawser.controllers.endpoints import MOST, TRIGGER_TIME, distribute, endpoints, plan, trigger_time, triggers
 
 from .objects import Obj, meta, pod
 
@@ -34,8 +34,8 @@ def only(found: dict[Any, list[Obj]]) -> list[Obj]:
         ({}, False, (True, True, False)),
         ({"ready": False}, False, (False, False, False)),
         ({"deletionTimestamp": "x"}, False, (False, True, True)),
-        ({"ready": False}, True, (True, True, False)),
-        ({"deletionTimestamp": "x", "ready": False}, True, (True, True, True)),
+        ({"ready": False}, True, (True, False, False)),
+        ({"deletionTimestamp": "x", "ready": False}, True, (True, False, True)),
     ],
 )
 def test_conditions(fields: dict[str, Any], publish: bool, want: tuple[bool, bool, bool]) -> None:
@@ -84,6 +84,29 @@ def test_a_pod_that_becomes_ready_changes_its_slice_alone() -> None:
     assert (todo.create, todo.delete) == ((), ())
     assert todo.update[0]["endpoints"][0]["conditions"]["ready"] is True
     assert plan(svc, [pod("a", ip="10.1.0.1", uid="u")], {}, [todo.update[0]]).update == ()
+
+
+def test_a_changed_slice_tells_since_when() -> None:
+    svc = service()
+    created = svc["metadata"]["creationTimestamp"]
+    first = triggers(svc, [pod("a", uid="a")])
+    assert trigger_time(svc, None, first) == created
+    one = plan(svc, [pod("a", ip="10.1.0.1", uid="a")], {}, [], created).create[0]
+    assert one["metadata"]["annotations"] == {TRIGGER_TIME: created}
+    ready = [
+        pod("a", uid="a"),
+        pod("b", uid="b", since="2026-01-01T00:05:00Z"),
+        pod("c", uid="c", since="2026-01-01T00:06:00Z"),
+    ]
+    assert trigger_time(svc, first, triggers(svc, ready)) == "2026-01-01T00:05:00Z"
+    assert trigger_time(svc, first, first) == ""
+    named = {**one, "metadata": {**one["metadata"], "name": "web-x"}}
+    assert "annotations" not in plan(svc, [], {}, [named], "").update[0]["metadata"]
+
+
+def test_a_slice_with_too_many_endpoints_loses_none() -> None:
+    listed = [endpoint(n) for n in range(MOST + 30)]
+    assert sum(map(len, distribute(listed, [listed]))) == MOST + 30
 
 
 def endpoint(number: int) -> Obj:

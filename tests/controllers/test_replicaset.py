@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hawser.controllers.replicaset import BURST, first_to_go, plan, status
+from hawser.controllers.replicaset import BURST, Plan, first_to_go, plan, status
 
 from .objects import pod, replica_set
 
@@ -40,8 +40,23 @@ def test_pods_that_no_longer_match_are_released_and_replaced() -> None:
 def test_a_replica_set_under_deletion_does_nothing() -> None:
     rs = replica_set("rs", 3)
     rs["metadata"]["deletionTimestamp"] = "x"
-    todo = plan(rs, [], [pod("o")], NOW)
-    assert (todo.create, todo.adopt, todo.delete) == (0, (), ())
+    assert plan(rs, [pod("stray", labels={"app": "debug"})], [pod("o")], NOW) == Plan()
+
+
+def test_the_pod_with_the_most_restarts_of_one_container_goes_first() -> None:
+    many, few = pod("many"), pod("few")
+    for one, counts in ((many, [4, 0]), (few, [3, 3])):
+        one["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+        one["status"]["containerStatuses"] = [{"restartCount": n} for n in counts]
+    assert first_to_go([few, many], NOW) == [many, few]
+
+
+def test_among_pods_of_about_the_same_age_the_uid_decides() -> None:
+    older, newer = (
+        pod("older", uid="a", since="2026-01-01T00:00:00Z"),
+        pod("newer", uid="b", since="2026-01-01T00:05:00Z"),
+    )
+    assert first_to_go([newer, older], NOW) == [older, newer]
 
 
 def test_pods_go_in_the_documented_order() -> None:
@@ -67,11 +82,18 @@ def test_status_counts_pods_and_waits_for_min_ready_seconds() -> None:
         pod("c", ready=False),
         pod("d", deletionTimestamp="x"),
         pod("e", phase="Failed", ready=False),
+        pod("f", phase="Failed", ready=False, deletionTimestamp="x"),
     ]
     got = status(rs, owned, None, NOW)
     counts = {"replicas": 3, "fullyLabeledReplicas": 3, "readyReplicas": 2, "availableReplicas": 1}
     assert got == {**counts, "terminatingReplicas": 1, "observedGeneration": 1}
     assert plan(rs, owned, [], NOW).look_again == 30
+
+
+def test_conditions_of_others_stay() -> None:
+    rs = replica_set("rs")
+    rs["status"]["conditions"] = [{"type": "example.test/Mine", "status": "True"}]
+    assert status(rs, [], None, NOW)["conditions"] == rs["status"]["conditions"]
 
 
 def test_a_failure_is_a_condition_that_keeps_its_time() -> None:

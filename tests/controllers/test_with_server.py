@@ -22,6 +22,7 @@ from hawser.api.kinds import (
 )
 from hawser.client.client import Client
 from hawser.client.controller import Manager
+from hawser.controllers import pods
 from hawser.controllers.deployment import DeploymentController
 from hawser.controllers.endpointslice import EndpointSliceController
 from hawser.controllers.garbagecollector import GarbageCollector
@@ -29,7 +30,7 @@ from hawser.controllers.namespace import NamespaceController
 from hawser.controllers.replicaset import ReplicaSetController
 from hawser.controllers.serviceaccount import ServiceAccountController
 
-from .objects import Obj, deployment
+from .objects import Obj, deployment, replica_set
 
 CONTROLLERS = (
     DeploymentController,
@@ -98,8 +99,7 @@ async def test_a_deployment_makes_pods_through_a_replica_set(client: Client, nam
         found = await names(client, POD, namespace)
         return found if len(found) == 3 else None
 
-    pods = await until(three)
-    await make_ready(client, namespace, *pods)
+    await make_ready(client, namespace, *await until(three))
 
     async def complete() -> bool:
         status: Obj = (await client.get(DEPLOYMENT, "web", namespace))["status"]
@@ -142,6 +142,86 @@ async def test_an_object_whose_owner_never_existed_is_collected(client: Client, 
     reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "nobody", "uid": "no-such-uid"}
     body = {"metadata": {"name": "child", "namespace": namespace, "ownerReferences": [reference]}}
     await client.create(CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", **body})
+    await until(lambda: _count(client, CONFIG_MAP, namespace, 0))
+
+
+def config_map(namespace: str, name: str, *owners: Obj, blocking: bool = True) -> Obj:
+    references = [
+        {
+            **{k: o[k] for k in ("apiVersion", "kind")},
+            **{k: o["metadata"][k] for k in ("name", "uid")},
+            "blockOwnerDeletion": blocking,
+        }
+        for o in owners
+    ]
+    metadata = {"name": name, "namespace": namespace, "ownerReferences": references}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"big": "x"}}
+
+
+async def test_foreground_deletion_does_not_wait_for_what_another_owner_keeps(client: Client, namespace: str) -> None:
+    going = await client.create(CONFIG_MAP, config_map(namespace, "going"))
+    staying = await client.create(CONFIG_MAP, config_map(namespace, "staying"))
+    await client.create(CONFIG_MAP, config_map(namespace, "child", going, staying))
+    await client.delete(CONFIG_MAP, "going", namespace, propagation="Foreground")
+
+    async def gone() -> bool:
+        return await names(client, CONFIG_MAP, namespace) == {"staying", "child"}
+
+    await until(gone)
+    (reference,) = (await client.get(CONFIG_MAP, "child", namespace))["metadata"]["ownerReferences"]
+    assert reference["name"] == "staying"
+
+
+async def test_owners_in_a_circle_are_deleted_in_the_foreground(client: Client, namespace: str) -> None:
+    one = await client.create(CONFIG_MAP, config_map(namespace, "one"))
+    two = await client.create(CONFIG_MAP, config_map(namespace, "two", one))
+    owned = config_map(namespace, "one", two)["metadata"]["ownerReferences"]
+    await client.patch(CONFIG_MAP, "one", namespace, {"metadata": {"ownerReferences": owned}})
+    await client.delete(CONFIG_MAP, "one", namespace, propagation="Foreground")
+    await until(lambda: _count(client, CONFIG_MAP, namespace, 0))
+
+
+async def test_dependents_of_an_owner_made_again_under_its_name_go(client: Client, namespace: str) -> None:
+    owner = await client.create(CONFIG_MAP, config_map(namespace, "owner"))
+    await client.create(CONFIG_MAP, config_map(namespace, "child", owner))
+    await client.delete(CONFIG_MAP, "owner", namespace)
+    again = await client.create(CONFIG_MAP, config_map(namespace, "owner"))
+    await until(lambda: _count(client, CONFIG_MAP, namespace, 1))
+    assert (await client.get(CONFIG_MAP, "owner", namespace))["metadata"]["uid"] == again["metadata"]["uid"]
+
+
+async def test_nothing_is_adopted_for_an_owner_that_is_gone(client: Client, namespace: str) -> None:
+    """The cache of whoever adopts may still have it."""
+    made = await client.create(
+        REPLICA_SET, {**replica_set("rs", 0), "metadata": {"name": "rs", "namespace": namespace}}
+    )
+    assert await pods.may_adopt(client, REPLICA_SET, made)
+    assert not await pods.may_adopt(client, REPLICA_SET, {**made, "metadata": {**made["metadata"], "uid": "before"}})
+    held = {"metadata": {"finalizers": ["example.test/hold"]}}
+    await client.patch(REPLICA_SET, "rs", namespace, held)
+    await client.delete(REPLICA_SET, "rs", namespace)
+    assert not await pods.may_adopt(client, REPLICA_SET, made)
+    await client.patch(REPLICA_SET, "rs", namespace, {"metadata": {"finalizers": None}})
+    await until(lambda: _count(client, REPLICA_SET, namespace, 0))
+    assert not await pods.may_adopt(client, REPLICA_SET, made)
+
+
+async def test_pods_go_before_the_rest_of_their_namespace(client: Client, namespace: str) -> None:
+    spec = {"nodeName": "n", "containers": [{"name": "main", "image": "a"}]}
+    metadata = {"name": "p", "namespace": namespace, "finalizers": ["example.test/hold"]}
+    await client.create(POD, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    await client.create(CONFIG_MAP, config_map(namespace, "settings"))
+    await client.delete(NAMESPACE, namespace)
+
+    async def told() -> bool:
+        conditions = (await client.get(NAMESPACE, namespace))["status"].get("conditions") or ()
+        found = {c["type"]: c for c in conditions}.get("NamespaceContentRemaining", {})
+        return found.get("message") == "Some resources are remaining: pods. has 1 resource instances"
+
+    await until(told)
+    assert await names(client, CONFIG_MAP, namespace) == {"settings"}
+    await client.patch(POD, "p", namespace, {"metadata": {"finalizers": None}})
+    await client.delete(POD, "p", namespace, grace_period=0)
     await until(lambda: _count(client, CONFIG_MAP, namespace, 0))
 
 

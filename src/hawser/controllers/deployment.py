@@ -12,7 +12,7 @@ from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager, controller_of
 from hawser.controllers import deployment_status, pods, rollout
-from hawser.controllers.deployment_plan import REVISION, Plan, Scale, plan
+from hawser.controllers.deployment_plan import REVISION, Plan, Scale, find_new, plan, same_template
 
 
 class DeploymentController(Controller):
@@ -29,6 +29,7 @@ class DeploymentController(Controller):
         self._sets = manager.informer(REPLICA_SET)
         self._pods = manager.informer(POD)
         self._sets.add_index("owner", pods.owner_uids)
+        self._sets.add_index("orphan", lambda rs: [] if controller_of(rs) else [rs["metadata"]["namespace"]])
         self._pods.add_index("owner", pods.owner_uids)
         self._deployments.on_change(self.enqueue)
         self._sets.on_change(self.enqueue_owner("Deployment"))
@@ -63,13 +64,14 @@ class DeploymentController(Controller):
             await self._count_collision(deployment)
             return None
         created, failure = await self._create(deployment, todo)
-        for rs, changed in todo.annotate:
-            await self._annotate(rs, changed)
+        if todo.new is not None and todo.update is not None:
+            await self._patch(todo.new, todo.update)
         for scale in todo.scale:
-            await self._scale(deployment, scale, is_new=scale.rs is todo.new)
+            await self._scale(deployment, scale)
         for rs in todo.delete:
             await self._delete(rs)
-        await self._write_revision(deployment, todo.revision)
+        if todo.create is None or created:
+            await self._write_revision(deployment, todo.revision)
         await self._write_status(deployment, todo, created, failure)
         if failure:
             raise APIError(500, "FailedCreate", failure)
@@ -78,30 +80,38 @@ class DeploymentController(Controller):
     def _old_pods(self, deployment: Obj, owned: list[Obj]) -> int:
         if (deployment["spec"].get("strategy") or {}).get("type") != "Recreate":
             return 0
-        phases = ("Succeeded", "Failed")
+        new = find_new(deployment, owned)
         return sum(
-            pod.get("status", {}).get("phase") not in phases
+            not pods.has_ended(pod)
             for rs in owned
+            if rs is not new
             for pod in self._pods.by_index("owner", rs["metadata"]["uid"])
         )
 
     async def _claim(self, deployment: Obj) -> None:
         """Adopts matching ReplicaSets without a controller and releases those that match no longer."""
-        for rs in self._sets.list(deployment["metadata"]["namespace"]):
-            owner = controller_of(rs)
-            mine = owner is not None and owner["uid"] == deployment["metadata"]["uid"]
-            matches = _selects(deployment, rs)
-            if owner is None and matches and not rs["metadata"].get("deletionTimestamp"):
+        metadata = deployment["metadata"]
+        selector = LabelSelector.from_object(deployment["spec"]["selector"])
+        for rs in self._sets.by_index("owner", metadata["uid"]):
+            if not selector.matches(rs["metadata"].get("labels")):
+                await self._set_owner(rs, {"$patch": "delete", "uid": metadata["uid"]})
+        orphans = [
+            rs
+            for rs in self._sets.by_index("orphan", metadata["namespace"])
+            if selector.matches(rs["metadata"].get("labels")) and not pods.is_terminating(rs)
+        ]
+        if orphans and await pods.may_adopt(self._client, DEPLOYMENT, deployment):
+            for rs in orphans:
                 await self._set_owner(rs, pods.owner_reference(deployment))
-            elif mine and not matches:
-                await self._set_owner(rs, {"$patch": "delete", "uid": deployment["metadata"]["uid"]})
 
     async def _set_owner(self, rs: Obj, reference: Obj) -> None:
-        body = {"metadata": {"uid": rs["metadata"]["uid"], "ownerReferences": [reference]}}
+        body = {"metadata": {"ownerReferences": [reference]}}
         await self._patch(rs, body, "application/strategic-merge-patch+json")
 
     async def _patch(self, rs: Obj, body: Obj, content_type: str = "application/merge-patch+json") -> None:
         metadata = rs["metadata"]
+        # Only this very ReplicaSet, not another one that has its name by now.
+        body = {**body, "metadata": {**body.get("metadata", {}), "uid": metadata["uid"]}}
         try:
             changed = await self._client.patch(
                 REPLICA_SET, metadata["name"], metadata["namespace"], body, type=content_type
@@ -121,7 +131,8 @@ class DeploymentController(Controller):
             made = await self._client.create(REPLICA_SET, todo.create)
         except APIError as e:
             if e.reason == "AlreadyExists":
-                await self._count_collision(deployment)
+                if not await self._is_made_already(deployment, name):
+                    await self._count_collision(deployment)
                 return "", ""
             if any(c.get("reason") == "NamespaceTerminating" for c in (e.details or {}).get("causes") or ()):
                 return "", ""
@@ -134,6 +145,15 @@ class DeploymentController(Controller):
             self._say_scaled(deployment, made, 0, size)
         return name, ""
 
+    async def _is_made_already(self, deployment: Obj, name: str) -> bool:
+        """Whether the ReplicaSet of a name is ours and right: made by a request whose answer was lost."""
+        found = await self._client.get(REPLICA_SET, name, deployment["metadata"]["namespace"])
+        owner = controller_of(found)
+        if owner is None or owner["uid"] != deployment["metadata"]["uid"] or not same_template(deployment, found):
+            return False
+        self._sets.observe(found)
+        return True
+
     async def _count_collision(self, deployment: Obj) -> None:
         """Another object has the name: the next try hashes to another one."""
         status = dict(deployment.get("status") or {})
@@ -142,10 +162,7 @@ class DeploymentController(Controller):
             await self._client.update(DEPLOYMENT, {**deployment, "status": status}, subresource="status")
         )
 
-    async def _annotate(self, rs: Obj, annotations: dict[str, str]) -> None:
-        await self._patch(rs, {"metadata": {"annotations": annotations}})
-
-    async def _scale(self, deployment: Obj, scale: Scale, *, is_new: bool) -> None:
+    async def _scale(self, deployment: Obj, scale: Scale) -> None:
         before = rollout.asked(scale.rs)
         annotations = dict(rollout.sizes_annotations(rollout.limits(deployment)))
         body = {"metadata": {"annotations": annotations}, "spec": {"replicas": scale.replicas}}

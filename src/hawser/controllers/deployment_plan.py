@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import orjson
 
@@ -18,6 +18,7 @@ from hawser.controllers import pods, rollout
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
 HISTORY = "deployment.kubernetes.io/revision-history"
+_HISTORY_LENGTH = 2000
 _NOT_COPIED = {"kubectl.kubernetes.io/last-applied-configuration", REVISION, HISTORY, rollout.DESIRED, rollout.MAX,
                "deprecated.deployment.rollback.to"}  # fmt: skip
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -35,13 +36,13 @@ class Scale:
 class Plan:
     """What a Deployment needs now, in this order.
 
-    create: a ReplicaSet without a name clash, or None. annotate: ReplicaSets with changed annotations.
+    create: a ReplicaSet without a name clash, or None. update: merge patches of the new ReplicaSet, or None.
     scale: changes of size. delete: ReplicaSets beyond the revision history limit.
     revision: what the Deployment's revision annotation should say ("" leaves it).
     """
 
     create: Obj | None = None
-    annotate: tuple[tuple[Obj, dict[str, str]], ...] = ()
+    update: Obj | None = None
     scale: tuple[Scale, ...] = ()
     delete: tuple[Obj, ...] = ()
     revision: str = ""
@@ -51,28 +52,29 @@ class Plan:
 
 
 def plan(deployment: Obj, owned: Sequence[Obj], pods_of_old: int) -> Plan:
-    """Pure decision. owned: its ReplicaSets. pods_of_old: pods of old ReplicaSets that still exist (for Recreate)."""
+    """Pure decision. owned: its ReplicaSets. pods_of_old: pods of old ReplicaSets that still run (for Recreate)."""
     new = find_new(deployment, owned)
     old = tuple(rs for rs in owned if rs is not new)
     if deployment["metadata"].get("deletionTimestamp"):
         return Plan(new=new, old=old)
     paused = bool(deployment["spec"].get("paused"))
     bounds = rollout.limits(deployment)
-    annotate, number = _annotations(deployment, new, old, bounds)
-    base = Plan(new=new, old=old, revision=number, annotate=annotate)
+    if new is None:
+        base = Plan(old=old)
+    else:
+        update, number = _changes(deployment, new, old, bounds)
+        base = Plan(new=new, old=old, revision=number, update=update)
     if paused or _was_scaled(deployment, owned):
-        scale = tuple(_resize(deployment, new, old, bounds))
-        return Plan(new=new, old=old, revision=number, annotate=annotate, scale=scale)
+        return replace(base, scale=tuple(_resize(deployment, new, old, bounds)))
     recreate = (deployment["spec"].get("strategy") or {}).get("type") == "Recreate"
     if recreate:
         shrink = tuple(Scale(rs, 0) for rs in old if rollout.asked(rs))
         if shrink:
-            return Plan(new=new, old=old, revision=number, annotate=annotate, scale=shrink)
-        if new is None and pods_of_old:
+            return replace(base, scale=shrink)
+        if pods_of_old:
             return base
     if new is None:
-        size = rollout.new_replicas(bounds, None, old, recreate=recreate)
-        return _creation(deployment, owned, old, size, number, annotate)
+        return _creation(deployment, owned, old, rollout.new_replicas(bounds, None, old, recreate=recreate))
     return _progress(deployment, base, bounds, recreate=recreate)
 
 
@@ -88,8 +90,17 @@ def _progress(deployment: Obj, base: Plan, bounds: rollout.Limits, *, recreate: 
     else:
         sizes = rollout.old_replicas(bounds, new, [rs for rs in old if rollout.asked(rs)])
         scale = tuple(Scale(rs, sizes[rs["metadata"]["name"]]) for rs in old if rs["metadata"]["name"] in sizes)
-    doomed = () if scale else tuple(_beyond_history(deployment, old))
-    return Plan(new=new, old=old, revision=base.revision, annotate=base.annotate, scale=scale, delete=doomed)
+    if scale:
+        return replace(base, scale=scale)
+    if _is_complete(bounds, new, old):
+        return replace(base, delete=tuple(_beyond_history(deployment, old)))
+    return base
+
+
+def _is_complete(bounds: rollout.Limits, new: Obj, old: Sequence[Obj]) -> bool:
+    """All replicas are of the current template and available, and no other is left."""
+    mine = (rollout.asked(new), rollout.seen(new, "replicas"), rollout.seen(new, "availableReplicas"))
+    return set(mine) == {bounds.replicas} and not any(rollout.asked(rs) or rollout.seen(rs, "replicas") for rs in old)
 
 
 def find_new(deployment: Obj, owned: Sequence[Obj]) -> Obj | None:
@@ -115,18 +126,17 @@ def template_hash(template: Obj, collisions: int) -> str:
     return "".join(letters)
 
 
-def _creation(
-    deployment: Obj,
-    owned: Sequence[Obj],
-    old: tuple[Obj, ...],
-    size: int,
-    number: str,
-    annotate: tuple[tuple[Obj, dict[str, str]], ...],
-) -> Plan:
+def same_template(deployment: Obj, rs: Obj) -> bool:
+    """Whether a ReplicaSet is of the Deployment's current template."""
+    return _bare(deployment["spec"]["template"]) == _bare(rs["spec"]["template"])
+
+
+def _creation(deployment: Obj, owned: Sequence[Obj], old: tuple[Obj, ...], size: int) -> Plan:
+    number = str(max((rollout.revision(rs) for rs in old), default=0) + 1)
     made = replica_set(deployment, size, number)
     name = made["metadata"]["name"]
     clash = any(rs["metadata"]["name"] == name for rs in owned)
-    return Plan(create=None if clash else made, old=old, revision=number, annotate=annotate, collision=clash)
+    return Plan(create=None if clash else made, old=old, revision="" if clash else number, collision=clash)
 
 
 def replica_set(deployment: Obj, size: int, number: str) -> Obj:
@@ -157,26 +167,33 @@ def replica_set(deployment: Obj, size: int, number: str) -> Obj:
     }
 
 
-def _annotations(
-    deployment: Obj, new: Obj | None, old: Sequence[Obj], bounds: rollout.Limits
-) -> tuple[tuple[tuple[Obj, dict[str, str]], ...], str]:
-    """Annotation changes of the new ReplicaSet, and the revision it has or will get."""
+def _changes(deployment: Obj, new: Obj, old: Sequence[Obj], bounds: rollout.Limits) -> tuple[Obj | None, str]:
+    """What the new ReplicaSet takes over from its Deployment (a merge patch), and the revision it has or gets."""
     newest_old = max((rollout.revision(rs) for rs in old), default=0)
-    if new is None:
-        return (), str(newest_old + 1)
     number = rollout.revision(new)
     wanted = {k: v for k, v in (deployment["metadata"].get("annotations") or {}).items() if k not in _NOT_COPIED}
     current = new["metadata"].get("annotations") or {}
     if number <= newest_old:
         if number:
-            before = current.get(HISTORY)
-            wanted[HISTORY] = f"{before},{number}" if before else str(number)
+            wanted[HISTORY] = _history(current.get(HISTORY, ""), number)
         number = newest_old + 1
         wanted[REVISION] = str(number)
     if bounds.replicas == rollout.annotated(new, rollout.DESIRED):
         wanted |= rollout.sizes_annotations(bounds)
     changed = {k: v for k, v in wanted.items() if current.get(k) != v}
-    return (((new, changed),) if changed else ()), str(number)
+    patch: Obj = {"metadata": {"annotations": changed}} if changed else {}
+    seconds = int(deployment["spec"].get("minReadySeconds") or 0)
+    if int(new["spec"].get("minReadySeconds") or 0) != seconds:
+        patch["spec"] = {"minReadySeconds": seconds}
+    return patch or None, str(number)
+
+
+def _history(before: str, number: int) -> str:
+    """The revisions a ReplicaSet had; of very many the oldest are forgotten."""
+    revisions = [*before.split(","), str(number)] if before else [str(number)]
+    while len(",".join(revisions)) > _HISTORY_LENGTH:
+        del revisions[0]
+    return ",".join(revisions)
 
 
 def _was_scaled(deployment: Obj, owned: Sequence[Obj]) -> bool:
@@ -228,12 +245,12 @@ def _saturated(new: Obj, bounds: rollout.Limits) -> bool:
 def _beyond_history(deployment: Obj, old: Sequence[Obj]) -> Iterator[Obj]:
     """Old, empty ReplicaSets above spec.revisionHistoryLimit, the oldest revisions first; only once all is done."""
     limit = int(deployment["spec"].get("revisionHistoryLimit", 10))
+    kept = sorted((rs for rs in old if not rs["metadata"].get("deletionTimestamp")), key=rollout.revision)
     empty = [
         rs
-        for rs in sorted(old, key=rollout.revision)
+        for rs in kept
         if not rollout.asked(rs)
         and not rollout.seen(rs, "replicas")
         and rs.get("status", {}).get("observedGeneration", 0) >= rs["metadata"].get("generation", 0)
-        and not rs["metadata"].get("deletionTimestamp")
     ]
-    yield from empty[: max(0, len(old) - limit)]
+    yield from empty[: max(0, len(kept) - limit)]

@@ -16,6 +16,9 @@ from hawser.controllers import pods, rollout
 NO_DEADLINE = 2**31 - 1
 
 
+_WITHOUT_DEADLINE = ("NewReplicaSetAvailable", "DeploymentPaused", "ProgressDeadlineExceeded")
+
+
 @dataclass(frozen=True, slots=True)
 class _Condition:
     type: str
@@ -55,10 +58,12 @@ def status(
     progressing = _progressing(deployment, made, new, owned, now, created, failure)
     if progressing is not None:
         wanted_conditions.append(progressing)
-    problem = next((c for rs in owned if (c := pods.condition(rs, "ReplicaFailure"))), None)
+    problem = next((c for rs in reversed(owned) if (c := pods.condition(rs, "ReplicaFailure"))), None)
     if problem is not None:
         wanted_conditions.append(_Condition("ReplicaFailure", "True", problem["reason"], problem.get("message", "")))
-    made["conditions"] = [_merge(before, c, now, _moved(deployment, made)) for c in wanted_conditions]
+    # Conditions of other types are someone else's.
+    others = [c for c in before if c["type"] not in ("Available", "Progressing", "ReplicaFailure")]
+    made["conditions"] = [*(_merge(before, c, now, _moved(deployment, made)) for c in wanted_conditions), *others]
     return made
 
 
@@ -72,9 +77,7 @@ def deadline_in(deployment: Obj, now: datetime) -> float | None:
     """Seconds until the progress deadline of a rollout under way, or None."""
     seconds = deployment["spec"].get("progressDeadlineSeconds") or NO_DEADLINE
     found = pods.condition(deployment, "Progressing")
-    if seconds >= NO_DEADLINE or found is None or found["status"] != "True":
-        return None
-    if found["reason"] in ("NewReplicaSetAvailable", "DeploymentPaused"):
+    if seconds >= NO_DEADLINE or found is None or found["reason"] in _WITHOUT_DEADLINE:
         return None
     return max(0.0, seconds - (now - parse_timestamp(found["lastUpdateTime"])).total_seconds()) + 0.1
 
@@ -91,10 +94,15 @@ def _progressing(
     deployment: Obj, made: Obj, new: Obj | None, owned: Sequence[Obj], now: datetime, created: str, failure: str
 ) -> _Condition | None:
     current = pods.condition(deployment, "Progressing")
-    if deployment["spec"].get("paused"):
-        return _Condition("Progressing", "Unknown", "DeploymentPaused", "Deployment is paused")
     if (deployment["spec"].get("progressDeadlineSeconds") or NO_DEADLINE) >= NO_DEADLINE:
         return None
+    kept = (
+        _Condition("Progressing", *(current.get(f, "") for f in ("status", "reason", "message"))) if current else None
+    )
+    if deployment["spec"].get("paused"):
+        if kept is not None and kept.reason == "ProgressDeadlineExceeded":
+            return kept
+        return _Condition("Progressing", "Unknown", "DeploymentPaused", "Deployment is paused")
     if failure:
         return _Condition("Progressing", "False", "ReplicaSetCreateError", failure)
     subject = f'ReplicaSet "{new["metadata"]["name"]}"' if new else f'Deployment "{deployment["metadata"]["name"]}"'
@@ -103,29 +111,28 @@ def _progressing(
     finished = complete(deployment, made)
     if finished:
         return _Condition("Progressing", "True", "NewReplicaSetAvailable", f"{subject} has successfully progressed.")
-    if current is not None and current["reason"] == "NewReplicaSetAvailable" and not _generation_changed(deployment):
-        # A finished rollout stays finished when pods come and go.
-        return _Condition("Progressing", "True", current["reason"], current.get("message", ""))
+    only_new = made.get("replicas", 0) == made.get("updatedReplicas", 0)
+    if kept is not None and kept.reason == "NewReplicaSetAvailable" and only_new:
+        # A finished rollout stays finished when pods come and go or their number is changed.
+        return kept
     if _moved(deployment, made):
         return _Condition("Progressing", "True", "ReplicaSetUpdated", f"{subject} is progressing.")
-    if current is not None and current["status"] == "False":
-        return _Condition("Progressing", "False", current["reason"], current.get("message", ""))
-    if current is not None and timed_out(deployment, current, now):
+    if current is None or kept is None:
+        if new is None:
+            return None
+        name = new["metadata"]["name"]
+        return _Condition("Progressing", "True", "FoundNewReplicaSet", f'Found new replica set "{name}"')
+    if kept.reason == "DeploymentPaused":
+        return _Condition("Progressing", "Unknown", "DeploymentResumed", "Deployment is resumed")
+    if kept.reason not in _WITHOUT_DEADLINE and timed_out(deployment, current, now):
         return _Condition("Progressing", "False", "ProgressDeadlineExceeded", f"{subject} has timed out progressing.")
-    if current is not None and current["reason"] not in ("DeploymentPaused", "NewReplicaSetAvailable"):
-        return _Condition("Progressing", "True", current["reason"], current.get("message", ""))
-    return _Condition("Progressing", "True", "ReplicaSetUpdated", f"{subject} is progressing.")
+    return kept
 
 
 def timed_out(deployment: Obj, current: Obj, now: datetime) -> bool:
     """Whether the rollout made no progress for progressDeadlineSeconds."""
     seconds = deployment["spec"].get("progressDeadlineSeconds") or NO_DEADLINE
     return (now - parse_timestamp(current["lastUpdateTime"])).total_seconds() >= seconds
-
-
-def _generation_changed(deployment: Obj) -> bool:
-    seen = deployment.get("status", {}).get("observedGeneration", 0)
-    return bool(seen < deployment["metadata"].get("generation", 0))
 
 
 def _moved(deployment: Obj, made: Obj) -> bool:

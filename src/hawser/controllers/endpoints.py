@@ -19,6 +19,7 @@ SERVICE_LABEL = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 HEADLESS = "service.kubernetes.io/headless"
+TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 _NOT_MIRRORED = {SERVICE_LABEL, MANAGED_BY, HEADLESS}
 
 Ports = tuple[bytes, ...]
@@ -34,8 +35,13 @@ class Plan:
     delete: tuple[Obj, ...] = ()
 
 
-def plan(service: Obj, selected: Iterable[Obj], nodes: Mapping[str, Obj], slices: Sequence[Obj]) -> Plan:
-    """Pure decision. selected: pods that match; slices: the Service's own EndpointSlices."""
+def plan(
+    service: Obj, selected: Iterable[Obj], nodes: Mapping[str, Obj], slices: Sequence[Obj], trigger: str = ""
+) -> Plan:
+    """Pure decision. selected: pods that match; slices: the Service's own EndpointSlices.
+
+    trigger: when what is to be written happened, for the slices that change; "" when unknown.
+    """
     wanted = endpoints(service, selected, nodes)
     labels = slice_labels(service)
     create: list[Obj] = []
@@ -51,9 +57,10 @@ def plan(service: Obj, selected: Iterable[Obj], nodes: Mapping[str, Obj], slices
             if not content and wanted:
                 delete.append(old)
             elif content != (old.get("endpoints") or []) or (old["metadata"].get("labels") or {}) != labels:
-                update.append({**old, "metadata": {**old["metadata"], "labels": labels}, "endpoints": content})
+                metadata = _triggered({**old["metadata"], "labels": labels}, trigger)
+                update.append({**old, "metadata": metadata, "endpoints": content})
         new = [c for c in contents[len(have) :] if c]
-        create += [_slice(service, labels, ports, content) for content in new]
+        create += [_slice(service, labels, ports, content, trigger) for content in new]
     if not wanted:
         # One empty slice stays, so that watchers can tell "no endpoints" from "not looked at yet".
         keep = update[:1] or [s for s in slices if s not in delete][:1]
@@ -61,8 +68,33 @@ def plan(service: Obj, selected: Iterable[Obj], nodes: Mapping[str, Obj], slices
         delete = [s for s in slices if s["metadata"]["name"] != name]
         update = [u for u in update if u["metadata"]["name"] == name]
         if not keep:
-            create = [_slice(service, labels, (), [])]
+            create = [_slice(service, labels, (), [], trigger)]
     return Plan(tuple(create), tuple(update), tuple(delete))
+
+
+def triggers(service: Obj, selected: Iterable[Obj]) -> dict[str, str]:
+    """When each thing that endpoints are made of last changed, by uid: the Service's creation, pods' readiness."""
+    moments = {service["metadata"]["uid"]: service["metadata"].get("creationTimestamp") or ""}
+    for pod in selected:
+        moments[pod["metadata"]["uid"]] = (pods.condition(pod, "Ready") or {}).get("lastTransitionTime") or ""
+    return {uid: moment for uid, moment in moments.items() if moment}
+
+
+def trigger_time(service: Obj, before: Mapping[str, str] | None, now: Mapping[str, str]) -> str:
+    """The earliest change since the last look, "" when there is none; of a new Service its creation."""
+    if before is None:
+        return service["metadata"].get("creationTimestamp") or ""
+    return min((moment for uid, moment in now.items() if moment > before.get(uid, "")), default="")
+
+
+def _triggered(metadata: Obj, trigger: str) -> Obj:
+    annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k != TRIGGER_TIME}
+    if trigger:
+        annotations[TRIGGER_TIME] = trigger
+    return {
+        **{k: v for k, v in metadata.items() if k != "annotations"},
+        **({"annotations": annotations} if annotations else {}),
+    }
 
 
 def endpoints(service: Obj, selected: Iterable[Obj], nodes: Mapping[str, Obj]) -> dict[Ports, list[Obj]]:
@@ -85,7 +117,7 @@ def endpoints(service: Obj, selected: Iterable[Obj], nodes: Mapping[str, Obj]) -
 
 def _endpoint(service: Obj, pod: Obj, address: str, nodes: Mapping[str, Obj], unready: bool) -> Obj:
     terminating = pods.is_terminating(pod)
-    serving = unready or pods.is_ready(pod)
+    serving = pods.is_ready(pod)
     made: Obj = {
         "addresses": [address],
         "conditions": {
@@ -143,7 +175,7 @@ def distribute(wanted: Sequence[Obj], have: Sequence[Sequence[Obj]]) -> list[lis
     left = {_address(e): e for e in wanted}
     contents: list[list[Obj]] = []
     for old in have:
-        kept = [left.pop(_address(e)) for e in old if _address(e) in left][:MOST]
+        kept = [left.pop(_address(e)) for e in old[:MOST] if _address(e) in left]
         contents.append(kept)
     rest = list(left.values())
     # The fullest first, so that few slices change and the emptiest can go.
@@ -174,16 +206,17 @@ def slice_labels(service: Obj) -> dict[str, str]:
     return labels
 
 
-def _slice(service: Obj, labels: Mapping[str, str], ports: Ports, content: list[Obj]) -> Obj:
+def _slice(service: Obj, labels: Mapping[str, str], ports: Ports, content: list[Obj], trigger: str) -> Obj:
+    metadata = {
+        "generateName": f"{service['metadata']['name']}-",
+        "namespace": service["metadata"]["namespace"],
+        "labels": dict(labels),
+        "ownerReferences": [pods.owner_reference(service)],
+    }
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": {
-            "generateName": f"{service['metadata']['name']}-",
-            "namespace": service["metadata"]["namespace"],
-            "labels": dict(labels),
-            "ownerReferences": [pods.owner_reference(service)],
-        },
+        "metadata": _triggered(metadata, trigger),
         "addressType": "IPv4",
         "ports": [orjson.loads(p) for p in ports],
         "endpoints": content,

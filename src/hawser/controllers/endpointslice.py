@@ -8,7 +8,7 @@ from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
 from hawser.client.informer import key_of
-from hawser.controllers.endpoints import MANAGED_BY, MANAGER, SERVICE_LABEL, plan
+from hawser.controllers.endpoints import MANAGED_BY, MANAGER, SERVICE_LABEL, plan, trigger_time, triggers
 
 
 def relevant(pod: Obj) -> tuple[object, ...]:
@@ -38,6 +38,7 @@ class EndpointSliceController(Controller):
         self._nodes = manager.informer(NODE)
         self._slices = manager.informer(ENDPOINT_SLICE)
         self._slices.add_index("service", _service_key)
+        self._triggers: dict[str, dict[str, str]] = {}
         self._services.on_change(self.enqueue)
         self._pods.on_change(self._enqueue_services)
         self._slices.on_change(self._enqueue_of_slice)
@@ -63,6 +64,7 @@ class EndpointSliceController(Controller):
         service = self._services.get_key(key)
         # Deleted Services' slices go with their owner.
         if service is None or service["metadata"].get("deletionTimestamp"):
+            self._triggers.pop(key, None)
             return None
         selector = service["spec"].get("selector")
         if not selector or service["spec"].get("type") == "ExternalName":
@@ -72,7 +74,9 @@ class EndpointSliceController(Controller):
             p for p in self._pods.list(service["metadata"]["namespace"]) if wanted.matches(p["metadata"].get("labels"))
         ]
         nodes = {n["metadata"]["name"]: n for n in self._nodes.list()}
-        todo = plan(service, selected, nodes, self._slices.by_index("service", key))
+        moments = triggers(service, selected)
+        trigger = trigger_time(service, self._triggers.get(key), moments)
+        todo = plan(service, selected, nodes, self._slices.by_index("service", key), trigger)
         # New addresses first: a Service in use is never without an endpoint in between.
         for one in todo.create:
             self._slices.observe(await self._client.create(ENDPOINT_SLICE, one))
@@ -85,6 +89,8 @@ class EndpointSliceController(Controller):
             except APIError as e:
                 if e.code != 404:
                     raise
+        # Only now: what could not be written keeps its time for the next try.
+        self._triggers[key] = moments
         return None
 
 

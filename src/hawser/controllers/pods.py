@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 from datetime import datetime
 
+from hawser.api.errors import APIError
+from hawser.api.kinds import Kind
 from hawser.api.types import Obj
+from hawser.client.client import Client
 from hawser.client.clock import parse_timestamp
 
 
@@ -28,9 +31,14 @@ def is_terminating(pod: Obj) -> bool:
     return pod["metadata"].get("deletionTimestamp") is not None
 
 
+def has_ended(pod: Obj) -> bool:
+    """Succeeded or Failed: no container of it will run again."""
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
 def is_active(pod: Obj) -> bool:
     """Neither ended nor being deleted: counts as a replica."""
-    return pod.get("status", {}).get("phase") not in ("Succeeded", "Failed") and not is_terminating(pod)
+    return not has_ended(pod) and not is_terminating(pod)
 
 
 def available_in(pod: Obj, min_ready_seconds: int, now: datetime) -> float | None:
@@ -47,6 +55,22 @@ def available_in(pod: Obj, min_ready_seconds: int, now: datetime) -> float | Non
     if not since:
         return float(min_ready_seconds)
     return max(0.0, min_ready_seconds - (now - parse_timestamp(since)).total_seconds())
+
+
+async def may_adopt(client: Client, kind: Kind, owner: Obj) -> bool:
+    """Whether the owner, asked from the server, is still the same and not being deleted.
+
+    A cache may not know yet: adopting for an owner that is deleted with propagation Orphan would hand what it has just
+    left behind to the garbage collector.
+    """
+    metadata = owner["metadata"]
+    try:
+        live = await client.get(kind, metadata["name"], metadata["namespace"])
+    except APIError as e:
+        if e.code != 404:
+            raise
+        return False
+    return live["metadata"]["uid"] == metadata["uid"] and not is_terminating(live)
 
 
 def owner_reference(owner: Obj) -> Obj:

@@ -7,6 +7,7 @@ and the annotation controller.kubernetes.io/pod-deletion-cost.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ from hawser.api.errors import APIError
 from hawser.api.kinds import POD, REPLICA_SET
 from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
-from hawser.client.clock import timestamp
+from hawser.client.clock import parse_timestamp, timestamp
 from hawser.client.controller import Controller, Manager, controller_of
 from hawser.controllers import pods
 
@@ -43,15 +44,14 @@ def plan(rs: Obj, owned: Sequence[Obj], orphans: Iterable[Obj], now: datetime) -
     selector = LabelSelector.from_object(rs["spec"].get("selector"))
     deleting = rs["metadata"].get("deletionTimestamp") is not None
     mine = [p for p in owned if selector.matches(p["metadata"].get("labels"))]
+    if deleting:
+        # Its pods stay its own, so that they go with it.
+        return Plan()
     release = tuple(p for p in owned if not selector.matches(p["metadata"].get("labels")))
-    adopt: tuple[Obj, ...] = ()
-    if not deleting:
-        adopt = tuple(p for p in orphans if pods.is_active(p) and selector.matches(p["metadata"].get("labels")))
+    adopt = tuple(p for p in orphans if pods.is_active(p) and selector.matches(p["metadata"].get("labels")))
     active = [p for p in (*mine, *adopt) if pods.is_active(p)]
     waits = [pods.available_in(p, min_ready_seconds(rs), now) for p in active]
     look_again = min((w for w in waits if w), default=None)
-    if deleting:
-        return Plan(release=release, look_again=look_again)
     missing = int(rs["spec"].get("replicas", 1)) - len(active)
     return Plan(
         adopt=adopt,
@@ -67,7 +67,11 @@ def min_ready_seconds(rs: Obj) -> int:
 
 
 def first_to_go(active: Sequence[Obj], now: datetime) -> list[Obj]:
-    """The pods in the order in which too many are deleted."""
+    """The pods in the order in which too many are deleted.
+
+    Times count by their order of magnitude: among pods of about the same age it is the uid, as good as chance, that
+    decides (KEP-2185).
+    """
     on_node: dict[str, int] = {}
     for pod in active:
         node = pod["spec"].get("nodeName", "")
@@ -77,7 +81,7 @@ def first_to_go(active: Sequence[Obj], now: datetime) -> list[Obj]:
         spec, status = pod["spec"], pod.get("status", {})
         ready = pods.is_ready(pod)
         found = pods.condition(pod, "Ready") or {}
-        restarts = sum(int(c.get("restartCount", 0)) for c in status.get("containerStatuses") or ())
+        counts = (int(c.get("restartCount", 0)) for c in status.get("containerStatuses") or ())
         phases = {"Pending": 0, "Unknown": 1, "Running": 2}
         return (
             bool(spec.get("nodeName")),
@@ -85,10 +89,10 @@ def first_to_go(active: Sequence[Obj], now: datetime) -> list[Obj]:
             ready,
             deletion_cost(pod),
             -on_node[spec.get("nodeName", "")],
-            _newest_first(found.get("lastTransitionTime")) if ready else "",
-            -restarts,
-            _newest_first(pod["metadata"].get("creationTimestamp")),
-            pod["metadata"]["name"],
+            _magnitude(found.get("lastTransitionTime"), now) if ready else 0,
+            -max(counts, default=0),
+            _magnitude(pod["metadata"].get("creationTimestamp"), now),
+            pod["metadata"]["uid"],
         )
 
     return sorted(active, key=rank)
@@ -103,9 +107,10 @@ def deletion_cost(pod: Obj) -> int:
         return 0
 
 
-def _newest_first(moment: str | None) -> str:
-    """RFC 3339 in UTC sorts as text; complementing the digits turns the order round."""
-    return (moment or "").translate(str.maketrans("0123456789", "9876543210"))
+def _magnitude(moment: str | None, now: datetime) -> int:
+    """The binary logarithm of an age in nanoseconds, rounded down; -1 for no age at all."""
+    age = (now - parse_timestamp(moment)).total_seconds() if moment else 0.0
+    return int(math.log2(age * 1e9)) if age > 0 else -1
 
 
 def status(rs: Obj, owned: Sequence[Obj], failure: Obj | None, now: datetime) -> Obj:
@@ -117,14 +122,18 @@ def status(rs: Obj, owned: Sequence[Obj], failure: Obj | None, now: datetime) ->
         "fullyLabeledReplicas": sum(labels.items() <= (p["metadata"].get("labels") or {}).items() for p in active),
         "readyReplicas": sum(pods.is_ready(p) for p in active),
         "availableReplicas": sum(pods.available_in(p, min_ready_seconds(rs), now) == 0 for p in active),
-        "terminatingReplicas": sum(pods.is_terminating(p) for p in owned),
+        "terminatingReplicas": sum(pods.is_terminating(p) and not pods.has_ended(p) for p in owned),
     }
     made.update({name: count for name, count in counts.items() if count})
     made["observedGeneration"] = rs["metadata"].get("generation", 0)
+    # Conditions of other types are someone else's.
+    conditions = [c for c in rs.get("status", {}).get("conditions") or () if c.get("type") != "ReplicaFailure"]
     if failure is not None:
         old = pods.condition(rs, "ReplicaFailure")
         since = old["lastTransitionTime"] if old else timestamp(now)
-        made["conditions"] = [{"type": "ReplicaFailure", "status": "True", "lastTransitionTime": since, **failure}]
+        conditions.append({"type": "ReplicaFailure", "status": "True", "lastTransitionTime": since, **failure})
+    if conditions:
+        made["conditions"] = conditions
     return made
 
 
@@ -142,12 +151,22 @@ class ReplicaSetController(Controller):
         self._pods = manager.informer(POD)
         self._pods.add_index("owner", pods.owner_uids)
         self._pods.add_index("orphan", lambda p: [] if controller_of(p) else [p["metadata"]["namespace"]])
+        # Uids of pods that the server has removed and the watch has not yet told of.
+        self._gone: set[str] = set()
         self._sets.on_change(self.enqueue)
+        self._pods.on_change(self._forget_gone)
         self._pods.on_change(self.enqueue_owner("ReplicaSet"))
         self._pods.on_change(self._enqueue_adopters)
 
+    def _forget_gone(self, old: Obj | None, new: Obj | None) -> None:
+        if new is None and old is not None:
+            self._gone.discard(old["metadata"]["uid"])
+
     def _enqueue_adopters(self, old: Obj | None, new: Obj | None) -> None:
         if new is None or controller_of(new) is not None:
+            return
+        fields = ("labels", "ownerReferences")
+        if old is not None and all(old["metadata"].get(f) == new["metadata"].get(f) for f in fields):
             return
         labels = new["metadata"].get("labels")
         for rs in self._sets.list(new["metadata"]["namespace"]):
@@ -160,9 +179,9 @@ class ReplicaSetController(Controller):
             return None
         uid = rs["metadata"]["uid"]
         now = self._clock.now()
-        todo = plan(
-            rs, self._pods.by_index("owner", uid), self._pods.by_index("orphan", rs["metadata"]["namespace"]), now
-        )
+        todo = plan(rs, self._owned(uid), self._pods.by_index("orphan", rs["metadata"]["namespace"]), now)
+        if todo.adopt and not await pods.may_adopt(self._client, REPLICA_SET, rs):
+            return None  # the watch brings what the cache does not know yet
         for pod in todo.release:
             await self._set_owner(pod, {"$patch": "delete", "uid": uid})
         for pod in todo.adopt:
@@ -172,6 +191,9 @@ class ReplicaSetController(Controller):
         if failure is not None:
             raise APIError(500, failure["reason"], failure["message"])
         return todo.look_again
+
+    def _owned(self, uid: str) -> list[Obj]:
+        return [p for p in self._pods.by_index("owner", uid) if p["metadata"]["uid"] not in self._gone]
 
     async def _set_owner(self, pod: Obj, reference: Obj) -> None:
         metadata = pod["metadata"]
@@ -195,17 +217,18 @@ class ReplicaSetController(Controller):
             answers = await asyncio.gather(*(self._create_one(rs, body) for _ in range(batch)))
             failure = next((a for a in answers if a is not None), None)
             if failure is not None:
-                return failure
+                return failure or None
             count -= batch
             batch *= 2
         return None
 
     async def _create_one(self, rs: Obj, body: Obj) -> Obj | None:
+        """None when it is there, why not otherwise; {} when the namespace is going, which is no failure."""
         try:
             made = await self._client.create(POD, body)
         except APIError as e:
             if any(c.get("reason") == "NamespaceTerminating" for c in (e.details or {}).get("causes") or ()):
-                return None
+                return {}
             self._recorder.event(rs, "Warning", "FailedCreate", f"Error creating: {e.message}")
             return {"reason": "FailedCreate", "message": e.message}
         self._pods.observe(made)
@@ -222,17 +245,27 @@ class ReplicaSetController(Controller):
             answer = await self._client.delete(POD, metadata["name"], metadata["namespace"], uid=metadata["uid"])
         except APIError as e:
             if e.code in (404, 409):
+                self._note_gone(pod)
                 return None
             self._recorder.event(rs, "Warning", "FailedDelete", f"Error deleting: {e.message}")
             return {"reason": "FailedDelete", "message": e.message}
         if answer.get("kind") == "Pod" and answer["metadata"].get("deletionTimestamp"):
             self._pods.observe(answer)
+        else:
+            self._note_gone(pod)
         self._recorder.event(rs, "Normal", "SuccessfulDelete", f"Deleted pod: {metadata['name']}")
         return None
 
+    def _note_gone(self, pod: Obj) -> None:
+        """The pod does not count any more, although the cache may have it for a moment."""
+        metadata = pod["metadata"]
+        known = self._pods.get(metadata["namespace"], metadata["name"])
+        if known is not None and known["metadata"]["uid"] == metadata["uid"]:
+            self._gone.add(metadata["uid"])
+
     async def _write_status(self, rs: Obj, failure: Obj | None) -> None:
         now = self._clock.now()
-        wanted = status(rs, self._pods.by_index("owner", rs["metadata"]["uid"]), failure, now)
+        wanted = status(rs, self._owned(rs["metadata"]["uid"]), failure, now)
         if wanted == rs.get("status"):
             return
         try:

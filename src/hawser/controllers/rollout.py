@@ -65,6 +65,11 @@ def seen(rs: Obj, count: str) -> int:
     return int(rs.get("status", {}).get(count) or 0)
 
 
+def available(rs: Obj) -> int:
+    """How many of the pods it will keep are available: its status may be older than its size."""
+    return min(seen(rs, "availableReplicas"), asked(rs))
+
+
 def new_replicas(bounds: Limits, new: Obj | None, others: Sequence[Obj], *, recreate: bool) -> int:
     """What the new ReplicaSet is scaled up to now: as far as maxSurge allows."""
     current = asked(new) if new is not None else 0
@@ -82,7 +87,7 @@ def old_replicas(bounds: Limits, new: Obj, old: Sequence[Obj]) -> dict[str, int]
     Unhealthy pods go first, since removing them costs no availability; then as many as keep ``bounds.least`` available.
     """
     total = asked(new) + sum(asked(rs) for rs in old)
-    new_unavailable = max(0, asked(new) - seen(new, "availableReplicas"))
+    new_unavailable = asked(new) - available(new)
     removable = total - bounds.least - new_unavailable
     if removable <= 0:
         return {}
@@ -91,12 +96,10 @@ def old_replicas(bounds: Limits, new: Obj, old: Sequence[Obj]) -> dict[str, int]
     cleaned = 0
     for rs in oldest_first:
         name = rs["metadata"]["name"]
-        unhealthy = left[name] - seen(rs, "availableReplicas")
-        cut = min(removable - cleaned, max(unhealthy, 0))
+        cut = min(removable - cleaned, left[name] - available(rs))
         left[name] -= cut
         cleaned += cut
-    available = sum(seen(rs, "availableReplicas") for rs in (new, *old))
-    spare = available - bounds.least
+    spare = sum(available(rs) for rs in (new, *old)) - bounds.least
     for rs in oldest_first:
         if spare <= 0:
             break
@@ -121,8 +124,9 @@ def proportional(bounds: Limits, active: Sequence[Obj], *, rolling: bool) -> dic
     ordered = sorted(by_age, key=asked, reverse=True)
     sizes: dict[str, int] = {}
     given = 0
+    running = sum(seen(rs, "replicas") for rs in active)
     for rs in ordered:
-        share = _share(rs, bounds, difference, given) if difference else 0
+        share = _share(rs, bounds, difference, given, running) if difference else 0
         sizes[rs["metadata"]["name"]] = asked(rs) + share
         given += share
     if ordered and difference != given:
@@ -135,11 +139,11 @@ def proportional(bounds: Limits, active: Sequence[Obj], *, rolling: bool) -> dic
     }
 
 
-def _share(rs: Obj, bounds: Limits, difference: int, given: int) -> int:
+def _share(rs: Obj, bounds: Limits, difference: int, given: int, running: int) -> int:
     size = asked(rs)
-    if not size:
+    was = annotated(rs, MAX) or running
+    if not size or not was:
         return 0
-    was = annotated(rs, MAX) or seen(rs, "replicas") or size
     wanted = size * (bounds.replicas + bounds.surge) / was
     share = int(wanted + 0.5) - size
     rest = difference - given
