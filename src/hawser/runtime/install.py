@@ -26,7 +26,14 @@ _MODULES = (
     "rootfs",
     "systemd",
 )
-_ENTRY = f"import sys\nfrom {_PACKAGE}.main import main\nsys.exit(main(sys.argv[1:]))\n"
+_ENTRY = f"""\
+import sys
+try:
+    from {_PACKAGE}.main import main
+except ImportError as error:
+    sys.exit(f"hawser-runtime: {{error}}: this node needs all of Python's standard library (package python3)")
+sys.exit(main(sys.argv[1:]))
+"""
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time a zip archive can name
 
 

@@ -82,7 +82,8 @@ def write_layer(destination: Path, entries: Iterable[Entry]) -> Path:
 def directory_entries(root: Path) -> Iterable[Entry]:
     """What lies below a directory as entries that go on top of another layer: owned by root, writable for no one else.
 
-    A directory with content and the usual mode has no entry, so that the layer below keeps its owner and mode. Raises ValueError for what is neither file, directory nor symbolic link.
+    A directory with content and the usual mode has no entry, so that the layer below keeps its owner and mode.
+    Raises ValueError for what is neither file, directory nor symbolic link.
     """
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
