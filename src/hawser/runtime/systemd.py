@@ -52,7 +52,8 @@ _ADDED = ("INVOCATION_ID", "SYSTEMD_EXEC_PID", "MEMORY_PRESSURE_WATCH", "MEMORY_
 _LIMIT_FILES = (  # noqa: SIM905
     "cgroup.freeze cgroup.kill cgroup.max.depth cgroup.max.descendants cpu.idle cpu.max cpu.max.burst cpu.weight "
     "cpu.weight.nice cpuset.cpus cpuset.cpus.partition cpuset.mems hugetlb.1GB.max hugetlb.1GB.rsvd.max "
-    "hugetlb.2MB.max hugetlb.2MB.rsvd.max io.latency io.max io.weight memory.high memory.low memory.max memory.min memory.oom.group memory.reclaim "
+    "hugetlb.2MB.max hugetlb.2MB.rsvd.max io.latency io.max "
+    "io.weight memory.high memory.low memory.max memory.min memory.oom.group memory.reclaim "
     "memory.swap.high memory.swap.max memory.zswap.max misc.max pids.max rdma.max"
 ).split()
 
