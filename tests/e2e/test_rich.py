@@ -106,14 +106,19 @@ def test_arguments_environment_user_and_directory_arrive_intact(
     engine: Engine, namespace: str, image: str, init: str
 ) -> None:
     words = ["a b", "it's", '"quoted"', "$HOME", "%h", "back\\slash", "", "tab\there", "ünï"]
-    script = 'id -un; pwd; printf "<%s>\\n" "$ODD"; for a in "$@"; do printf "<%s>\\n" "$a"; done'
+    script = 'id -u; pwd; printf "<%s>\\n" "$ODD"; for a in "$@"; do printf "<%s>\\n" "$a"; done'
     odd = "value with 'quotes' \"and\" $dollars %percent"
-    settings = {"workingDir": "/opt", "env": [{"name": "ODD", "value": odd.replace("$", "$$")}], "args": words}
+    settings = {
+        "workingDir": "/opt",
+        "env": [{"name": "ODD", "value": odd.replace("$", "$$")}],
+        "args": words,
+        "securityContext": {"runAsUser": 12345},
+    }
     manifest = rich("a", ["sh", "-c", script, "sh"], init, container=settings, restartPolicy="Never")
     engine.apply(manifest, namespace)
     eventually(lambda: container(engine, namespace, "a").get("state", {}).get("terminated"), "the end")
     lines = engine.kubectl("logs", "a", "-n", namespace).stdout.split("\n")
-    assert lines == ["legacy", "/opt", f"<{odd}>", *(f"<{w}>" for w in words), ""]
+    assert lines == ["12345", "/opt", f"<{odd}>", *(f"<{w}>" for w in words), ""]
 
 
 def test_stop_is_graceful_and_in_order(engine: Engine, namespace: str, image: str, tmp_path: Any) -> None:
