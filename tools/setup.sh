@@ -42,6 +42,11 @@ find_python() {
     done
 }
 
+# containerd copies the host's file into every pod sandbox; images of minimal machines lack it.
+if [ ! -e /etc/hosts ] && [ "$(id -u)" = 0 ]; then
+    printf '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n' >/etc/hosts
+fi
+
 missing=$(missing_packages | tr '\n' ' ')
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && [ -z "$missing" ]; then
     exit 0
