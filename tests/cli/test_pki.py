@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from hawser.cli.engine import pki
-from hawser.cli.engine.settings import Settings
+from hawser.cli.engine.settings import Settings, SettingsError
 
 
 @pytest.fixture
@@ -69,6 +69,32 @@ def test_a_new_address_makes_a_new_serving_certificate_under_the_same_ca(engine:
     assert read(engine, "ca").serial_number == ca
     assert read(engine, "admin").serial_number == admin
     assert read(engine, "apiserver").serial_number != serving
+
+
+@pytest.mark.parametrize("name", ["admin", "apiserver"])
+@pytest.mark.parametrize("damage", ["cut certificate", "cut key", "key of another", "certificate of another CA"])
+def test_damaged_pairs_are_made_again(engine: Settings, tmp_path: Path, name: str, damage: str) -> None:
+    cert, key = engine.pki_dir / f"{name}.crt", engine.pki_dir / f"{name}.key"
+    if damage == "certificate of another CA":
+        other = replace(engine, data_dir=tmp_path / "other")
+        other.data_dir.mkdir()
+        pki.prepare(other)
+        for path in (cert, key):
+            path.write_bytes((other.pki_dir / path.name).read_bytes())
+    elif damage == "key of another":
+        key.write_bytes((engine.pki_dir / "agent.key").read_bytes())
+    else:
+        path = cert if "certificate" in damage else key
+        path.write_bytes(path.read_bytes()[:100])
+    pki.prepare(engine)
+    ssl.create_default_context().load_cert_chain(cert, key)
+    read(engine, name).verify_directly_issued_by(read(engine, "ca"))
+
+
+def test_a_damaged_authority_is_said(engine: Settings) -> None:
+    (engine.pki_dir / "ca.crt").write_text("")
+    with pytest.raises(SettingsError, match=r"certificate authority .* is damaged"):
+        pki.prepare(engine)
 
 
 def test_a_kubeconfig_stands_alone(engine: Settings, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,16 @@ from hypothesis import strategies as st
 
 from hawser.cli.engine import settings
 from hawser.cli.engine.settings import SettingsError
+
+WHOLE = {
+    "schema": 1,
+    "instance": "abc",
+    "listen": "127.0.0.1:6443",
+    "kubelet_listen": "0.0.0.0:10250",
+    "node_name": "n",
+    "pod_cidr": "10.42.0.0/16",
+    "service_cidr": "10.96.0.0/20",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +52,56 @@ def test_an_engine_that_was_removed_gives_its_ranges_back(tmp_path: Path) -> Non
     assert settings.create(tmp_path / "b").pod_cidr == one.pod_cidr
 
 
+def test_a_directory_with_other_things_in_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").touch()
+    with pytest.raises(SettingsError, match="not empty and no engine's"):
+        settings.create(tmp_path / "home")
+    assert [p.name for p in (tmp_path / "home").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(("one", "two"), [("a", "a/agent/b"), ("a/b", "a")])
+def test_engines_do_not_lie_in_each_other(tmp_path: Path, one: str, two: str) -> None:
+    settings.create(tmp_path / one)
+    (tmp_path / "a" / "config.tmp").touch()
+    with pytest.raises(SettingsError, match=r"in each other|not empty"):
+        settings.create(tmp_path / two)
+
+
+def test_an_engine_that_lost_its_place_in_the_register_gets_it_back(tmp_path: Path) -> None:
+    one = settings.create(tmp_path / "a")
+    settings.unregister(one.data_dir)
+    settings.register(one)
+    assert settings.create(tmp_path / "b").pod_cidr != one.pod_cidr
+
+
+def test_who_holds_a_directory_keeps_others_waiting_also_when_it_removes_it(tmp_path: Path) -> None:
+    directory, order = tmp_path / "a", []
+
+    def second() -> None:
+        with settings.exclusive(directory):
+            order.append(("second", directory.is_dir()))
+
+    with settings.exclusive(directory):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        waiting.join(0.05)
+        order.append(("first", True))
+        directory.rmdir()
+    waiting.join()
+    assert order == [("first", True), ("second", True)]
+
+
+def test_what_cannot_be_listened_on_is_told_apart() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert settings.listen_problem(f"127.0.0.1:{port}") == "the port is taken"
+    assert settings.listen_problem(f"127.0.0.1:{port}") == ""
+    assert settings.listen_problem("192.0.2.1:7777") == "this machine has no address 192.0.2.1"
+
+
 def test_a_taken_port_is_passed_over() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -69,6 +130,11 @@ def test_bad_listen_addresses_are_refused_with_an_example(text: str) -> None:
         ("{", "cannot be read"),
         ('{"schema": 1}', "incomplete"),
         (json.dumps({"schema": 99}), "newer Hawser"),
+        ("[]", "cannot be read"),
+        (json.dumps({"schema": "x"}), "cannot be read"),
+        (json.dumps({**WHOLE, "listen": 5}), "incomplete"),
+        (json.dumps({**WHOLE, "pod_cidr": "all"}), "incomplete"),
+        (json.dumps({**WHOLE, "instance": "../.."}), "no instance id"),
     ],
 )
 def test_a_damaged_config_says_what_to_do(tmp_path: Path, content: str, message: str) -> None:

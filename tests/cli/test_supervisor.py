@@ -15,7 +15,8 @@ import pytest
 
 from hawser.cli.engine import processes
 from hawser.cli.engine.roles import Role
-from hawser.cli.engine.supervisor import Child, after_exit, rotate
+from hawser.cli.engine.settings import Settings
+from hawser.cli.engine.supervisor import Child, Supervisor, after_exit, rotate
 
 ROLE = Role("a", ["true"])
 
@@ -39,12 +40,15 @@ def test_back_off_is_forgotten_after_a_calm_time() -> None:
 
 def test_large_logs_are_moved_aside(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
-    log.write_text("x" * 20)
-    rotate(log, limit=100)
-    assert log.exists()
-    rotate(log, limit=10)
-    assert not log.exists()
-    assert (tmp_path / "a.log.1").read_text() == "x" * 20
+    with log.open("ab", buffering=0) as writer:
+        writer.write(b"x" * 12 + b"y" * 8)
+        rotate(log, limit=100)
+        assert log.stat().st_size == 20
+        rotate(log, limit=10)
+        assert log.stat().st_size == 0
+        assert (tmp_path / "a.log.1").read_text() == "xx" + "y" * 8
+        writer.write(b"more")
+    assert log.read_text() == "more"
 
 
 PROGRAM = """
@@ -122,9 +126,35 @@ def test_processes_end_when_the_supervisor_is_killed(supervisor: subprocess.Pope
 def test_a_pid_file_has_one_holder(tmp_path: Path) -> None:
     path = tmp_path / "pid"
     assert processes.holder(path) is None
-    held = processes.lock(path)
-    assert held is not None
-    assert processes.lock(path) is None
-    assert processes.holder(path) == os.getpid()
-    os.close(held)
+    path.write_text("1\n")
+    assert processes.holder(path) is None, "what a stale file says does not count"
+    program = "import sys, time, pathlib\nfrom hawser.cli.engine import processes\n"
+    program += "held = processes.lock(pathlib.Path(sys.argv[1]))\nprint(held, flush=True)\ntime.sleep(1000)"
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() not in (b"", b"None\n")
+        path.write_text("1\n")
+        assert processes.holder(path) == other.pid, "the kernel knows better than the file"
+        assert processes.lock(path) is None
+        other.kill()
     assert processes.holder(path) is None
+    assert processes.lock(path) is not None
+
+
+def test_a_program_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    engine = Settings(tmp_path, "abc", "127.0.0.1:1", "127.0.0.1:2", "n", "10.42.0.0/16", "10.96.0.0/20")
+    engine.log_dir.mkdir()
+    made = Supervisor(engine)
+    made._children = {"gone": Child(Role("gone", [str(tmp_path / "no-such-program")]))}
+    made._start("gone")
+    child = made._children["gone"]
+    assert (child.pid, child.restarts) == (0, 1)
+    assert child.next_start is not None
+
+
+def test_a_pid_that_is_another_process_by_now_is_left_alone() -> None:
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        processes.kill(other.pid, lambda pid: False)
+        assert other.poll() is None
+        processes.kill(other.pid, lambda pid: pid == other.pid)
+        assert other.wait(10) == -signal.SIGKILL

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -23,6 +24,7 @@ from hawser.api.errors import APIError
 from hawser.cli.engine import processes, settings
 from hawser.cli.engine.settings import Settings, SettingsError
 from hawser.client.client import Client
+from hawser.client.config import ConfigError
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -75,12 +77,18 @@ def failures() -> Any:
     except APIError as e:
         hint = "`hawser status` shows whether the engine runs" if e.code == 503 else ""
         _end(e.message, hint)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+    except ConfigError as e:
+        _end(str(e), "`hawser up` makes the engine's certificates and kubeconfigs anew")
     except BrokenPipeError:
         # The reader went away (head, less): nothing more to say to anyone.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(141) from None
+    except OSError as e:
+        hints = {errno.ENOSPC: "free some space and try again", errno.EROFS: "name another directory with --data-dir"}
+        where = f"{e.filename}: " if e.filename else ""
+        _end(f"{where}{e.strerror or e}", hints.get(e.errno or 0, ""))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 def _end(what: str, hint: str = "", code: int = 1) -> None:

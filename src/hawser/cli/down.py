@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+import contextlib
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,17 +40,32 @@ def down(
     with context.failures():
         context.need_root()
         data_dir = data_dir.resolve()
-        engine = settings.load(data_dir)
-        if engine is None:
-            out.print(f"There is no engine in {data_dir}: nothing to do")
+        if not data_dir.is_dir() or settings.load(data_dir) is None:
+            _say_none(data_dir)
             return
-        left = stop(engine, grace)
-        if left:
-            raise Failure("not everything could be removed:\n  " + "\n  ".join(left), "run `hawser down` once more")
-        if purge:
-            shutil.rmtree(engine.data_dir)
-            settings.unregister(engine.data_dir)
-        out.print(f"The engine is down; nothing of it is left{'' if purge else f' but its data in {engine.data_dir}'}")
+        with settings.exclusive(data_dir):
+            # Whoever was waited for may have been a `down --purge`.
+            engine = settings.load(data_dir)
+            if engine is None:
+                _say_none(data_dir)
+                with contextlib.suppress(OSError):
+                    data_dir.rmdir()
+                return
+            left = stop(engine, grace)
+            if left:
+                what = "not everything could be removed:\n  " + "\n  ".join(left)
+                raise Failure(what, "run `hawser down` once more")
+            foreign = cleanup.purge(engine) if purge else []
+            if purge:
+                settings.unregister(engine.data_dir)
+        but = f" but its data in {engine.data_dir}" if not purge else ""
+        if foreign:
+            but = " but what is not the engine's: " + ", ".join(str(path) for path in foreign)
+        out.print(f"The engine is down; nothing of it is left{but}", markup=False)
+
+
+def _say_none(data_dir: Path) -> None:
+    out.print(f"There is no engine in {data_dir}: nothing to do", markup=False)
 
 
 def stop(engine: Settings, grace: int) -> list[str]:

@@ -10,14 +10,16 @@ import os
 import signal
 import sys
 import termios
+import threading
 import tty as terminal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from enum import IntEnum
 from typing import Annotated, Any, BinaryIO
 
 import aiohttp
 import typer
 
+from hawser.api.errors import APIError
 from hawser.api.kinds import POD
 from hawser.cli import context
 from hawser.cli.context import Container, DataDir, Failure, Namespace
@@ -79,7 +81,7 @@ async def run(
         params.append(("container", container))
     params += [("stdin", str(stdin).lower()), ("stdout", "true"), ("stderr", str(not tty).lower())]
     params.append(("tty", str(tty).lower()))
-    async with client.websocket(POD.path(namespace, pod, "exec"), params, _PROTOCOLS) as socket:
+    async with _connected(client, pod, namespace, container, params) as socket:
         with _raw_terminal() if tty else contextlib.nullcontext():
             helpers = []
             if stdin:
@@ -92,6 +94,41 @@ async def run(
                 for helper in helpers:
                     helper.cancel()
                 await asyncio.gather(*helpers, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _connected(
+    client: Client, pod: str, namespace: str, container: str, params: list[tuple[str, str]]
+) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """The exec's WebSocket. A refused one does not tell why: then the pod is asked."""
+    connected = False
+    try:
+        async with client.websocket(POD.path(namespace, pod, "exec"), params, _PROTOCOLS) as socket:
+            connected = True
+            yield socket
+    except APIError as e:
+        if connected or e.code not in (400, 404, 500):
+            raise
+        if why := not_running(await client.get(POD, pod, namespace), container):
+            raise Failure(why, f"kubectl describe pod {pod} -n {namespace} tells more") from None
+        raise
+
+
+def not_running(pod: dict[str, Any], container: str) -> str:
+    """Why no command can run in a pod's container ("": the first); "" when one can."""
+    name, spec = pod["metadata"]["name"], pod["spec"]
+    listed = [c["name"] for c in (*spec["containers"], *(spec.get("initContainers") or ()))]
+    if container and container not in listed:
+        return f"pod {name} has no container {container}; it has {', '.join(listed)}"
+    wanted = container or listed[0]
+    status = pod.get("status") or {}
+    states = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
+    state: dict[str, Any] = next((s.get("state") or {} for s in states if s["name"] == wanted), {})
+    if "running" in state:
+        return ""
+    kind = next(iter(state), str(status.get("phase", "Pending")).lower())
+    reason = (state.get(kind) or {}).get("reason")
+    return f"container {wanted} of pod {name} does not run: {kind}" + (f", {reason}" if reason else "")
 
 
 async def capture(client: Client, pod: str, namespace: str, container: str, command: list[str]) -> tuple[int, str]:
@@ -130,10 +167,23 @@ def exit_code(status: dict[str, Any]) -> int:
 
 async def _send_stdin(socket: aiohttp.ClientWebSocketResponse) -> None:
     loop = asyncio.get_running_loop()
-    while True:
-        data = await loop.run_in_executor(None, os.read, sys.stdin.fileno(), 32768)
-        if not data:
-            break
+    read: asyncio.Queue[bytes] = asyncio.Queue()
+    wanted = threading.Semaphore(1)
+
+    def pump() -> None:
+        data = b"."
+        while data and wanted.acquire():
+            try:
+                data = os.read(sys.stdin.fileno(), 32768)
+            except OSError:
+                data = b""
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody reads any more
+                loop.call_soon_threadsafe(read.put_nowait, data)
+
+    # A thread of the loop's executor would be waited for at the end, and it ends only when something more is typed.
+    threading.Thread(target=pump, name="stdin", daemon=True).start()
+    while data := await read.get():
+        wanted.release()
         await socket.send_bytes(bytes([Channel.STDIN]) + data)
     if socket.protocol == _PROTOCOLS[0]:
         await socket.send_bytes(bytes([Channel.CLOSE, Channel.STDIN]))

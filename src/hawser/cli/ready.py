@@ -40,13 +40,19 @@ async def wait(engine: Settings, patience: float = _PATIENCE) -> None:
         with Progress(*columns, console=err) as progress:
             for text, log, check in steps:
                 task = progress.add_task(text, total=1)
-                await _until(check, text, engine.log_dir / f"{log}.log", patience)
+                await _until(check, text, engine, engine.log_dir / f"{log}.log", patience)
                 progress.update(task, completed=1)
 
 
-async def _until(check: Check, text: str, log: Path, patience: float) -> None:
+async def _until(check: Check, text: str, engine: Settings, log: Path, patience: float) -> None:
     deadline = time.monotonic() + patience
+    was_there = False
     while problem := await check():
+        is_there = context.supervisor_pid(engine) is not None
+        if was_there and not is_there:
+            said = engine.log_dir / "supervisor.log"
+            raise Failure("the engine was stopped before it was ready", f"The last lines of {said}:\n{tail(said)}")
+        was_there = is_there
         if time.monotonic() > deadline:
             raise Failure(f"{text} did not come up: {problem}", f"The last lines of {log}:\n{tail(log)}")
         await asyncio.sleep(_EVERY)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -46,27 +49,62 @@ def up(
     """
     with context.failures():
         context.need_root()
-        engine = prepare(data_dir.resolve(), listen, runtime_endpoint)
-        if context.supervisor_pid(engine) is not None:
-            out.print(f"The engine in {engine.data_dir} runs already: {engine.server}")
-            return
         if detach:
-            start(engine.data_dir)
-            ready.say(engine)
+            ready.say(start(data_dir.resolve(), listen, runtime_endpoint))
             return
-        end_leftovers(engine)
-        if os.fork() == 0:
-            _watch_start(engine)
-        os.execv(sys.executable, _supervisor(engine))
+        with _claimed(data_dir.resolve(), listen, runtime_endpoint) as (engine, held):
+            if context.supervisor_pid(engine) is not None:
+                out.print(f"The engine in {engine.data_dir} runs already: {engine.server}")
+                return
+            engine = clear_the_way(engine)
+            if os.fork() == 0:
+                _watch_start(engine)
+            os.set_inheritable(held, True)
+            os.execv(sys.executable, [*_supervisor(engine), "--release", str(held)])
 
 
-def start(data_dir: Path) -> Settings:
+def start(data_dir: Path, listen: str | None = None, runtime_endpoint: str | None = None) -> Settings:
     """The engine of a data directory, running in the background and ready. Raises Failure."""
-    engine = prepare(data_dir)
-    if context.supervisor_pid(engine) is None:
-        end_leftovers(engine)
-        _spawn(engine)
+    with _claimed(data_dir, listen, runtime_endpoint) as (engine, _):
+        if context.supervisor_pid(engine) is None:
+            engine = clear_the_way(engine)
+            _spawn(engine)
     asyncio.run(ready.wait(engine))
+    return engine
+
+
+@contextlib.contextmanager
+def _claimed(data_dir: Path, listen: str | None, runtime_endpoint: str | None) -> Iterator[tuple[Settings, int]]:
+    """The prepared engine, and the lock that keeps every other `up` and `down` of it waiting meanwhile."""
+    if listen is not None:
+        settings.split_listen(listen)
+    if runtime_endpoint and not runtime_endpoint.startswith("unix:///"):
+        raise Failure(f"--runtime-endpoint wants unix:///PATH; got {runtime_endpoint!r}")
+    with settings.exclusive(data_dir) as held:
+        try:
+            engine = prepare(data_dir, listen, runtime_endpoint)
+        except BaseException:
+            # Of a directory made in vain nothing stays.
+            with contextlib.suppress(OSError):
+                data_dir.rmdir()
+            raise
+        yield engine, held
+
+
+def clear_the_way(engine: Settings) -> Settings:
+    """Ends what a killed supervisor has left, then checks that the engine can start at all. Raises Failure.
+
+    Returns the settings, with another kubelet port when the old one is taken by now.
+    """
+    end_leftovers(engine)
+    if not engine.runtime_endpoint and (missing := containerd.problem(engine)):
+        raise Failure(*missing)
+    _check_listen(engine.listen)
+    if settings.listen_problem(engine.kubelet_listen):
+        host, port = settings.split_listen(engine.kubelet_listen)
+        free = settings.free_port(host, settings.KUBELET_PORT, {port, settings.split_listen(engine.listen)[1]})
+        engine = replace(engine, kubelet_listen=f"{host}:{free}")
+        engine.save()
     return engine
 
 
@@ -74,6 +112,8 @@ def prepare(data_dir: Path, listen: str | None = None, runtime_endpoint: str | N
     """Makes or updates everything on disk that the processes need. Idempotent."""
     engine = settings.load(data_dir)
     if engine is None:
+        if listen is not None:
+            _check_listen(listen)
         engine = settings.create(data_dir, listen, runtime_endpoint or "")
     elif listen not in (None, engine.listen) or runtime_endpoint not in (None, engine.runtime_endpoint):
         if context.supervisor_pid(engine) is not None:
@@ -83,17 +123,27 @@ def prepare(data_dir: Path, listen: str | None = None, runtime_endpoint: str | N
             listen=listen or engine.listen,
             runtime_endpoint=engine.runtime_endpoint if runtime_endpoint is None else runtime_endpoint,
         )
-        settings.split_listen(changed.listen)
+        if changed.listen != engine.listen:
+            _check_listen(changed.listen)
         changed.save()
         engine = changed
-    for directory in (engine.log_dir, engine.data_dir / "store", engine.data_dir / "agent"):
+    settings.register(engine)
+    # Image archives may hold what is nobody else's business, too.
+    for directory in (engine.log_dir, *(engine.data_dir / name for name in ("store", "agent", "images"))):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    settings.RUN_ROOT.mkdir(exist_ok=True, mode=0o711)
-    engine.run_dir.mkdir(exist_ok=True, mode=0o711)
+        directory.chmod(0o700)
+    engine.run_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
+    engine.run_dir.parent.chmod(0o711)
     pki.prepare(engine)
     containerd.prepare(engine)
     install(containerd.runtime_path(engine))
     return engine
+
+
+def _check_listen(listen: str) -> None:
+    """Raises Failure, so that an address is kept only when it can be had."""
+    if why := settings.listen_problem(listen):
+        raise Failure(f"the API server cannot listen on {listen}: {why}", "name another address with --listen")
 
 
 def end_leftovers(engine: Settings) -> None:
@@ -110,10 +160,20 @@ def _supervisor(engine: Settings) -> list[str]:
 
 
 def _spawn(engine: Settings) -> None:
-    with (engine.log_dir / "supervisor.log").open("ab") as log:
-        subprocess.Popen(
+    """Starts the supervisor; returns when the engine is its. Raises Failure."""
+    path = engine.log_dir / "supervisor.log"
+    with path.open("ab") as log:
+        process = subprocess.Popen(
             _supervisor(engine), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
         )
+    while context.supervisor_pid(engine) != process.pid:
+        if process.poll() is not None:
+            raise Failure(
+                f"the supervisor ended with exit code {process.returncode}",
+                f"The last lines of {path}:\n{ready.tail(path)}",
+            )
+        time.sleep(0.005)
+    process.returncode = 0  # it outlives this command
 
 
 def _watch_start(engine: Settings) -> None:

@@ -1,16 +1,18 @@
 """Leaving nothing behind: containers, shims, mounts, network, cgroups of an engine that is down.
 
 Order matters: processes first (they hold mounts and cgroups), then mounts, then directories. Each step finds what is
-there by looking at the host, so it works after any crash and may be repeated.
+there by looking at the host, so it works after any crash and may be repeated. What is not the engine's is left alone:
+a filesystem of the user's that the data directory lies on, files beside the engine's own, other engines.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import re
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -28,29 +30,81 @@ _MODULES = {"hawser.apiserver", "hawser.controllers", "hawser.node", "hawser.cli
 
 def sweep(settings: Settings) -> list[str]:
     """Removes every trace of a stopped engine but its data; returns what could not be removed, in words."""
+    sockets = shim_sockets(settings)
     _kill_processes(settings)
-    _unmount_below(settings.run_dir, settings.data_dir)
-    asyncio.run(_remove_network(settings))
+    _unmount_below(*mount_dirs(settings))
+    left = asyncio.run(_remove_network(settings))
     _remove_cgroups(settings.cgroup_root)
-    shutil.rmtree(settings.run_dir, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        settings.run_dir.parent.rmdir()
-    left = [f"cgroup {c}" for c in cgroups(settings.cgroup_root)]
-    left += [f"mount {m}" for m in mounts_below(settings.run_dir, settings.data_dir)]
+    left += [f"cgroup {c}" for c in cgroups(settings.cgroup_root)]
     left += [f"process {p} {' '.join(processes.argv(p))[:80]}" for p in engine_pids(settings)]
+    mounted = mounts_below(*mount_dirs(settings))
+    left += [f"mount {m}" for m in mounted]
+    if not mounted:
+        # What is mounted there may be the user's own: never walk into it.
+        shutil.rmtree(settings.run_dir, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            settings.run_dir.parent.rmdir()
+    for socket in sockets:
+        socket.unlink(missing_ok=True)
     return left
+
+
+_OWN = ("agent", "bin", "containerd", "demo", "images", "kubeconfig", "logs", "pki", "store")
+
+
+def purge(settings: Settings) -> list[Path]:
+    """Removes a stopped engine's data; returns what stays in the directory because it is not the engine's.
+
+    config.json goes last: until then this can be repeated. Raises OSError.
+    """
+    data = settings.data_dir
+    if mounted := mounts_below(data):
+        raise OSError(errno.EBUSY, "a filesystem is mounted there; unmount it first", mounted[0])
+    for name in _OWN:
+        if (data / name).exists():
+            shutil.rmtree(data / name)
+    foreign = [p for p in data.iterdir() if not p.name.startswith("config.")]
+    (data / "config.tmp").unlink(missing_ok=True)
+    (data / "config.json").unlink(missing_ok=True)
+    if not foreign:
+        # A mount point, or a directory that a process stands in, stays and is empty.
+        with contextlib.suppress(OSError):
+            data.rmdir()
+    return foreign
+
+
+def mount_dirs(settings: Settings) -> tuple[Path, ...]:
+    """Where an engine mounts things: strictly below these."""
+    return (settings.run_dir, settings.data_dir / "agent" / "pods", settings.data_dir / "containerd" / "root")
+
+
+def shim_sockets(settings: Settings) -> list[Path]:
+    """Sockets of shims, which containerd keeps outside of its own directories and a killed shim leaves behind."""
+    bundles = settings.cri_socket.parent / "state" / "io.containerd.runtime.v2.task"
+    found = []
+    for address in bundles.glob("*/*/address"):
+        with contextlib.suppress(OSError):
+            found.append(Path(address.read_text().strip().removeprefix("unix://")))
+    return [path for path in found if path.is_socket()]
 
 
 def engine_pids(settings: Settings) -> list[int]:
     """Processes of this engine that are not the caller: roles, containerd, shims, and all in its cgroups."""
     own = {os.getpid(), os.getppid()}
-    marks = (str(settings.run_dir) + "/", str(settings.data_dir) + "/")
-    found = set(_cgroup_pids(settings.cgroup_root))
-    for pid in processes.all_pids():
-        arguments = processes.argv(pid)
-        if is_role(arguments) and any(m in a + "/" for a in arguments for m in marks):
-            found.add(pid)
+    found = _cgroup_pids(settings.cgroup_root) | {p for p in processes.all_pids() if _is_of(settings, p)}
     return sorted(found - own)
+
+
+def _is_of(settings: Settings, pid: int) -> bool:
+    """Whether a process is a role, containerd, shim or runtime call of this engine, by its command line."""
+    arguments = processes.argv(pid)
+    return is_role(arguments) and any(names(a, settings.run_dir, settings.data_dir) for a in arguments)
+
+
+def names(argument: str, *directories: Path) -> bool:
+    """Whether an argument, or what follows its ``=`` or ``unix://``, is one of the directories or lies below it."""
+    path = argument.rpartition("=")[2].removeprefix("unix://")
+    return any(path == str(d) or path.startswith(f"{d}/") for d in directories)
 
 
 def is_role(arguments: list[str]) -> bool:
@@ -62,12 +116,12 @@ def is_role(arguments: list[str]) -> bool:
 
 
 def mounts_below(*directories: Path) -> list[str]:
-    """Mount points below the directories, newest first (proc(5), /proc/self/mounts)."""
+    """Mount points strictly below the directories, newest first (proc(5), /proc/self/mounts)."""
     marks = tuple(str(d) + "/" for d in directories)
     points = []
     for line in Path("/proc/self/mounts").read_text().splitlines():
-        point = line.split()[1].encode().decode("unicode_escape")
-        if (point + "/").startswith(marks):
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split()[1])
+        if point.startswith(marks):
             points.append(point)
     return points[::-1]
 
@@ -101,8 +155,7 @@ def _kill_processes(settings: Settings) -> None:
     deadline = time.monotonic() + 10
     while (pids := engine_pids(settings)) and time.monotonic() < deadline:
         for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            processes.kill(pid, lambda p: _is_of(settings, p) or p in _cgroup_pids(settings.cgroup_root))
         time.sleep(0.02)
 
 
@@ -115,11 +168,13 @@ def _unmount_below(*directories: Path) -> None:
             subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
 
 
-async def _remove_network(settings: Settings) -> None:
-    """Links, nftables tables and records of the pod network, whatever state they are in."""
-    network = NetworkAgent(network_config(settings))
-    await network.start()
-    await network.teardown()
+async def _remove_network(settings: Settings) -> list[str]:
+    """Links, nftables tables and records of the pod network, whatever state they are in; what stays, in words."""
+    try:
+        await NetworkAgent(network_config(settings)).teardown()
+    except Exception as e:
+        return [f"the pod network: {e or type(e).__name__}"]
+    return []
 
 
 def network_config(settings: Settings) -> NetworkConfig:

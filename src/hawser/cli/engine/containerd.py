@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 from hawser.cli.engine.settings import Settings
 
 PAUSE_IMAGE = "hawser.dev/pause:1"
 _CAP_SYS_RESOURCE = 24
+_OLDEST = (1, 6)
+"""The first containerd that speaks CRI's runtime.v1."""
 _UNUSED_PLUGINS = (
     "io.containerd.internal.v1.opt",
     "io.containerd.internal.v1.tracing",
@@ -50,13 +55,51 @@ def runtime_path(settings: Settings) -> Path:
 
 def prepare(settings: Settings) -> None:
     """Writes containerd's configuration and the directories it needs."""
+    (settings.data_dir / "containerd").mkdir(exist_ok=True, mode=0o711)
     for directory in (cni_conf_dir(settings), cni_bin_dir(settings), settings.cri_socket.parent):
         directory.mkdir(parents=True, exist_ok=True, mode=0o711)
-    config_path(settings).write_text(config(settings, may_raise_oom_score=_has_capability(_CAP_SYS_RESOURCE)))
+    text = config(settings, may_raise_oom_score=_has_capability(_CAP_SYS_RESOURCE))
+    tmp = config_path(settings).with_suffix(".tmp")
+    tmp.write_text(text)
+    tmp.replace(config_path(settings))
+
+
+def problem(settings: Settings) -> tuple[str, str] | None:
+    """What this machine lacks to run containers in the data directory, and what to do; None when nothing."""
+    for name in ("containerd", "runc"):
+        if shutil.which(name) is None:
+            return f"{name} is not installed", "install it, on Debian and Ubuntu: apt-get install containerd runc"
+    said = subprocess.run([command(settings)[0], "--version"], capture_output=True, text=True, check=False).stdout
+    version = version_of(said)
+    if version is None or version < _OLDEST:
+        wanted = ".".join(map(str, _OLDEST))
+        return f"containerd is too old or unknown: {said.strip() or 'it says no version'}", f"install {wanted} or newer"
+    if why := _overlay_problem(settings.data_dir / "containerd"):
+        hint = "name a directory on ext4, xfs or btrfs with --data-dir; /var/lib in a container is often no such"
+        return f"containers cannot be stored in {settings.data_dir}: overlay mounts do not work there: {why}", hint
+    return None
+
+
+def version_of(text: str) -> tuple[int, int] | None:
+    """Major and minor version in what `containerd --version` prints."""
+    found = re.search(r" v?(\d+)\.(\d+)\.\d+", text)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _overlay_problem(directory: Path) -> str:
+    """Why an overlay cannot lie on a directory's filesystem; tried in a mount namespace that ends with the try."""
+    with tempfile.TemporaryDirectory(dir=directory, prefix="try-") as folder:
+        for name in ("lower", "upper", "work", "merged"):
+            (Path(folder) / name).mkdir()
+        script = "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged && : > merged/file"
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", script], cwd=folder, capture_output=True, text=True, check=False
+        )
+    return "" if done.returncode == 0 else " ".join(done.stderr.split()) or f"exit code {done.returncode}"
 
 
 def config(settings: Settings, *, may_raise_oom_score: bool) -> str:
-    """The config.toml (containerd's version 2 schema, understood by 1.5 to 2.x).
+    """The config.toml (containerd's version 2 schema, understood by 1.6 to 2.x).
 
     may_raise_oom_score: False where the process lacks CAP_SYS_RESOURCE, as in some containers and microVMs: CRI then
     must not ask for an oom_score_adj below its own.

@@ -20,11 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from hawser.cli.engine.settings import Settings, split_listen
+from hawser.cli.engine.settings import Settings, SettingsError, split_listen
 
 _CA_DAYS = 3650
 _CERT_DAYS = 365
@@ -129,7 +130,13 @@ def host_addresses() -> list[str]:
 def _ca(directory: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     cert_path, key_path = directory / "ca.crt", directory / "ca.key"
     if cert_path.exists() and key_path.exists():
-        return x509.load_pem_x509_certificate(cert_path.read_bytes()), _load_key(key_path)
+        try:
+            return x509.load_pem_x509_certificate(cert_path.read_bytes()), _load_key(key_path)
+        except (ValueError, TypeError) as e:
+            raise SettingsError(
+                f"the certificate authority in {directory} is damaged: {e}; restore it, or remove {directory} "
+                "to have all certificates made anew"
+            ) from e
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hawser-ca")])
     cert = (
@@ -159,7 +166,7 @@ def _ca(directory: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
 
 def _leaf(directory: Path, leaf: _Leaf, ca_cert: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey) -> None:
     cert_path, key_path = directory / f"{leaf.name}.crt", directory / f"{leaf.name}.key"
-    if key_path.exists() and cert_path.exists() and _still_good(cert_path, leaf.server_names):
+    if key_path.exists() and cert_path.exists() and _still_good(cert_path, key_path, leaf.server_names, ca_cert):
         return
     key = ec.generate_private_key(ec.SECP256R1())
     attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, g) for g in leaf.groups]
@@ -182,8 +189,15 @@ def _leaf(directory: Path, leaf: _Leaf, ca_cert: x509.Certificate, ca_key: ec.El
     _write(cert_path, cert.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
-def _still_good(path: Path, names: Sequence[str]) -> bool:
-    cert = x509.load_pem_x509_certificate(path.read_bytes())
+def _still_good(path: Path, key_path: Path, names: Sequence[str], ca_cert: x509.Certificate) -> bool:
+    """Whether a certificate is whole, of this key and this CA, holds for a while and for all names."""
+    try:
+        cert = x509.load_pem_x509_certificate(path.read_bytes())
+        cert.verify_directly_issued_by(ca_cert)
+        if cert.public_key() != _load_key(key_path).public_key():
+            return False
+    except (ValueError, TypeError, InvalidSignature):
+        return False
     if cert.not_valid_after_utc - dt.datetime.now(dt.UTC) < dt.timedelta(days=_RENEW_DAYS):
         return False
     if not names:

@@ -36,7 +36,11 @@ async def _runtime(engine: Settings) -> AsyncIterator[Runtime | None]:
     """The CRI runtime, its containerd started for the time being when it is private; None when it does not come up."""
     process = None
     if not engine.runtime_endpoint:
-        process = await asyncio.to_thread(_start_containerd, engine)
+        try:
+            process = await asyncio.to_thread(_start_containerd, engine)
+        except OSError:
+            yield None
+            return
     try:
         async with Runtime(engine.cri_endpoint) as runtime:
             try:

@@ -1,4 +1,8 @@
-"""Processes by pid: who holds a pid file, ending one for sure, what it uses."""
+"""Processes by pid: who holds a pid file, ending one for sure, what it uses.
+
+A pid file is held by a POSIX record lock (fcntl(2)): asking for its holder takes nothing, and the kernel itself tells
+the pid, so that neither a stale nor a half-written file can point at someone else's process.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,25 @@ import fcntl
 import os
 import select
 import signal
+import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+_FLOCK = "hhqqi4x"
+"""struct flock of 64-bit Linux: type, whence, start, length, pid."""
 
 
 def lock(path: Path) -> int | None:
-    """Takes a pid file: an exclusive lock that ends with the process, and our pid inside.
+    """Takes a pid file: an exclusive lock that ends with the process, and our pid inside, for people.
 
-    Returns the descriptor to keep open, or None when another process holds it.
+    Returns the descriptor to keep open, or None when another process holds it. The lock is the process's: it also ends
+    when the process opens the file another time and closes it.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
         os.close(fd)
         return None
     os.ftruncate(fd, 0)
@@ -28,20 +38,17 @@ def lock(path: Path) -> int | None:
 
 
 def holder(path: Path) -> int | None:
-    """The pid that holds a pid file's lock, or None: a stale file does not count."""
+    """The pid of another process that holds a pid file's lock, or None: a stale file does not count."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        text = os.read(fd, 32).split()
-        return int(text[0]) if text else None
-    else:
-        return None
+        answer = fcntl.fcntl(fd, fcntl.F_GETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
     finally:
         os.close(fd)
+    kind, _, _, _, pid = struct.unpack(_FLOCK, answer)
+    return pid if kind != fcntl.F_UNLCK and pid > 0 else None
 
 
 def terminate(pid: int, grace: float, *, reap: bool = False) -> None:
@@ -61,7 +68,21 @@ def terminate(pid: int, grace: float, *, reap: bool = False) -> None:
                 break
         if reap:
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+                os.waitpid(pid, os.WNOHANG)
+    finally:
+        os.close(handle)
+
+
+def kill(pid: int, still: Callable[[int], bool]) -> None:
+    """SIGKILL, unless the pid is by now another process's: ``still`` is asked once the process is held."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if still(pid):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
     finally:
         os.close(handle)
 

@@ -6,13 +6,16 @@ derives from the data directory or is picked free at first start, so that severa
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import ipaddress
 import json
 import os
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -88,7 +91,7 @@ class Settings:
         return self.data_dir / "kubeconfig" / f"{name}.yaml"
 
     def save(self) -> None:
-        """Writes config.json, readable by its owner only, durably."""
+        """Writes config.json durably; it holds no secrets."""
         doc = {"schema": _SCHEMA, **{k: str(v) for k, v in asdict(self).items() if k != "data_dir"}}
         path = self.data_dir / "config.json"
         tmp = path.with_suffix(".tmp")
@@ -146,21 +149,73 @@ def load(data_dir: Path) -> Settings | None:
         return None
     except (ValueError, OSError) as e:
         raise SettingsError(f"{path} cannot be read: {e}; restore it, or remove {data_dir} to start anew") from e
-    if int(doc.get("schema", 0)) > _SCHEMA:
+    if not isinstance(doc, dict) or not isinstance(doc.get("schema", 0), int):
+        raise SettingsError(f"{path} cannot be read: no settings; restore it, or remove {data_dir} to start anew")
+    if doc.get("schema", 0) > _SCHEMA:
         raise SettingsError(f"{path} was written by a newer Hawser; upgrade, or use another --data-dir")
     known = {f.name for f in fields(Settings)} - {"data_dir"}
     try:
-        return Settings(data_dir=data_dir, **{k: v for k, v in doc.items() if k in known})
-    except TypeError as e:
+        found = Settings(data_dir=data_dir, **{k: str(v) for k, v in doc.items() if k in known})
+        _check(found)
+    except (TypeError, ValueError, SettingsError) as e:
         raise SettingsError(f"{path} is incomplete: {e}; restore it, or remove {data_dir} to start anew") from e
+    return found
+
+
+def _check(settings: Settings) -> None:
+    """Raises ValueError or SettingsError for what would lead astray: names and paths are made of these."""
+    for listen in (settings.listen, settings.kubelet_listen):
+        split_listen(listen)
+    for network in (settings.pod_cidr, settings.service_cidr):
+        ipaddress.IPv4Network(network)
+    if not re.fullmatch(r"[0-9a-z]{1,8}", settings.instance):
+        raise ValueError(f"{settings.instance!r} is no instance id")
+
+
+@contextlib.contextmanager
+def exclusive(data_dir: Path) -> Iterator[int]:
+    """Keeps every other `up` and `down` of a data directory waiting; makes the directory when it is not there.
+
+    Yields the descriptor that holds the lock (flock(2) on the directory): what inherits it can release it later.
+    """
+    if data_dir.exists() and not data_dir.is_dir():
+        raise SettingsError(f"{data_dir} is not a directory; name one with --data-dir")
+    while True:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
+        fd = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(fd), data_dir.stat()):
+                    yield fd
+                    return
+            # It was removed while we waited for whoever removed it.
+        finally:
+            os.close(fd)
 
 
 def create(data_dir: Path, listen: str | None = None, runtime_endpoint: str = "") -> Settings:
     """Settings for a new engine: free ports, free address ranges, names from the data directory.
 
     listen: ``HOST:PORT`` asked for; without it 127.0.0.1 and the first free port from 6443.
+    Raises SettingsError when the directory holds something else, or lies in another engine's, or nothing is free.
     """
+    if listen is not None:
+        split_listen(listen)
+    # An interrupted first start leaves no more than these.
+    if data_dir.exists() and {p.name for p in data_dir.iterdir()} - {"config.tmp", "lost+found"}:
+        raise SettingsError(
+            f"{data_dir} is not empty and no engine's; name an empty or a new directory with --data-dir"
+        )
+    with _registering():
+        return _create(data_dir, listen, runtime_endpoint)
+
+
+def _create(data_dir: Path, listen: str | None, runtime_endpoint: str) -> Settings:
     neighbours = [s for s in _neighbours() if s.data_dir != data_dir]
+    for other in neighbours:
+        if data_dir.is_relative_to(other.data_dir) or other.data_dir.is_relative_to(data_dir):
+            raise SettingsError(f"{data_dir} and the engine in {other.data_dir} would lie in each other")
     ports = {split_listen(s.listen)[1] for s in neighbours} | {split_listen(s.kubelet_listen)[1] for s in neighbours}
     if listen is None:
         listen = f"127.0.0.1:{free_port('127.0.0.1', DEFAULT_PORT, ports)}"
@@ -190,6 +245,19 @@ def node_name(hostname: str) -> str:
     return name[:253] or "localhost"
 
 
+def listen_problem(listen: str) -> str:
+    """Why nothing can listen on ``HOST:PORT`` now; "" when something can."""
+    host, port = split_listen(listen)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind((host, port))
+        except OSError as e:
+            known = {errno.EADDRINUSE: "the port is taken", errno.EADDRNOTAVAIL: f"this machine has no address {host}"}
+            return known.get(e.errno or 0, os.strerror(e.errno or 0))
+    return ""
+
+
 def free_port(host: str, first: int, taken: Iterable[int] = ()) -> int:
     """The first port from ``first`` on that nobody listens on and no neighbour has chosen."""
     avoid = set(taken)
@@ -216,9 +284,9 @@ def _neighbours() -> list[Settings]:
     except (FileNotFoundError, ValueError):
         return []
     found = []
-    for directory in directories:
+    for directory in directories if isinstance(directories, list) else []:
         try:
-            settings = load(Path(directory))
+            settings = load(Path(str(directory)))
         except SettingsError:
             continue
         if settings:
@@ -226,21 +294,45 @@ def _neighbours() -> list[Settings]:
     return found
 
 
-def _register(settings: Settings) -> None:
-    directories = {str(s.data_dir) for s in _neighbours()} | {str(settings.data_dir)}
+@contextlib.contextmanager
+def _registering() -> Iterator[None]:
+    """One engine of this host at a time chooses ports and ranges (flock(2) on the register's directory)."""
     _REGISTER.parent.mkdir(parents=True, exist_ok=True)
-    tmp = _REGISTER.with_suffix(".tmp")
-    tmp.write_text(json.dumps(sorted(directories)) + "\n")
-    tmp.replace(_REGISTER)
+    fd = os.open(_REGISTER.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def register(settings: Settings) -> None:
+    """Lets engines of other data directories know of this one. Idempotent."""
+    with _registering():
+        _register(settings)
+
+
+def _register(settings: Settings) -> None:
+    _write_register({str(s.data_dir) for s in _neighbours()} | {str(settings.data_dir)})
 
 
 def unregister(data_dir: Path) -> None:
     """Forgets an engine whose data was removed."""
-    directories = {str(s.data_dir) for s in _neighbours()} - {str(data_dir)}
-    if directories:
-        _REGISTER.write_text(json.dumps(sorted(directories)) + "\n")
-    else:
+    with _registering():
+        _write_register({str(s.data_dir) for s in _neighbours()} - {str(data_dir)})
+
+
+def _write_register(directories: set[str]) -> None:
+    if not directories:
         _REGISTER.unlink(missing_ok=True)
+        return
+    text = json.dumps(sorted(directories)) + "\n"
+    with contextlib.suppress(FileNotFoundError):
+        if _REGISTER.read_text() == text:
+            return
+    tmp = _REGISTER.with_suffix(".tmp")
+    tmp.write_text(text)
+    tmp.replace(_REGISTER)
 
 
 def _routes() -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import signal
@@ -22,11 +23,13 @@ from pathlib import Path
 
 from hawser.cli.engine import processes
 from hawser.cli.engine.roles import Role, roles
-from hawser.cli.engine.settings import Settings, load
+from hawser.cli.engine.settings import Settings, SettingsError, load
 
+SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _PR_SET_PDEATHSIG = 1
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 10.0
+_LOOK_AT_LOGS = 300.0
 _CALM = 30.0
 """A process that lived so many seconds starts again at once, its back-off forgotten."""
 
@@ -62,7 +65,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._children = {role.name: Child(role) for role in roles(settings)}
-        self._signals = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+        self._signals = SIGNALS
 
     def run(self) -> int:
         """Supervises; returns the exit code. Signals are taken synchronously, so nothing is ever interrupted."""
@@ -75,6 +78,7 @@ class Supervisor:
             if info is not None and info.si_signo in (signal.SIGTERM, signal.SIGINT):
                 break
             self._reap()
+            self._rotate()
             now = time.monotonic()
             for name, child in self._children.items():
                 if child.next_start is not None and child.next_start <= now:
@@ -84,18 +88,22 @@ class Supervisor:
 
     def _start(self, name: str) -> None:
         child = self._children[name]
-        log = self._settings.log_dir / f"{name}.log"
-        rotate(log)
-        with log.open("ab") as out:
-            process = subprocess.Popen(
-                child.role.argv,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env={**os.environ, **child.role.env},
-                start_new_session=True,
-                preexec_fn=_die_with_parent(os.getpid()),
-            )
+        try:
+            with (self._settings.log_dir / f"{name}.log").open("ab") as out:
+                process = subprocess.Popen(
+                    child.role.argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    env={**os.environ, **child.role.env},
+                    start_new_session=True,
+                    preexec_fn=_die_with_parent(os.getpid()),
+                )
+        except (OSError, subprocess.SubprocessError) as e:
+            # A full disk or a binary that is being replaced: others go on, and it is tried again.
+            _say(f"{name} cannot be started: {e}")
+            self._children[name] = after_exit(replace(child, started=time.monotonic()), time.monotonic())
+            return
         # Reaped by pid in _reap; Popen must not wait for it, too.
         process.returncode = 0
         self._children[name] = replace(child, pid=process.pid, started=time.monotonic(), next_start=None)
@@ -119,8 +127,12 @@ class Supervisor:
             _say(f"{name} {said}; it is started again (log: {self._settings.log_dir / (name + '.log')})")
 
     def _until_next_start(self) -> float:
-        waits = [c.next_start for c in self._children.values() if c.next_start is not None]
-        return max(0.0, min(waits) - time.monotonic()) if waits else 3600.0
+        waits = [c.next_start - time.monotonic() for c in self._children.values() if c.next_start is not None]
+        return max(0.0, min(waits, default=_LOOK_AT_LOGS))
+
+    def _rotate(self) -> None:
+        for name in (*self._children, "supervisor"):
+            rotate(self._settings.log_dir / f"{name}.log")
 
     def _stop_all(self) -> None:
         """Stops in reverse order, each with its grace; containers keep running."""
@@ -140,15 +152,21 @@ class Supervisor:
         }
         path = self._settings.run_dir / "state.json"
         tmp = path.with_suffix(".tmp")
-        tmp.write_text(json.dumps({"supervisor": os.getpid(), "processes": state}))
-        tmp.replace(path)
+        try:
+            tmp.write_text(json.dumps({"supervisor": os.getpid(), "processes": state}))
+            tmp.replace(path)
+        except OSError as e:
+            _say(f"{path} cannot be written: {e}")
 
 
 def rotate(log: Path, limit: int = 16 << 20) -> None:
-    """Moves a log file of more than ``limit`` bytes to ``NAME.1``."""
-    with contextlib.suppress(FileNotFoundError):
-        if log.stat().st_size > limit:
-            log.replace(log.with_name(log.name + ".1"))
+    """Moves the last ``limit`` bytes of a larger log file to ``NAME.1`` and empties it: who appends to it goes on."""
+    with contextlib.suppress(OSError):
+        size = log.stat().st_size
+        if size > limit:
+            with log.open("rb") as source, log.with_name(log.name + ".1").open("wb") as copy:
+                os.sendfile(copy.fileno(), source.fileno(), max(0, size - limit), limit)
+            os.truncate(log, 0)
 
 
 def _die_with_parent(parent: int) -> Callable[[], None]:
@@ -166,13 +184,22 @@ def _die_with_parent(parent: int) -> Callable[[], None]:
 
 def _say(text: str) -> None:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S")
-    print(f"{stamp} {text}", file=sys.stderr, flush=True)
+    # A full disk or a closed terminal must not end the engine.
+    with contextlib.suppress(OSError):
+        print(f"{stamp} {text}", file=sys.stderr, flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hawser.cli.engine.supervisor", description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True, help="the engine's data directory, prepared before")
-    settings = load(parser.parse_args().data_dir)
+    parser.add_argument("--release", type=int, help="descriptor of a lock to release once this engine is ours")
+    options = parser.parse_args()
+    # From here on a signal waits for the supervisor to be able to stop what it has started.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        settings = load(options.data_dir)
+    except SettingsError as e:
+        parser.error(str(e))
     if settings is None:
         parser.error("this data directory was never prepared; use `hawser up`")
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
@@ -181,6 +208,9 @@ def main() -> int:
     if lock is None:
         _say("another supervisor runs this engine")
         return 1
+    if options.release is not None:
+        fcntl.flock(options.release, fcntl.LOCK_UN)
+        os.close(options.release)
     return Supervisor(settings).run()
 
 

@@ -1,0 +1,60 @@
+"""The private containerd: what a machine must have for it."""
+
+from pathlib import Path
+
+import pytest
+
+from hawser.cli.engine import containerd
+from hawser.cli.engine.settings import Settings
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Settings:
+    (tmp_path / "containerd").mkdir()
+    return Settings(tmp_path, "abc", "127.0.0.1:1", "127.0.0.1:2", "n", "10.42.0.0/16", "10.96.0.0/20")
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u3", (1, 6)),
+        ("containerd containerd.io 1.7.27 05044ec0a9a75232cad458027ca83437aae3f4da", (1, 7)),
+        ("containerd github.com/containerd/containerd/v2 v2.1.4 75cb2b7193e4e490e9fbdc236c0e811ccaba3376", (2, 1)),
+        ("something else", None),
+    ],
+)
+def test_versions(text: str, version: tuple[int, int] | None) -> None:
+    assert containerd.version_of(text) == version
+
+
+@pytest.mark.parametrize(
+    ("programs", "said"),
+    [
+        ({}, "containerd is not installed"),
+        ({"containerd": "containerd x 1.6.0"}, "runc is not installed"),
+        ({"containerd": "containerd x 1.5.13", "runc": ""}, "containerd is too old or unknown: containerd x 1.5.13"),
+        ({"containerd": "", "runc": ""}, "containerd is too old or unknown: it says no version"),
+    ],
+)
+def test_what_is_missing_is_said(
+    engine: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: dict[str, str], said: str
+) -> None:
+    for name, answer in programs.items():
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text(f"#!/bin/sh\necho '{answer}'\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    found = containerd.problem(engine)
+    assert found is not None
+    assert found[0] == said
+
+
+def test_a_filesystem_without_overlays_is_said(engine: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containerd, "_overlay_problem", lambda folder: "invalid argument")
+    monkeypatch.setattr(containerd.shutil, "which", lambda name: "/bin/echo")
+    monkeypatch.setattr(containerd, "version_of", lambda text: (1, 7))
+    found = containerd.problem(engine)
+    assert found is not None
+    assert "overlay mounts do not work there: invalid argument" in found[0]
+    assert "--data-dir" in found[1]
