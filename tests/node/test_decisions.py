@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hawser.node.cgroups import hierarchies, weight
+from hawser.node.cgroups import Cgroups, Hierarchy, hierarchies, weight
 from hawser.node.cri import schema
 from hawser.node.cri.model import Image
 from hawser.node.images import ImageError, check_name, credentials, must_pull
@@ -111,6 +111,13 @@ def test_resources_become_shares_quota_and_limits(given_resources: Obj, wanted: 
     obj = pod({"resources": given_resources})
     made = resources.container_resources(obj, obj["spec"]["containers"][0], 1 << 30)
     assert made | wanted == made
+
+
+@pytest.mark.parametrize(("cgroup_v2", "unified"), [(True, {"memory.oom.group": "1"}), (False, None)])
+def test_on_cgroup_v2_a_container_out_of_memory_ends_as_a_whole(cgroup_v2: bool, unified: Obj | None) -> None:
+    obj = pod({})
+    made = resources.container_resources(obj, obj["spec"]["containers"][0], 1 << 30, cgroup_v2=cgroup_v2)
+    assert made.get("unified") == unified
 
 
 @pytest.mark.parametrize(
@@ -287,6 +294,24 @@ def test_every_message_of_the_table_can_be_made() -> None:
 
 def test_cgroup_hierarchies_are_found() -> None:
     v1 = "cgroup /sys/fs/cgroup/cpu cgroup rw,cpu,cpuacct 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n"
-    assert [h.unified for h in hierarchies(v1)] == [False]
-    assert [h.unified for h in hierarchies("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n")] == [True]
+    v2 = "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n"
+    assert [h.unified for h in hierarchies(v1)] == [False, True], "the runtime makes groups in both"
+    assert not Cgroups("r", hierarchies(v1)).unified
+    assert [h.unified for h in hierarchies(v2)] == [True]
+    assert Cgroups("r", hierarchies(v2)).unified
     assert (weight(2), weight(1024), weight(262144)) == (1, 39, 10000)
+
+
+def test_a_pods_cgroups_come_and_go_in_every_hierarchy(tmp_path: Path) -> None:
+    found = [Hierarchy(tmp_path / "cpu", frozenset({"cpu"})), Hierarchy(tmp_path / "unified", frozenset())]
+    for hierarchy in found:
+        hierarchy.path.mkdir()
+    cgroups = Cgroups("r", found)
+    cgroups.prepare()
+    cgroups.create("/r/burstable/podu", {})
+    assert cgroups.pods() == {"u": "/r/burstable/podu"}
+    for hierarchy in found:
+        for file in (p for p in hierarchy.path.rglob("*") if p.is_file()):
+            file.unlink()
+    assert cgroups.remove("/r/burstable/podu")
+    assert not [*tmp_path.rglob("podu")]

@@ -148,6 +148,11 @@ class TestSystemd:
         assert "ro" not in options
         assert ("/sys/fs/cgroup/memory.max" in result["linux"]["readonlyPaths"]) is kept
 
+    def test_on_v2_a_service_out_of_memory_does_not_take_systemd_with_it(self, spec: Spec) -> None:
+        spec["linux"]["resources"] = {"unified": {"memory.oom.group": "1", "memory.high": "9"}}
+        result = edit(spec, Options(), FACTS._replace(cgroups=Cgroups(v2=True))).spec
+        assert result["linux"]["resources"]["unified"] == {"memory.high": "9"}
+
     def test_masked_and_read_only_paths_stay(self, spec: Spec) -> None:
         result = edit(spec, Options(), FACTS).spec["linux"]
         assert result["maskedPaths"] == spec["linux"]["maskedPaths"]

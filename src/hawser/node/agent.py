@@ -128,6 +128,7 @@ class Agent:
     def _context(self) -> Context:
         options = self.options
         facts = machine.facts(options.root_dir, options.max_pods)
+        cgroups = Cgroups(options.cgroup_root)
         resolv_conf = Path("/etc/resolv.conf")
         return Context(
             runtime=self.runtime,
@@ -141,9 +142,10 @@ class Agent:
                 self.address,
                 options.cluster_domain,
                 options.cluster_dns,
+                cgroup_v2=cgroups.unified,
             ),
             folders=Folders(options.root_dir),
-            cgroups=Cgroups(options.cgroup_root),
+            cgroups=cgroups,
             images=Images(self.runtime),
             objects=Objects(self.client, lambda kind, namespace, name: self.pods.object_changed(kind, namespace, name)),
             prober=Probes(self.runtime, self.recorder),

@@ -29,7 +29,10 @@ class Hierarchy:
 
 
 def hierarchies(mounts: str) -> list[Hierarchy]:
-    """From /proc/mounts: every v1 hierarchy with controllers, or else the unified one."""
+    """From /proc/mounts: every v1 hierarchy, and the unified one; both where a host is "hybrid".
+
+    There the unified one limits nothing, but the runtime makes the same groups in it.
+    """
     v1: list[Hierarchy] = []
     v2: list[Hierarchy] = []
     known = {"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "pids", "blkio", "hugetlb", "perf_event"}
@@ -43,7 +46,7 @@ def hierarchies(mounts: str) -> list[Hierarchy]:
             v1.append(Hierarchy(Path(point), frozenset(controllers)))
         elif kind == "cgroup2":
             v2.append(Hierarchy(Path(point), frozenset()))
-    return v1 or v2[:1]
+    return v1 + v2[:1]
 
 
 class Cgroups:
@@ -52,6 +55,11 @@ class Cgroups:
     def __init__(self, root: str, found: list[Hierarchy] | None = None) -> None:
         self.root = root.strip("/")
         self.hierarchies = hierarchies(Path("/proc/mounts").read_text()) if found is None else found
+
+    @property
+    def unified(self) -> bool:
+        """Whether the host has nothing but cgroup v2."""
+        return all(hierarchy.unified for hierarchy in self.hierarchies)
 
     def prepare(self) -> None:
         """Makes the tiers; on v2 hands the controllers down to them."""

@@ -135,6 +135,9 @@ def _tmpfs_at(place: str, *options: str) -> dict[str, Any]:
 def _open_cgroup(spec: dict[str, Any], facts: Facts) -> None:
     cgroups = facts.cgroups
     if cgroups.v2:
+        # A service that runs out of memory ends alone, as on a machine; systemd must not end with it. What else the
+        # limit hits is the application, whose end is the container's.
+        (spec["linux"].get("resources") or {}).get("unified", {}).pop("memory.oom.group", None)
         for mount in spec["mounts"]:
             if mount["destination"] == "/sys/fs/cgroup":
                 mount["options"] = [option for option in mount.get("options") or [] if option not in ("ro", "rw")]

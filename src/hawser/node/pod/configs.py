@@ -26,6 +26,7 @@ class Machine:
 
     root: the agent's folder. cgroup_root: name of the cgroup above all pods. memory: bytes of the machine.
     dns_servers: addresses for pods with ``dnsPolicy: ClusterFirst``; empty gives them the node's.
+    cgroup_v2: whether containers are limited by it.
     """
 
     root: str
@@ -36,6 +37,7 @@ class Machine:
     cluster_domain: str = "cluster.local"
     dns_servers: tuple[str, ...] = ()
     resolv_conf: str = "/etc/resolv.conf"
+    cgroup_v2: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ def container(
         "stdin_once": bool(spec.get("stdinOnce")),
         "tty": bool(spec.get("tty")),
         "linux": {
-            "resources": resources.container_resources(pod, spec, machine.memory),
+            "resources": resources.container_resources(pod, spec, machine.memory, cgroup_v2=machine.cgroup_v2),
             "security_context": security.container_security(pod, spec, image, f"{machine.root}/seccomp"),
         },
     }

@@ -60,8 +60,11 @@ def oom_score_adj(pod: Obj, container: Obj, memory_capacity: int) -> int:
     return max(3, min(999, adjusted))
 
 
-def container_resources(pod: Obj, container: Obj, memory_capacity: int) -> Obj:
-    """runtime.v1 LinuxContainerResources of one container."""
+def container_resources(pod: Obj, container: Obj, memory_capacity: int, *, cgroup_v2: bool = False) -> Obj:
+    """runtime.v1 LinuxContainerResources of one container.
+
+    On cgroup v2 a container that runs out of memory ends as a whole (Kubernetes 1.28; singleProcessOOMKill is off).
+    """
     resources = container.get("resources") or {}
     requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
     cpu = requests.get("cpu", limits.get("cpu"))
@@ -80,6 +83,8 @@ def container_resources(pod: Obj, container: Obj, memory_capacity: int) -> Obj:
             {"page_size": _page_size(name.removeprefix("hugepages-")), "limit": to_bytes(value)}
             for name, value in pages.items()
         ]
+    if cgroup_v2:
+        linux["unified"] = {"memory.oom.group": "1"}
     return linux
 
 
