@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -50,12 +51,14 @@ def test_the_pod_is_ready_and_the_user_is_told_what_next(demo: tuple[Engine, str
     assert conditions["Ready"] == "True"
     for expected in (legacy["status"]["podIP"], "ssh", "kubectl", "logs", "down"):
         assert expected in demo[1]
+    for unit in ("hawser-app", "ssh", "cron", "rsyslog"):
+        assert re.search(rf"{unit}.service +active \(running\)", demo[1])
 
 
 def test_systemd_is_pid_1_and_everything_runs(demo: tuple[Engine, str]) -> None:
     assert inside(demo, "cat", "/proc/1/comm").strip() == "systemd"
     assert inside(demo, "systemctl", "is-system-running").strip() == "running"
-    for unit in ("ssh", "cron", "rsyslog"):
+    for unit in ("hawser-app", "ssh", "cron", "rsyslog"):
         assert inside(demo, "systemctl", "is-active", unit).strip() == "active"
 
 

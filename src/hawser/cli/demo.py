@@ -29,7 +29,7 @@ from hawser.client.client import Client
 
 NAME = "legacy-app"
 NAMESPACE = "default"
-_UNITS = ("legacy-app", "ssh", "cron", "rsyslog")
+_UNITS = ("hawser-app", "ssh", "cron", "rsyslog")
 _PATIENCE = 180.0
 
 Obj = dict[str, Any]
