@@ -49,7 +49,10 @@ def replica_set(name: str, replicas: int = 1, **status: int) -> Obj:
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": {"app": "web"}},
-            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": name, "image": "a"}]}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": name, "image": "a"}]},
+            },
         },
         "status": {"replicas": replicas, **status},
     }

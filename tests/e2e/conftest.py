@@ -55,7 +55,7 @@ class Engine:
 
     def kubectl(self, *args: str, check: bool = True, **kwargs: Any) -> subprocess.CompletedProcess[str]:
         """An unmodified kubectl. A cache directory of its own keeps discovery honest."""
-        command = [str(KUBECTL), "--cache-dir", str(self.data_dir / "kubectl-cache"), *args]
+        command = [str(KUBECTL), "--cache-dir", f"{self.data_dir}-kubectl-cache", *args]
         env = {**os.environ, "KUBECONFIG": str(self.kubeconfig), **kwargs.pop("env", {})}
         return _run(command, check=check, env=env, **kwargs)
 
@@ -128,6 +128,7 @@ def engine() -> Iterator[Engine]:
     finally:
         engine.hawser("down", "--purge", "--grace", "1", check=False, timeout=300)
         shutil.rmtree(data_dir, ignore_errors=True)
+        shutil.rmtree(f"{data_dir}-kubectl-cache", ignore_errors=True)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ def demo() -> Iterator[tuple[Engine, str]]:
         down = ["make", "--no-print-directory", "down", f"DATA_DIR={data_dir}", "PURGE=1"]
         ended = subprocess.run(down, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
         assert ended.returncode == 0, ended.stdout + ended.stderr
+        shutil.rmtree(f"{data_dir}-kubectl-cache", ignore_errors=True)
         assert not data_dir.exists()
 
 

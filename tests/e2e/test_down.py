@@ -24,6 +24,7 @@ def second(engine: Engine) -> Iterator[Engine]:
     finally:
         made.hawser("down", "--purge", "--grace", "1", check=False)
         shutil.rmtree(data_dir, ignore_errors=True)
+        shutil.rmtree(f"{data_dir}-kubectl-cache", ignore_errors=True)
 
 
 def traces(data_dir: Path, instance: str) -> list[str]:

@@ -58,7 +58,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, config):
         self.settings = config["server"]
-        self.log = pathlib.Path(self.settings["log"]).open("a", encoding="utf-8")
+        self.log = pathlib.Path(self.settings["log"]).open("a", encoding="utf-8")  # noqa: SIM115 - open as long as the server is
         self.started = time.time()
         super().__init__(("", self.settings.getint("port")), Handler)
 
