@@ -21,6 +21,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says something of the machine, not of the code.
+settings.register_profile("hawser", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hawser")
 
 
 class FakeTimer:
