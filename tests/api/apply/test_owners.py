@@ -1,0 +1,415 @@
+"""Merging, comparing and owning, on Kubernetes' own types; the cases are those of its documentation and of KEP-555."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hawser.api.apply import extract, fields, owners, types
+from hawser.api.apply.merge import merge, remove
+from hawser.api.apply.owners import Author
+from hawser.api.errors import APIError
+from hawser.api.kinds import CONFIG_MAP, DEPLOYMENT, POD, SERVICE
+
+Obj = dict[str, Any]
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+DEPLOY = types.root(DEPLOYMENT.gvk)
+MAP = types.root(CONFIG_MAP.gvk)
+
+
+def author(name: str, second: int = 0, subresource: str = "", version: str = "apps/v1") -> Author:
+    return Author(name, version, f"2026-01-01T00:00:{second:02}Z", subresource)
+
+
+def deployment(spec: Obj | None = None, **metadata: Any) -> Obj:
+    made: Obj = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", **metadata}}
+    return made if spec is None else {**made, "spec": spec}
+
+
+def containers(*items: Obj) -> Obj:
+    return deployment({"template": {"spec": {"containers": list(items)}}})
+
+
+def items(obj: Obj) -> list[Obj]:
+    found: list[Obj] = obj["spec"]["template"]["spec"]["containers"]
+    return found
+
+
+def config_map(**data: str | None) -> Obj:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data}
+
+
+def spoken(found: fields.Fields) -> list[str]:
+    return [fields.text(path) for path in fields.paths(found)]
+
+
+class Cluster:
+    """One object under applies and updates."""
+
+    def __init__(self, node: types.Node = DEPLOY) -> None:
+        self.node = node
+        self.object: Obj = {}
+        self.entries: list[owners.Entry] = []
+        self.second = 0
+
+    def apply(self, name: str, config: Obj, force: bool = False) -> Obj:
+        self.second += 1
+        done = owners.apply(
+            self.node, self.object, config, self.entries, author(name, self.second), force=force, ignored=("status",)
+        )
+        self.object, self.entries = done.object, done.entries
+        return self.object
+
+    def update(self, name: str, obj: Obj) -> None:
+        self.second += 1
+        if self.object:
+            new = owners.updated(self.node, self.object, obj, self.entries, author(name, self.second))
+        else:
+            new = owners.created(self.node, obj, author(name, self.second))
+        self.object, self.entries = copy.deepcopy(obj), new
+
+    def owned(self, name: str) -> list[str]:
+        found: fields.Fields = {}
+        for entry in self.entries:
+            if entry["manager"] == name:
+                found = fields.union(found, entry["fieldsV1"])
+        return spoken(found)
+
+
+def test_an_applier_owns_leaves_and_items_of_what_it_applies() -> None:
+    ports = [{"containerPort": 80}]
+    config = containers({"name": "c", "image": "i", "ports": ports, "args": ["a"], "resources": {}})
+    config["metadata"]["labels"] = {"app": "web"}
+    item = '.spec.template.spec.containers[name="c"]'
+    assert spoken(owners.ownable(extract.applied(DEPLOY, config))) == [
+        ".metadata.labels.app",
+        item,
+        f"{item}.args",
+        f"{item}.image",
+        f"{item}.name",
+        f'{item}.ports[containerPort=80,protocol="TCP"]',
+        f'{item}.ports[containerPort=80,protocol="TCP"].containerPort',
+        f"{item}.resources",
+    ]
+
+
+def test_who_creates_owns_the_objects_and_lists_that_came_to_be_too() -> None:
+    cluster = Cluster()
+    spec = {"template": {"spec": {"containers": [{"name": "c"}]}}, "strategy": {"rollingUpdate": {"maxSurge": 1}}}
+    cluster.update("a", deployment({**spec, "selector": {"matchLabels": {"app": "web"}}}, labels={"app": "web"}))
+    assert cluster.entries[0]["fieldsV1"] == {
+        "f:metadata": {"f:labels": {".": {}, "f:app": {}}},
+        "f:spec": {
+            "f:selector": {},
+            "f:strategy": {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}},
+            "f:template": {"f:spec": {"f:containers": {'k:{"name":"c"}': {".": {}, "f:name": {}}}}},
+        },
+    }
+
+
+def test_a_field_of_another_manager_is_a_conflict_and_force_takes_it() -> None:
+    cluster = Cluster()
+    cluster.apply("a", deployment({"replicas": 1}))
+    cluster.update("kubectl-scale", deployment({"replicas": 3}))
+    assert cluster.owned("a") == []
+    with pytest.raises(APIError) as raised:
+        cluster.apply("a", deployment({"replicas": 1, "paused": True}))
+    assert raised.value.code == 409
+    assert raised.value.reason == "Conflict"
+    assert raised.value.message == (
+        'Apply failed with 1 conflict: conflict with "kubectl-scale" using apps/v1: .spec.replicas'
+    )
+    assert raised.value.details == {
+        "causes": [
+            {
+                "reason": "FieldManagerConflict",
+                "message": 'conflict with "kubectl-scale" using apps/v1',
+                "field": ".spec.replicas",
+            }
+        ]
+    }
+    assert cluster.apply("a", deployment({"replicas": 1}), force=True)["spec"] == {"replicas": 1}
+    assert [entry["manager"] for entry in cluster.entries] == ["a"]
+
+
+def test_several_conflicts_are_listed_by_manager() -> None:
+    cluster = Cluster()
+    cluster.apply("b", deployment({"replicas": 1, "paused": True}))
+    cluster.update("c", deployment({"replicas": 1, "paused": True, "minReadySeconds": 3}))
+    with pytest.raises(APIError) as raised:
+        cluster.apply("a", deployment({"replicas": 2, "paused": False, "minReadySeconds": 4}))
+    assert raised.value.message.splitlines() == [
+        'Apply failed with 3 conflicts: conflicts with "b":',
+        "- .spec.paused",
+        "- .spec.replicas",
+        'conflicts with "c" using apps/v1:',
+        "- .spec.minReadySeconds",
+    ]
+
+
+def test_the_same_value_is_shared_and_stays_when_one_owner_leaves_it() -> None:
+    cluster = Cluster()
+    cluster.apply("a", deployment({"replicas": 1}))
+    cluster.apply("b", deployment({"replicas": 1}))
+    assert cluster.owned("a") == cluster.owned("b") == [".spec.replicas"]
+    assert cluster.apply("a", deployment())["spec"] == {"replicas": 1}
+    assert cluster.owned("a") == []
+    assert "spec" not in cluster.apply("b", deployment())
+    assert cluster.entries == []
+
+
+def test_what_an_applier_leaves_out_goes_but_what_others_put_there_stays() -> None:
+    cluster = Cluster()
+    cluster.apply("a", deployment({"template": {"spec": {"nodeName": "n", "containers": [{"name": "c"}]}}}))
+    grown = copy.deepcopy(cluster.object)
+    items(grown)[0]["image"] = "i"
+    items(grown).append({"name": "sidecar"})
+    cluster.update("b", grown)
+    left = cluster.apply("a", deployment())
+    assert left["spec"] == {"template": {"spec": {"containers": [{"name": "sidecar"}]}}}
+    assert cluster.owned("b") == [
+        '.spec.template.spec.containers[name="sidecar"]',
+        '.spec.template.spec.containers[name="sidecar"].name',
+    ]
+
+
+def test_items_of_a_list_map_are_owned_one_by_one() -> None:
+    cluster = Cluster()
+    cluster.apply("a", containers({"name": "x", "image": "1"}))
+    cluster.apply("b", containers({"name": "y", "image": "2"}))
+    assert [item["name"] for item in items(cluster.object)] == ["x", "y"]
+    assert items(cluster.apply("a", containers({"name": "z", "image": "3"}))) == [
+        {"name": "y", "image": "2"},
+        {"name": "z", "image": "3"},
+    ]
+
+
+def test_keys_with_a_default_meet_items_without_them() -> None:
+    service = Cluster(types.root(SERVICE.gvk))
+    base = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}}
+    service.apply("a", {**base, "spec": {"ports": [{"port": 80, "protocol": "TCP", "name": "x"}]}})
+    merged = service.apply("a", {**base, "spec": {"ports": [{"port": 80, "name": "y"}]}})
+    assert [port["name"] for port in merged["spec"]["ports"]] == ["y"]
+    assert len(service.apply("b", {**base, "spec": {"ports": [{"port": 80, "protocol": "UDP"}]}})["spec"]["ports"]) == 2
+
+
+def test_atomic_lists_and_objects_are_owned_as_wholes() -> None:
+    cluster = Cluster()
+    cluster.apply("a", deployment({"selector": {"matchLabels": {"a": "1"}}}))
+    with pytest.raises(APIError, match=r"\.spec\.selector$"):
+        cluster.apply("b", deployment({"selector": {"matchLabels": {"b": "1"}}}))
+    merged = cluster.apply("b", deployment({"selector": {"matchLabels": {"b": "1"}}}), force=True)
+    assert merged["spec"]["selector"] == {"matchLabels": {"b": "1"}}
+
+
+def test_null_says_that_a_field_shall_not_be_there() -> None:
+    cluster = Cluster(MAP)
+    cluster.apply("a", config_map(x="1", y="2"))
+    with pytest.raises(APIError, match=r"\.data\.x$"):
+        cluster.apply("b", config_map(x=None))
+    merged = cluster.apply("b", config_map(x=None), force=True)
+    assert merged["data"] == {"x": None, "y": "2"}
+    assert cluster.owned("b") == [".data.x"]
+    assert cluster.owned("a") == [".data.y"]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            containers({"name": "c"}, {"name": "c"}),
+            '.spec.template.spec.containers: duplicate entries for key [name="c"]',
+        ),
+        (
+            containers({"image": "i"}),
+            (
+                ".spec.template.spec.containers: element 0: associative list with keys has an element "
+                'that omits key field "name" (and doesn\'t have default value)'
+            ),
+        ),
+    ],
+)
+def test_items_must_have_keys_of_their_own(config: Obj, message: str) -> None:
+    with pytest.raises(types.UnfitError) as raised:
+        extract.applied(DEPLOY, config)
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("live", "config", "merged"),
+    [
+        ("ab", "ba", "ba"),
+        ("axb", "ba", "xba"),
+        ("abc", "bd", "abcd"),
+        ("abc", "db", "adbc"),
+        ("", "ba", "ba"),
+        ("ab", "", "ab"),
+    ],
+)
+def test_lists_are_merged_in_the_order_that_is_applied(live: str, config: str, merged: str) -> None:
+    node = types.root(POD.gvk)
+    obj, wanted = ({"metadata": {"finalizers": list(names)}} for names in (live, config))
+    assert "".join(merge(node, obj, wanted)["metadata"]["finalizers"]) == merged
+
+
+def test_items_that_were_there_twice_stay_until_they_are_applied() -> None:
+    live = containers({"name": "c", "env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]})
+    assert len(items(merge(DEPLOY, live, containers({"name": "c", "image": "i"})))[0]["env"]) == 2
+    merged = merge(DEPLOY, live, containers({"name": "c", "env": [{"name": "A", "value": "3"}]}))
+    assert items(merged)[0]["env"] == [{"name": "A", "value": "3"}]
+
+
+def test_an_object_without_owners_is_taken_as_one_before_the_first_apply() -> None:
+    cluster = Cluster(MAP)
+    cluster.object = config_map(x="1")
+    with pytest.raises(APIError, match=r'conflict with "before-first-apply" using apps/v1: \.data\.x$'):
+        cluster.apply("a", config_map(x="2"))
+    cluster.apply("a", config_map(x="1"))
+    assert cluster.owned("before-first-apply") == [".data", ".data.x"]
+
+
+def test_an_update_owns_what_it_changes_and_disowns_what_it_removes() -> None:
+    cluster = Cluster(MAP)
+    cluster.update("a", config_map(x="1", y="1", z="1"))
+    cluster.update("b", config_map(x="2", y="1"))
+    assert cluster.owned("a") == [".data", ".data.y"]
+    assert cluster.owned("b") == [".data.x"]
+    held = cluster.entries
+    cluster.update("c", config_map(x="2", y="1"))
+    assert cluster.entries is held
+
+
+def test_updaters_above_the_limit_become_ancient_changes() -> None:
+    cluster = Cluster(MAP)
+    data: dict[str, str | None] = {}
+    for number in range(15):
+        data[f"k{number}"] = "v"
+        cluster.update(f"m{number}", config_map(**data))
+    updaters = [entry["manager"] for entry in cluster.entries]
+    assert len(updaters) == owners.MAX_UPDATERS
+    assert updaters == ["ancient-changes", *(f"m{number}" for number in range(6, 15))]
+    assert cluster.owned("ancient-changes") == [".data", *(f".data.k{number}" for number in range(6))]
+
+
+def test_entries_are_ordered_appliers_first_then_by_time() -> None:
+    cluster = Cluster(MAP)
+    cluster.update("z", config_map(x="1"))
+    cluster.update("b", config_map(x="1", y="1"))
+    cluster.apply("a", config_map(x="1"))
+    assert [(e["manager"], e["operation"]) for e in cluster.entries] == [
+        ("a", "Apply"),
+        ("z", "Update"),
+        ("b", "Update"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "x",
+        [{"manager": "a"}],
+        [{"manager": "a", "operation": "Apply", "fieldsType": "FieldsV1"}],
+        [{"manager": "a", "operation": "Steal", "apiVersion": "v1", "fieldsType": "FieldsV1"}],
+        [{"manager": "a", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV2"}],
+        [{"operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {"x": {}}}],
+        [],
+    ],
+)
+def test_entries_of_clients_that_cannot_be_read_do_not_count(raw: Any) -> None:
+    assert owners.decode(raw) is None
+
+
+def test_one_empty_entry_forgets_all() -> None:
+    assert owners.decode([{}]) == []
+
+
+values = st.sampled_from(["1", "2"])
+configs = st.builds(
+    lambda data, labels, finalizers: {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "c", "labels": labels, "finalizers": finalizers},
+        "spec": {"containers": [{"name": name, "image": image} for name, image in data.items()]},
+    },
+    st.dictionaries(st.sampled_from("abc"), values, max_size=3),
+    st.dictionaries(st.sampled_from("xyz"), values, max_size=2),
+    st.lists(st.sampled_from("pqr"), max_size=3, unique=True),
+)
+NODE = types.root(POD.gvk)
+
+
+@unhurried
+@given(configs, configs)
+def test_merging_is_idempotent_and_changes_neither_side(live: Obj, config: Obj) -> None:
+    before = copy.deepcopy((live, config))
+    merged = merge(NODE, live, config)
+    assert (live, config) == before
+    assert merge(NODE, merged, config) == merged
+    assert merge(NODE, live, live) == live
+
+
+@unhurried
+@given(configs, configs)
+def test_a_merge_has_every_field_of_both(live: Obj, config: Obj) -> None:
+    merged = extract.present(NODE, merge(NODE, live, config))
+    both = fields.union(extract.present(NODE, live), extract.applied(NODE, config))
+    # An empty object is a field only as long as it is empty.
+    lost = [path for path in fields.paths(fields.difference(both, merged)) if path[-1] not in _CONTAINERS]
+    assert lost == []
+
+
+_CONTAINERS = ("f:labels", "f:finalizers", "f:containers")
+
+
+@unhurried
+@given(configs)
+def test_what_is_equal_does_not_differ_and_removing_everything_leaves_nothing(obj: Obj) -> None:
+    assert not extract.compare(NODE, obj, copy.deepcopy(obj))
+    assert _lean(remove(NODE, obj, extract.everything(NODE, obj, True))) == {}
+
+
+@unhurried
+@given(configs, configs)
+def test_comparing_backwards_swaps_added_and_removed(old: Obj, new: Obj) -> None:
+    forth, back = extract.compare(NODE, old, new), extract.compare(NODE, new, old)
+    assert (forth.added, forth.modified, forth.removed) == (back.removed, back.modified, back.added)
+
+
+@unhurried
+@given(st.lists(st.tuples(st.sampled_from(["a", "b"]), configs, st.booleans()), max_size=5))
+def test_appliers_own_what_they_apply_and_applying_again_changes_nothing(steps: list[tuple[str, Obj, bool]]) -> None:
+    cluster = Cluster(NODE)
+    for name, config, force in steps:
+        try:
+            cluster.apply(name, config, force)
+        except APIError:
+            continue
+        assert set(cluster.owned(name)) == set(spoken(owners.ownable(extract.applied(NODE, config), ("status",))))
+        for path in fields.paths(owners.ownable(extract.applied(NODE, config))):
+            assert fields.covers(extract.present(NODE, cluster.object), fields.from_paths([path])) or (
+                path[-1] in _CONTAINERS
+            )
+        state = copy.deepcopy((cluster.object, cluster.entries))
+        cluster.apply(name, config, False)
+        assert (cluster.object, cluster.entries) == state
+
+
+@unhurried
+@given(configs, configs)
+def test_a_lone_applier_gets_just_what_it_applies(first: Obj, second: Obj) -> None:
+    cluster = Cluster(NODE)
+    cluster.apply("a", first)
+    assert _lean(cluster.apply("a", second)) == _lean(second)
+
+
+def _lean(value: Any) -> Any:
+    """Without empty objects and lists, and lists without their order."""
+    if isinstance(value, dict):
+        return {k: lean for k, item in value.items() if (lean := _lean(item)) not in ({}, [])}
+    if isinstance(value, list):
+        return sorted((_lean(item) for item in value), key=str)
+    return value
