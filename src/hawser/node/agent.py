@@ -32,6 +32,7 @@ from hawser.node.pods import Pods
 from hawser.node.probes.runner import Probes
 from hawser.node.served import ServedPods
 from hawser.node.server.server import KubeletServer, tls_context
+from hawser.node.shims import LostShims
 from hawser.node.volumes.folders import Folders
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,10 @@ class Agent:
         self.services = Informer(self.client, SERVICE)
         self.slices = Informer(self.client, ENDPOINT_SLICE)
         self.server: KubeletServer | None = None
+        # A containerd that others use too has shims of theirs.
+        private = Path(options.runtime_endpoint.removeprefix("unix://")).is_relative_to(options.run_dir)
+        self._shims = LostShims(options.runtime_endpoint) if private else None
+        self._tidying: asyncio.Task[None] | None = None
         self.registration: registration.Registration
         self.pods: Pods
 
@@ -168,6 +173,7 @@ class Agent:
             socket=options.run_dir / "cni.sock",
             cni_bin_dir=options.cni_bin_dir,
             cni_conf_dir=options.cni_conf_dir,
+            namespaces=options.run_dir,
         )
         self.network = NetworkAgent(config, self._annotations)
         await self.network.start()
@@ -190,12 +196,17 @@ class Agent:
 
     def _listed(self, found: dict[str, tuple[list[Sandbox], list[Container]]]) -> None:
         self.pods.listed(found)
-        if self.network is not None:
-            live = [sandbox.id for sandboxes, _ in found.values() for sandbox in sandboxes if sandbox.ready]
-            self._collecting = asyncio.create_task(self._collect(self.network, live), name="network gc")
+        if self._tidying is None or self._tidying.done():
+            sandboxes = [sandbox for listed, _ in found.values() for sandbox in listed]
+            self._tidying = asyncio.create_task(self._tidy(sandboxes), name="tidy")
 
-    async def _collect(self, network: NetworkAgent, live: list[str]) -> None:
+    async def _tidy(self, sandboxes: list[Sandbox]) -> None:
+        """Takes away what the runtime left of sandboxes that it does not have any more."""
         try:
-            await network.gc(live)
+            if self.network is not None:
+                await self.network.gc([sandbox.id for sandbox in sandboxes if sandbox.ready])
+            known = [sandbox.id for sandbox in sandboxes]
+            for shim in await self._shims.sweep(known) if self._shims is not None else ():
+                log.warning("the shim of sandbox %s, which the runtime has lost, was ended", shim.id)
         except OSError as err:
-            log.warning("the network is tidied later: %s", err)
+            log.warning("the node is tidied later: %s", err)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,3 +165,30 @@ async def test_the_network_of_an_engine_that_is_down_is_removed(host: None, shor
     await NetworkAgent(config(short_path)).teardown()
     assert "hw" not in what_is_there() and "hawser" not in what_is_there()
     assert list((short_path / "state").iterdir()) == [] == list((short_path / "conf").iterdir())
+
+
+def run(*words: str) -> None:
+    subprocess.run(words, check=True)
+
+
+async def test_namespaces_that_a_killed_runtime_left_are_released(
+    agent: NetworkAgent, short_path: Path, new_pod: NewPod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod, _ = await add(agent, short_path, new_pod, "c1")
+    folder = short_path / "netns"
+    folder.mkdir()
+    for name in ("claimed", "left"):
+        (folder / name).touch()
+        run("mount", "--bind", pod.path, str(folder / name))
+    record = agent._held["c1"]
+    agent._held["c1"] = replace(record, netns=str(folder / "claimed"))
+    agent.config = replace(agent.config, namespaces=folder)
+    monkeypatch.setattr("hawser.node.network.agent._NAMESPACE_SECONDS", 0.05)
+    try:
+        await agent.gc(["c1"])
+        assert len(list(folder.iterdir())) == 2, "it may be one that is just being made"
+        await asyncio.sleep(0.06)
+        await agent.gc(["c1"])
+        assert [p.name for p in folder.iterdir()] == ["claimed"]
+    finally:
+        run("umount", str(folder / "claimed"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hawser.node.network import cni, plugin
+from hawser.node.network import cni, netns, plugin
 from hawser.node.network.cni import CNIError, Code, Request
 from hawser.node.network.ipam import Pool, PoolError
 from hawser.node.network.links import Links, PodLink, default_mtu, pod_mac, veth_name
@@ -29,6 +30,8 @@ Annotations = Callable[[str, str], Mapping[str, str] | None]
 
 _WANTED_ADDRESS = "cni.projectcalico.org/ipAddrs"
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+# Between making a namespace and asking for its network the runtime does nothing else.
+_NAMESPACE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class NetworkConfig:
     socket: the unix socket that the CNI plugin calls.
     cni_bin_dir, cni_conf_dir: the folders that containerd's configuration names.
     mtu: of pods' links, in bytes; 0 takes that of the link with the default route.
+    namespaces: the folder below which only this engine's runtime mounts network namespaces; None when it shares one.
     """
 
     instance: str
@@ -51,6 +55,7 @@ class NetworkConfig:
     cni_bin_dir: Path
     cni_conf_dir: Path
     mtu: int = 0
+    namespaces: Path | None = None
 
     @property
     def tag(self) -> str:
@@ -110,6 +115,7 @@ class NetworkAgent:
         self._held: dict[str, Record] = {}
         self._suspects: set[str] = set()
         self._busy: dict[str, _Turn] = {}
+        self._unclaimed: dict[str, float] = {}
         # Netlink and nftables block under the kernel's network lock: one thread of their own keeps order and the
         # event loop free.
         self._thread = ThreadPoolExecutor(1, "network")
@@ -192,7 +198,21 @@ class NetworkAgent:
         for container_id in gone:
             await self._delete(container_id)
         await self._run(self._links.sweep, live | set(self._held) | set(self._busy))
+        await self._run(self._sweep_namespaces, {record.netns for record in self._held.values()})
         return gone
+
+    def _sweep_namespaces(self, claimed: set[str]) -> None:
+        """Lets go of namespaces that a runtime made and, killed at that moment, does not know any more."""
+        folder = self.config.namespaces
+        if folder is None or self._busy:
+            return
+        now = time.monotonic()
+        unclaimed = [path for path in netns.mounted(folder) if path not in claimed]
+        self._unclaimed = {path: self._unclaimed.get(path, now) for path in unclaimed}
+        for path, since in list(self._unclaimed.items()):
+            if now - since >= _NAMESPACE_SECONDS:
+                netns.release(path)
+                del self._unclaimed[path]
 
     async def transact(self, commands: str) -> str:
         """Run nftables commands as one transaction; what they print. Raises NftError."""

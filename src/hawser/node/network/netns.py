@@ -9,11 +9,13 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
 
 _CLONE_NEWNET = 0x40000000
+_MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -45,3 +47,18 @@ def call_in(descriptor: int, work: Callable[[], T]) -> T:
     if failures:
         raise failures[0]
     return answers[0]
+
+
+def mounted(folder: Path) -> list[str]:
+    """Namespaces that are mounted below a folder (proc(5), /proc/self/mounts)."""
+    rows = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
+    return [row[1] for row in rows if row[2] == "nsfs" and row[1].startswith(f"{folder}/")]
+
+
+def release(path: str) -> None:
+    """Unmounts a namespace and removes its mount point; it dies when no process is in it. Quiet when it is gone."""
+    _libc.umount2(path.encode(), _MNT_DETACH)
+    try:
+        os.unlink(path)  # noqa: PTH108
+    except OSError:
+        pass
