@@ -143,7 +143,8 @@ def _settings(hierarchy: Hierarchy, limits: Obj) -> list[tuple[str, str]]:
 
 
 def _remove(folder: Path) -> bool:
-    if not folder.is_dir():
+    # Most often the runtime has removed what was inside, and a walk would only be reading.
+    if _rmdir(folder):
         return True
     # Only empty cgroups can be removed, innermost first; a process still in one keeps it.
     gone = True

@@ -88,8 +88,10 @@ class Records:
         self.containers.pop(container_id, None)
 
     async def remove_sandbox(self, sandbox_id: str) -> None:
-        """Stops and removes a sandbox with its containers."""
-        await self._runtime.stop_pod_sandbox(sandbox_id)
+        """Removes a sandbox with its containers, whatever still runs: CRI's RemovePodSandbox stops it first.
+
+        A StopPodSandbox before it would only run the network plugins once more.
+        """
         await self._runtime.remove_pod_sandbox(sandbox_id)
         self.sandboxes.pop(sandbox_id, None)
         for container in [c for c in self.containers.values() if c.sandbox_id == sandbox_id]:
