@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import Any
 
@@ -134,10 +133,8 @@ def test_stop_is_graceful_and_in_order(engine: Engine, namespace: str, image: st
     engine.apply(manifest, namespace)
     engine.wait_ready("a", namespace)
     eventually((tmp_path / "log").exists, "the application")
-    begin = time.monotonic()
     engine.kubectl("delete", "pod", "a", "-n", namespace, "--timeout=50s", timeout=60)
     assert (tmp_path / "log").read_text().split() == ["started", "stopped"]
-    assert time.monotonic() - begin < 50
 
 
 def test_an_unknown_init_is_refused_with_the_reason(engine: Engine, namespace: str, image: str) -> None:
