@@ -149,6 +149,12 @@ class Container:
             assert time.monotonic() < end, "the container does not stop"
             time.sleep(0.05)
 
+    def until_output(self, text: str, seconds: float = 30) -> None:
+        end = time.monotonic() + seconds
+        while text not in self.output():
+            assert time.monotonic() < end, f"the application has not written {text!r}"
+            time.sleep(0.05)
+
     def output(self, name: str = "out") -> str:
         return (self.directory / name).read_text()
 
