@@ -16,6 +16,8 @@ from secrets import choice
 
 import orjson
 
+from hawser.api.apply import owners
+from hawser.api.apply.owners import Author, Entry
 from hawser.api.errors import (
     APIError,
     Cause,
@@ -30,8 +32,9 @@ from hawser.api.errors import (
 )
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
-from hawser.apiserver import deletion, index, scheme
+from hawser.apiserver import deletion, index, ownership, scheme
 from hawser.apiserver.deletion import DeleteOptions
+from hawser.apiserver.ownership import Configuration
 from hawser.apiserver.strategies.base import Strategy
 from hawser.store.base import Delete, Keep, Put, Record, Store, WriteFn
 
@@ -51,10 +54,16 @@ def utc_now() -> datetime:
 
 @dataclass(slots=True)
 class Options:
-    """What every write takes: dryRun, and how unknown fields are treated."""
+    """What every write takes: dryRun, how unknown fields are treated, who writes (the field manager) and below what.
+
+    sees_owners: the change wants to see metadata.managedFields (a JSON patch of them).
+    """
 
     dry_run: bool = False
     fields: scheme.Fields = field(default_factory=scheme.Fields)
+    manager: str = ownership.SERVER
+    subresource: str = ""
+    sees_owners: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +110,11 @@ class Resource:
             raise self.not_found(name)
         return record
 
-    async def create(self, namespace: str, obj: Obj, options: Options) -> Written:
-        """Create an object from what a client sent (changed in place). APIError 400, 403, 404, 409, 422."""
+    async def create(self, namespace: str, obj: Obj, options: Options, entries: list[Entry] | None = None) -> Written:
+        """Create an object from what a client sent (changed in place). APIError 400, 403, 404, 409, 422.
+
+        entries: who owns its fields; when they are not given, all are the writer's.
+        """
         scheme.check_kind(self.kind, obj)
         scheme.read(self.kind, obj, options.fields)
         metadata = obj.get("metadata") or {}
@@ -115,17 +127,20 @@ class Resource:
         obj = {"kind": obj.pop("kind"), "apiVersion": obj.pop("apiVersion"), **obj, "metadata": metadata}
         if self.kind.namespaced:
             self._admit(self.kind, namespace)
+        if entries is None:
+            entries = ownership.created(self.kind, obj, self._author(options))
+        written_entries = owners.encoded(entries)
         for attempt in range(_GENERATE_TRIES):
             if generated:
                 metadata["name"] = _generate(metadata["generateName"])
             try:
-                return await self._create(namespace, obj, options)
+                return await self._create(namespace, obj, options, written_entries)
             except APIError as error:
                 if not generated or error.reason != "AlreadyExists" or attempt == _GENERATE_TRIES - 1:
                     raise
         raise internal("no free name was found")
 
-    async def _create(self, namespace: str, obj: Obj, options: Options) -> Written:
+    async def _create(self, namespace: str, obj: Obj, options: Options, entries: list[Obj]) -> Written:
         kind = self.kind
         metadata = obj["metadata"]
         self._set_metadata(metadata)
@@ -133,6 +148,8 @@ class Resource:
             obj.pop("status", None)
         self.strategy.prepare_create(obj)
         scheme.check_create(kind, obj)
+        if entries:
+            metadata["managedFields"] = entries
         name = metadata["name"]
 
         def fn(current: Record | None, revision: int) -> Put:
@@ -167,7 +184,7 @@ class Resource:
         self,
         namespace: str,
         name: str,
-        change: Change,
+        change: Change | Configuration,
         options: Options,
         *,
         status: bool = False,
@@ -177,6 +194,7 @@ class Resource:
     ) -> Written:
         """Replace an object by what change makes of it; nothing is written when that is the same.
 
+        A Configuration is applied; where there is no object yet, it is created of it. Owners of fields are kept up.
         status: only the status (and metadata) changes. create: the object to create when there is none (PUT of kinds
         that allow it). finalize: the namespace's finalize subresource, which alone may change spec.finalizers.
         binding: the pod's binding subresource, which alone may set spec.nodeName and its condition.
@@ -188,6 +206,9 @@ class Resource:
         if create is not None and self.store.get(key) is None:
             create.setdefault("metadata", {}).pop("resourceVersion", None)
             return await self.create(namespace, create, options)
+        if isinstance(change, Configuration) and not options.subresource and self.store.get(key) is None:
+            return await self._create_applied(namespace, name, change, options)
+        author = self._author(options)
         removed = False
         undo: Callable[[], None] | None = None
 
@@ -196,10 +217,23 @@ class Resource:
             if current is None:
                 raise self.not_found(name)
             old: Obj = orjson.loads(current.value)
-            changed = change(old)
+            held: list[Entry] = old["metadata"].pop("managedFields", [])
+            if isinstance(change, Configuration):
+                applied = change.apply(old, held)
+                changed, entries = applied.object, applied.entries
+            elif options.sees_owners:
+                changed = change({**old, "metadata": {**old["metadata"], "managedFields": held}})
+            else:
+                changed = change(old)
+            given = (changed.get("metadata") or {}).pop("managedFields", None)
             new = changed if binding else self._settle(changed, old, name, status)
             if status:
                 strategy.prepare_status(new, old)
+            if binding:
+                entries = held
+            elif not isinstance(change, Configuration):
+                entries = ownership.updated(kind, old, new, held, given, author)
+            if status:
                 scheme.check_status(kind, new, old)
             elif not binding:
                 # A binding changes what no update may.
@@ -207,8 +241,11 @@ class Resource:
                     strategy.prepare_update(new, old)
                 self._count_generation(new, old)
                 scheme.check_update(kind, new, old)
-            if new == old:
+            if new == old and (entries is held or owners.same_but_time(entries, held)):
                 return Keep()
+            if entries:
+                # Entries that are as they were are in order already; encoding sorts the others.
+                new["metadata"]["managedFields"] = held if entries is held else owners.encoded(entries)
             removed = deletion.finished(strategy, new)
             if not removed and not status and not options.dry_run:
                 undo = strategy.reserve(new, old)
@@ -226,6 +263,26 @@ class Resource:
         if removed and not options.dry_run:
             strategy.release(orjson.loads(record.value))
         return Written(record.value, removed=removed)
+
+    async def _create_applied(self, namespace: str, name: str, change: Configuration, options: Options) -> Written:
+        """Create an object of a configuration that is applied to nothing."""
+        applied = change.apply({}, [])
+        metadata = applied.object.setdefault("metadata", {})
+        if not metadata.get("name"):
+            raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+        if metadata["name"] != name:
+            raise bad_request(
+                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+            )
+        if metadata.get("uid"):
+            detail = (
+                f"uid mismatch: the provided object specified uid {metadata['uid']}, and no existing object was found"
+            )
+            raise conflict(self.kind.group, self.kind.plural, name, detail)
+        return await self.create(namespace, applied.object, options, applied.entries)
+
+    def _author(self, options: Options) -> Author:
+        return Author(options.manager, self.kind.api_version, timestamp(self._now()), options.subresource)
 
     def _settle(self, new: Obj, old: Obj, name: str, status: bool) -> Obj:
         """Check identity and version of a changed object and restore the metadata that clients cannot change."""

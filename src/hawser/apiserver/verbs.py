@@ -10,16 +10,18 @@ import orjson
 from aiohttp import web
 
 from hawser.api import kinds
+from hawser.api.apply.owners import Author
 from hawser.api.errors import APIError, bad_request, method_not_supported, request_too_large, unsupported_media_type
 from hawser.api.kinds import Kind
 from hawser.api.patch import json_patch, merge_patch
 from hawser.api.strategic import strategic_merge_patch
 from hawser.api.types import Obj
-from hawser.apiserver import forms, listing, negotiation, scheme
+from hawser.apiserver import forms, listing, negotiation, ownership, scheme
 from hawser.apiserver.connection import BODY_LIMIT
 from hawser.apiserver.deletion import DeleteOptions
 from hawser.apiserver.listing import Selection
 from hawser.apiserver.negotiation import Form
+from hawser.apiserver.ownership import Configuration
 from hawser.apiserver.paths import Target
 from hawser.apiserver.registry import Options, Resource, Written, timestamp
 from hawser.apiserver.reply import JSON, Answer, Reply
@@ -33,7 +35,7 @@ _PATCHES = (
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
 )
-_APPLY = "application/apply-patch"
+_APPLY = "application/apply-patch+yaml"
 # Deletions of a collection in flight at once: enough to share group commits.
 _PARALLEL = 64
 
@@ -96,7 +98,7 @@ class Verbs:
 
     async def _create(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request)
-        options = _options(target)
+        options = _options(request, target, "CreateOptions")
         obj = await _body(request, options)
         if target.subresource == "binding":
             return await self._bind(target, resource, obj, options)
@@ -118,7 +120,7 @@ class Verbs:
 
     async def _update(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request)
-        options = _options(target)
+        options = _options(request, target, "UpdateOptions")
         obj = await _body(request, options)
         kind = resource.kind
         if target.subresource == "scale":
@@ -137,10 +139,14 @@ class Verbs:
 
     async def _patch(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request)
-        options = _options(target)
         kind = resource.kind
         media = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        options = _options(request, target, "PatchOptions", apply=media == _APPLY)
+        if media == _APPLY:
+            return await self._server_side_apply(request, target, resource, options, form)
         patch = await _patch_body(request, media)
+        # Whoever patches one of the owners' entries by its place must be shown them; nobody else need be.
+        options.sees_owners = media == _PATCHES[0] and b"managedFields" in orjson.dumps(patch)
         if target.subresource == "scale":
             return await self._scale(target, resource, lambda old: _apply(media, old, patch, _SCALE_GVK), options)
         if target.subresource not in ("", "status"):
@@ -157,11 +163,30 @@ class Verbs:
         written = await self._change(target, resource, change, options)
         return self._answer(written.value, 200, form, kind, target, options)
 
+    async def _server_side_apply(
+        self, request: web.BaseRequest, target: Target, resource: Resource, options: Options, form: Form
+    ) -> Answer:
+        kind = resource.kind
+        body = await _apply_body(request, options, kind)
+        force = target.flag("force")
+        author = Author(options.manager, kind.api_version, timestamp(self._resources.now()), options.subresource)
+        if target.subresource == "scale":
+            config = ownership.scale(kind, body)
+            change = Configuration(kind, config, author, force, lambda new: None)
+            written = await resource.update(target.namespace, target.name, change, options)
+            return Reply(orjson.dumps(scale.read(orjson.loads(written.value))))
+        if target.subresource not in ("", "status"):
+            raise method_not_supported(kind.group, kind.plural, target.verb)
+        config = ownership.configuration(kind, body)
+        change = Configuration(kind, config, author, force, lambda new: scheme.read(kind, new, options.fields))
+        written = await self._change(target, resource, change, options)
+        return self._answer(written.value, 201 if written.created else 200, form, kind, target, options)
+
     async def _change(
         self,
         target: Target,
         resource: Resource,
-        change: Callable[[Obj], Obj],
+        change: Callable[[Obj], Obj] | Configuration,
         options: Options,
         create: Obj | None = None,
     ) -> Written:
@@ -188,7 +213,7 @@ class Verbs:
         form = _form(request)
         if target.subresource:
             raise method_not_supported(resource.kind.group, resource.kind.plural, target.verb)
-        options = _options(target)
+        options = _options(request, target, "DeleteOptions")
         body = await _body(request, options, optional=True)
         _dry_run(body.get("dryRun"), options)
         delete = DeleteOptions.read(body, target.query)
@@ -204,7 +229,7 @@ class Verbs:
     async def _delete_collection(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request)
         kind = resource.kind
-        options = _options(target)
+        options = _options(request, target, "DeleteOptions")
         body = await _body(request, options, optional=True)
         _dry_run(body.get("dryRun"), options)
         delete = DeleteOptions.read(body, target.query)
@@ -248,11 +273,17 @@ def _form(request: web.BaseRequest) -> Form:
     return negotiation.accepted(request.headers.get("Accept", ""))
 
 
-def _options(target: Target) -> Options:
+def _options(request: web.BaseRequest, target: Target, options_kind: str, apply: bool = False) -> Options:
+    """What a write's query says. options_kind: the Kubernetes name of these options. APIError 400, 422."""
     query = target.query
+    manager = query.get("fieldManager") if query else None
+    if manager is not None or apply or "force" in query:
+        ownership.check_options(options_kind, manager, query.get("force"), apply)
+    manager = manager or ownership.manager_of(request.headers.get("User-Agent", ""))
+    options = Options(manager=manager, subresource=target.subresource)
     if not query:
-        return Options()
-    options = Options(fields=scheme.Fields(query.get("fieldValidation") or scheme.WARN))
+        return options
+    options.fields = scheme.Fields(query.get("fieldValidation") or scheme.WARN)
     if "dryRun" in query:
         _dry_run([query["dryRun"]], options)
     return options
@@ -308,17 +339,25 @@ async def _body(request: web.BaseRequest, options: Options, optional: bool = Fal
 
 
 async def _patch_body(request: web.BaseRequest, media: str) -> Any:
-    if media.startswith(_APPLY):
-        raise unsupported_media_type(
-            "server-side apply is not served by this version of Hawser; use client-side apply. Accepted patch types: "
-            + ", ".join(_PATCHES)
-        )
     if media not in _PATCHES:
         raise unsupported_media_type(
-            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(_PATCHES)
+            "the body of the request was in an unknown format - accepted media types include: "
+            + ", ".join((*_PATCHES, _APPLY))
         )
     raw = await _raw(request)
     return negotiation.decode(raw, "application/json")
+
+
+async def _apply_body(request: web.BaseRequest, options: Options, kind: Kind) -> Obj:
+    """What is to be applied: YAML, of which JSON is a part that is read faster."""
+    raw = await _raw(request)
+    try:
+        value = negotiation.as_object(orjson.loads(raw))
+    except orjson.JSONDecodeError:
+        return negotiation.as_object(negotiation.decode_yaml(raw))
+    if options.fields.mode != scheme.IGNORE:
+        options.fields.report(kind, scheme.duplicates(raw, value))
+    return value
 
 
 def _apply(media: str, old: Obj, patch: Any, gvk: tuple[str, str, str]) -> Any:

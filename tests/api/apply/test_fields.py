@@ -6,14 +6,13 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hawser.api.apply import fields
 from hawser.api.apply.fields import Fields
 
 Path = tuple[str, ...]
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 elements = st.sampled_from(["f:a", "f:b", 'k:{"name":"x"}', 'k:{"name":"y"}', 'v:"x"', "i:1"])
 members = st.sets(st.lists(elements, min_size=1, max_size=4).map(tuple), max_size=8)
 
@@ -28,13 +27,11 @@ def listed(found: Fields) -> set[Path]:
     return set(paths)
 
 
-@unhurried
 @given(members)
 def test_a_set_has_the_members_it_was_made_of(paths: set[Path]) -> None:
     assert listed(made(paths)) == paths
 
 
-@unhurried
 @given(members, members)
 def test_union_intersection_and_difference_are_those_of_sets(left: set[Path], right: set[Path]) -> None:
     one, other = made(left), made(right)
@@ -46,7 +43,6 @@ def test_union_intersection_and_difference_are_those_of_sets(left: set[Path], ri
     assert orjson.dumps([one, other]) == before
 
 
-@unhurried
 @given(members, members)
 def test_results_are_in_normal_form(left: set[Path], right: set[Path]) -> None:
     one, other = made(left), made(right)
@@ -55,7 +51,6 @@ def test_results_are_in_normal_form(left: set[Path], right: set[Path]) -> None:
     assert fields.difference(one, other) == made(left - right)
 
 
-@unhurried
 @given(members, members)
 def test_what_changes_nothing_returns_its_operand(left: set[Path], right: set[Path]) -> None:
     one = made(left)
@@ -63,7 +58,6 @@ def test_what_changes_nothing_returns_its_operand(left: set[Path], right: set[Pa
     assert fields.difference(one, made(right - left)) is one
 
 
-@unhurried
 @given(members)
 def test_reading_what_was_written_gives_the_same_set(paths: set[Path]) -> None:
     written = orjson.dumps(fields.encode(made(paths)))

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hawser.api.apply import extract, fields, owners, types
@@ -16,7 +16,6 @@ from hawser.api.errors import APIError
 from hawser.api.kinds import CONFIG_MAP, DEPLOYMENT, POD, SERVICE
 
 Obj = dict[str, Any]
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 DEPLOY = types.root(DEPLOYMENT.gvk)
 MAP = types.root(CONFIG_MAP.gvk)
 
@@ -342,7 +341,6 @@ configs = st.builds(
 NODE = types.root(POD.gvk)
 
 
-@unhurried
 @given(configs, configs)
 def test_merging_is_idempotent_and_changes_neither_side(live: Obj, config: Obj) -> None:
     before = copy.deepcopy((live, config))
@@ -352,7 +350,6 @@ def test_merging_is_idempotent_and_changes_neither_side(live: Obj, config: Obj) 
     assert merge(NODE, live, live) == live
 
 
-@unhurried
 @given(configs, configs)
 def test_a_merge_has_every_field_of_both(live: Obj, config: Obj) -> None:
     merged = extract.present(NODE, merge(NODE, live, config))
@@ -365,21 +362,18 @@ def test_a_merge_has_every_field_of_both(live: Obj, config: Obj) -> None:
 _CONTAINERS = ("f:labels", "f:finalizers", "f:containers")
 
 
-@unhurried
 @given(configs)
 def test_what_is_equal_does_not_differ_and_removing_everything_leaves_nothing(obj: Obj) -> None:
     assert not extract.compare(NODE, obj, copy.deepcopy(obj))
     assert _lean(remove(NODE, obj, extract.everything(NODE, obj, True))) == {}
 
 
-@unhurried
 @given(configs, configs)
 def test_comparing_backwards_swaps_added_and_removed(old: Obj, new: Obj) -> None:
     forth, back = extract.compare(NODE, old, new), extract.compare(NODE, new, old)
     assert (forth.added, forth.modified, forth.removed) == (back.removed, back.modified, back.added)
 
 
-@unhurried
 @given(st.lists(st.tuples(st.sampled_from(["a", "b"]), configs, st.booleans()), max_size=5))
 def test_appliers_own_what_they_apply_and_applying_again_changes_nothing(steps: list[tuple[str, Obj, bool]]) -> None:
     cluster = Cluster(NODE)
@@ -398,7 +392,6 @@ def test_appliers_own_what_they_apply_and_applying_again_changes_nothing(steps: 
         assert (cluster.object, cluster.entries) == state
 
 
-@unhurried
 @given(configs, configs)
 def test_a_lone_applier_gets_just_what_it_applies(first: Obj, second: Obj) -> None:
     cluster = Cluster(NODE)

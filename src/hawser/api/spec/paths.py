@@ -19,6 +19,7 @@ PATCH_TYPES = (
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 )
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 DELETE_OPTIONS, STATUS, PATCH = _META + "DeleteOptions", _META + "Status", _META + "Patch"
@@ -38,6 +39,7 @@ _PARAMETERS: dict[str, tuple[str, str]] = {
     "fieldSelector": ("string", "Only objects whose fields match this selector."),
     "fieldValidation": ("string", "What unknown and duplicate fields are: Ignore, Warn (default) or Strict errors."),
     "follow": ("boolean", "Go on with what is written to the log from now on."),
+    "force": ("boolean", "Take over fields that others own, when applying."),
     "gracePeriodSeconds": ("integer", "Seconds until the object is deleted; 0 deletes at once."),
     "insecureSkipTLSVerifyBackend": ("boolean", "Do not check the certificate of the node that has the log."),
     "labelSelector": ("string", "Only objects whose labels match this selector."),
@@ -135,7 +137,7 @@ def _resource_paths(kind: Kind, names: Names) -> dict[str, Obj]:
     if "update" in verbs:
         item["put"] = _operation(kind, "update", _WRITE, body=own, answer=own)
     if "patch" in verbs:
-        item["patch"] = _operation(kind, "patch", _WRITE, body=PATCH, answer=own)
+        item["patch"] = _operation(kind, "patch", (*_WRITE, "force"), body=PATCH, answer=own)
     if "delete" in verbs:
         item["delete"] = _operation(kind, "delete", _DELETE, body=DELETE_OPTIONS)
     space = "{namespace}" if kind.namespaced else None
@@ -171,7 +173,11 @@ def _subresource_path(kind: Kind, name: str, speaks: Subresource, names: Names) 
             operation["description"] = f"connect {_METHODS[verb].upper()} requests to {name} of {kind.kind}"
         else:
             body = {"create": definition, "update": definition, "patch": PATCH}.get(verb)
-            parameters = (*(_LOG if name == "log" else ()), *(_WRITE if body else ()))
+            parameters = (
+                *(_LOG if name == "log" else ()),
+                *(_WRITE if body else ()),
+                *(("force",) if verb == "patch" else ()),
+            )
             operation = _operation(kind, verb, parameters, body=body, answer=definition, text=name == "log")
             operation["operationId"] += name.capitalize()
             operation["description"] = _TEXTS[verb].format(f"{name} of {kind.kind}")
