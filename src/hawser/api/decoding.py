@@ -169,6 +169,23 @@ class Map(Node):
         return {}
 
 
+class Either(Node):
+    """A JSON object of a known type, or anything that is no object (``items: {}`` or ``[]`` of JSONSchemaProps)."""
+
+    __slots__ = ("item",)
+
+    def __init__(self, item: Node, go: str) -> None:
+        self.item = item
+        self.go = go
+        self.check = lambda value: type(value) is not dict or item.check(value)
+
+    def clean(self, value: Any, at: At, complaints: list[str]) -> Any:
+        return self.item.clean(value, at, complaints) if type(value) is dict else value
+
+    def zero(self) -> Any:
+        return None
+
+
 class Struct(Node):
     """An object with known fields. required: names that the definition requires."""
 
@@ -285,6 +302,8 @@ _SPECIAL: dict[str, Node] = {
     "io.k8s.apimachinery.pkg.apis.meta.v1.Time": TIME,
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": INT_OR_STRING,
 }
+_SCHEMA = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
+_SCHEMA_OR = _SCHEMA + "Or"
 _nodes: dict[str, Node] = {}
 
 
@@ -293,6 +312,10 @@ def node(name: str) -> Node:
     known = _nodes.get(name) or _SPECIAL.get(name)
     if known is not None:
         return known
+    if name.startswith(_SCHEMA_OR):
+        # Published without a type: it stands for a schema, or for a boolean or a list.
+        either = _nodes[name] = Either(node(_SCHEMA), f"v1.{name.rpartition('.')[2]}")
+        return either
     schema = definitions.resolve(name)
     package, _, short = name.rpartition(".")
     go = f"{package.rpartition('.')[2]}.{short}"

@@ -1,4 +1,4 @@
-"""The kind table: every resource the API serves, one row each.
+"""The kind table: every resource the API serves, one row each, and beside it the rows of custom resources.
 
 Adding a kind is adding a row. Schemas, merge keys and defaults are found by ``gvk`` in Kubernetes' published
 definitions (``hawser.api.definitions``); printer columns by ``gvk`` in ``hawser.api.tables``; behaviour beyond
@@ -7,7 +7,8 @@ the generic in ``hawser.apiserver.strategies``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -42,6 +43,10 @@ class Kind:
     @property
     def singular(self) -> str:
         return self.kind.lower()
+
+    @property
+    def list_kind(self) -> str:
+        return f"{self.kind}List"
 
     @property
     def gvk(self) -> tuple[str, str, str]:
@@ -151,6 +156,17 @@ REPLICA_SET = Kind(
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases", True)
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", True)
 RUNTIME_CLASS = Kind("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses", False)
+CUSTOM_RESOURCE_DEFINITION = Kind(
+    "apiextensions.k8s.io",
+    "v1",
+    "CustomResourceDefinition",
+    "customresourcedefinitions",
+    False,
+    ("crd", "crds"),
+    ("api-extensions",),
+    ("status",),
+    generation=True,
+)
 
 KINDS: tuple[Kind, ...] = (
     NAMESPACE,
@@ -166,6 +182,7 @@ KINDS: tuple[Kind, ...] = (
     LEASE,
     ENDPOINT_SLICE,
     RUNTIME_CLASS,
+    CUSTOM_RESOURCE_DEFINITION,
 )
 
 BY_GVK: dict[tuple[str, str, str], Kind] = {k.gvk: k for k in KINDS}
@@ -186,3 +203,43 @@ def groups() -> Iterator[tuple[str, list[str]]]:
         if k.version not in versions:
             versions.append(k.version)
     yield from seen.items()
+
+
+_custom: tuple[Kind, ...] = ()
+
+
+def serve_custom(rows: Iterable[Kind]) -> None:
+    """Set the rows of custom resources, which stand beside the table; rows set before are forgotten.
+
+    A custom row never takes the place of a row of the table.
+    """
+    global _custom
+    for row in _custom:
+        for table, key in ((BY_GVK, row.gvk), (BY_RESOURCE, (row.group, row.version, row.plural))):
+            if table.get(key) is row:
+                del table[key]
+    _custom = tuple(sorted(rows, key=lambda k: (k.group, version_order(k.version), k.plural)))
+    for row in _custom:
+        BY_GVK.setdefault(row.gvk, row)
+        BY_RESOURCE.setdefault((row.group, row.version, row.plural), row)
+
+
+def served() -> tuple[Kind, ...]:
+    """Every row, those of custom resources last; the same tuple until one changes."""
+    global _all
+    if _all[1] is not _custom:
+        _all = (KINDS + _custom, _custom)
+    return _all[0]
+
+
+_all: tuple[tuple[Kind, ...], tuple[Kind, ...]] = (KINDS, _custom)
+_VERSION = re.compile(r"v([1-9][0-9]*)(?:(alpha|beta)([1-9][0-9]*))?")
+
+
+def version_order(version: str) -> tuple[int, int, int, str]:
+    """Sorts versions as Kubernetes prefers them: v10, v2, v1, v11beta2, v1beta1, v1alpha1, others by name."""
+    match = _VERSION.fullmatch(version)
+    if match is None:
+        return (3, 0, 0, version)
+    stage = {None: 0, "beta": 1, "alpha": 2}[match[2]]
+    return (stage, -int(match[1]), -int(match[3] or 0), version)

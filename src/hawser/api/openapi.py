@@ -9,12 +9,15 @@ from __future__ import annotations
 import functools
 import gzip
 import hashlib
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
 
 from hawser.api import kinds
+from hawser.api.crd import publish
+from hawser.api.crd.kinds import CustomKind
 from hawser.api.definitions import VERSION, raw_document
 from hawser.api.kinds import Kind
 from hawser.api.spec import paths, schemas, version2
@@ -69,35 +72,50 @@ def find(path: str, accept: str = JSON) -> Document | None:
     return None
 
 
-@functools.cache
 def index() -> Document:
     """/openapi/v3: where the document of each group version is."""
+    return _newest("v3", _index)
+
+
+_made: dict[str, tuple[tuple[Kind, ...], Document]] = {}
+
+
+def _newest(name: str, make: Callable[[tuple[Kind, ...]], Document]) -> Document:
+    """A document over all kinds, made anew once custom resources have changed. Rows may be equal and yet differ."""
+    served = kinds.served()
+    known = _made.get(name)
+    if known is None or known[0] is not served:
+        known = _made[name] = (served, make(served))
+    return known[1]
+
+
+def _index(served: tuple[Kind, ...]) -> Document:
+    documents = {**_v3_documents(), **_custom_documents(served)}
     listed = {
-        path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={document.hash}"}
-        for path, document in _v3_documents().items()
+        path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={document.hash}"} for path, document in documents.items()
     }
     return _pack(orjson.dumps({"paths": listed}), JSON)
 
 
 def v3(group_version: str) -> Document | None:
     """The OpenAPI 3 document of ``api/v1`` or ``apis/GROUP/VERSION``; None when it is not served."""
-    return _v3_documents().get(group_version)
+    return _custom_documents(kinds.served()).get(group_version) or _v3_documents().get(group_version)
 
 
 def v2(*, protobuf: bool = False) -> Document:
     """/openapi/v2: everything in one document, as JSON or as the protobuf message that kubectl asks for."""
-    return _v2_document(protobuf)
+    return _newest(f"v2 {protobuf}", lambda served: _v2_document(protobuf, served))
 
 
-@functools.cache
-def _v2_document(protobuf: bool) -> Document:
+def _v2_document(protobuf: bool, served: tuple[Kind, ...]) -> Document:
     definitions = raw_document()["$defs"]
+    definitions |= publish.definitions((kind for kind in served if isinstance(kind, CustomKind)), v2=True)
     names = _names(definitions)
-    spoken = paths.spoken_definitions(kinds.KINDS, names)
+    spoken = paths.spoken_definitions(served, names)
     document = {
         "swagger": "2.0",
         "info": _INFO,
-        "paths": version2.v2_paths(paths.paths(kinds.KINDS, names)),
+        "paths": version2.v2_paths(paths.paths(served, names)),
         "definitions": schemas.v2_schemas(definitions, spoken),
     }
     encode: Callable[[Obj], bytes] = version2.encode if protobuf else orjson.dumps
@@ -115,6 +133,39 @@ def _v3_documents() -> dict[str, Document]:
             path = f"apis/{group}/{version}" if group else f"api/{version}"
             made[path] = _pack(orjson.dumps(_v3(rows, definitions, names)), JSON)
     return made
+
+
+_custom: dict[str, tuple[list[Kind], Document]] = {}
+
+
+def _custom_documents(served: tuple[Kind, ...]) -> dict[str, Document]:
+    """The documents of group versions with custom resources; those whose rows are the same are not made again."""
+    wanted: dict[str, list[Kind]] = {}
+    for kind in served:
+        if isinstance(kind, CustomKind):
+            wanted.setdefault(f"apis/{kind.group}/{kind.version}", []).append(kind)
+    for path in _custom.keys() - wanted.keys():
+        del _custom[path]
+    definitions: dict[str, Obj] = {}
+    for path, rows in wanted.items():
+        known = _custom.get(path)
+        if known is not None and len(known[0]) == len(rows) and all(map(operator.is_, known[0], rows)):
+            continue
+        definitions = definitions or _shared_definitions()
+        own = definitions | publish.definitions(kind for kind in rows if isinstance(kind, CustomKind))
+        beside = [k for k in kinds.KINDS if (k.group, k.version) == (rows[0].group, rows[0].version)]
+        if beside:
+            own = raw_document()["$defs"] | own
+        _custom[path] = (rows, _pack(orjson.dumps(_v3([*beside, *rows], own, _names(own))), JSON))
+    return {path: document for path, (_, document) in _custom.items()}
+
+
+@functools.cache
+def _shared_definitions() -> dict[str, Obj]:
+    """What the definitions of custom resources refer to."""
+    definitions = raw_document()["$defs"]
+    wanted = [*paths.COMMON, *paths.OF_CUSTOM]
+    return {name: definitions[name] for name in schemas.reachable(definitions, wanted)}
 
 
 def _v3(rows: list[Kind], definitions: dict[str, Obj], names: paths.Names) -> Obj:

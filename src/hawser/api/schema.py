@@ -10,6 +10,8 @@ import json
 from typing import Any
 
 from hawser.api import decoding, definitions, kinds, scalars
+from hawser.api.crd import objects
+from hawser.api.crd.kinds import CustomKind
 from hawser.api.errors import APIError, Cause, FieldError, bad_request
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
@@ -24,6 +26,8 @@ def decode(kind: Kind, obj: Obj) -> list[str]:
     complains of: ``unknown field "spec.containers[0].foo"``; see ``strict_error``.
     Raises APIError 400 BadRequest when a value is of the wrong type; KeyError when Kubernetes has no such kind.
     """
+    if isinstance(kind, CustomKind):
+        return objects.decode(kind, obj)
     root = _roots.get(kind.gvk)
     if root is None:
         root = _roots[kind.gvk] = decoding.node(definitions.definition_name(kind.gvk))

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from hawser.api.crd.kinds import CustomKind
 from hawser.api.errors import bad_request
 from hawser.api.kinds import Kind
 from hawser.api.printers import core, groups, pod
@@ -48,6 +49,8 @@ _DEFAULT = Printer(
 
 
 def _printer(kind: Kind) -> Printer:
+    if isinstance(kind, CustomKind):
+        return kind.model.printer
     return _PRINTERS.get((kind.group, kind.kind), _DEFAULT)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import orjson
 from aiohttp import web
 
-from hawser.api import discovery, openapi
+from hawser.api import discovery, kinds, openapi
 from hawser.api.errors import APIError, method_not_supported
 from hawser.api.types import Obj
 from hawser.apiserver.metrics import CONTENT_TYPE, Metrics
@@ -28,12 +28,16 @@ class Documents:
         self._metrics = metrics
         self._server = server
         self._cache: dict[str, Reply] = {}
+        self._served = kinds.served()
         self.checks: dict[str, Callable[[], bool]] = {"ping": lambda: True, "store": lambda: store.revision >= 0}
         self.stopping = False
 
     def serve(self, request: web.BaseRequest, target: Target) -> Reply:
         """Answer a GET for a document. APIError 404, 405."""
         path = target.path.rstrip("/") or "/"
+        if self._served is not kinds.served():
+            self._served = kinds.served()
+            self._cache.clear()
         if target.verb not in ("get", "head"):
             if path.startswith(("/api/", "/apis/")):
                 raise unknown()
@@ -67,14 +71,14 @@ class Documents:
         if path == "/api":
             return discovery.api_versions(self._server)
         if path == "/apis":
-            return discovery.api_group_list()
+            return discovery.api_group_list(self._served)
         parts = path.split("/")
         if parts[1] == "api" and len(parts) == 3:
-            return discovery.api_resource_list("", parts[2])
+            return discovery.api_resource_list("", parts[2], self._served)
         if parts[1] == "apis" and len(parts) == 3:
-            return discovery.api_group(parts[2])
+            return discovery.api_group(parts[2], self._served)
         if parts[1] == "apis" and len(parts) == 4:
-            return discovery.api_resource_list(parts[2], parts[3])
+            return discovery.api_resource_list(parts[2], parts[3], self._served)
         return None
 
     def _openapi(self, path: str, accept: str, request: web.BaseRequest) -> Reply:
@@ -94,7 +98,7 @@ class Documents:
         key = f"{path}?{version}"
         found = self._cache.get(key)
         if found is None:
-            document = discovery.aggregated(core=path == "/api", version=version)
+            document = discovery.aggregated(core=path == "/api", version=version, kinds=self._served)
             headers = [("ETag", discovery.etag(document)), ("Vary", "Accept")]
             content_type = discovery.aggregated_content_type(version)
             found = self._cache[key] = Reply(orjson.dumps(document), 200, content_type, headers)

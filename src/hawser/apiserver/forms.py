@@ -41,8 +41,8 @@ def many(kind: Kind, values: Sequence[bytes], metadata: Obj, form: Form, include
             {"kind": "PartialObjectMetadataList", "apiVersion": _META, "metadata": metadata, "items": items}
         )
     else:
-        head = b'{"kind":"%bList","apiVersion":"%b","metadata":%b,"items":[' % (
-            kind.kind.encode(),
+        head = b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":[' % (
+            kind.list_kind.encode(),
             kind.api_version.encode(),
             orjson.dumps(metadata),
         )

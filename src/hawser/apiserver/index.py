@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from hawser.api.crd.kinds import CustomKind
 from hawser.api.kinds import Kind
 from hawser.api.selectors import field_value
 from hawser.api.types import Obj
@@ -26,8 +27,25 @@ class Index:
         return self.fields.get(path, "")
 
 
+class CustomIndex(Index):
+    """Of a custom resource: fields that any of its versions selects by, and its bytes in each version once made."""
+
+    __slots__ = ("shown",)
+
+    def __init__(self, kind: CustomKind, obj: Obj) -> None:
+        metadata = obj["metadata"]
+        fields = {path: field_value(obj, path) for path in kind.model.indexed}
+        fields["metadata.name"] = metadata["name"]
+        if kind.namespaced:
+            fields["metadata.namespace"] = metadata["namespace"]
+        super().__init__(metadata.get("labels") or _NO_LABELS, fields)
+        self.shown: dict[str, bytes] = {}
+
+
 def make(kind: Kind, obj: Obj) -> Index:
     """The index of an object that is about to be stored."""
+    if type(kind) is CustomKind:
+        return CustomIndex(kind, obj)
     metadata = obj["metadata"]
     fields = {"metadata.name": metadata["name"]}
     if kind.namespaced:

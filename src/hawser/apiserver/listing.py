@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import orjson
@@ -215,8 +214,3 @@ def _gone(continued: bool) -> APIError:
             "without the continue parameter."
         )
     return expired("The resourceVersion for the provided list is too old.")
-
-
-def values(records: Iterable[Record]) -> list[bytes]:
-    """The stored bytes of records."""
-    return [record.value for record in records]

@@ -6,7 +6,7 @@ Source of the rules: API conventions and API concepts of the Kubernetes document
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -36,7 +36,7 @@ from hawser.apiserver import deletion, index, ownership, scheme
 from hawser.apiserver.deletion import DeleteOptions
 from hawser.apiserver.ownership import Configuration
 from hawser.apiserver.strategies.base import Strategy
-from hawser.store.base import Delete, Keep, Put, Record, Store, WriteFn
+from hawser.store.base import Delete, Keep, Put, Record, Store, Watch, WriteFn
 
 # The suffix of generateName: Kubernetes leaves out vowels and what looks alike.
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
@@ -77,7 +77,12 @@ class Written:
 
 
 class Resource:
-    """The objects of one kind."""
+    """The objects of one kind.
+
+    as_stored: clients are shown the stored bytes. watches: those that are running, where they may be ended.
+    """
+
+    as_stored = True
 
     def __init__(
         self,
@@ -92,6 +97,7 @@ class Resource:
         self.strategy = strategy
         self.store = store
         self.prefix = f"{kind.group or 'core'}/{kind.plural}/"
+        self.watches: set[Watch] = set()
         self._admit = admit
         self._now = now
 
@@ -109,6 +115,27 @@ class Resource:
         if record is None:
             raise self.not_found(name)
         return record
+
+    def load(self, record: Record) -> Obj:
+        """The object of a record, as this resource's version shows it."""
+        found: Obj = orjson.loads(record.value)
+        return found
+
+    def encode(self, obj: Obj) -> bytes:
+        """The bytes to store of an object."""
+        return orjson.dumps(obj)
+
+    def show(self, record: Record) -> bytes:
+        """The bytes that clients are shown of a record."""
+        return record.value
+
+    def values(self, records: Iterable[Record]) -> list[bytes]:
+        """The bytes that clients are shown of each record."""
+        return [record.value for record in records]
+
+    def outdated(self, record: Record) -> bool:
+        """Whether a record should be written anew although nothing in it changes."""
+        return False
 
     async def create(self, namespace: str, obj: Obj, options: Options, entries: list[Entry] | None = None) -> Written:
         """Create an object from what a client sent (changed in place). APIError 400, 403, 404, 409, 422.
@@ -156,10 +183,10 @@ class Resource:
             if current is not None:
                 raise already_exists(kind.group, kind.plural, name)
             metadata["resourceVersion"] = str(revision)
-            return Put(orjson.dumps(obj), index.make(kind, obj))
+            return Put(self.encode(obj), index.make(kind, obj))
 
         record = await self._write(self.key(namespace, name), fn, options, obj, None)
-        return Written(record.value, created=True)
+        return Written(self.show(record), created=True)
 
     def _set_namespace(self, namespace: str, metadata: Obj) -> None:
         given = metadata.get("namespace")
@@ -216,7 +243,7 @@ class Resource:
             nonlocal removed, undo
             if current is None:
                 raise self.not_found(name)
-            old: Obj = orjson.loads(current.value)
+            old = self.load(current)
             held: list[Entry] = old["metadata"].pop("managedFields", [])
             if isinstance(change, Configuration):
                 applied = change.apply(old, held)
@@ -239,9 +266,9 @@ class Resource:
                 # A binding changes what no update may.
                 if not finalize:
                     strategy.prepare_update(new, old)
-                self._count_generation(new, old)
+                self.count_generation(new, old)
                 scheme.check_update(kind, new, old)
-            if new == old and (entries is held or owners.same_but_time(entries, held)):
+            if new == old and (entries is held or owners.same_but_time(entries, held)) and not self.outdated(current):
                 return Keep()
             if entries:
                 # Entries that are as they were are in order already; encoding sorts the others.
@@ -251,8 +278,8 @@ class Resource:
                 undo = strategy.reserve(new, old)
             new["metadata"]["resourceVersion"] = str(revision)
             if removed:
-                return Delete(orjson.dumps(new), index.make(kind, new))
-            return Put(orjson.dumps(new), index.make(kind, new))
+                return Delete(self.encode(new), index.make(kind, new))
+            return Put(self.encode(new), index.make(kind, new))
 
         try:
             record = await self._commit(key, fn, options)
@@ -262,7 +289,7 @@ class Resource:
             raise
         if removed and not options.dry_run:
             strategy.release(orjson.loads(record.value))
-        return Written(record.value, removed=removed)
+        return Written(self.show(record), removed=removed)
 
     async def _create_applied(self, namespace: str, name: str, change: Configuration, options: Options) -> Written:
         """Create an object of a configuration that is applied to nothing."""
@@ -327,7 +354,8 @@ class Resource:
         new["kind"], new["apiVersion"] = kind.kind, kind.api_version
         return new
 
-    def _count_generation(self, new: Obj, old: Obj) -> None:
+    def count_generation(self, new: Obj, old: Obj) -> None:
+        """Set metadata.generation of a changed object."""
         if not self.kind.generation:
             return
         generation = old["metadata"].get("generation", 1)
@@ -353,13 +381,13 @@ class Resource:
                 return Keep()
             new["metadata"]["resourceVersion"] = str(revision)
             if removed:
-                return Delete(orjson.dumps(new), index.make(kind, new))
-            return Put(orjson.dumps(new), index.make(kind, new))
+                return Delete(self.encode(new), index.make(kind, new))
+            return Put(self.encode(new), index.make(kind, new))
 
         record = await self._commit(self.key(namespace, name), fn, options)
         if removed and not options.dry_run:
             self.strategy.release(final)
-        return Written(record.value, removed=removed, uid=final["metadata"]["uid"])
+        return Written(self.show(record), removed=removed, uid=final["metadata"]["uid"])
 
     async def _write(self, key: str, fn: WriteFn, options: Options, obj: Obj, old: Obj | None) -> Record:
         """Commit a creation, with what the strategy reserves for it."""

@@ -7,9 +7,12 @@ from datetime import datetime
 
 import orjson
 
-from hawser.api.kinds import KINDS, NAMESPACE, SERVICE, Kind
+from hawser.api.crd.kinds import CustomKind
+from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, KINDS, NAMESPACE, SERVICE, Kind
 from hawser.api.types import Obj
 from hawser.apiserver import index
+from hawser.apiserver.custom.catalog import Catalog
+from hawser.apiserver.custom.resource import CustomResource
 from hawser.apiserver.registry import Resource, utc_now
 from hawser.apiserver.strategies.namespaces import Lifecycle
 from hawser.apiserver.strategies.services import Allocator
@@ -25,14 +28,29 @@ class Resources:
         self.now = now
         self.allocator = allocator
         lifecycle = Lifecycle(self)
+        self.catalog = Catalog(lambda kind: CustomResource(kind, self, store, lifecycle.admit, now))
         self._resources = {
-            kind: Resource(kind, strategy(kind, self, allocator), store, lifecycle.admit, now) for kind in KINDS
+            kind: Resource(kind, strategy(kind, self, allocator, self.catalog, now), store, lifecycle.admit, now)
+            for kind in KINDS
         }
+        self.load_definitions()
         services = store.list(self[SERVICE].prefix)
         allocator.adopt(orjson.loads(record.value) for record in services)
 
     def __getitem__(self, kind: Kind) -> Resource:
+        if isinstance(kind, CustomKind):
+            return self.catalog[kind]
         return self._resources[kind]
+
+    def load_definitions(self) -> None:
+        """Serve what the committed CustomResourceDefinitions say, and nothing else."""
+        records = self.store.list(self[CUSTOM_RESOURCE_DEFINITION].prefix)
+        crds: list[Obj] = [orjson.loads(record.value) for record in records]
+        left = {crd["metadata"]["name"] for crd in crds}
+        for crd in self.catalog.definitions():
+            if crd["metadata"]["name"] not in left:
+                self.catalog.forget(crd["metadata"]["name"])
+        self.catalog.keep(crds)
 
     def find(self, kind: Kind, namespace: str, name: str) -> Obj | None:
         """The committed object, decoded, or None."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import orjson
 
 from hawser.api import schema
+from hawser.api.crd.kinds import CustomKind
+from hawser.api.crd.warnings import warnings
 from hawser.api.defaults import apply_defaults
 from hawser.api.errors import APIError, bad_request, invalid
-from hawser.api.kinds import Kind
+from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, Kind
 from hawser.api.types import Obj
 from hawser.api.validation import validate_create, validate_status_update, validate_update
 
@@ -44,6 +46,11 @@ def read(kind: Kind, obj: Obj, fields: Fields) -> None:
     """Check an object's types and fill in its defaults, in place. APIError 400 for what does not decode."""
     fields.report(kind, schema.decode(kind, obj))
     apply_defaults(kind, obj)
+    if isinstance(kind, CustomKind):
+        if kind.model.warning:
+            fields.warnings.append(kind.model.warning)
+    elif kind is CUSTOM_RESOURCE_DEFINITION:
+        fields.warnings += warnings(obj)
 
 
 def check_kind(kind: Kind, obj: Obj) -> None:

@@ -14,6 +14,7 @@ from hawser.apiserver import bootstrap
 from hawser.apiserver.agents import Agents
 from hawser.apiserver.authorization import RuleAuthorizer
 from hawser.apiserver.connection import Server
+from hawser.apiserver.custom.controller import DefinitionController
 from hawser.apiserver.documents import Documents
 from hawser.apiserver.handler import Handler
 from hawser.apiserver.identity import Tokens
@@ -61,6 +62,7 @@ async def run(config: Config) -> None:
         authorizer = RuleAuthorizer()
         verbs = Verbs(resources)
         server = Server(Handler(tokens, authorizer, verbs, documents, Reviews(authorizer), streams, metrics))
+        definitions = asyncio.create_task(DefinitionController(resources).run())
         listener = await loop.create_server(server, sock=listening, ssl=tls, backlog=_BACKLOG)
         _settle_memory()
         log.info("serving on https://%s:%d", config.host, port)
@@ -70,6 +72,8 @@ async def run(config: Config) -> None:
         listener.close()
         await server.shutdown(_GRACE_SECONDS)
         await streams.close()
+        definitions.cancel()
+        await asyncio.gather(definitions, return_exceptions=True)
     finally:
         await store.close()
 

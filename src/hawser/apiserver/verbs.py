@@ -11,6 +11,7 @@ from aiohttp import web
 
 from hawser.api import kinds
 from hawser.api.apply.owners import Author
+from hawser.api.crd.kinds import CustomKind
 from hawser.api.errors import APIError, bad_request, method_not_supported, request_too_large, unsupported_media_type
 from hawser.api.kinds import Kind
 from hawser.api.patch import json_patch, merge_patch
@@ -73,10 +74,9 @@ class Verbs:
         revision = listing.parse_revision(target.query.get("resourceVersion", ""))
         if revision:
             await listing.wait_for(resource, revision)
-        record = resource.get(target.namespace, target.name)
-        value = record.value
+        value = resource.show(resource.get(target.namespace, target.name))
         if target.subresource == "scale":
-            return Reply(orjson.dumps(scale.read(orjson.loads(value))))
+            return Reply(orjson.dumps(scale.read(orjson.loads(value), resource.kind)))
         if target.subresource not in ("", "status"):
             raise method_not_supported(resource.kind.group, resource.kind.plural, target.verb)
         return self._answer(value, 200, form, resource.kind, target)
@@ -87,7 +87,7 @@ class Verbs:
         selection = Selection.read(kind, target.query)
         page = await listing.page(resource, target.namespace, selection, target.query)
         include = target.query.get("includeObject", "Metadata")
-        body = forms.many(kind, listing.values(page.records), page.metadata, form, include, self._resources.now())
+        body = forms.many(kind, resource.values(page.records), page.metadata, form, include, self._resources.now())
         return Reply(body, 200, YAML if form.yaml else JSON)
 
     async def _watch(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
@@ -144,6 +144,11 @@ class Verbs:
         options = _options(request, target, "PatchOptions", apply=media == _APPLY)
         if media == _APPLY:
             return await self._server_side_apply(request, target, resource, options, form)
+        if isinstance(kind, CustomKind) and media == _PATCHES[2]:
+            raise unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: "
+                + ", ".join((*_PATCHES[:2], _APPLY))
+            )
         patch = await _patch_body(request, media)
         # Whoever patches one of the owners' entries by its place must be shown them; nobody else need be.
         options.sees_owners = media == _PATCHES[0] and b"managedFields" in orjson.dumps(patch)
@@ -174,7 +179,7 @@ class Verbs:
             config = ownership.scale(kind, body)
             change = Configuration(kind, config, author, force, lambda new: None)
             written = await resource.update(target.namespace, target.name, change, options)
-            return Reply(orjson.dumps(scale.read(orjson.loads(written.value))))
+            return Reply(orjson.dumps(scale.read(orjson.loads(written.value), resource.kind)))
         if target.subresource not in ("", "status"):
             raise method_not_supported(kind.group, kind.plural, target.verb)
         config = ownership.configuration(kind, body)
@@ -204,10 +209,10 @@ class Verbs:
         self, target: Target, resource: Resource, change: Callable[[Obj], Obj], options: Options
     ) -> Answer:
         def rescale(old: Obj) -> Obj:
-            return scale.write(old, change(scale.read(old)))
+            return scale.write(old, change(scale.read(old, resource.kind)), resource.kind)
 
         written = await resource.update(target.namespace, target.name, rescale, options)
-        return Reply(orjson.dumps(scale.read(orjson.loads(written.value))))
+        return Reply(orjson.dumps(scale.read(orjson.loads(written.value), resource.kind)))
 
     async def _delete(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request)

@@ -85,6 +85,7 @@ class Watcher:
         connection = self._request.protocol
         assert isinstance(connection, Connection)
         connection.on_end = watch.close
+        self._resource.watches.add(watch)
         timer = asyncio.get_running_loop().call_later(self._seconds, watch.close)
         bookmarks = asyncio.get_running_loop().call_later(_jitter(), self._note_bookmark) if self._bookmarks else None
         self._bookmark_timer = bookmarks
@@ -95,6 +96,7 @@ class Watcher:
             self._write(LAST_CHUNK)
         finally:
             watch.close()
+            self._resource.watches.discard(watch)
             timer.cancel()
             if self._bookmark_timer is not None:
                 self._bookmark_timer.cancel()
@@ -147,20 +149,21 @@ class Watcher:
                 kind = EventType.DELETED
             else:
                 return b""
-        if not self._form.plain:
+        if not self._form.plain or not self._resource.as_stored:
             return chunk(self._frame(kind, record))
         return _shared_chunk(kind, record)
 
     def _frame(self, event: EventType, record: Record) -> bytes:
+        shown = self._resource.show(record)
         if self._form.plain:
-            return _frame(event, record.value)
+            return _frame(event, shown)
         kind = self._resource.kind
         if self._form.shape is As.TABLE:
             metadata: Obj = {"resourceVersion": str(record.revision)}
-            value = forms.table(kind, [record.value], metadata, self._include, self._now(), columns=self._columns)
+            value = forms.table(kind, [shown], metadata, self._include, self._now(), columns=self._columns)
             self._columns = False
             return _frame(event, value)
-        return _frame(event, forms.one(kind, record.value, Form(As.METADATA), self._include, self._now()))
+        return _frame(event, forms.one(kind, shown, Form(As.METADATA), self._include, self._now()))
 
     def _note_bookmark(self) -> None:
         """Remember how far the store is; a second later everything up to there has been sent or we are not waiting."""

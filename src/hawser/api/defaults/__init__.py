@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from hawser.api.defaults import apps, core, pod, service
+from hawser.api.crd import objects
+from hawser.api.crd.kinds import CustomKind
+from hawser.api.defaults import apps, core, extensions, pod, service
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
 
 _BY_GVK = {
+    ("apiextensions.k8s.io", "v1", "CustomResourceDefinition"): extensions.custom_resource_definition,
     ("", "v1", "Namespace"): core.namespace,
     ("", "v1", "Node"): core.node,
     ("", "v1", "Pod"): pod.pod,
@@ -23,6 +26,9 @@ def apply_defaults(kind: Kind, obj: Obj) -> None:
 
     obj has passed ``schema.decode``. Applying defaults again changes nothing.
     """
+    if isinstance(kind, CustomKind):
+        objects.complete(kind, obj)
+        return
     default = _BY_GVK.get(kind.gvk)
     if default is not None:
         default(obj)

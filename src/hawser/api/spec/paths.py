@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from hawser.api.crd.kinds import CustomKind
 from hawser.api.discovery import Subresource, subresource
 from hawser.api.kinds import Kind
 from hawser.api.spec.schemas import V3_PREFIX
@@ -25,6 +26,8 @@ _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 DELETE_OPTIONS, STATUS, PATCH = _META + "DeleteOptions", _META + "Status", _META + "Patch"
 COMMON = (DELETE_OPTIONS, STATUS, PATCH, _META + "WatchEvent", _META + "APIResourceList")
 """Definitions that every document has."""
+OF_CUSTOM = (_META + "ObjectMeta", _META + "ListMeta", "io.k8s.api.autoscaling.v1.Scale")
+"""Definitions that custom resources refer to."""
 
 Names = dict[tuple[str, str, str], str]
 """Definition names by GVK."""
@@ -111,7 +114,7 @@ def spoken_definitions(kinds: Iterable[Kind], names: Names) -> list[str]:
     spoken = list(COMMON)
     for kind in kinds:
         spoken.append(names[kind.gvk])
-        if list_name := names.get((kind.group, kind.version, f"{kind.kind}List")):
+        if list_name := names.get((kind.group, kind.version, kind.list_kind)):
             spoken.append(list_name)
         for name in kind.subresources:
             gvk = _subresource_gvk(kind, subresource(kind, name))
@@ -122,7 +125,7 @@ def spoken_definitions(kinds: Iterable[Kind], names: Names) -> list[str]:
 
 def _resource_paths(kind: Kind, names: Names) -> dict[str, Obj]:
     own = names[kind.gvk]
-    listed = names.get((kind.group, kind.version, f"{kind.kind}List"), own)
+    listed = names.get((kind.group, kind.version, kind.list_kind), own)
     verbs = kind.verbs
     collection: Obj = {}
     if "list" in verbs:
@@ -229,7 +232,10 @@ def _operation(
         "x-kubernetes-group-version-kind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
     }
     if body:
-        types = PATCH_TYPES if verb == "patch" else ("application/json",)
+        types: tuple[str, ...] = ("application/json",)
+        if verb == "patch":
+            # Only definitions of Kubernetes say how lists are merged.
+            types = tuple(t for t in PATCH_TYPES if "strategic" not in t or not isinstance(kind, CustomKind))
         operation["requestBody"] = {"content": {each: {"schema": _ref(body)} for each in types}}
         if verb in ("create", "update", "patch"):
             operation["requestBody"]["required"] = True

@@ -8,10 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hawser.api.crd import objects
+from hawser.api.crd.kinds import CustomKind
 from hawser.api.errors import FieldError
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
-from hawser.api.validation import apps, coordination, core, discovery, node, pod, pod_update, rules, service
+from hawser.api.validation import (
+    apps,
+    coordination,
+    core,
+    discovery,
+    extensions,
+    node,
+    pod,
+    pod_update,
+    rules,
+    service,
+)
 from hawser.api.validation.metadata import metadata, metadata_update
 from hawser.api.validation.rules import Errors, NameRule
 
@@ -47,6 +60,9 @@ _RULES: dict[tuple[str, str, str], Rules] = {
         service.service, service.service_update, service.service_status_update, name=rules.label_1035_errors
     ),
     ("", "v1", "ServiceAccount"): Rules(core.service_account),
+    ("apiextensions.k8s.io", "v1", "CustomResourceDefinition"): Rules(
+        extensions.definition, extensions.definition_update, extensions.definition_status_update
+    ),
     ("apps", "v1", "Deployment"): Rules(apps.deployment, apps.workload_update, apps.deployment_status_update),
     ("apps", "v1", "ReplicaSet"): Rules(apps.replica_set, apps.workload_update, apps.replica_set_status_update),
     ("coordination.k8s.io", "v1", "Lease"): Rules(coordination.lease),
@@ -60,6 +76,8 @@ def validate_create(kind: Kind, obj: Obj) -> list[FieldError]:
 
     Raises KeyError for a kind that is not in the kind table.
     """
+    if isinstance(kind, CustomKind):
+        return objects.validate_create(kind, obj)
     of = _RULES[kind.gvk]
     errors = list(metadata(obj.get("metadata") or {}, kind.namespaced, of.name))
     errors.extend(of.body(obj))
@@ -70,6 +88,8 @@ def validate_create(kind: Kind, obj: Obj) -> list[FieldError]:
 
 def validate_update(kind: Kind, obj: Obj, old: Obj) -> list[FieldError]:
     """What is wrong with replacing old by obj: immutable fields, and everything that is wrong with obj itself."""
+    if isinstance(kind, CustomKind):
+        return objects.validate_update(kind, obj, old)
     of = _RULES[kind.gvk]
     meta = obj.get("metadata") or {}
     errors = list(metadata_update(meta, old.get("metadata") or {}))
@@ -81,6 +101,8 @@ def validate_update(kind: Kind, obj: Obj, old: Obj) -> list[FieldError]:
 
 def validate_status_update(kind: Kind, obj: Obj, old: Obj) -> list[FieldError]:
     """What is wrong with writing obj's status (and metadata) over old; the spec is not looked at."""
+    if isinstance(kind, CustomKind):
+        return objects.validate_status(kind, obj, old)
     errors = list(metadata_update(obj.get("metadata") or {}, old.get("metadata") or {}))
     errors.extend(_RULES[kind.gvk].status(obj, old))
     return errors

@@ -5,7 +5,11 @@ Source: Scale v1 autoscaling, API reference; Kubernetes documentation, "kubectl 
 
 from __future__ import annotations
 
-from hawser.api.errors import Cause, FieldError, bad_request, invalid
+from typing import Any
+
+from hawser.api.crd.kinds import CustomKind, Scale
+from hawser.api.errors import APIError, Cause, FieldError, bad_request, invalid
+from hawser.api.kinds import Kind
 from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
 
@@ -13,8 +17,10 @@ API_VERSION = "autoscaling/v1"
 _META = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
-def read(obj: Obj) -> Obj:
-    """The Scale of an object."""
+def read(obj: Obj, kind: Kind) -> Obj:
+    """The Scale of an object. APIError 500 when a custom resource has nothing at the path of its replicas."""
+    if isinstance(kind, CustomKind) and kind.model.scale is not None:
+        return _read_custom(obj, kind, kind.model.scale)
     status: Obj = {"replicas": (obj.get("status") or {}).get("replicas", 0)}
     selector = str(LabelSelector.from_object(obj["spec"].get("selector")))
     if selector:
@@ -24,7 +30,7 @@ def read(obj: Obj) -> Obj:
     return {"kind": "Scale", "apiVersion": API_VERSION, "metadata": metadata, "spec": spec, "status": status}
 
 
-def write(obj: Obj, scale: Obj) -> Obj:
+def write(obj: Obj, scale: Obj, kind: Kind) -> Obj:
     """The object with a Scale's replicas (obj is copied as deep as it changes). APIError 400, 422."""
     if scale.get("kind", "Scale") != "Scale":
         raise bad_request(f"expected input object type to be Scale, but {scale['kind']}")
@@ -40,4 +46,36 @@ def write(obj: Obj, scale: Obj) -> Obj:
     for key in ("resourceVersion", "uid", "name", "namespace"):
         if given.get(key):
             metadata[key] = given[key]
-    return {**obj, "metadata": metadata, "spec": {**obj["spec"], "replicas": replicas}}
+    path = kind.model.scale.replicas if isinstance(kind, CustomKind) and kind.model.scale else ("spec", "replicas")
+    changed = {**obj, "metadata": metadata}
+    part = changed
+    for name in path[:-1]:
+        below = part.get(name)
+        part[name] = dict(below) if isinstance(below, dict) else {}
+        part = part[name]
+    part[path[-1]] = replicas
+    return changed
+
+
+def _read_custom(obj: Obj, kind: CustomKind, paths: Scale) -> Obj:
+    replicas = _at(obj, paths.replicas)
+    if not isinstance(replicas, int):
+        raise APIError(
+            500,
+            "InternalError",
+            f'Internal error occurred: the spec replicas field ".{".".join(paths.replicas)}" does not exist',
+        )
+    current = _at(obj, paths.status_replicas)
+    status: Obj = {"replicas": current if isinstance(current, int) else 0}
+    selector = _at(obj, paths.selector) if paths.selector else None
+    if selector:
+        status["selector"] = selector
+    metadata = {key: obj["metadata"][key] for key in _META if key in obj["metadata"]}
+    spec = {"replicas": replicas} if replicas else {}
+    return {"kind": "Scale", "apiVersion": API_VERSION, "metadata": metadata, "spec": spec, "status": status}
+
+
+def _at(value: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value

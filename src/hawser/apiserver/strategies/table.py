@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+
 from hawser.api import kinds
 from hawser.api.kinds import Kind
 from hawser.apiserver.strategies import core
 from hawser.apiserver.strategies.base import Lookup, Strategy
+from hawser.apiserver.strategies.definitions import DefinitionStrategy, Names
 from hawser.apiserver.strategies.namespaces import NamespaceStrategy
 from hawser.apiserver.strategies.pods import PodStrategy
 from hawser.apiserver.strategies.services import Allocator, ServiceStrategy
@@ -21,8 +25,10 @@ _STRATEGIES: dict[Kind, type[Strategy]] = {
 }
 
 
-def strategy(kind: Kind, lookup: Lookup, allocator: Allocator) -> Strategy:
+def strategy(kind: Kind, lookup: Lookup, allocator: Allocator, names: Names, now: Callable[[], datetime]) -> Strategy:
     """The strategy of a kind; the generic one for kinds without a row."""
+    if kind is kinds.CUSTOM_RESOURCE_DEFINITION:
+        return DefinitionStrategy(kind, lookup, names, now)
     if kind is kinds.SERVICE:
         return ServiceStrategy(kind, lookup, allocator)
     return _STRATEGIES.get(kind, Strategy)(kind, lookup)
