@@ -1,6 +1,6 @@
 # `make demo` and `make test` are all a fresh machine needs; see README.md.
 .DEFAULT_GOAL := help
-.PHONY: help demo down test unit e2e lint format bench setup
+.PHONY: help demo down test unit e2e vm-test lint format bench setup
 
 DATA_DIR ?= /var/lib/hawser
 PYTEST ?= .venv/bin/pytest
@@ -35,5 +35,8 @@ unit: setup ## The fast tests and the components'
 e2e: setup ## Tests against a running engine with real containers
 	$(PYTEST) tests/e2e
 
+vm-test: ## Try everything in a virtual machine with systemd and pure cgroup v2; SUITE=trixie for another release
+	tests/vm/run.sh $(SUITE)
+
 bench: setup ## Measure a running engine
-	.venv/bin/python bench/run.py --data-dir $(DATA_DIR)
+	.venv/bin/python bench/run.py --kubeconfig $(DATA_DIR)/kubeconfig/admin.yaml

@@ -121,3 +121,5 @@ def test_exec_over_a_websocket(engine: Engine, core: client.CoreV1Api, namespace
     assert said.read_stderr() == "err\n"
     assert said.returncode == 0
     said.close()
+    # The library leaves the socket open when the server ended the stream first.
+    said.sock.shutdown()

@@ -237,6 +237,8 @@ def test_a_storm_of_changes_and_kills_converges_and_leaves_nothing(engine: Engin
 
         eventually(settled, f"every pod as wanted (seed {SEED})", 120)
     assert_clean(engine, node)
+    blamed = [m for n in range(7) for _, m in engine.events(namespace, f"s{n}") if "code = Unavailable" in m]
+    assert not blamed, "a runtime that is being started again is no fault of the pod's"
     assert identity(engine.get("pod", "keeper", namespace)) == before
     assert container_pid(engine, namespace, "keeper") == started
     engine.kubectl("delete", "namespace", namespace, timeout=120)

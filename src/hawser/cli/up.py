@@ -60,7 +60,7 @@ def up(
             if os.fork() == 0:
                 _watch_start(engine)
             os.set_inheritable(held, True)
-            os.execv(sys.executable, [*_supervisor(engine), "--release", str(held)])
+            os.execv(sys.executable, [*supervisor_command(engine), "--release", str(held)])
 
 
 def start(data_dir: Path, listen: str | None = None, runtime_endpoint: str | None = None) -> Settings:
@@ -155,7 +155,7 @@ def end_leftovers(engine: Settings) -> None:
             processes.terminate(pid, 5.0)
 
 
-def _supervisor(engine: Settings) -> list[str]:
+def supervisor_command(engine: Settings) -> list[str]:
     return [sys.executable, "-m", "hawser.cli.engine.supervisor", "--data-dir", str(engine.data_dir)]
 
 
@@ -164,7 +164,7 @@ def _spawn(engine: Settings) -> None:
     path = engine.log_dir / "supervisor.log"
     with path.open("ab") as log:
         process = subprocess.Popen(
-            _supervisor(engine), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+            supervisor_command(engine), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
         )
     while context.supervisor_pid(engine) != process.pid:
         if process.poll() is not None:
