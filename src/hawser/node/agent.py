@@ -15,7 +15,7 @@ from hawser.api.kinds import ENDPOINT_SLICE, POD, SERVICE
 from hawser.client.client import Client
 from hawser.client.events import EventRecorder
 from hawser.client.informer import Informer
-from hawser.node import machine, registration
+from hawser.node import logrotate, machine, registration
 from hawser.node.cgroups import Cgroups
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.model import Container, Sandbox
@@ -107,6 +107,7 @@ class Agent:
             lifecycle = Lifecycle(self.runtime, self.pods.exited, self._listed)
             tasks.create_task(lifecycle.run(), name="lifecycle")
             tasks.create_task(self.registration.run(), name="registration")
+            tasks.create_task(logrotate.run(self.runtime, self.pods.running_logs), name="logs")
             if self.network is not None:
                 tasks.create_task(self.slices.run(), name="informer slices")
                 tasks.create_task(self._proxy(self.network).run(), name="services")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from hawser.api.types import Obj
@@ -46,6 +47,13 @@ class Pods:
     def all(self) -> list[Worker]:
         """Every pod's worker."""
         return list(self._workers.values())
+
+    def running_logs(self) -> Iterator[tuple[str, Path]]:
+        """Id and log of every running container."""
+        for worker in self._workers.values():
+            for container in worker.records.containers.values():
+                if container.running:
+                    yield container.id, worker.log_of(container)
 
     # News
 
@@ -90,7 +98,10 @@ class Pods:
             worker.listed(*found.get(uid, ([], [])))
         if not self._informer.has_synced or self._known is None:
             return
-        left = (set(found) | set(self._context.folders.uids()) | set(self._context.cgroups.pods())) - set(self._workers)
+        logs = Path(self._context.machine.root) / configs.LOG_FOLDER
+        logged = {entry.name.rpartition("_")[2] for entry in logs.iterdir()} if logs.is_dir() else set()
+        left = set(found) | set(self._context.folders.uids()) | set(self._context.cgroups.pods()) | logged
+        left -= set(self._workers)
         for uid in left - self._sweeping:
             self._sweeping.add(uid)
             task = asyncio.create_task(self._sweep(uid, found.get(uid, ([], []))), name=f"sweep {uid}")
