@@ -23,10 +23,14 @@ _AGENT = "kube-probe/1.36"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Whether it went well, and what to say about it."""
+    """Whether it went well, and what to say about it.
+
+    error: set when the runtime could not run it, which says nothing about the container.
+    """
 
     ok: bool
     message: str = ""
+    error: CRIError | None = None
 
 
 def port_number(port: int | str, container: Obj) -> int:
@@ -66,7 +70,7 @@ async def _exec(command: list[str], container_id: str, runtime: Runtime, seconds
     except DeadlineExceeded:
         return Outcome(False, f'command "{" ".join(command)}" timed out')
     except CRIError as err:
-        return Outcome(False, err.text)
+        return Outcome(False, err.text, err)
     text = (result.stdout + result.stderr)[:_BODY].decode(errors="replace")
     return Outcome(result.exit_code == 0, text)
 

@@ -7,6 +7,7 @@ import asyncio
 from hawser.api.types import Obj
 from hawser.client.events import EventRecorder
 from hawser.node.cri.client import Runtime
+from hawser.node.cri.errors import Unavailable
 from hawser.node.cri.model import Container
 from hawser.node.pod import handlers, view
 from hawser.node.pod.context import ProbeSink
@@ -70,6 +71,10 @@ class Probes:
             checks += 1
             if not outcome.ok:
                 self._unhealthy(kind, pod, spec, outcome)
+            if outcome.error is not None:
+                # Not the container's failure: as on a kubelet it does not count.
+                await asyncio.sleep(settings.period)
+                continue
             current, verdict = states.after(current, settings, outcome.ok)
             if verdict is not None:
                 sink.probed(container.id, kind.value, verdict, _killing(kind, spec))
@@ -82,7 +87,10 @@ class Probes:
             await asyncio.sleep(min(_EAGER_SECONDS, settings.period) if eager else settings.period)
 
     def _unhealthy(self, kind: Kind, pod: Obj, spec: Obj, outcome: Outcome) -> None:
-        text = f"{kind.value.title()} probe failed: {outcome.message}"
+        if isinstance(outcome.error, Unavailable):
+            return
+        what = "failed" if outcome.error is None else "errored and resulted in unknown state"
+        text = f"{kind.value.title()} probe {what}: {outcome.message}"
         path = view.field_path(pod, spec["name"])
         self._recorder.event(pod, "Warning", "Unhealthy", text, field_path=path)
 
