@@ -291,7 +291,7 @@ async def test_security_contexts(client: Client, engine: Engine) -> None:
 
 
 async def test_probes_decide_ready_started_and_alive(client: Client) -> None:
-    script = "touch /tmp/started; sleep 0.5; touch /tmp/ready; sleep 3600"
+    script = "touch /tmp/started; sleep 4; touch /tmp/ready; sleep 3600"
     probes = {
         "startupProbe": {"exec": {"command": ["ls", "/tmp/started"]}, "periodSeconds": 1},
         "readinessProbe": {"exec": {"command": ["ls", "/tmp/ready"]}, "periodSeconds": 1},
@@ -347,6 +347,67 @@ async def test_a_killed_agent_takes_running_pods_over(client: Client, engine: En
             return not await runtime.list_pod_sandboxes(orphan["metadata"]["uid"])
 
         await until(swept)
+
+
+async def test_an_agent_that_was_away_catches_up_with_volumes(client: Client, engine: Engine) -> None:
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "caught-up", "namespace": "default"}}
+    await client.create(CONFIG_MAP, {**config_map, "data": {"k": "one"}})
+    volume = {"name": "v", "configMap": {"name": "caught-up"}}
+    made = await client.create(POD, pod("catches-up", volumes=[volume]))
+    await seen(client, "catches-up", ready)
+    file = engine.folder / "agent/pods" / made["metadata"]["uid"] / "volumes/kubernetes.io~configmap/v/k"
+
+    async def reads(text: str) -> bool:
+        return file.read_text() == text
+
+    await until(lambda: reads("one"))
+    engine.stop_agent(signal.SIGKILL)
+    await client.patch(CONFIG_MAP, "caught-up", "default", {"data": {"k": "two"}})
+    engine.start_agent()
+    await until(lambda: reads("two"))
+    await client.patch(CONFIG_MAP, "caught-up", "default", {"data": {"k": "three"}})
+    await until(lambda: reads("three"))
+
+
+async def test_labels_that_change_show_in_volumes(client: Client, engine: Engine) -> None:
+    items = [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]
+    made = await client.create(POD, pod("labelled", volumes=[{"name": "v", "downwardAPI": {"items": items}}]))
+    await seen(client, "labelled", ready)
+    await client.patch(POD, "labelled", "default", {"metadata": {"labels": {"colour": "blue"}}})
+    file = engine.folder / "agent/pods" / made["metadata"]["uid"] / "volumes/kubernetes.io~downward-api/v/labels"
+
+    async def shown() -> bool:
+        return file.read_text() == 'colour="blue"'
+
+    await until(shown)
+
+
+@pytest.mark.parametrize("grace", [1, 0])
+async def test_a_second_deletion_may_shorten_the_first(client: Client, engine: Engine, grace: int) -> None:
+    name = f"stubborn-{grace}"
+    await client.create(POD, pod(name, "trap '' TERM; while :; do sleep 1; done", terminationGracePeriodSeconds=300))
+    made = await seen(client, name, ready)
+    await client.delete(POD, name, "default")
+    await reason(client, name, "Killing")
+    await asyncio.sleep(0.5)
+    await client.delete(POD, name, "default", grace_period=grace)
+    await gone(client, name, 8)
+    async with Runtime(engine.containerd.endpoint) as runtime:
+
+        async def ended() -> bool:
+            return not await runtime.list_containers(made["metadata"]["uid"])
+
+        await until(ended, 8)
+    assert len([m for r, m in await events(client, name) if r == "Killing"]) == 1
+
+
+async def test_a_probe_may_have_a_grace_period_of_its_own(client: Client) -> None:
+    probe = {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1}
+    probe["terminationGracePeriodSeconds"] = 1
+    stubborn = pod("own-grace", "trap '' TERM; while :; do sleep 1; done", {"livenessProbe": probe})
+    stubborn["spec"]["terminationGracePeriodSeconds"] = 300
+    await client.create(POD, stubborn)
+    await seen(client, "own-grace", lambda obj: state(obj).get("restartCount"))
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.02, 0.06, 0.1, 0.15, 0.2])

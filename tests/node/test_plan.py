@@ -193,6 +193,19 @@ def test_a_failed_probe_dooms_the_container() -> None:
     assert action == KillContainer("a0", "a", "Container a failed liveness probe, will be restarted")
 
 
+def test_a_probes_own_grace_period_goes_before_the_pods() -> None:
+    memory = Memory(doomed={"a0": "words"}, graces={"a0": 5})
+    (action,) = plan(pod("a"), Observed.of([sandbox()], [box("a", UP)]), memory, NOW).actions
+    assert action == KillContainer("a0", "a", "words", 5)
+
+
+def test_memory_drops_instances_that_are_gone() -> None:
+    memory = Memory(doomed={"a": ""}, ready={"a": True, "b": True}, messages={"b": "x"}, hooked={"a", "b"})
+    memory.keep_containers(["b"])
+    left = (memory.doomed, memory.ready, memory.messages, memory.hooked)
+    assert left == ({}, {"b": True}, {"b": "x"}, {"b"})
+
+
 def test_what_is_being_started_is_not_started_twice() -> None:
     memory = Memory(busy={"a"})
     assert plan(pod("a"), Observed.of([sandbox()], []), memory, NOW).actions == ()

@@ -69,6 +69,10 @@ class Objects:
         self._tokens[key] = (token, time.time() + seconds * 0.8)
         return token
 
+    def renewal(self, uid: str) -> float | None:
+        """When the first of a pod's tokens is to be renewed, seconds since the epoch; None without tokens."""
+        return min((renew_at for key, (_, renew_at) in self._tokens.items() if key[0] == uid), default=None)
+
     def watch(self, uid: str, kind: Kind, namespace: str) -> None:
         """Reports changes in a namespace while some pod wants them."""
         known = self._watches.get((kind, namespace))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from hawser.node.cri.model import Container, Labels, Sandbox
 from hawser.node.pod.backoff import Backoff
@@ -58,17 +59,18 @@ class Memory:
     """What the agent knows of a pod beyond the runtime's records; lost when the agent restarts, and rebuilt.
 
     crashes: back-off of containers, by name. doomed: containers (by id) that a failed probe or hook condemns, with
-    the message of their Killing event. started, ready: results of startup and readiness probes, by container id.
-    hooked: containers whose postStart hook is still running. waiting: the last failure of each container's start.
-    retry_at: earliest next try of a container's start, by name; "" for the pod's sandbox and volumes.
-    messages: termination messages, by container id. busy: containers (by name) that are being started now; "" is the
-    pod's sandbox. evicted: why the node ended the pod.
+    the message of their Killing event; graces: the seconds they get, when their probe has its own. started, ready:
+    results of startup and readiness probes, by container id. hooked: containers whose preStop hook was begun.
+    waiting: the last failure of each container's start. retry_at: earliest next try of a container's start, by name;
+    "" for the pod's sandbox and volumes. messages: termination messages, by container id. busy: containers (by name)
+    that are being started now; "" is the pod's sandbox. evicted: why the node ended the pod.
     """
 
     crashes: Backoff = field(default_factory=Backoff)
     pulls: Backoff = field(default_factory=Backoff)
     setups: Backoff = field(default_factory=lambda: Backoff(1.0, 60.0))
     doomed: dict[str, str] = field(default_factory=dict)
+    graces: dict[str, int] = field(default_factory=dict)
     started: dict[str, bool] = field(default_factory=dict)
     ready: dict[str, bool] = field(default_factory=dict)
     hooked: set[str] = field(default_factory=set)
@@ -78,8 +80,11 @@ class Memory:
     busy: set[str] = field(default_factory=set)
     evicted: Waiting | None = None
 
-    def forget_container(self, container_id: str) -> None:
-        """Drops what is known of an instance that is gone."""
-        for table in (self.doomed, self.started, self.ready, self.messages):
-            table.pop(container_id, None)
-        self.hooked.discard(container_id)
+    def keep_containers(self, known: Iterable[str]) -> None:
+        """Drops what is known of instances other than these."""
+        ids = set(known)
+        tables: tuple[dict[str, Any], ...] = (self.doomed, self.graces, self.started, self.ready, self.messages)
+        for table in tables:
+            for container_id in [i for i in table if i not in ids]:
+                del table[container_id]
+        self.hooked &= ids

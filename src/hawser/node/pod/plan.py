@@ -210,7 +210,8 @@ class _Steps:
     def _watch_over(self, container: Obj, newest: Container) -> None:
         name = container["name"]
         if newest.id in self.memory.doomed:
-            self.actions.append(_kill(newest, self.memory.doomed[newest.id]))
+            message, grace = self.memory.doomed[newest.id], self.memory.graces.get(newest.id)
+            self.actions.append(KillContainer(newest.id, name, message, grace))
         elif newest.annotations.get(Labels.HASH, spec_hash(container)) != spec_hash(container):
             self.actions.append(_kill(newest, f"Container {name} definition changed, will be restarted"))
 

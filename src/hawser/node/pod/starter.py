@@ -12,7 +12,7 @@ from pathlib import Path
 from hawser.api.errors import APIError
 from hawser.api.kinds import CONFIG_MAP, RUNTIME_CLASS, SECRET
 from hawser.api.types import Obj
-from hawser.node.cri.errors import CRIError
+from hawser.node.cri.errors import CRIError, Unavailable
 from hawser.node.images import ImageError
 from hawser.node.pod import configs, dns, env, handlers, resources, view
 from hawser.node.pod.configs import Mount
@@ -64,6 +64,9 @@ class Starter:
             async with context.sandboxes:
                 sandbox_id = await context.runtime.run_pod_sandbox(config, handler)
             await self.records.sandbox(sandbox_id)
+        except Unavailable:
+            # Nobody's fault and soon over: the runtime is being started again.
+            raise
         except (CRIError, OSError) as err:
             text = err.text if isinstance(err, CRIError) else str(err)
             self.event(pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {text}")
@@ -139,8 +142,10 @@ class Starter:
             self._failed(pod, name, Waiting(err.reason, err.message))
         except APIError as err:
             self._failed(pod, name, Waiting("CreateContainerConfigError", err.message))
+        except Unavailable:
+            raise
         except CRIError as err:
-            self._failed(pod, name, Waiting("ErrImagePull", err.text))
+            self._failed(pod, name, Waiting("ImageInspectError", err.text))
         else:
             self.memory.waiting.pop(name, None)
             self.memory.retry_at.pop(name, None)
@@ -178,12 +183,16 @@ class Starter:
         (Path(sandbox_config["log_directory"]) / name).mkdir(parents=True, exist_ok=True)
         try:
             container_id = await context.runtime.create_container(sandbox.id, config, sandbox_config)
+        except Unavailable:
+            raise
         except CRIError as err:
             await self._check_sandbox(sandbox.id, name)
             raise _StepError("CreateContainerError", err.message) from err
         self.event(pod, "Normal", "Created", "Container created", name)
         try:
             await context.runtime.start_container(container_id)
+        except Unavailable:
+            raise
         except CRIError as err:
             await self.records.container(container_id, sandbox.id)
             await self._check_sandbox(sandbox.id, name, container_id)

@@ -17,6 +17,7 @@ from hawser.api.types import Obj
 from hawser.node.cri.model import Container, Labels
 from hawser.node.pod import configs, handlers, resources, view
 from hawser.node.pod.context import Context
+from hawser.node.pod.observed import Memory
 from hawser.node.pod.plan import KillContainer
 from hawser.node.pod.records import Records
 
@@ -26,19 +27,27 @@ _MESSAGE_BYTES = 4096
 _CGROUP_TRIES = 20
 
 
-async def kill(context: Context, records: Records, pod: Obj, action: KillContainer, pod_ip: str) -> None:
-    """preStop within the grace period, the stop signal for the rest of it, then SIGKILL. Raises CRIError."""
+async def kill(
+    context: Context, records: Records, memory: Memory, pod: Obj, action: KillContainer, pod_ip: str
+) -> None:
+    """preStop within the grace period, the stop signal for the rest of it, then SIGKILL. Raises CRIError.
+
+    Begun again with a shorter period, it neither reports nor runs the hook once more.
+    """
     container = records.containers.get(action.id)
     if container is None:
         return
     context.prober.forget(action.id)
     path = view.field_path(pod, action.name)
-    context.recorder.event(pod, "Normal", "Killing", action.message, field_path=path)
+    again = action.id in memory.hooked
+    memory.hooked.add(action.id)
+    if not again:
+        context.recorder.event(pod, "Normal", "Killing", action.message, field_path=path)
     grace = float(view.grace_period(pod) if action.grace is None else action.grace)
     loop = asyncio.get_running_loop()
     started = loop.time()
     hook = _pre_stop(pod, container)
-    if hook:
+    if hook and not again:
         spec = next((c for _, c in view.every_container(pod) if c["name"] == action.name), {"name": action.name})
         try:
             async with asyncio.timeout(grace):

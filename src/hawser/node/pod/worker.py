@@ -32,6 +32,7 @@ from hawser.node.pod.plan import (
 from hawser.node.pod.publisher import Publisher
 from hawser.node.pod.records import Records
 from hawser.node.pod.starter import Starter, termination_file
+from hawser.node.volumes import payload
 from hawser.node.volumes.payload import VolumeError
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 _PATIENCE = 0.3
 _RETRY_SECONDS = 1.0
 _PULL_BACKOFF_SHOWS = 2.0
+_RENEW_RETRY_SECONDS = 60.0
+_PROBES = {"liveness": "livenessProbe", "startup": "startupProbe"}
 
 
 class Worker:
@@ -60,6 +63,7 @@ class Worker:
         self._removed = False
         self._done = False
         self._refresh_volumes = False
+        self._refreshed_at = 0.0
         self._suspects: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
@@ -73,22 +77,27 @@ class Worker:
         """The pod changed in the API."""
         if _version(pod) < _version(self.pod):
             return
-        self.pod = pod
+        before, self.pod = self.pod, pod
         if view.deleting(pod):
             self._cancel_starts()
+            if view.deleting(before) and view.grace_period(pod) < view.grace_period(before):
+                self._cancel("kill ")
+        elif payload.shows_metadata(pod) and _shown(pod) != _shown(before):
+            self._refresh_volumes = True
         self._wake.set()
 
     def remove(self) -> None:
-        """The pod is gone from the API: end it with the grace it has left, without writing anything.
+        """The pod is gone from the API: end it, without writing anything.
 
-        One that vanishes without a graceful deletion before was forced: it gets the shortest grace, as on a kubelet.
+        Only this node takes pods out of the API in good order, so one that vanishes was forced: it gets the shortest
+        grace, also when it was ending slowly. A namesake may be on its way.
         """
         self._removed = True
-        if not view.deleting(self.pod):
-            now = reporting.stamp(self.context.now())
-            metadata = {**self.pod["metadata"], "deletionTimestamp": now, "deletionGracePeriodSeconds": 0}
-            self.pod = {**self.pod, "metadata": metadata}
+        metadata = {**self.pod["metadata"], "deletionGracePeriodSeconds": 0}
+        metadata.setdefault("deletionTimestamp", reporting.stamp(self.context.now()))
+        self.pod = {**self.pod, "metadata": metadata}
         self._cancel_starts()
+        self._cancel("kill ")
         self._wake.set()
 
     def exited(self, object_id: str) -> None:
@@ -123,7 +132,20 @@ class Worker:
             memory.started[container_id] = True
         elif not ok:
             memory.doomed[container_id] = message
+            grace = self._probe_grace(container_id, kind)
+            if grace is not None:
+                memory.graces[container_id] = grace
         self._wake.set()
+
+    def _probe_grace(self, container_id: str, kind: str) -> int | None:
+        """The grace period that a probe has of its own."""
+        container = self.records.containers.get(container_id)
+        name = container.labels.get(Labels.CONTAINER_NAME) if container else None
+        for _, spec in view.every_container(self.pod):
+            if spec["name"] == name:
+                seconds = (spec.get(_PROBES[kind]) or {}).get("terminationGracePeriodSeconds")
+                return None if seconds is None else max(1, int(seconds))
+        return None
 
     def close(self) -> None:
         """Leaves the pod running and forgets it (the agent ends)."""
@@ -159,8 +181,9 @@ class Worker:
         self._check_deadline(now)
         observed = self.records.observed()
         decided = planning.plan(self.pod, observed, self.memory, now)
-        if self._refresh_volumes:
-            self._refresh_volumes = False
+        self._renew_tokens(now)
+        if self._refresh_volumes and "volumes" not in self._tasks:
+            self._refresh_volumes, self._refreshed_at = False, now
             self._launch("volumes", self._update_volumes())
         for action in decided.actions:
             self._act(action)
@@ -168,6 +191,17 @@ class Worker:
         self._publish(observed, decided)
         if decided.wake_at is not None:
             self._wake_in(max(0.0, decided.wake_at - now) + 0.001)
+
+    def _renew_tokens(self, now: float) -> None:
+        """Brings service account tokens in volumes up to date before they expire."""
+        due = self.context.objects.renewal(self.uid)
+        if due is None or view.deleting(self.pod) or view.finished(self.pod):
+            return
+        due = max(due, self._refreshed_at + _RENEW_RETRY_SECONDS)
+        if due <= now:
+            self._refresh_volumes = True
+        else:
+            self._wake_in(due - now + 0.001)
 
     def _check_deadline(self, now: float) -> None:
         """Ends a pod that has been active longer than its spec allows (activeDeadlineSeconds)."""
@@ -202,19 +236,27 @@ class Worker:
                 self.context.prober.forget(container.id)
                 self.memory.messages[container.id] = self._last_words(container)
                 self.memory.doomed.pop(container.id, None)
+        if not self.memory.busy:
+            self.memory.keep_containers(self.records.containers)
+            self._backed_off &= set(self.records.containers)
+
+    def log_of(self, container: Container) -> Path:
+        """Where the runtime writes a container's log."""
+        name = container.labels.get(Labels.CONTAINER_NAME) or container.name
+        folder = Path(configs.log_directory(self.context.machine.root, self.pod))
+        return folder / configs.log_path(name, container.restart_count)
 
     def _last_words(self, container: Container) -> str:
         name = container.labels.get(Labels.CONTAINER_NAME) or container.name
-        logs = Path(configs.log_directory(self.context.machine.root, self.pod)) / configs.log_path(
-            name, container.restart_count
-        )
-        return stopper.termination_message(
-            container, termination_file(self.context.folders.pod(self.uid), name, container.attempt), logs
-        )
+        path = termination_file(self.context.folders.pod(self.uid), name, container.attempt)
+        return stopper.termination_message(container, path, self.log_of(container))
 
     def _adopt(self) -> None:
         """Takes over what an earlier agent started: what the API called started and ready stays so until probed."""
         self._adopted = True
+        if any(payload.wanted(self.pod)) or payload.shows_metadata(self.pod):
+            # What changed meanwhile is caught up with, and from here on changes and expiring tokens are seen.
+            self._refresh_volumes = self.records.observed().sandbox is not None
         status = self.pod.get("status") or {}
         rows = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
         for _, spec in view.every_container(self.pod):
@@ -237,7 +279,9 @@ class Worker:
                 self._launch(f"start {name}", self._start(action), busy=name)
             case KillContainer(id=target):
                 ip = self.starter.pod_ip(self.pod)
-                self._launch(f"kill {target}", stopper.kill(self.context, self.records, self.pod, action, ip))
+                self._launch(
+                    f"kill {target}", stopper.kill(self.context, self.records, self.memory, self.pod, action, ip)
+                )
             case StopSandbox(id=target):
                 self._launch(f"stop {target}", self._stop_sandbox(target))
             case RemoveContainer(id=target):
@@ -318,8 +362,11 @@ class Worker:
 
     def _cancel_starts(self) -> None:
         """A pod that is to end starts nothing more; a sandbox being made is waited for."""
+        self._cancel("start ")
+
+    def _cancel(self, prefix: str) -> None:
         for key, task in self._tasks.items():
-            if key.startswith("start "):
+            if key.startswith(prefix):
                 task.cancel()
 
     # Reporting
@@ -369,6 +416,12 @@ class Worker:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = loop.call_at(moment, self._wake.set)
+
+
+def _shown(pod: Obj) -> tuple[Obj, Obj]:
+    """What a downwardAPI volume may show and may change."""
+    metadata = pod["metadata"]
+    return metadata.get("labels") or {}, metadata.get("annotations") or {}
 
 
 def _version(pod: Obj) -> int:

@@ -52,6 +52,12 @@ def wanted(pod: Obj) -> tuple[set[str], set[str], set[tuple[str, int]]]:
     return maps, secrets, tokens
 
 
+def shows_metadata(pod: Obj) -> bool:
+    """Whether a volume shows the pod's own labels or annotations, which may change while it runs."""
+    sources = (kind for volume in pod["spec"].get("volumes") or () for kind, _ in _sources(volume))
+    return "downwardAPI" in sources
+
+
 def files(pod: Obj, volume: Obj, contents: Contents) -> dict[str, File]:
     """The files of one volume. Raises VolumeError when something it needs is missing."""
     kind = next(k for k in PAYLOAD_TYPES if k in volume)
