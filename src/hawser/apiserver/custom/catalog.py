@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from hawser.api import kinds
+from hawser.api.apply import types
 from hawser.api.crd import kinds as rows
 from hawser.api.crd import names
 from hawser.api.crd.kinds import CustomKind
@@ -36,6 +37,7 @@ class Catalog:
         self._make = make
         self._entries: dict[str, _Entry] = {}
         self._resources: dict[CustomKind, CustomResource] = {}
+        self._typed: dict[tuple[str, str, str], Obj] = {}
 
     def __getitem__(self, kind: CustomKind) -> CustomResource:
         return self._resources[kind]
@@ -104,6 +106,13 @@ class Catalog:
     def _publish(self) -> None:
         self._resources = {row: made for entry in self._entries.values() for row, made in entry.served.items()}
         kinds.serve_custom(self._resources)
+        typed = {row.gvk: row.model.source["schema"]["openAPIV3Schema"] for row in self._resources}
+        for gvk in self._typed.keys() - typed.keys():
+            types.provide(gvk, None)
+        for gvk, schema in typed.items():
+            if self._typed.get(gvk) is not schema:
+                types.provide(gvk, {**schema, "properties": schema.get("properties") or {}})
+        self._typed = typed
 
 
 def _end(entry: _Entry) -> None:
