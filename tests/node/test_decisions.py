@@ -315,3 +315,15 @@ def test_a_pods_cgroups_come_and_go_in_every_hierarchy(tmp_path: Path) -> None:
             file.unlink()
     assert cgroups.remove("/r/burstable/podu")
     assert not [*tmp_path.rglob("podu")]
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [("cpuset cpu io memory pids", set()), ("memory pids", {"cpu"}), ("", {"cpu", "memory", "pids"})],
+)
+def test_controllers_that_the_host_keeps_are_missed(tmp_path: Path, given: str, missing: set[str]) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "cgroup.subtree_control").write_text(given)
+    unified = Hierarchy(tmp_path, frozenset())
+    assert Cgroups("r", [unified]).missing() == missing
+    assert Cgroups("r", [Hierarchy(tmp_path, frozenset({"cpu"})), unified]).missing() == set()

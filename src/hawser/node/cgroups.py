@@ -6,6 +6,7 @@ Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst; weight from shares as in 
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,10 @@ from pathlib import Path
 from hawser.api.types import Obj
 
 _CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb")
+_NEEDED = frozenset({"cpu", "memory", "pids"})
 _TIERS = ("besteffort", "burstable")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,20 @@ class Cgroups:
         for hierarchy in self.hierarchies:
             for part in (self.root, *(f"{self.root}/{tier}" for tier in _TIERS)):
                 self._make(hierarchy, hierarchy.path / part)
+        if missing := self.missing():
+            log.error(
+                "pods can not be limited: %s has no control of %s. Where Hawser itself runs in a container, its own "
+                "processes have to leave the root group first (cgroups(7), no internal processes)",
+                self.hierarchies[0].path / self.root,
+                ", ".join(sorted(missing)),
+            )
+
+    def missing(self) -> frozenset[str]:
+        """The controllers that cgroup v2 did not hand down to the pods; on v1 every hierarchy has its own."""
+        if not self.unified or not self.hierarchies:
+            return frozenset()
+        given = (self.hierarchies[0].path / self.root / "cgroup.subtree_control").read_text()
+        return _NEEDED - {name.removeprefix("+") for name in given.split()}
 
     def create(self, parent: str, limits: Obj) -> None:
         """Makes a pod's cgroup with its limits (LinuxContainerResources)."""
