@@ -11,6 +11,7 @@ import pytest
 from hawser.api.errors import APIError
 from hawser.api.kinds import (
     CONFIG_MAP,
+    CUSTOM_RESOURCE_DEFINITION,
     DEPLOYMENT,
     ENDPOINT_SLICE,
     NAMESPACE,
@@ -275,6 +276,61 @@ async def test_endpoints_follow_pods(client: Client, namespace: str) -> None:
     assert one["ports"] == [{"name": "", "protocol": "TCP", "port": 8080}]
     await client.delete(SERVICE, "web", namespace)
     await until(lambda: _count(client, ENDPOINT_SLICE, namespace, 0))
+
+
+def widgets(group: str) -> tuple[Obj, Kind]:
+    """A definition and the row of its objects."""
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    crd = {
+        "metadata": {"name": f"widgets.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+        },
+    }
+    return crd, Kind(group, "v1", "Widget", "widgets", True)
+
+
+def widget(kind: Kind, namespace: str, name: str, *owners: Obj) -> Obj:
+    made = config_map(namespace, name, *owners)
+    return {**made, "apiVersion": kind.api_version, "kind": kind.kind}
+
+
+async def test_custom_resources_own_and_are_owned(client: Client, namespace: str) -> None:
+    crd, kind = widgets("owners.example.com")
+    await client.create(CUSTOM_RESOURCE_DEFINITION, crd)
+    owner = await client.create(kind, widget(kind, namespace, "owner"))
+    keeper = await client.create(kind, widget(kind, namespace, "keeper"))
+    await client.create(CONFIG_MAP, config_map(namespace, "owned", owner))
+    middle = await client.create(kind, widget(kind, namespace, "middle", owner))
+    await client.create(CONFIG_MAP, config_map(namespace, "leaf", middle))
+    await client.create(kind, widget(kind, namespace, "orphan", keeper))
+    await client.delete(kind, "owner", namespace, propagation="Background")
+    await until(lambda: _absent(client, CONFIG_MAP, namespace, "owned", "leaf"))
+    assert await names(client, kind, namespace) == {"keeper", "orphan"}
+    await client.delete(kind, "keeper", namespace, propagation="Orphan")
+    await until(lambda: _absent(client, kind, namespace, "keeper"))
+    orphan = await client.get(kind, "orphan", namespace)
+    assert not orphan["metadata"].get("ownerReferences")
+    await client.create(CONFIG_MAP, config_map(namespace, "last", orphan))
+    await client.delete(CUSTOM_RESOURCE_DEFINITION, crd["metadata"]["name"])
+    await until(lambda: _absent(client, CONFIG_MAP, namespace, "last"))
+
+
+async def test_a_namespace_takes_its_custom_resources(client: Client, namespace: str) -> None:
+    crd, kind = widgets("spaces.example.com")
+    await client.create(CUSTOM_RESOURCE_DEFINITION, crd)
+    await client.create(kind, widget(kind, namespace, "a"))
+    await client.delete(NAMESPACE, namespace)
+    await until(lambda: _absent(client, NAMESPACE, None, namespace))
+    assert (await client.list(kind)).items == []
+    await client.delete(CUSTOM_RESOURCE_DEFINITION, crd["metadata"]["name"])
+
+
+async def _absent(client: Client, kind: Kind, namespace: str | None, *gone: str) -> bool:
+    return not {o["metadata"]["name"] for o in (await client.list(kind, namespace)).items} & set(gone)
 
 
 async def test_every_namespace_has_a_default_service_account(client: Client, namespace: str) -> None:

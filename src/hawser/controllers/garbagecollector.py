@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import EVENT, KINDS, Kind
+from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, EVENT, KINDS, Kind
 from hawser.api.kinds import of as kind_of
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
+from hawser.client.discovery import custom_kinds
 from hawser.client.informer import Handler, Informer, key_of
 from hawser.controllers import ownership
 from hawser.controllers.ownership import Owner
@@ -17,10 +18,14 @@ from hawser.controllers.ownership import Owner
 _AT_ONCE = 32
 _REMEMBERED = 4096
 _STRATEGIC = "application/strategic-merge-patch+json"
+_LOOK_AGAIN = 60.0
 
 
 class GarbageCollector(Controller):
-    """Keys are ``INDEX|namespace/name``, INDEX the kind's place in the kind table."""
+    """Keys are ``INDEX|namespace/name``, INDEX the kind's place among those seen so far.
+
+    Custom resources are followed from when they are discovered until their definition goes.
+    """
 
     name = "garbagecollector"
     workers = 10
@@ -32,12 +37,72 @@ class GarbageCollector(Controller):
         self._informers: dict[Kind, Informer] = {}
         # Owners known not to exist, the oldest knowledge first; a uid never comes back.
         self._absent: dict[tuple[Kind, str, str, str], None] = {}
+        self._custom: dict[tuple[str, str], Kind] = {}
+        self._definitions_changed = asyncio.Event()
         for number, kind in enumerate(self._kinds):
-            informer = manager.informer(kind, metadata_only=True)
-            informer.add_index("owners", _owner_uids)
-            informer.add_index("uid", _uid)
-            informer.on_change(self._handler(number, kind))
-            self._informers[kind] = informer
+            self._follow(number, kind, manager.informer(kind, metadata_only=True))
+        self._informers[CUSTOM_RESOURCE_DEFINITION].on_change(lambda old, new: self._definitions_changed.set())
+
+    def _follow(self, number: int, kind: Kind, informer: Informer) -> None:
+        informer.add_index("owners", _owner_uids)
+        informer.add_index("uid", _uid)
+        informer.on_change(self._handler(number, kind))
+        self._informers[kind] = informer
+
+    async def run(self) -> None:
+        """Follow custom resources as they come and go."""
+        running: dict[Kind, asyncio.Task[None]] = {}
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    self._definitions_changed.clear()
+                    found = {kind for kind in await custom_kinds(self._client) if "watch" in kind.verbs}
+                    for kind in running.keys() - found:
+                        running.pop(kind).cancel()
+                        self._drop(kind)
+                    for kind in found - running.keys():
+                        running[kind] = tasks.create_task(self._follow_custom(kind))
+                    try:
+                        async with asyncio.timeout(_LOOK_AGAIN):
+                            await self._definitions_changed.wait()
+                    except TimeoutError:
+                        pass
+        finally:
+            for kind in running:
+                self._informers.pop(kind, None)
+
+    async def _follow_custom(self, kind: Kind) -> None:
+        if kind not in self._kinds:
+            self._kinds.append(kind)
+        self._custom[kind.group, kind.kind] = kind
+        informer = Informer(self._client, kind, metadata_only=True)
+        self._follow(self._kinds.index(kind), kind, informer)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(informer.run())
+            await informer.synced()
+            # Until now their owners were of a kind that nothing was known of.
+            for number, _, other in self._followed():
+                for obj in other.list():
+                    if any(self._kind_of(r) == kind for r in obj["metadata"].get("ownerReferences") or ()):
+                        self.queue.add(f"{number}|{key_of(obj)}")
+
+    def _drop(self, kind: Kind) -> None:
+        """A definition is gone, and with it every object."""
+        informer = self._informers.pop(kind, None)
+        if informer is not None:
+            gone = self._handler(self._kinds.index(kind), kind)
+            for obj in informer.list():
+                gone(obj, None)
+
+    def _followed(self) -> Iterator[tuple[int, Kind, Informer]]:
+        for number, kind in enumerate(self._kinds):
+            if kind in self._informers:
+                yield number, kind, self._informers[kind]
+
+    def _kind_of(self, reference: Obj) -> Kind | None:
+        found = kind_of(reference["apiVersion"], reference["kind"])
+        group = reference["apiVersion"].rpartition("/")[0]
+        return found or self._custom.get((group, reference["kind"]))
 
     def _handler(self, number: int, kind: Kind) -> Handler:
         def handler(old: Obj | None, new: Obj | None) -> None:
@@ -66,16 +131,15 @@ class GarbageCollector(Controller):
     def _enqueue_waiting(self, uids: Iterable[str]) -> None:
         """Owners under deletion that may have waited for what changed."""
         for uid in uids:
-            for number, kind in enumerate(self._kinds):
-                for owner in self._informers[kind].by_index("uid", uid):
+            for number, _, informer in self._followed():
+                for owner in informer.by_index("uid", uid):
                     if owner["metadata"].get("deletionTimestamp"):
                         self.queue.add(f"{number}|{key_of(owner)}")
 
     def _enqueue_relatives(self, gone: Obj) -> None:
         """An object is gone: its dependents may go, and owners that waited for it."""
         uid = gone["metadata"]["uid"]
-        for number, kind in enumerate(self._kinds):
-            informer = self._informers[kind]
+        for number, _, informer in self._followed():
             for dependent in informer.by_index("owners", uid):
                 self.queue.add(f"{number}|{key_of(dependent)}")
         self._enqueue_waiting(_owner_uids(gone))
@@ -83,7 +147,8 @@ class GarbageCollector(Controller):
     async def reconcile(self, key: str) -> float | None:
         number, _, name = key.partition("|")
         kind = self._kinds[int(number)]
-        obj = self._informers[kind].get_key(name)
+        informer = self._informers.get(kind)
+        obj = informer.get_key(name) if informer is not None else None
         if obj is None:
             return None
         deleting = obj["metadata"].get("deletionTimestamp")
@@ -104,7 +169,7 @@ class GarbageCollector(Controller):
 
     async def _state(self, obj: Obj, reference: Obj) -> Owner:
         """What a reference points to: from the caches, and before it is called absent, from the server."""
-        kind = kind_of(reference["apiVersion"], reference["kind"])
+        kind = self._kind_of(reference)
         if kind is None:
             # A kind this server does not have: what cannot be looked up is never taken for gone.
             return Owner.SOLID
@@ -116,7 +181,8 @@ class GarbageCollector(Controller):
             self._recorder.event(obj, "Warning", "OwnerRefInvalidNamespace", message)
             return Owner.SOLID
         where = namespace if kind.namespaced else None
-        owner = self._informers[kind].get(where, reference["name"])
+        informer = self._informers.get(kind)
+        owner = informer.get(where, reference["name"]) if informer is not None else None
         if owner is None or owner["metadata"]["uid"] != reference["uid"]:
             coordinates = (kind, where or "", reference["name"], reference["uid"])
             if coordinates in self._absent:
@@ -173,7 +239,7 @@ class GarbageCollector(Controller):
             }
         }
         try:
-            changed = await self._client.patch(kind, metadata["name"], metadata.get("namespace"), body, type=_STRATEGIC)
+            changed = await self._patch_references(kind, obj, body)
         except APIError as e:
             if e.code not in (404, 409):
                 raise
@@ -184,8 +250,24 @@ class GarbageCollector(Controller):
         metadata = obj["metadata"]
         references = [{"uid": r["uid"], "blockOwnerDeletion": False} for r in metadata["ownerReferences"]]
         body = {"metadata": {"uid": metadata["uid"], "ownerReferences": references}}
-        changed = await self._client.patch(kind, metadata["name"], metadata.get("namespace"), body, type=_STRATEGIC)
+        changed = await self._patch_references(kind, obj, body)
         self._informers[kind].observe(changed)
+
+    async def _patch_references(self, kind: Kind, obj: Obj, body: Obj) -> Obj:
+        """Patch owner references by uid; custom resources take no such patch and are given the whole list."""
+        metadata = obj["metadata"]
+        where = metadata["name"], metadata.get("namespace")
+        if kind not in self._custom.values():
+            return await self._client.patch(kind, *where, body, type=_STRATEGIC)
+        changes = {r["uid"]: r for r in body["metadata"]["ownerReferences"]}
+        references = [
+            {**r, **changes.get(r["uid"], {})}
+            for r in metadata.get("ownerReferences") or ()
+            if "$patch" not in changes.get(r["uid"], {})
+        ]
+        version = metadata["resourceVersion"]
+        whole = {"metadata": {"uid": metadata["uid"], "resourceVersion": version, "ownerReferences": references}}
+        return await self._client.patch(kind, *where, whole)
 
     async def _drop_finalizer(self, kind: Kind, obj: Obj, finalizer: str) -> None:
         """Removes one finalizer from the object as it is now."""

@@ -13,6 +13,7 @@ from hawser.api.kinds import KINDS, NAMESPACE, POD, Kind
 from hawser.api.types import Obj
 from hawser.client.clock import timestamp
 from hawser.client.controller import Controller, Manager
+from hawser.client.discovery import custom_kinds
 
 FINALIZER = "kubernetes"
 _LOOK_AGAIN = 1.0
@@ -105,7 +106,12 @@ class NamespaceController(Controller):
         left: dict[str, int] = {}
         held: dict[str, int] = {}
         errors: list[str] = []
-        for kind in deletion_order(KINDS):
+        try:
+            kinds = [*KINDS, *await custom_kinds(self._client)]
+        except APIError as e:
+            # What cannot be found out may be there: the namespace waits.
+            return left, held, [e.message]
+        for kind in deletion_order(kinds):
             try:
                 if not await self._content(kind, name):
                     continue
