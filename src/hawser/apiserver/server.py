@@ -31,6 +31,8 @@ from hawser.store.sqlite import SqliteStore
 log = logging.getLogger("hawser.apiserver")
 _BACKLOG = 1024
 _GRACE_SECONDS = 5.0
+_GOODBYE_SECONDS = 1.0
+"""How long a connection that we close waits for the peer's TLS goodbye, which some clients never say."""
 
 
 class StartError(Exception):
@@ -63,7 +65,9 @@ async def run(config: Config) -> None:
         verbs = Verbs(resources)
         server = Server(Handler(tokens, authorizer, verbs, documents, Reviews(authorizer), streams, metrics))
         definitions = asyncio.create_task(DefinitionController(resources).run())
-        listener = await loop.create_server(server, sock=listening, ssl=tls, backlog=_BACKLOG)
+        listener = await loop.create_server(
+            server, sock=listening, ssl=tls, backlog=_BACKLOG, ssl_shutdown_timeout=_GOODBYE_SECONDS
+        )
         _settle_memory()
         log.info("serving on https://%s:%d", config.host, port)
         await stop.wait()

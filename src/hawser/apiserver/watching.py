@@ -94,6 +94,9 @@ class Watcher:
             await self._send_initial(initial, start)
             await self._follow(watch)
             self._write(LAST_CHUNK)
+        except ConnectionResetError:
+            # The peer left in the middle, which is how most watches end.
+            return Finished(keep_alive=False)
         finally:
             watch.close()
             self._resource.watches.discard(watch)
