@@ -1,0 +1,311 @@
+"""What has to work on a host with systemd as its init and pure cgroup v2; run by run.sh inside the machine.
+
+Drives the product as its users do and prints a line for every fact. Waits are long because the machine is emulated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DATA = Path("/var/lib/hawser")
+CGROUPS = Path("/sys/fs/cgroup")
+SLOW = 240.0  # seconds to wait for anything
+Obj = dict[str, Any]
+
+
+class Refuted(Exception):
+    """A fact that does not hold."""
+
+
+def run(*command: str, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "KUBECONFIG": str(DATA / "kubeconfig" / "admin.yaml")}
+    done = subprocess.run(command, cwd=ROOT, env=env, input=stdin, capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        raise Refuted(
+            f"{' '.join(command)[:200]}: exit code {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+        )
+    return done
+
+
+def hawser(*arguments: str) -> str:
+    return run("./hawser", *arguments).stdout
+
+
+def kubectl(*arguments: str, check: bool = True, stdin: str | None = None) -> str:
+    return run("kubectl", *arguments, check=check, stdin=stdin).stdout.strip()
+
+
+def inside(target: str, script: str) -> str:
+    """What a shell script prints in a container, standard error included."""
+    return run("kubectl", "exec", target, "--", "sh", "-c", f"exec 2>&1; {script}", check=False).stdout.strip()
+
+
+def apply(**pod: Any) -> None:
+    """Creates a pod of one busybox container, with the container's fields given."""
+    name = pod.pop("name")
+    container = {"name": "main", "image": "busybox:1.36", "imagePullPolicy": "Never", **pod}
+    spec = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container]}
+    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+    kubectl("apply", "-f", "-", stdin=yaml.safe_dump(manifest))
+
+
+def get(kind: str, name: str) -> Obj:
+    found: Obj = json.loads(kubectl("get", kind, name, "-o", "json"))
+    return found
+
+
+def eventually(what: str, check: Callable[[], Any], seconds: float = SLOW) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (result := check()):
+        if time.monotonic() > deadline:
+            raise Refuted(f"{what} did not come in {seconds:.0f} s; last seen: {result!r}")
+        time.sleep(0.5)
+    return result
+
+
+def same(what: str, found: Any, wanted: Any) -> None:
+    if found != wanted:
+        raise Refuted(f"{what}: {found!r}, wanted {wanted!r}")
+    print(f"       {what}: {found}", flush=True)
+
+
+def ready(pod: str) -> None:
+    kubectl("wait", "--for=condition=Ready", f"pod/{pod}", f"--timeout={SLOW:.0f}s")
+
+
+def pod_cgroup(pod: str) -> Path:
+    uid = get("pod", pod)["metadata"]["uid"]
+    return next(CGROUPS.glob(f"hawser-*/**/pod{uid}"))
+
+
+# --- the facts, in this order
+
+
+def the_host_has_pure_cgroup_v2() -> None:
+    same("pid 1", Path("/proc/1/comm").read_text().strip(), "systemd")
+    kinds = {line.split()[2] for line in Path("/proc/mounts").read_text().splitlines() if " cgroup" in line}
+    same("control groups", kinds, {"cgroup2"})
+    for command in (["uname", "-r"], ["containerd", "--version"], ["runc", "--version"], ["python", "--version"]):
+        print(f"       {run(*command).stdout.splitlines()[0]}")
+
+
+def the_engine_starts() -> None:
+    hawser("up", "--detach")
+    same(
+        "node",
+        kubectl("get", "nodes", "-o", 'jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}'),
+        "True",
+    )
+
+
+def a_pod_runs_logs_and_takes_commands() -> None:
+    apply(name="steady", command=["sh", "-c", "echo hello; exec sleep 100000"])
+    ready("steady")
+    same("logs", kubectl("logs", "steady"), "hello")
+    same("exec", inside("steady", "echo $((6 * 7))"), "42")
+    same("the container sees only its own group", inside("steady", "cat /proc/self/cgroup"), "0::/")
+    if Path("/sys/module/apparmor/parameters/enabled").exists():
+        same("AppArmor", inside("steady", "cat /proc/self/attr/current"), "cri-containerd.apparmor.d (enforce)")
+    same("which it may not write", "Read-only" in inside("steady", "mkdir /sys/fs/cgroup/mine"), True)
+
+
+def a_deployment_rolls_out() -> None:
+    kubectl("create", "deployment", "web", "--image=busybox:1.36", "--replicas=2", "--", "sleep", "100000")
+    kubectl("rollout", "status", "deployment/web", f"--timeout={SLOW:.0f}s")
+    same("replicas", get("deployment", "web")["status"]["readyReplicas"], 2)
+
+
+def limits_reach_the_kernel() -> None:
+    amounts = {"cpu": "500m", "memory": "64Mi"}
+    apply(name="limited", command=["sleep", "100000"], resources={"limits": amounts})
+    ready("limited")
+    read = "cd /sys/fs/cgroup && echo $(cat memory.max) $(cat cpu.max) $(cat memory.oom.group)"
+    same("the container's", inside("limited", read), "67108864 50000 100000 1")
+    group = pod_cgroup("limited")
+    same("the pod's memory.max", (group / "memory.max").read_text().strip(), "67108864")
+    same("the pod's cpu.max", (group / "cpu.max").read_text().strip(), "50000 100000")
+    same("the pod's cpu.weight", (group / "cpu.weight").read_text().strip(), "20")
+
+
+def limits_outlast_a_reload_of_the_hosts_systemd() -> None:
+    group = pod_cgroup("limited")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "restart", "systemd-journald.service")
+    same("the pod's memory.max", (group / "memory.max").read_text().strip(), "67108864")
+    same("controllers", {"cpu", "memory", "pids"} <= {*(group / "cgroup.controllers").read_text().split()}, True)
+
+
+def out_of_memory_is_reported() -> None:
+    script = "x=$(tail /dev/zero); sleep 100000"
+    apply(name="hungry", command=["sh", "-c", script], resources={"limits": {"memory": "32Mi"}})
+
+    def terminated() -> Obj:
+        statuses = get("pod", "hungry")["status"].get("containerStatuses") or [{}]
+        state: Obj = statuses[0].get("state", {}).get("terminated") or {}
+        return state
+
+    state = eventually("the end of the pod", terminated)
+    same("reason and code", (state["reason"], state["exitCode"]), ("OOMKilled", 137))
+
+
+def the_demo_boots_systemd_in_a_container() -> None:
+    text = hawser("demo")
+    same("pid 1", inside("deploy/legacy-app", "cat /proc/1/comm"), "systemd")
+    same("systemd", inside("deploy/legacy-app", "systemctl is-system-running --wait"), "running")
+    same("address is told", get_demo()["status"]["podIP"] in text, True)
+    same(
+        "units", inside("deploy/legacy-app", "systemctl is-active hawser-app ssh cron rsyslog").split(), ["active"] * 4
+    )
+
+
+def get_demo() -> Obj:
+    pods: list[Obj] = json.loads(kubectl("get", "pods", "-l", "app=legacy-app", "-o", "json"))["items"]
+    return pods[0]
+
+
+def a_rich_container_owns_its_subtree_and_no_more() -> None:
+    app = "deploy/legacy-app"
+    same("pid 1 is in", inside(app, "cat /proc/1/cgroup"), "0::/init.scope")
+    same("writable below", inside(app, "mkdir /sys/fs/cgroup/mine && rmdir /sys/fs/cgroup/mine && echo yes"), "yes")
+    lift = "echo max >/sys/fs/cgroup/memory.max && echo lifted; cat /sys/fs/cgroup/memory.max"
+    same("its own limit stays", inside(app, lift).splitlines()[-1], str(512 << 20))
+    same("the host's groups are out of sight", inside(app, "find /sys/fs/cgroup -maxdepth 1 -name 'hawser-*'"), "")
+    group = "/sys/fs/cgroup/system.slice/cron.service"
+    limit = f"systemctl set-property --runtime cron.service MemoryMax=33554432 && cat {group}/memory.max"
+    same("its systemd limits services", inside(app, limit), "33554432")
+    capabilities = inside(app, "sed -n 's/^CapBnd:[[:space:]]*//p' /proc/1/status")
+    same("capabilities", capabilities, "00000000a80425fb")
+    same("the application's memory is counted", int(inside(app, "cat /sys/fs/cgroup/memory.current")) > 1 << 20, True)
+
+
+def a_hungry_service_does_not_end_a_rich_container() -> None:
+    app, before = "deploy/legacy-app", get_demo()["status"]["containerStatuses"][0]
+    inside(app, "systemd-run --wait --collect --quiet tail /dev/zero")
+    kills = inside(app, "sed -n 's/^oom_kill //p' /sys/fs/cgroup/memory.events")
+    same("the kernel ended it", int(kills) >= 1, True)
+    same("systemd", inside(app, "cat /proc/1/comm"), "systemd")
+    after = get_demo()["status"]["containerStatuses"][0]
+    same("restarts", (after["containerID"], after["restartCount"]), (before["containerID"], before["restartCount"]))
+
+
+def identities() -> dict[str, Any]:
+    found = {}
+    for item in json.loads(kubectl("get", "pods", "-o", "json"))["items"]:
+        statuses = item["status"].get("containerStatuses") or []
+        found[item["metadata"]["name"]] = (
+            item["metadata"]["uid"],
+            [(s["containerID"], s["restartCount"]) for s in statuses],
+        )
+    return found
+
+
+def pid_of(process: str) -> int:
+    done = run("./hawser", "status", "-o", "json", check=False)
+    rows = json.loads(done.stdout or '{"processes": []}')["processes"]
+    return next((row["pid"] for row in rows if row["name"] == process and row["running"]), 0)
+
+
+def a_killed_agent_finds_its_pods_again() -> None:
+    before, pid = identities(), pid_of("agent")
+    os.kill(pid, signal.SIGKILL)
+    eventually("a new agent", lambda: pid_of("agent") not in (0, pid))
+    apply(name="after-agent", command=["sleep", "100000"])
+    ready("after-agent")
+    now = identities()
+    del now["after-agent"]
+    same("containers are the same", now == before, True)
+
+
+def a_killed_engine_finds_its_pods_again() -> None:
+    before = identities()
+    for process in ("supervisor", "agent", "apiserver", "controllers", "containerd"):
+        if pid := pid_of(process):
+            os.kill(pid, signal.SIGKILL)
+    hawser("up", "--detach")
+    apply(name="after-engine", command=["sleep", "100000"])
+    ready("after-engine")
+    now = identities()
+    del now["after-engine"]
+    same("containers are the same", now == before, True)
+    same("systemd in the container", inside("deploy/legacy-app", "systemctl is-system-running"), "running")
+
+
+def a_deleted_pod_leaves_no_cgroup() -> None:
+    group = pod_cgroup("limited")
+    kubectl("delete", "pod", "limited", f"--timeout={SLOW:.0f}s")
+    eventually("the end of its cgroup", lambda: not group.exists(), 30)
+
+
+def nothing_is_left_when_it_is_down() -> None:
+    hawser("down", "--purge")
+    left = [str(path) for path in CGROUPS.glob("hawser*")]
+    left += [line for line in Path("/proc/mounts").read_text().splitlines() if "hawser" in line]
+    left += [line for line in run("ip", "-o", "link").stdout.splitlines() if "hwsr" in line or "veth" in line]
+    left += [line for line in run("nft", "list", "tables").stdout.splitlines() if "hawser" in line]
+    left += [str(p) for p in (DATA, Path("/run/hawser"), Path("/run/hawser-runtime")) if p.exists()]
+    commands = (path.read_bytes().replace(b"\0", b" ").decode() for path in Path("/proc").glob("[0-9]*/cmdline"))
+    left += [line for line in commands if "containerd" in line or "-m hawser" in line]
+    left += [str(path) for path in Path("/run/netns").glob("*")]
+    same("left", left, [])
+    same("failed units of the host", run("systemctl", "--failed", "--plain", "--no-legend").stdout, "")
+
+
+FACTS = (
+    the_host_has_pure_cgroup_v2,
+    the_engine_starts,
+    a_pod_runs_logs_and_takes_commands,
+    a_deployment_rolls_out,
+    limits_reach_the_kernel,
+    limits_outlast_a_reload_of_the_hosts_systemd,
+    out_of_memory_is_reported,
+    the_demo_boots_systemd_in_a_container,
+    a_rich_container_owns_its_subtree_and_no_more,
+    a_hungry_service_does_not_end_a_rich_container,
+    a_killed_agent_finds_its_pods_again,
+    a_killed_engine_finds_its_pods_again,
+    a_deleted_pod_leaves_no_cgroup,
+    nothing_is_left_when_it_is_down,
+)
+
+
+def diagnosis() -> None:
+    """What helps to understand a failure."""
+    for command in (["kubectl", "get", "pods", "-o", "wide"], ["kubectl", "get", "events"], ["dmesg", "--level=err"]):
+        print(run(*command, check=False).stdout[-4000:])
+    for log in sorted((DATA / "logs").glob("*.log")):
+        print(f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-15:]))
+
+
+def main() -> int:
+    wrong = 0
+    for fact in FACTS:
+        started = time.monotonic()
+        text = fact.__name__.replace("_", " ")
+        print(f"       {text} …", flush=True)
+        try:
+            fact()
+        except (Refuted, KeyError, IndexError, StopIteration, ValueError, OSError) as error:
+            wrong += 1
+            print(f"FAILED {text}: {type(error).__name__}: {error}", flush=True)
+            diagnosis()
+            if fact is the_engine_starts:
+                break
+        else:
+            print(f"ok     {text} ({time.monotonic() - started:.0f} s)", flush=True)
+    print(f"{wrong} of {len(FACTS)} facts do not hold" if wrong else f"All {len(FACTS)} facts hold")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
