@@ -42,7 +42,7 @@ class Node:
 
     @property
     def tag(self) -> str:
-        return sha256(self.settings.bridge.encode()).hexdigest()[:5]
+        return sha256(self.settings.instance.encode()).hexdigest()[:5]
 
     @property
     def agent(self) -> Path:

@@ -52,7 +52,7 @@ class Engine:
             *("--client-ca", str(s.pki_dir / "ca.crt"), "--cgroup-root", self.cgroup_root),
             *("--cni-conf-dir", str(self.containerd.folder / "cni/conf")),
             *("--cni-bin-dir", str(self.containerd.folder / "cni/bin")),
-            *("--service-cluster-ip-range", s.service_cidr, "--bridge-name", s.bridge),
+            *("--service-cluster-ip-range", s.service_cidr, "--instance", s.instance),
             *flags,
         ]
         with (self.folder / "agent.log").open("a") as log:
@@ -109,7 +109,7 @@ def running(folder: Path, containerd: Containerd, *, network: bool = False) -> I
 async def _remove_network(engine: Engine) -> None:
     settings, cni = engine.settings, engine.containerd.folder / "cni"
     config = NetworkConfig(
-        instance=settings.bridge,
+        instance=settings.instance,
         pod_cidr=IPv4Network(settings.pod_cidr),
         service_cidr=IPv4Network(settings.service_cidr),
         state_dir=engine.folder / "run/network",

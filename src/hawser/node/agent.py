@@ -167,7 +167,7 @@ class Agent:
         if options.pod_cidr is None or options.cni_conf_dir is None or options.cni_bin_dir is None:
             return
         config = NetworkConfig(
-            instance=options.bridge_name,
+            instance=options.instance,
             pod_cidr=options.pod_cidr,
             service_cidr=options.service_cidr,
             state_dir=options.run_dir / "network",

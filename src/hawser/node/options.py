@@ -27,7 +27,7 @@ class Options:
     service_cidr: IPv4Network
     cni_conf_dir: Path | None
     cni_bin_dir: Path | None
-    bridge_name: str
+    instance: str
     cgroup_root: str
     pause_image: str
     node_ip: str
@@ -61,7 +61,7 @@ def parse(arguments: list[str] | None = None) -> Options:
     add("--service-cluster-ip-range", type=IPv4Network, default=IPv4Network("10.96.0.0/16"), metavar="CIDR")
     add("--cni-conf-dir", type=Path, help="CNI configuration folder of the container runtime")
     add("--cni-bin-dir", type=Path, help="CNI plugin folder of the container runtime")
-    add("--bridge-name", default="hawser0", help="tells the networks of engines apart (default: %(default)s)")
+    add("--instance", default="hawser", help="tells the networks of engines apart (default: %(default)s)")
     add("--cgroup-root", default="kubepods", metavar="NAME", help="cgroup above all pods (default: %(default)s)")
     add("--pause-image", default="", help="image of sandboxes; never removed")
     add("--node-ip", default="", help="address of the node (default: that of the default route)")
@@ -88,7 +88,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         service_cidr=given.service_cluster_ip_range,
         cni_conf_dir=given.cni_conf_dir,
         cni_bin_dir=given.cni_bin_dir,
-        bridge_name=given.bridge_name,
+        instance=given.instance,
         cgroup_root=given.cgroup_root,
         pause_image=given.pause_image,
         node_ip=given.node_ip,

@@ -66,7 +66,7 @@ def _agent(settings: Settings) -> Role:
         "service-cluster-ip-range": settings.service_cidr,
         "cni-conf-dir": containerd.cni_conf_dir(settings),
         "cni-bin-dir": containerd.cni_bin_dir(settings),
-        "bridge-name": settings.instance,
+        "instance": settings.instance,
         "cgroup-root": settings.cgroup_root,
         "pause-image": containerd.PAUSE_IMAGE,
     }

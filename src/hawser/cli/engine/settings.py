@@ -34,7 +34,7 @@ class SettingsError(Exception):
 class Settings:
     """What the processes of one engine agree on.
 
-    instance: short id that names the interface, nftables table, cgroup and run directory.
+    instance: short id from which the names of links, nftables tables, cgroup and run directory derive.
     listen: ``HOST:PORT`` of the API server; kubelet_listen: of the node agent's API.
     pod_cidr, service_cidr: IPv4 ranges; runtime_endpoint: a CRI socket of the user's, or "" for the private containerd.
     """
@@ -56,11 +56,6 @@ class Settings:
     @property
     def cgroup_root(self) -> str:
         return f"hawser-{self.instance}"
-
-    @property
-    def bridge(self) -> str:
-        """Interface name, at most 15 characters (IFNAMSIZ)."""
-        return f"hwsr-{self.instance}"
 
     @property
     def server(self) -> str:
