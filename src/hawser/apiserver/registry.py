@@ -272,7 +272,7 @@ class Resource:
                 return Keep()
             if entries:
                 # Entries that are as they were are in order already; encoding sorts the others.
-                new["metadata"]["managedFields"] = held if entries is held else owners.encoded(entries)
+                new["metadata"]["managedFields"] = held if entries is held else owners.encoded(entries, held)
             removed = deletion.finished(strategy, new)
             if not removed and not status and not options.dry_run:
                 undo = strategy.reserve(new, old)

@@ -6,8 +6,8 @@ Source: KEP-555; the documented rules of structured-merge-diff. What a client ap
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from hawser.api.apply import fields as sets
 from hawser.api.apply.fields import MEMBER, SELF, Fields
@@ -99,9 +99,9 @@ def everything(node: Node, value: Any, always: bool = False) -> Fields:
 class Comparison:
     """Fields that differ between two values."""
 
-    added: Fields = field(default_factory=dict)
-    modified: Fields = field(default_factory=dict)
-    removed: Fields = field(default_factory=dict)
+    added: Fields
+    modified: Fields
+    removed: Fields
 
     @property
     def touched(self) -> Fields:
@@ -114,13 +114,17 @@ class Comparison:
 
 def compare(node: Node, old: Obj, new: Obj) -> Comparison:
     """What differs between two objects of a kind."""
-    made = Comparison()
-    _compare(node, old, new, made, True)
-    return made
+    found: _Found = ({}, {}, {})
+    _compare(node, old, new, found, True)
+    return Comparison(*found)
 
 
-def _compare(node: Node, old: Any, new: Any, made: Comparison, always: bool) -> bool:
-    """Fills made with what is below; False when the two can only be compared as wholes."""
+_Found: TypeAlias = tuple[Fields, Fields, Fields]
+"""Added, modified and removed, as they are filled: every update goes through here."""
+
+
+def _compare(node: Node, old: Any, new: Any, found: _Found, always: bool) -> bool:
+    """Fills in what differs below; False when the two can only be compared as wholes."""
     if isinstance(node, Granular):
         old, new = _as(old, dict), _as(new, dict)
         if old is None or new is None or not (old or new):
@@ -128,7 +132,7 @@ def _compare(node: Node, old: Any, new: Any, made: Comparison, always: bool) -> 
         for name in new if new.keys() == old.keys() else {**old, **new}:
             before, after = old.get(name, _MISSING), new.get(name, _MISSING)
             if before is not after and before != after:
-                _differ(node.child(name), f"f:{name}", before, after, made, always and name in _ALWAYS)
+                _differ(node.child(name), f"f:{name}", before, after, found, always and name in _ALWAYS)
         return True
     if isinstance(node, Items):
         old, new = _as(old, list), _as(new, list)
@@ -136,7 +140,7 @@ def _compare(node: Node, old: Any, new: Any, made: Comparison, always: bool) -> 
             return False
         had, has = node.elements(old), node.elements(new)
         for element in {**had, **has}:
-            _differ_items(node, element, had.get(element, []), has.get(element, []), made)
+            _differ_items(node, element, had.get(element, []), has.get(element, []), found)
         return True
     return False
 
@@ -148,37 +152,40 @@ def _as(value: Any, kind: type) -> Any:
     return value if isinstance(value, kind) else None
 
 
-def _differ(node: Node, element: str, before: Any, after: Any, made: Comparison, always: bool = False) -> None:
+def _differ(node: Node, element: str, before: Any, after: Any, found: _Found, always: bool = False) -> None:
     """Two different values of one field."""
+    added, modified, removed = found
     if always:
-        before, after = (None if v is _MISSING else v for v in (before, after))
+        before = None if before is _MISSING else before
+        after = None if after is _MISSING else after
     if before is _MISSING:
-        made.added[element] = everything(node, after)
+        added[element] = everything(node, after)
     elif after is _MISSING:
-        made.removed[element] = everything(node, before)
+        removed[element] = everything(node, before)
     else:
-        below = Comparison()
-        if not _compare(node, before, after, below, always):
-            if not always or before or after:
-                made.modified[element] = MEMBER
-            return
-        for into, part in (
-            (made.added, below.added), (made.modified, below.modified), (made.removed, below.removed)
-        ):  # fmt: skip
-            if part:
-                into[element] = part
+        below: _Found = ({}, {}, {})
+        if _compare(node, before, after, below, always):
+            if below[0]:
+                added[element] = below[0]
+            if below[1]:
+                modified[element] = below[1]
+            if below[2]:
+                removed[element] = below[2]
+        elif not always or before or after:
+            modified[element] = MEMBER
 
 
-def _differ_items(node: Items, element: str, before: list[Any], after: list[Any], made: Comparison) -> None:
+def _differ_items(node: Items, element: str, before: list[Any], after: list[Any], found: _Found) -> None:
     """The items of one path element. An item that occurs several times is one thing that is owned as a whole."""
     if before == after:
         return
+    added, modified, removed = found
     if len(before) == 1 == len(after):
-        _differ(node.item, element, before[0], after[0], made)
+        _differ(node.item, element, before[0], after[0], found)
     elif len(before) > 1 and len(after) > 1:
-        made.modified[element] = MEMBER
+        modified[element] = MEMBER
     else:
         if before:
-            made.removed[element] = everything(node.item, before[0]) if len(before) == 1 else MEMBER
+            removed[element] = everything(node.item, before[0]) if len(before) == 1 else MEMBER
         if after:
-            made.added[element] = everything(node.item, after[0]) if len(after) == 1 else MEMBER
+            added[element] = everything(node.item, after[0]) if len(after) == 1 else MEMBER

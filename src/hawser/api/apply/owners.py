@@ -6,9 +6,9 @@ compared across API versions of a kind by their paths: all versions that are ser
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -16,7 +16,7 @@ from hawser.api.apply import fields as sets
 from hawser.api.apply.extract import Comparison, applied, compare, everything, present
 from hawser.api.apply.fields import Fields
 from hawser.api.apply.merge import merge, remove, with_parents
-from hawser.api.apply.types import Node, UnfitError
+from hawser.api.apply.types import Granular, Node, UnfitError
 from hawser.api.errors import APIError
 from hawser.api.types import Obj
 
@@ -36,11 +36,11 @@ Entry = Obj
 _NOBODYS = (
     "name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion",
 )  # fmt: skip
+_UNOWNED = ("f:apiVersion", "f:kind", sets.SELF)
 _NOBODYS_ELEMENTS = tuple(f"f:{name}" for name in _NOBODYS)
 
 
-@dataclass(frozen=True, slots=True)
-class Author:
+class Author(NamedTuple):
     """Who writes. manager: the field manager's name; time: now, as Kubernetes writes it."""
 
     manager: str
@@ -63,12 +63,17 @@ class Author:
         return made
 
 
-def ownable(fields: Fields, roots: Iterable[str] = ()) -> Fields:
+def ownable(fields: Fields, roots: Collection[str] = ()) -> Fields:
     """What may have owners. roots: top-level fields that this kind of request does not set."""
+    for element in fields:
+        if element in _UNOWNED or element == "f:metadata" or element[2:] in roots:
+            break
+    else:
+        return fields
     kept = {
         element: below
         for element, below in fields.items()
-        if element not in ("f:apiVersion", "f:kind", "f:metadata", sets.SELF) and element[2:] not in roots
+        if element not in _UNOWNED and element != "f:metadata" and element[2:] not in roots
     }
     metadata = fields.get("f:metadata")
     if metadata:
@@ -78,14 +83,24 @@ def ownable(fields: Fields, roots: Iterable[str] = ()) -> Fields:
     return kept
 
 
-def created(node: Node, obj: Obj, author: Author, ignored: Iterable[str] = ()) -> list[Entry]:
+def created(node: Node, obj: Obj, author: Author, ignored: Collection[str] = ()) -> list[Entry]:
     """The entries of a new object that was not applied."""
-    fields = ownable(everything(node, obj, True), ignored)
+    # As ``ownable`` of everything, without building what it would drop: every creation passes here.
+    fields = _new_fields(node, obj, ("apiVersion", "kind", "metadata", *ignored))
+    metadata = obj.get("metadata")
+    if metadata and isinstance(node, Granular):
+        below = _new_fields(node.child("metadata"), metadata, _NOBODYS)
+        if below:
+            fields["f:metadata"] = below
     return [author.entry(UPDATE, fields)] if fields else []
 
 
+def _new_fields(node: Node, obj: Obj, skipped: Collection[str]) -> Fields:
+    return everything(node, {name: value for name, value in obj.items() if name not in skipped}, True)
+
+
 def updated(
-    node: Node, old: Obj, new: Obj, held: list[Entry], author: Author, ignored: Iterable[str] = ()
+    node: Node, old: Obj, new: Obj, held: list[Entry], author: Author, ignored: Collection[str] = ()
 ) -> list[Entry]:
     """The entries after an update: what changed is the author's alone, what is gone is nobody's.
 
@@ -95,10 +110,11 @@ def updated(
     if not change:
         return held
     touched = change.touched
+    me = (author.manager, UPDATE, author.api_version, author.subresource)
     mine: Entry | None = None
     kept: list[Entry] = []
     for entry in held:
-        if _identity(entry) == (author.manager, UPDATE, author.api_version, author.subresource):
+        if entry.get("manager", "") == author.manager and _identity(entry) == me:
             mine = entry
             continue
         rest = _without(entry, touched, change.removed)
@@ -129,7 +145,7 @@ def apply(
     author: Author,
     *,
     force: bool = False,
-    ignored: Iterable[str] = (),
+    ignored: Collection[str] = (),
 ) -> Applied:
     """Merge config into live (empty for an object that is not there) and take away what the author applied before.
 
@@ -180,7 +196,7 @@ def _prune(node: Node, merged: Obj, last: Fields, owned: list[Fields]) -> Obj:
     return pruned
 
 
-def _ownable(change: Comparison, ignored: Iterable[str]) -> Comparison:
+def _ownable(change: Comparison, ignored: Collection[str]) -> Comparison:
     if not change:
         return change
     return Comparison(
@@ -288,9 +304,14 @@ def decode(raw: Any) -> list[Entry] | None:
 _ENTRY = ("manager", "operation", "apiVersion", "time", "fieldsType", "fieldsV1", "subresource")
 
 
-def encoded(entries: list[Entry]) -> list[Obj]:
-    """Entries as they are written into an object."""
-    return [{**entry, "fieldsV1": sets.encode(entry["fieldsV1"])} for entry in entries if entry["fieldsV1"]]
+def encoded(entries: list[Entry], held: Sequence[Entry] = ()) -> list[Obj]:
+    """Entries as they are written into an object; sets that were held before are in order already."""
+    known = [id(entry["fieldsV1"]) for entry in held]
+    return [
+        entry if id(fields) in known else {**entry, "fieldsV1": sets.encode(fields)}
+        for entry in entries
+        if (fields := entry["fieldsV1"])
+    ]
 
 
 def _conflict(conflicts: list[tuple[Entry, Fields]]) -> APIError:
