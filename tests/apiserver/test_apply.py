@@ -321,3 +321,43 @@ async def test_kubectl_moves_from_client_side_to_server_side_apply(api: Any, kub
     # And back again.
     kubectl("apply", "-f", "-", stdin=changed.replace("nginx:2", "nginx:3"), namespace=space)
     assert "nginx:3" in kubectl("get", "deploy", "web", "-o", "wide", namespace=space)
+
+
+async def test_custom_resources_are_merged_by_their_schema(api: Any) -> None:
+    item = {"type": "object", "properties": {"name": {"type": "string"}, "size": {"type": "integer"}}}
+    disks = {"type": "array", "items": item | {"required": ["name"]}}
+    disks |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+    spec = {"type": "object", "properties": {"disks": disks, "hosts": {"type": "array", "items": {"type": "string"}}}}
+    schema = {"type": "object", "properties": {"spec": spec}}
+    group = f"{api.namespace}.example.com"
+    crd = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"machines.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"plural": "machines", "kind": "Machine"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
+        },
+    }
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    await api.create(definitions, crd)
+    path = api.path("machines", "m", group)
+    async for event in api.watch(f"{definitions}?watch=true&fieldSelector=metadata.name=machines.{group}"):
+        conditions = event["object"].get("status", {}).get("conditions", [])
+        if any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
+            break
+
+    def machine(**spec: Any) -> Obj:
+        return {"apiVersion": f"{group}/v1", "kind": "Machine", "metadata": {"name": "m"}, "spec": spec}
+
+    assert (await apply(api, path, machine(disks=[{"name": "a", "size": 1}], hosts=["x"]), "one")).status == 201
+    both = (await apply(api, path, machine(disks=[{"name": "b", "size": 2}]), "two")).json
+    assert [disk["name"] for disk in both["spec"]["disks"]] == ["a", "b"]
+    refused = await apply(api, path, machine(hosts=["y"]), "two")
+    assert refused.message == 'Apply failed with 1 conflict: conflict with "one": .spec.hosts'
+    unknown = await apply(api, path, machine(dsks=[]), "two")
+    assert unknown.message.endswith(".spec.dsks: field not declared in schema")
+    left = (await apply(api, path, machine(hosts=["x"]), "one")).json
+    assert [disk["name"] for disk in left["spec"]["disks"]] == ["b"]
