@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hawser.cli.engine import cleanup, processes, settings
+from hawser.cli.engine.containerd import runc_dir
 from hawser.cli.engine.settings import Settings
 
 
@@ -25,6 +26,23 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     made = Settings(data, "abc", "127.0.0.1:1", "127.0.0.1:2", "n", "10.42.0.0/16", "10.96.0.0/20")
     made.save()
     return made
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_notes_on_containers_go_and_those_of_others_stay(
+    engine: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    monkeypatch.setattr(cleanup, "RUNTIME_NOTES", tmp_path / "notes")
+    mine = tmp_path / "notes" / str(runc_dir(engine)).lstrip("/")
+    (mine / "k8s.io").mkdir(parents=True)
+    (mine / "k8s.io" / "container").write_text("systemd\n")
+    other = tmp_path / "notes" / "run" / "containerd"
+    if shared:
+        other.mkdir(parents=True)
+    cleanup._remove_notes(mine)
+    assert not mine.exists()
+    assert other.exists() is shared
+    assert (tmp_path / "notes").exists() is shared
 
 
 @pytest.mark.parametrize(

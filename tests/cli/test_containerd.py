@@ -1,5 +1,6 @@
 """The private containerd: what a machine must have for it."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,11 @@ def test_a_filesystem_without_overlays_is_said(engine: Settings, monkeypatch: py
     assert found is not None
     assert "overlay mounts do not work there: invalid argument" in found[0]
     assert "--data-dir" in found[1]
+
+
+def test_runc_keeps_its_state_in_the_engines_own_directory(engine: Settings) -> None:
+    parsed = tomllib.loads(containerd.config(engine, may_raise_oom_score=True))
+    runtimes = parsed["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"]
+    roots = {name: Path(table["options"]["Root"]) for name, table in runtimes.items()}
+    assert roots == dict.fromkeys(("runc", "rich"), containerd.runc_dir(engine))
+    assert containerd.runc_dir(engine).is_relative_to(engine.run_dir)

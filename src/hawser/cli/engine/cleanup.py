@@ -20,11 +20,13 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from hawser.cli.engine import processes
-from hawser.cli.engine.containerd import cni_bin_dir, cni_conf_dir
+from hawser.cli.engine.containerd import cni_bin_dir, cni_conf_dir, runc_dir
 from hawser.cli.engine.settings import Settings
 from hawser.node.network.agent import NetworkAgent, NetworkConfig
 
 CGROUP_MOUNT = Path("/sys/fs/cgroup")
+RUNTIME_NOTES = Path("/run/hawser-runtime")
+"""Where hawser-runtime notes the init of each container, below it by runc's directory."""
 _MODULES = {"hawser.apiserver", "hawser.controllers", "hawser.node", "hawser.cli.engine.supervisor"}
 
 
@@ -46,7 +48,18 @@ def sweep(settings: Settings) -> list[str]:
             settings.run_dir.parent.rmdir()
     for socket in sockets:
         socket.unlink(missing_ok=True)
+    _remove_notes(RUNTIME_NOTES / str(runc_dir(settings)).lstrip("/"))
     return left
+
+
+def _remove_notes(folder: Path) -> None:
+    """Removes the notes on one engine's containers, and what was above them when nobody else has notes."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        while folder != RUNTIME_NOTES:
+            folder = folder.parent
+            if folder.is_dir():
+                folder.rmdir()
 
 
 _OWN = ("agent", "bin", "containerd", "demo", "images", "kubeconfig", "logs", "pki", "store")

@@ -53,6 +53,11 @@ def runtime_path(settings: Settings) -> Path:
     return settings.data_dir / "bin" / "hawser-runtime"
 
 
+def runc_dir(settings: Settings) -> Path:
+    """Where runc keeps its containers' state; its default is shared by everything on the host."""
+    return settings.cri_socket.parent / "runc"
+
+
 def prepare(settings: Settings) -> None:
     """Writes containerd's configuration and the directories it needs."""
     (settings.data_dir / "containerd").mkdir(exist_ok=True, mode=0o711)
@@ -108,6 +113,7 @@ def config(settings: Settings, *, may_raise_oom_score: bool) -> str:
     state = settings.cri_socket.parent / "state"
     text = json.dumps
     runc = 'runtime_type = "io.containerd.runc.v2"'
+    runc_root = f"Root = {text(str(runc_dir(settings)))}"
     return f"""version = 2
 root = {text(str(root))}
 state = {text(str(state))}
@@ -146,6 +152,9 @@ disabled_plugins = {text(list(_UNUSED_PLUGINS))}
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       {runc}
 
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        {runc_root}
+
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.rich]
       {runc}
       pod_annotations = ["rich.hawser.dev/*"]
@@ -153,6 +162,7 @@ disabled_plugins = {text(list(_UNUSED_PLUGINS))}
 
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.rich.options]
         BinaryName = {text(str(runtime_path(settings)))}
+        {runc_root}
 """
 
 
