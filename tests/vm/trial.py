@@ -253,9 +253,14 @@ def nothing_is_left_when_it_is_down() -> None:
     left += [line for line in Path("/proc/mounts").read_text().splitlines() if "hawser" in line]
     left += [line for line in run("ip", "-o", "link").stdout.splitlines() if "hwsr" in line or "veth" in line]
     left += [line for line in run("nft", "list", "tables").stdout.splitlines() if "hawser" in line]
-    left += [str(p) for p in (DATA, Path("/run/hawser"), Path("/run/hawser-runtime")) if p.exists()]
+    left += [
+        str(p)
+        for p in (DATA, Path("/run/hawser"), Path("/run/hawser-runtime"), Path("/run/containerd/runc"))
+        if p.exists()
+    ]
     commands = (path.read_bytes().replace(b"\0", b" ").decode() for path in Path("/proc").glob("[0-9]*/cmdline"))
-    left += [line for line in commands if "containerd" in line or "-m hawser" in line]
+    # Debian starts a containerd of its own, which is none of Hawser's business.
+    left += [line for line in commands if "containerd-shim" in line or "-m hawser" in line or "/hawser/" in line]
     left += [str(path) for path in Path("/run/netns").glob("*")]
     same("left", left, [])
     same("failed units of the host", run("systemctl", "--failed", "--plain", "--no-legend").stdout, "")
