@@ -164,7 +164,12 @@ def _spawn(engine: Settings) -> None:
     path = engine.log_dir / "supervisor.log"
     with path.open("ab") as log:
         process = subprocess.Popen(
-            supervisor_command(engine), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+            supervisor_command(engine),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
         )
     while context.supervisor_pid(engine) != process.pid:
         if process.poll() is not None:
