@@ -19,6 +19,8 @@ from hawser.cli import context, ready
 from hawser.cli.context import DataDir, Failure, out
 from hawser.cli.engine import cleanup, containerd, pki, processes, settings
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
+from hawser.node.cri.client import Runtime
+from hawser.node.cri.errors import CRIError
 from hawser.runtime.install import install
 
 
@@ -127,6 +129,7 @@ def prepare(data_dir: Path, listen: str | None = None, runtime_endpoint: str | N
             _check_listen(changed.listen)
         changed.save()
         engine = changed
+    engine = _with_cni_dirs(engine)
     settings.register(engine)
     # Image archives may hold what is nobody else's business, too.
     for directory in (engine.log_dir, *(engine.data_dir / name for name in ("store", "agent", "images"))):
@@ -138,6 +141,29 @@ def prepare(data_dir: Path, listen: str | None = None, runtime_endpoint: str | N
     containerd.prepare(engine)
     install(containerd.runtime_path(engine))
     return engine
+
+
+def _with_cni_dirs(engine: Settings) -> Settings:
+    """The settings with the CNI folders of the user's runtime, which is asked for them. Raises Failure."""
+    folders = ("", "")
+    if engine.runtime_endpoint:
+        try:
+            folders = asyncio.run(_cni_dirs(engine.runtime_endpoint))
+        except CRIError as e:
+            raise Failure(
+                f"no container runtime answers at {engine.runtime_endpoint}: {e.text}",
+                'start it, or let hawser run its own with --runtime-endpoint ""',
+            ) from None
+    if folders == (engine.cni_conf_dir, engine.cni_bin_dir):
+        return engine
+    changed = replace(engine, cni_conf_dir=folders[0], cni_bin_dir=folders[1])
+    changed.save()
+    return changed
+
+
+async def _cni_dirs(endpoint: str) -> tuple[str, str]:
+    async with Runtime(endpoint) as runtime:
+        return await runtime.cni_dirs()
 
 
 def _check_listen(listen: str) -> None:

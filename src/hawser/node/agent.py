@@ -47,7 +47,7 @@ class Agent:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.client = Client.from_kubeconfig(options.kubeconfig, user_agent="kubelet")
-        self.runtime = Runtime(options.runtime_endpoint)
+        self.runtime = Runtime(options.runtime_endpoint, options.instance)
         self.recorder = EventRecorder(self.client, "kubelet", host=options.node_name)
         self.address = options.node_ip or machine.default_address()
         self.network: NetworkAgent | None = None

@@ -41,11 +41,11 @@ def config_path(settings: Settings) -> Path:
 
 
 def cni_conf_dir(settings: Settings) -> Path:
-    return settings.data_dir / "containerd" / "cni" / "conf"
+    return Path(settings.cni_conf_dir or settings.data_dir / "containerd" / "cni" / "conf")
 
 
 def cni_bin_dir(settings: Settings) -> Path:
-    return settings.data_dir / "containerd" / "cni" / "bin"
+    return Path(settings.cni_bin_dir or settings.data_dir / "containerd" / "cni" / "bin")
 
 
 def runtime_path(settings: Settings) -> Path:

@@ -26,7 +26,7 @@ async def stop_pods(engine: Settings, grace: float) -> int:
     async with _runtime(engine) as runtime:
         if runtime is None:
             return 0
-        sandboxes = [s for s in await runtime.list_pod_sandboxes() if _is_ours(engine, s)]
+        sandboxes = await runtime.list_pod_sandboxes()
         await asyncio.gather(*(_stop(runtime, s, grace) for s in sandboxes))
         return len(sandboxes)
 
@@ -42,7 +42,7 @@ async def _runtime(engine: Settings) -> AsyncIterator[Runtime | None]:
             yield None
             return
     try:
-        async with Runtime(engine.cri_endpoint) as runtime:
+        async with Runtime(engine.cri_endpoint, engine.instance) as runtime:
             try:
                 await runtime.ready(_START_SECONDS)
             except CRIError:
@@ -60,11 +60,6 @@ def _start_containerd(engine: Settings) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             containerd.command(engine), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
-
-
-def _is_ours(engine: Settings, sandbox: Sandbox) -> bool:
-    """A containerd of the user's may run other pods, too."""
-    return not engine.runtime_endpoint or sandbox.labels.get("hawser.dev/instance") == engine.instance
 
 
 async def _stop(runtime: Runtime, sandbox: Sandbox, grace: float) -> None:

@@ -37,6 +37,7 @@ class Settings:
     instance: short id from which the names of links, nftables tables, cgroup and run directory derive.
     listen: ``HOST:PORT`` of the API server; kubelet_listen: of the node agent's API.
     pod_cidr, service_cidr: IPv4 ranges; runtime_endpoint: a CRI socket of the user's, or "" for the private containerd.
+    cni_conf_dir, cni_bin_dir: CNI folders of the user's runtime; "" for those of the private containerd.
     """
 
     data_dir: Path
@@ -48,6 +49,8 @@ class Settings:
     service_cidr: str
     node_port_range: str = "30000-32767"
     runtime_endpoint: str = ""
+    cni_conf_dir: str = ""
+    cni_bin_dir: str = ""
 
     @property
     def run_dir(self) -> Path:

@@ -6,6 +6,7 @@ Requests are plain dicts shaped as the messages of ``fields.json``. Source: the 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -33,10 +34,12 @@ class Runtime:
     """A connection to a container runtime; connects on first use and again whenever the runtime returns.
 
     endpoint: ``unix:///run/containerd/containerd.sock``. Every method raises CRIError or one of its kinds.
+    instance: only sandboxes and containers made for this engine are listed, since a runtime may serve others, too.
     """
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, instance: str = "") -> None:
         self.endpoint = endpoint
+        self._own = {model.Labels.INSTANCE.value: instance} if instance else {}
         self._schema = schema.cri()
         # gRPC sends the socket's path as the authority otherwise, which servers written in Go refuse.
         options = (*_OPTIONS, ("grpc.default_authority", "localhost"))
@@ -101,11 +104,26 @@ class Runtime:
         row = await self.call("Status", seconds=10)
         return [Condition(c.type, c.status, c.reason, c.message) for c in row.status.conditions]
 
+    async def cni_dirs(self) -> tuple[str, str]:
+        """The runtime's CNI folders, configurations and plugins; the usual ones when it does not tell."""
+        row = await self.call("Status", {"verbose": True}, seconds=10)
+        try:
+            cni = json.loads(row.info["config"])["cni"]
+            return str(cni["confDir"]), str(cni["binDir"])
+        except (KeyError, ValueError, TypeError):
+            return "/etc/cni/net.d", "/opt/cni/bin"
+
+    def _selector(self, uid: str = "") -> dict[str, str]:
+        return {**self._own, **({model.Labels.POD_UID.value: uid} if uid else {})}
+
+    def _labelled(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**config, "labels": {**config.get("labels", {}), **self._own}} if self._own else config
+
     # Sandboxes
 
     async def run_pod_sandbox(self, config: Mapping[str, Any], runtime_handler: str = "") -> str:
         """Creates and starts a sandbox; its id."""
-        request = {"config": config, "runtime_handler": runtime_handler}
+        request = {"config": self._labelled(config), "runtime_handler": runtime_handler}
         row = await self.call("RunPodSandbox", request, seconds=CREATE_SECONDS)
         return str(row.pod_sandbox_id)
 
@@ -119,8 +137,7 @@ class Runtime:
 
     async def list_pod_sandboxes(self, uid: str = "") -> list[Sandbox]:
         """All sandboxes of pods, or one pod's."""
-        request = {"filter": {"label_selector": {model.Labels.POD_UID.value: uid}}} if uid else {}
-        row = await self.call("ListPodSandbox", request)
+        row = await self.call("ListPodSandbox", {"filter": {"label_selector": self._selector(uid)}})
         return [model.sandbox_of(item) for item in row.items]
 
     async def pod_sandbox_status(self, sandbox_id: str) -> Sandbox:
@@ -134,7 +151,11 @@ class Runtime:
         self, sandbox_id: str, config: Mapping[str, Any], sandbox_config: Mapping[str, Any]
     ) -> str:
         """Creates a container in a sandbox; its id."""
-        request = {"pod_sandbox_id": sandbox_id, "config": config, "sandbox_config": sandbox_config}
+        request = {
+            "pod_sandbox_id": sandbox_id,
+            "config": self._labelled(config),
+            "sandbox_config": self._labelled(sandbox_config),
+        }
         row = await self.call("CreateContainer", request, seconds=CREATE_SECONDS)
         return str(row.container_id)
 
@@ -152,12 +173,10 @@ class Runtime:
 
     async def list_containers(self, uid: str = "", sandbox_id: str = "") -> list[Container]:
         """All containers, one pod's or one sandbox's, without details."""
-        wanted: dict[str, Any] = {}
-        if uid:
-            wanted["label_selector"] = {model.Labels.POD_UID.value: uid}
+        wanted: dict[str, Any] = {"label_selector": self._selector(uid)}
         if sandbox_id:
             wanted["pod_sandbox_id"] = sandbox_id
-        row = await self.call("ListContainers", {"filter": wanted} if wanted else {})
+        row = await self.call("ListContainers", {"filter": wanted})
         return [model.container_of(item) for item in row.containers]
 
     async def container_status(self, container_id: str, sandbox_id: str = "") -> Container:
@@ -222,8 +241,7 @@ class Runtime:
 
     async def list_container_stats(self, uid: str = "") -> list[Stats]:
         """Resource use of all containers, or one pod's."""
-        request = {"filter": {"label_selector": {model.Labels.POD_UID.value: uid}}} if uid else {}
-        row = await self.call("ListContainerStats", request)
+        row = await self.call("ListContainerStats", {"filter": {"label_selector": self._selector(uid)}})
         return [model.stats_of(item) for item in row.stats]
 
     # Images

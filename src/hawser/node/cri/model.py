@@ -27,6 +27,8 @@ class Labels(StrEnum):
     PRE_STOP = "io.kubernetes.container.preStopHandler"
     CONTAINER_PORTS = "io.kubernetes.container.ports"
     GRACE_PERIOD = "io.kubernetes.pod.terminationGracePeriod"
+    INSTANCE = "hawser.dev/instance"
+    """Which engine of the machine it belongs to; the one label that kubelet does not write."""
 
 
 class ContainerState(IntEnum):
