@@ -52,7 +52,10 @@ class Node:
         async def ask() -> tuple[list[Sandbox], list[Container]]:
             async with Runtime(self.settings.cri_endpoint) as runtime:
                 await runtime.ready(20)
-                return await runtime.list_pod_sandboxes(), await runtime.list_containers()
+                listed, containers = await runtime.list_pod_sandboxes(), await runtime.list_containers()
+                # A list does not tell addresses.
+                sandboxes = [await runtime.pod_sandbox_status(s.id) if s.ready else s for s in listed]
+                return sandboxes, containers
 
         return asyncio.run(ask())
 

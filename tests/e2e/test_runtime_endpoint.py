@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,7 @@ def test_pods_run_on_the_users_containerd_and_others_are_left_alone(containerd: 
         assert asyncio.run(sandboxes(containerd.endpoint)) == {foreign: True}
     finally:
         engine.hawser("down", "--purge", "--grace", "1", check=False)
+        shutil.rmtree(f"{data_dir}-kubectl-cache", ignore_errors=True)
 
 
 def test_a_runtime_that_does_not_answer_is_named(tmp_path: Path) -> None:
