@@ -197,7 +197,10 @@ class NetworkAgent:
         self._suspects = missing
         for container_id in gone:
             await self._delete(container_id)
-        await self._run(self._links.sweep, live | set(self._held) | set(self._busy))
+        known = live | set(self._held) | set(self._busy)
+        await self._run(self._links.sweep, known)
+        # A boot ends sandboxes without a DEL, which alone would remove these.
+        await self._run(plugin.forget_results, self.config.network, known)
         await self._run(self._sweep_namespaces, {record.netns for record in self._held.values()})
         return gone
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 CNI_VERSION = "1.0.0"
@@ -111,13 +112,15 @@ def install(bin_dir: Path, conf_dir: Path, socket: Path, network: str) -> None:
     _replace(conf_dir / CONFLIST, conflist(network), 0o644)
 
 
-def forget_results(network: str) -> None:
-    """Delete what the runtime's CNI library remembers of a network whose sandboxes are gone.
+def forget_results(network: str, keep: Collection[str] = ()) -> None:
+    """Delete what the runtime's CNI library remembers of a network's sandboxes, but of those in ``keep``.
 
     It keeps a file an ADD, ``NETWORK-SANDBOX-INTERFACE``, beside one for the loopback interface, until the DEL.
     """
     for path in _RESULTS.glob(f"{network}-*"):
         sandbox = path.name.removeprefix(f"{network}-").rpartition("-")[0]
+        if sandbox in keep:
+            continue
         (_RESULTS / f"cni-loopback-{sandbox}-lo").unlink(missing_ok=True)
         path.unlink(missing_ok=True)
 
