@@ -63,7 +63,9 @@ def test_two_engines_live_side_by_side_and_down_removes_every_trace(engine: Engi
     assert traces(second.data_dir, config["instance"])
     second.hawser("down", "--grace", "1")
     assert traces(second.data_dir, config["instance"]) == []
-    assert (links(), tables()) == before
+    # Nothing is new; the first engine may have become smaller meanwhile.
+    assert links() - before[0] == set()
+    assert tables() - before[1] == set()
     assert engine.get("pod", "a", "default")["status"]["phase"] == "Running"
     engine.kubectl("delete", "pod", "a", "--wait=false")
 
