@@ -41,7 +41,7 @@ def engine(containerd: Containerd, tmp_path_factory: pytest.TempPathFactory) -> 
 
 async def _remove_pods(engine: Engine) -> None:
     async with Client.from_kubeconfig(engine.kubeconfig) as client:
-        await client.delete_collection(POD, "default")
+        await client.delete_collection(POD, "default", grace_period=1)
         await until(lambda: _none_left(client), 40)
 
 
@@ -408,6 +408,7 @@ async def test_a_probe_may_have_a_grace_period_of_its_own(client: Client) -> Non
     stubborn["spec"]["terminationGracePeriodSeconds"] = 300
     await client.create(POD, stubborn)
     await seen(client, "own-grace", lambda obj: state(obj).get("restartCount"))
+    await client.delete(POD, "own-grace", "default", grace_period=0)
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.02, 0.06, 0.1, 0.15, 0.2])
