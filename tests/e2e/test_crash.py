@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import ssl
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 
 import pytest
@@ -90,7 +90,8 @@ class Writers:
         self.acknowledged: set[str] = set()
         self.refused = 0
         config = json.loads((engine.data_dir / "config.json").read_text())
-        self._url = f"https://{config['listen']}/api/v1/namespaces/{namespace}/configmaps"
+        self._address = config["listen"]
+        self._path = f"/api/v1/namespaces/{namespace}/configmaps"
         self._token = (engine.data_dir / "pki" / "tokens.csv").read_text().split(",")[0]
         self._ssl = ssl.create_default_context(cafile=str(engine.data_dir / "pki" / "ca.crt"))
         self._stop = threading.Event()
@@ -112,12 +113,12 @@ class Writers:
             count += 1
             body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"n": str(count)}}
             headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
-            request = urllib.request.Request(self._url, json.dumps(body).encode(), headers)
             try:
-                with urllib.request.urlopen(request, context=self._ssl, timeout=10) as response:
-                    assert response.status == 201
+                with closing(http.client.HTTPSConnection(self._address, context=self._ssl, timeout=10)) as connection:
+                    connection.request("POST", self._path, json.dumps(body), headers)
+                    assert connection.getresponse().status == 201
                     self.acknowledged.add(name)
-            except (OSError, urllib.error.URLError):
+            except (OSError, http.client.HTTPException):
                 self.refused += 1
                 time.sleep(0.02)
 
