@@ -2,120 +2,28 @@
 
 Adding a kind is adding a row. Schemas, merge keys and defaults are found by ``gvk`` in Kubernetes' published
 definitions (``hawser.api.definitions``); printer columns by ``gvk`` in ``hawser.api.tables``; behaviour beyond
-the generic in ``hawser.apiserver.strategies``.
+the generic in ``hawser.apiserver.strategies``. Source: API reference and ``kubectl api-resources`` of Kubernetes v1.36:
+what is GA, and the betas that are on by default.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
-ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+from hawser.api.kind import ALL_VERBS, Kind, version_order
 
+__all__ = ["ALL_VERBS", "BY_GVK", "BY_RESOURCE", "KINDS", "Kind", "version_order"]
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One served resource.
+_STATUS = ("status",)
+_SCALED = ("scale", "status")
+_ALL = ("all",)
+_EXTENSIONS = ("api-extensions",)
+_CREATE = ("create",)
 
-    subresources: names below an object, as in ``pods/NAME/log``.
-    selectable: field selector keys beyond metadata.name and metadata.namespace (dotted paths).
-    generation: the server counts ``metadata.generation`` up when something outside metadata and status changes.
-    """
-
-    group: str
-    version: str
-    kind: str
-    plural: str
-    namespaced: bool
-    short_names: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
-    subresources: tuple[str, ...] = ()
-    verbs: tuple[str, ...] = ALL_VERBS
-    selectable: tuple[str, ...] = ()
-    generation: bool = False
-
-    @property
-    def api_version(self) -> str:
-        """``v1`` or ``apps/v1``."""
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-    @property
-    def singular(self) -> str:
-        return self.kind.lower()
-
-    @property
-    def list_kind(self) -> str:
-        return f"{self.kind}List"
-
-    @property
-    def gvk(self) -> tuple[str, str, str]:
-        return (self.group, self.version, self.kind)
-
-    @property
-    def has_status(self) -> bool:
-        return "status" in self.subresources
-
-    def path(self, namespace: str | None = None, name: str | None = None, subresource: str = "") -> str:
-        """The URL path of the collection, of an object or of its subresource (API concepts, "Resource URIs")."""
-        parts = ["/api/v1" if not self.group else f"/apis/{self.group}/{self.version}"]
-        if self.namespaced and namespace:
-            parts.append(f"namespaces/{namespace}")
-        parts.append(self.plural)
-        if name is not None:
-            parts.append(name)
-        if subresource:
-            parts.append(subresource)
-        return "/".join(parts)
-
-
-NAMESPACE = Kind(
-    "",
-    "v1",
-    "Namespace",
-    "namespaces",
-    False,
-    short_names=("ns",),
-    subresources=("finalize", "status"),
-    verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
-    selectable=("status.phase",),
-)
-NODE = Kind("", "v1", "Node", "nodes", False, ("no",), (), ("proxy", "status"), selectable=("spec.unschedulable",))
-POD = Kind(
-    "",
-    "v1",
-    "Pod",
-    "pods",
-    True,
-    ("po",),
-    ("all",),
-    ("attach", "binding", "exec", "log", "portforward", "status"),
-    selectable=(
-        "spec.nodeName",
-        "spec.restartPolicy",
-        "spec.schedulerName",
-        "spec.serviceAccountName",
-        "spec.hostNetwork",
-        "status.phase",
-        "status.podIP",
-        "status.nominatedNodeName",
-    ),
-    generation=True,
-)
-SERVICE = Kind(
-    "",
-    "v1",
-    "Service",
-    "services",
-    True,
-    ("svc",),
-    ("all",),
-    ("status",),
-    selectable=("spec.clusterIP", "spec.type"),
-)
+BINDING = Kind("", "v1", "Binding", "bindings", True, verbs=_CREATE)
+COMPONENT_STATUS = Kind("", "v1", "ComponentStatus", "componentstatuses", False, ("cs",), verbs=("get", "list"))
 CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps", True, ("cm",))
-SECRET = Kind("", "v1", "Secret", "secrets", True, selectable=("type",))
-SERVICE_ACCOUNT = Kind("", "v1", "ServiceAccount", "serviceaccounts", True, ("sa",))
+ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", True, ("ep",))
 _EVENT_FIELDS = (
     "involvedObject.kind",
     "involvedObject.namespace",
@@ -130,59 +38,212 @@ _EVENT_FIELDS = (
     "type",
 )
 EVENT = Kind("", "v1", "Event", "events", True, ("ev",), selectable=_EVENT_FIELDS)
-DEPLOYMENT = Kind(
-    "apps",
-    "v1",
-    "Deployment",
-    "deployments",
-    True,
-    ("deploy",),
-    ("all",),
-    ("scale", "status"),
-    generation=True,
+LIMIT_RANGE = Kind("", "v1", "LimitRange", "limitranges", True, ("limits",))
+NAMESPACE = Kind(
+    *("", "v1", "Namespace", "namespaces", False, ("ns",), (), ("finalize", "status")),
+    verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
+    selectable=("status.phase",),
 )
-REPLICA_SET = Kind(
-    "apps",
-    "v1",
-    "ReplicaSet",
-    "replicasets",
-    True,
-    ("rs",),
-    ("all",),
-    ("scale", "status"),
+NODE = Kind("", "v1", "Node", "nodes", False, ("no",), (), ("proxy", "status"), selectable=("spec.unschedulable",))
+PERSISTENT_VOLUME_CLAIM = Kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", True, ("pvc",), (), _STATUS)
+PERSISTENT_VOLUME = Kind("", "v1", "PersistentVolume", "persistentvolumes", False, ("pv",), (), _STATUS)
+_POD_FIELDS = (
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "spec.hostNetwork",
+    "status.phase",
+    "status.podIP",
+    "status.nominatedNodeName",
+)
+_POD_PARTS = ("attach", "binding", "exec", "log", "portforward", "status")
+POD = Kind("", "v1", "Pod", "pods", True, ("po",), _ALL, _POD_PARTS, selectable=_POD_FIELDS, generation=True)
+POD_TEMPLATE = Kind("", "v1", "PodTemplate", "podtemplates", True, generation=True)
+REPLICATION_CONTROLLER = Kind(
+    *("", "v1", "ReplicationController", "replicationcontrollers", True, ("rc",), _ALL, _SCALED),
     selectable=("status.replicas",),
     generation=True,
 )
-LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases", True)
-ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", True)
-RUNTIME_CLASS = Kind("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses", False)
+RESOURCE_QUOTA = Kind("", "v1", "ResourceQuota", "resourcequotas", True, ("quota",), (), _STATUS)
+SECRET = Kind("", "v1", "Secret", "secrets", True, selectable=("type",))
+SERVICE_ACCOUNT = Kind("", "v1", "ServiceAccount", "serviceaccounts", True, ("sa",))
+SERVICE = Kind(
+    *("", "v1", "Service", "services", True, ("svc",), _ALL, _STATUS), selectable=("spec.clusterIP", "spec.type")
+)
+
+_ADMISSION = "admissionregistration.k8s.io"
+
+
+def _admission(kind: str, plural: str, *subresources: str) -> Kind:
+    return Kind(_ADMISSION, "v1", kind, plural, False, (), _EXTENSIONS, subresources, generation=True)
+
+
+MUTATING_ADMISSION_POLICY = _admission("MutatingAdmissionPolicy", "mutatingadmissionpolicies")
+MUTATING_ADMISSION_POLICY_BINDING = _admission("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings")
+MUTATING_WEBHOOK_CONFIGURATION = _admission("MutatingWebhookConfiguration", "mutatingwebhookconfigurations")
+VALIDATING_ADMISSION_POLICY = _admission("ValidatingAdmissionPolicy", "validatingadmissionpolicies", "status")
+VALIDATING_ADMISSION_POLICY_BINDING = _admission(
+    "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"
+)
+VALIDATING_WEBHOOK_CONFIGURATION = _admission("ValidatingWebhookConfiguration", "validatingwebhookconfigurations")
 CUSTOM_RESOURCE_DEFINITION = Kind(
-    "apiextensions.k8s.io",
-    "v1",
-    "CustomResourceDefinition",
-    "customresourcedefinitions",
-    False,
-    ("crd", "crds"),
-    ("api-extensions",),
-    ("status",),
+    *("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", False),
+    *(("crd", "crds"), _EXTENSIONS, _STATUS),
+    generation=True,
+)
+API_SERVICE = Kind("apiregistration.k8s.io", "v1", "APIService", "apiservices", False, (), _EXTENSIONS, _STATUS)
+
+CONTROLLER_REVISION = Kind("apps", "v1", "ControllerRevision", "controllerrevisions", True)
+DAEMON_SET = Kind("apps", "v1", "DaemonSet", "daemonsets", True, ("ds",), _ALL, _STATUS, generation=True)
+DEPLOYMENT = Kind("apps", "v1", "Deployment", "deployments", True, ("deploy",), _ALL, _SCALED, generation=True)
+REPLICA_SET = Kind(
+    *("apps", "v1", "ReplicaSet", "replicasets", True, ("rs",), _ALL, _SCALED),
+    selectable=("status.replicas",),
+    generation=True,
+)
+STATEFUL_SET = Kind("apps", "v1", "StatefulSet", "statefulsets", True, ("sts",), _ALL, _SCALED, generation=True)
+
+SELF_SUBJECT_REVIEW = Kind(
+    "authentication.k8s.io", "v1", "SelfSubjectReview", "selfsubjectreviews", False, verbs=_CREATE
+)
+TOKEN_REVIEW = Kind("authentication.k8s.io", "v1", "TokenReview", "tokenreviews", False, verbs=_CREATE)
+_AUTHORIZATION = "authorization.k8s.io"
+LOCAL_SUBJECT_ACCESS_REVIEW = Kind(
+    _AUTHORIZATION, "v1", "LocalSubjectAccessReview", "localsubjectaccessreviews", True, verbs=_CREATE
+)
+SELF_SUBJECT_ACCESS_REVIEW = Kind(
+    _AUTHORIZATION, "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", False, verbs=_CREATE
+)
+SELF_SUBJECT_RULES_REVIEW = Kind(
+    _AUTHORIZATION, "v1", "SelfSubjectRulesReview", "selfsubjectrulesreviews", False, verbs=_CREATE
+)
+SUBJECT_ACCESS_REVIEW = Kind(_AUTHORIZATION, "v1", "SubjectAccessReview", "subjectaccessreviews", False, verbs=_CREATE)
+
+HORIZONTAL_POD_AUTOSCALER = Kind(
+    "autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", True, ("hpa",), _ALL, _STATUS
+)
+CRON_JOB = Kind("batch", "v1", "CronJob", "cronjobs", True, ("cj",), _ALL, _STATUS, generation=True)
+JOB = Kind("batch", "v1", "Job", "jobs", True, (), _ALL, _STATUS, selectable=("status.successful",), generation=True)
+CERTIFICATE_SIGNING_REQUEST = Kind(
+    *("certificates.k8s.io", "v1", "CertificateSigningRequest", "certificatesigningrequests", False),
+    *(("csr",), (), ("approval", "status")),
+    selectable=("spec.signerName",),
+)
+LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases", True)
+ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", True, generation=True)
+
+_FLOW = "flowcontrol.apiserver.k8s.io"
+FLOW_SCHEMA = Kind(_FLOW, "v1", "FlowSchema", "flowschemas", False, (), (), _STATUS, generation=True)
+PRIORITY_LEVEL_CONFIGURATION = Kind(
+    *(_FLOW, "v1", "PriorityLevelConfiguration", "prioritylevelconfigurations", False, (), (), _STATUS),
     generation=True,
 )
 
+_NETWORKING = "networking.k8s.io"
+INGRESS_CLASS = Kind(_NETWORKING, "v1", "IngressClass", "ingressclasses", False, generation=True)
+INGRESS = Kind(_NETWORKING, "v1", "Ingress", "ingresses", True, ("ing",), (), _STATUS, generation=True)
+IP_ADDRESS = Kind(_NETWORKING, "v1", "IPAddress", "ipaddresses", False, ("ip",))
+NETWORK_POLICY = Kind(_NETWORKING, "v1", "NetworkPolicy", "networkpolicies", True, ("netpol",), generation=True)
+SERVICE_CIDR = Kind(_NETWORKING, "v1", "ServiceCIDR", "servicecidrs", False, (), (), _STATUS)
+
+RUNTIME_CLASS = Kind("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses", False)
+POD_DISRUPTION_BUDGET = Kind(
+    "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", True, ("pdb",), (), _STATUS, generation=True
+)
+
+_RBAC = "rbac.authorization.k8s.io"
+CLUSTER_ROLE_BINDING = Kind(_RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", False)
+CLUSTER_ROLE = Kind(_RBAC, "v1", "ClusterRole", "clusterroles", False)
+ROLE_BINDING = Kind(_RBAC, "v1", "RoleBinding", "rolebindings", True)
+ROLE = Kind(_RBAC, "v1", "Role", "roles", True)
+
+_RESOURCE = "resource.k8s.io"
+DEVICE_CLASS = Kind(_RESOURCE, "v1", "DeviceClass", "deviceclasses", False, generation=True)
+RESOURCE_CLAIM = Kind(_RESOURCE, "v1", "ResourceClaim", "resourceclaims", True, (), (), _STATUS)
+RESOURCE_CLAIM_TEMPLATE = Kind(_RESOURCE, "v1", "ResourceClaimTemplate", "resourceclaimtemplates", True)
+RESOURCE_SLICE = Kind(
+    *(_RESOURCE, "v1", "ResourceSlice", "resourceslices", False),
+    selectable=("spec.driver", "spec.nodeName"),
+    generation=True,
+)
+PRIORITY_CLASS = Kind("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", False, ("pc",), generation=True)
+
+_STORAGE = "storage.k8s.io"
+CSI_DRIVER = Kind(_STORAGE, "v1", "CSIDriver", "csidrivers", False, generation=True)
+CSI_NODE = Kind(_STORAGE, "v1", "CSINode", "csinodes", False)
+CSI_STORAGE_CAPACITY = Kind(_STORAGE, "v1", "CSIStorageCapacity", "csistoragecapacities", True)
+STORAGE_CLASS = Kind(_STORAGE, "v1", "StorageClass", "storageclasses", False, ("sc",))
+VOLUME_ATTACHMENT = Kind(_STORAGE, "v1", "VolumeAttachment", "volumeattachments", False, (), (), _STATUS)
+VOLUME_ATTRIBUTES_CLASS = Kind(_STORAGE, "v1", "VolumeAttributesClass", "volumeattributesclasses", False, ("vac",))
+
 KINDS: tuple[Kind, ...] = (
+    BINDING,
+    COMPONENT_STATUS,
+    CONFIG_MAP,
+    ENDPOINTS,
+    EVENT,
+    LIMIT_RANGE,
     NAMESPACE,
     NODE,
+    PERSISTENT_VOLUME_CLAIM,
+    PERSISTENT_VOLUME,
     POD,
-    SERVICE,
-    CONFIG_MAP,
+    POD_TEMPLATE,
+    REPLICATION_CONTROLLER,
+    RESOURCE_QUOTA,
     SECRET,
     SERVICE_ACCOUNT,
-    EVENT,
+    SERVICE,
+    MUTATING_ADMISSION_POLICY,
+    MUTATING_ADMISSION_POLICY_BINDING,
+    MUTATING_WEBHOOK_CONFIGURATION,
+    VALIDATING_ADMISSION_POLICY,
+    VALIDATING_ADMISSION_POLICY_BINDING,
+    VALIDATING_WEBHOOK_CONFIGURATION,
+    CUSTOM_RESOURCE_DEFINITION,
+    API_SERVICE,
+    CONTROLLER_REVISION,
+    DAEMON_SET,
     DEPLOYMENT,
     REPLICA_SET,
+    STATEFUL_SET,
+    SELF_SUBJECT_REVIEW,
+    TOKEN_REVIEW,
+    LOCAL_SUBJECT_ACCESS_REVIEW,
+    SELF_SUBJECT_ACCESS_REVIEW,
+    SELF_SUBJECT_RULES_REVIEW,
+    SUBJECT_ACCESS_REVIEW,
+    HORIZONTAL_POD_AUTOSCALER,
+    CRON_JOB,
+    JOB,
+    CERTIFICATE_SIGNING_REQUEST,
     LEASE,
     ENDPOINT_SLICE,
+    FLOW_SCHEMA,
+    PRIORITY_LEVEL_CONFIGURATION,
+    INGRESS_CLASS,
+    INGRESS,
+    IP_ADDRESS,
+    NETWORK_POLICY,
+    SERVICE_CIDR,
     RUNTIME_CLASS,
-    CUSTOM_RESOURCE_DEFINITION,
+    POD_DISRUPTION_BUDGET,
+    CLUSTER_ROLE_BINDING,
+    CLUSTER_ROLE,
+    ROLE_BINDING,
+    ROLE,
+    DEVICE_CLASS,
+    RESOURCE_CLAIM,
+    RESOURCE_CLAIM_TEMPLATE,
+    RESOURCE_SLICE,
+    PRIORITY_CLASS,
+    CSI_DRIVER,
+    CSI_NODE,
+    CSI_STORAGE_CAPACITY,
+    STORAGE_CLASS,
+    VOLUME_ATTACHMENT,
+    VOLUME_ATTRIBUTES_CLASS,
 )
 
 BY_GVK: dict[tuple[str, str, str], Kind] = {k.gvk: k for k in KINDS}
@@ -193,6 +254,11 @@ def of(api_version: str, kind: str) -> Kind | None:
     """The row of an object's ``apiVersion`` and ``kind``, or None when it is not served."""
     group, _, version = api_version.rpartition("/")
     return BY_GVK.get((group, version, kind))
+
+
+def watched() -> tuple[Kind, ...]:
+    """The rows of the table whose objects are stored: they can be listed and watched."""
+    return tuple(kind for kind in KINDS if "watch" in kind.verbs)
 
 
 def groups() -> Iterator[tuple[str, list[str]]]:
@@ -233,13 +299,3 @@ def served() -> tuple[Kind, ...]:
 
 
 _all: tuple[tuple[Kind, ...], tuple[Kind, ...]] = (KINDS, _custom)
-_VERSION = re.compile(r"v([1-9][0-9]*)(?:(alpha|beta)([1-9][0-9]*))?")
-
-
-def version_order(version: str) -> tuple[int, int, int, str]:
-    """Sorts versions as Kubernetes prefers them: v10, v2, v1, v11beta2, v1beta1, v1alpha1, others by name."""
-    match = _VERSION.fullmatch(version)
-    if match is None:
-        return (3, 0, 0, version)
-    stage = {None: 0, "beta": 1, "alpha": 2}[match[2]]
-    return (stage, -int(match[1]), -int(match[3] or 0), version)

@@ -89,10 +89,11 @@ def _walk_duplicates(value: Any, path: str, repeated: dict[int, list[str]], foun
 def required(kind: Kind, obj: Obj) -> list[FieldError]:
     """Fields that the definition requires and obj lacks, for kinds that have no validation of their own.
 
-    Those are the kinds that are only posted (Binding, SubjectAccessReview); kinds of the kind table answer [], their
-    validation knows better. Lists and maps are never missed: Kubernetes cannot tell an absent from an empty one.
+    Those are the kinds that are only posted (Binding, SubjectAccessReview); kinds whose objects are stored answer [],
+    their validation knows better. Lists and maps are never missed: Kubernetes cannot tell an absent from an empty one.
     """
-    if kind.gvk in kinds.BY_GVK:
+    row = kinds.BY_GVK.get(kind.gvk)
+    if row is not None and "watch" in row.verbs:
         return []
     errors: list[FieldError] = []
     _walk_required(decoding.node(definitions.definition_name(kind.gvk)), obj, "", errors)

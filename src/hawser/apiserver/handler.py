@@ -76,12 +76,12 @@ class Handler:
 
     async def _serve(self, request: web.BaseRequest, target: Target, user: User) -> Answer:
         kind = target.kind
+        if target.verb == "create" and self._reviews.serves(target):
+            return await self._reviews.serve(request, target, user)
         if kind is not None:
             if target.subresource in STREAMS and target.subresource in kind.subresources:
                 return await self._streams.serve(request, target)
             return await self._verbs.serve(request, target, kind)
-        if target.verb == "post" and self._reviews.serves(target):
-            return await self._reviews.serve(request, target, user)
         return self._documents.serve(request, target)
 
     def _count(self, request: web.BaseRequest, target: Target, answer: Answer, began: float) -> None:

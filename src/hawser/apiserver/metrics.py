@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from hawser.api.kinds import KINDS
+from hawser.api import kinds
 from hawser.store.base import Store
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -100,7 +100,7 @@ def _labels(key: _Key) -> str:
 def _objects(store: Store) -> Iterable[str]:
     yield "# HELP apiserver_storage_objects Number of stored objects by resource."
     yield "# TYPE apiserver_storage_objects gauge"
-    for kind in KINDS:
+    for kind in kinds.watched():
         name = f"{kind.plural}.{kind.group}" if kind.group else kind.plural
         count = store.count(f"{kind.group or 'core'}/{kind.plural}/")
         yield f'apiserver_storage_objects{{resource="{name}"}} {count}'

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import KINDS, NAMESPACE, POD, Kind
+from hawser.api.kinds import NAMESPACE, POD, Kind, watched
 from hawser.api.types import Obj
 from hawser.client.clock import timestamp
 from hawser.client.controller import Controller, Manager
@@ -107,7 +107,7 @@ class NamespaceController(Controller):
         held: dict[str, int] = {}
         errors: list[str] = []
         try:
-            kinds = [*KINDS, *await custom_kinds(self._client)]
+            kinds = [*watched(), *await custom_kinds(self._client)]
         except APIError as e:
             # What cannot be found out may be there: the namespace waits.
             return left, held, [e.message]

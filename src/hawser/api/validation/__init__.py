@@ -71,14 +71,17 @@ _RULES: dict[tuple[str, str, str], Rules] = {
 }
 
 
+_GENERIC = Rules(lambda _: iter(()))
+
+
 def validate_create(kind: Kind, obj: Obj) -> list[FieldError]:
     """What is wrong with an object that is to be created; its metadata holds the final name and namespace.
 
-    Raises KeyError for a kind that is not in the kind table.
+    A kind without rules of its own has those of every object's metadata.
     """
     if isinstance(kind, CustomKind):
         return objects.validate_create(kind, obj)
-    of = _RULES[kind.gvk]
+    of = _RULES.get(kind.gvk, _GENERIC)
     errors = list(metadata(obj.get("metadata") or {}, kind.namespaced, of.name))
     errors.extend(of.body(obj))
     if of.create is not None:
@@ -90,7 +93,7 @@ def validate_update(kind: Kind, obj: Obj, old: Obj) -> list[FieldError]:
     """What is wrong with replacing old by obj: immutable fields, and everything that is wrong with obj itself."""
     if isinstance(kind, CustomKind):
         return objects.validate_update(kind, obj, old)
-    of = _RULES[kind.gvk]
+    of = _RULES.get(kind.gvk, _GENERIC)
     meta = obj.get("metadata") or {}
     errors = list(metadata_update(meta, old.get("metadata") or {}))
     errors.extend(metadata(meta, kind.namespaced, of.name))
@@ -104,5 +107,5 @@ def validate_status_update(kind: Kind, obj: Obj, old: Obj) -> list[FieldError]:
     if isinstance(kind, CustomKind):
         return objects.validate_status(kind, obj, old)
     errors = list(metadata_update(obj.get("metadata") or {}, old.get("metadata") or {}))
-    errors.extend(_RULES[kind.gvk].status(obj, old))
+    errors.extend(_RULES.get(kind.gvk, _GENERIC).status(obj, old))
     return errors
