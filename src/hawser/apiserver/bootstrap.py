@@ -7,9 +7,9 @@ from ipaddress import ip_address
 from hawser.api.errors import APIError
 from hawser.api.kinds import ENDPOINT_SLICE, NAMESPACE, SERVICE, Kind
 from hawser.api.types import Obj
-from hawser.apiserver.registry import Options
 from hawser.apiserver.resources import Resources
 from hawser.apiserver.strategies.namespaces import SYSTEM
+from hawser.apiserver.writes import Options
 
 _LABELS = {"component": "apiserver", "provider": "kubernetes"}
 

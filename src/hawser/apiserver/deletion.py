@@ -55,6 +55,20 @@ class DeleteOptions:
         preconditions = body.get("preconditions") or {}
         return cls(grace, propagation, preconditions.get("uid") or "", preconditions.get("resourceVersion") or "")
 
+    def shown(self, dry_run: bool) -> Obj:
+        """As a metav1.DeleteOptions."""
+        shown: Obj = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
+        if self.grace_seconds is not None:
+            shown["gracePeriodSeconds"] = self.grace_seconds
+        preconditions = {"uid": self.uid, "resourceVersion": self.resource_version}
+        if any(preconditions.values()):
+            shown["preconditions"] = {key: value for key, value in preconditions.items() if value}
+        if self.propagation:
+            shown["propagationPolicy"] = self.propagation
+        if dry_run:
+            shown["dryRun"] = ["All"]
+        return shown
+
 
 def check_preconditions(kind: Kind, obj: Obj, options: DeleteOptions) -> None:
     """APIError 409 unless the object is the one the caller means."""

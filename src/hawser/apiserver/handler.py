@@ -16,7 +16,7 @@ from hawser.apiserver.identity import ANONYMOUS, Tokens, User
 from hawser.apiserver.metrics import Metrics
 from hawser.apiserver.paths import Target, parse
 from hawser.apiserver.reply import JSON, Answer, Reply
-from hawser.apiserver.reviews import Reviews
+from hawser.apiserver.reviews.dispatch import Reviews
 from hawser.apiserver.streaming import STREAMS, Streams
 from hawser.apiserver.verbs import Verbs
 from hawser.store.base import StoreUnavailable
@@ -51,7 +51,7 @@ class Handler:
         began = time.perf_counter()
         target = parse(request.method, request._message.path)
         try:
-            user = self._user(request)
+            user = target.user = self._user(request)
             enforce(self._authorizer.allows, user, target)
             answer = await self._serve(request, target, user)
         except APIError as error:
@@ -63,6 +63,8 @@ class Handler:
         except Exception as error:
             log.exception("%s %s failed", request.method, target.path)
             answer = failure(internal(repr(error)))
+        if target.warnings and isinstance(answer, Reply):
+            answer = answer.warned(target.warnings)
         self._count(request, target, answer, began)
         return answer
 

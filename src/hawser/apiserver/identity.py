@@ -17,11 +17,12 @@ from hawser.api.types import Obj
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """An authenticated (or the anonymous) user."""
+    """An authenticated (or the anonymous) user. extra: what else the authenticator knows, as sorted pairs."""
 
     name: str
     uid: str = ""
     groups: tuple[str, ...] = ()
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def info(self) -> Obj:
@@ -31,11 +32,15 @@ class User:
             info["uid"] = self.uid
         if self.groups:
             info["groups"] = list(self.groups)
+        if self.extra:
+            info["extra"] = {key: list(values) for key, values in self.extra}
         return info
 
 
 ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
 _AUTHENTICATED = "system:authenticated"
+SERVER = User("system:apiserver", groups=(_AUTHENTICATED, "system:masters"))
+"""The server itself, as others are told of it."""
 
 
 def from_certificate(certificate: dict[str, Any] | None) -> User | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from urllib.parse import parse_qsl, unquote
 
 from hawser.api.kinds import BY_RESOURCE, NAMESPACE, Kind
+from hawser.apiserver.identity import ANONYMOUS
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
 _EMPTY: dict[str, str] = {}
@@ -19,10 +20,24 @@ class Target:
 
     path: decoded, without the query. query: the last value of each parameter. kind: None for paths that are not
     resources of the kind table. verb: create, update, patch, delete, deletecollection, get, list or watch; for other
-    paths the method in lower case. rest: what follows the subresource (``nodes/n/proxy/REST``).
+    paths the method in lower case. rest: what follows the subresource (``nodes/n/proxy/REST``). user: who asks, once
+    that is known. warnings: what the client is to be told beside the answer.
     """
 
-    __slots__ = ("group", "kind", "name", "namespace", "path", "query", "resource", "rest", "subresource", "verb")
+    __slots__ = (
+        "group",
+        "kind",
+        "name",
+        "namespace",
+        "path",
+        "query",
+        "resource",
+        "rest",
+        "subresource",
+        "user",
+        "verb",
+        "warnings",
+    )
 
     def __init__(self, path: str, query: dict[str, str]) -> None:
         self.path = path
@@ -35,6 +50,8 @@ class Target:
         self.subresource = ""
         self.rest = ""
         self.verb = ""
+        self.user = ANONYMOUS
+        self.warnings: list[str] = []
 
     def flag(self, name: str) -> bool:
         """A boolean query parameter: given as ``true``, ``1`` or without a value."""

@@ -7,12 +7,7 @@ Source of the rules: API conventions and API concepts of the Kubernetes document
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import lru_cache
-from io import BytesIO
-from os import urandom
-from secrets import choice
+from datetime import datetime
 
 import orjson
 
@@ -33,47 +28,20 @@ from hawser.api.errors import (
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
 from hawser.apiserver import deletion, index, ownership, scheme
+from hawser.apiserver.admission.base import Hooks, Operation, Request
+from hawser.apiserver.admission.chain import Chain, Plan, ask, give_back
 from hawser.apiserver.deletion import DeleteOptions
 from hawser.apiserver.ownership import Configuration
 from hawser.apiserver.strategies.base import Strategy
+from hawser.apiserver.updates import Update, applied_name
+from hawser.apiserver.writes import Change, Options, Undo, Written, generate, new_uid, timestamp, utc_now
 from hawser.store.base import Delete, Keep, Put, Record, Store, Watch, WriteFn
 
-# The suffix of generateName: Kubernetes leaves out vowels and what looks alike.
-_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
-_NAME_LIMIT = 63
-_GENERATE_TRIES = 8
-
-Change = Callable[[Obj], Obj]
-"""From the stored object (not to be changed) to what the client wants it to be."""
+_TRIES = 8
 
 
-def utc_now() -> datetime:
-    """The clock of the registry."""
-    return datetime.now(UTC)
-
-
-@dataclass(slots=True)
-class Options:
-    """What every write takes: dryRun, how unknown fields are treated, who writes (the field manager) and below what.
-
-    sees_owners: the change wants to see metadata.managedFields (a JSON patch of them).
-    """
-
-    dry_run: bool = False
-    fields: scheme.Fields = field(default_factory=scheme.Fields)
-    manager: str = ownership.SERVER
-    subresource: str = ""
-    sees_owners: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """The outcome of a write. created and removed say what happened to the object; uid: of a deleted one."""
-
-    value: bytes
-    created: bool = False
-    removed: bool = False
-    uid: str = ""
+class _Moved(Exception):
+    """The object has changed since webhooks were asked about it."""
 
 
 class Resource:
@@ -91,6 +59,7 @@ class Resource:
         store: Store,
         admit: Callable[[Kind, str], None],
         now: Callable[[], datetime] = utc_now,
+        admission: Chain | None = None,
     ) -> None:
         """admit: called with kind and namespace before a creation; raises APIError when it may not be there."""
         self.kind = kind
@@ -98,6 +67,8 @@ class Resource:
         self.store = store
         self.prefix = f"{kind.group or 'core'}/{kind.plural}/"
         self.watches: set[Watch] = set()
+        self.admission = admission or Chain()
+        self._plans: dict[tuple[str, Operation], Plan] = {}
         self._admit = admit
         self._now = now
 
@@ -108,6 +79,13 @@ class Resource:
     def not_found(self, name: str) -> APIError:
         """The 404 of this kind."""
         return not_found(self.kind.group, self.kind.plural, name)
+
+    def plan(self, subresource: str, operation: Operation) -> Plan:
+        """What the admission plugins do for such writes."""
+        plan = self._plans.get((subresource, operation))
+        if plan is None:
+            plan = self._plans[subresource, operation] = self.admission.plan(self.kind, subresource, operation)
+        return plan
 
     def get(self, namespace: str, name: str) -> Record:
         """The committed record. APIError 404."""
@@ -155,29 +133,40 @@ class Resource:
         if self.kind.namespaced:
             self._admit(self.kind, namespace)
         if entries is None:
-            entries = ownership.created(self.kind, obj, self._author(options))
+            entries = ownership.created(self.kind, obj, self.author(options))
+        plan = self.plan("", Operation.CREATE)
+        hooks = self.admission.asked(self.kind, "", Operation.CREATE)
+        request = Request(Operation.CREATE, self.kind, namespace, metadata.get("name") or "", obj, None, options)
+        plan.mutate(request)
+        if hooks is not None:
+            await ask(hooks, plan, request)
         written_entries = owners.encoded(entries)
-        for attempt in range(_GENERATE_TRIES):
+        for attempt in range(_TRIES):
             if generated:
-                metadata["name"] = _generate(metadata["generateName"])
+                request.new["metadata"]["name"] = generate(metadata["generateName"])
             try:
-                return await self._create(namespace, obj, options, written_entries)
+                return await self._create(namespace, request, written_entries, plan, hooks)
             except APIError as error:
-                if not generated or error.reason != "AlreadyExists" or attempt == _GENERATE_TRIES - 1:
+                if not generated or error.reason != "AlreadyExists" or attempt == _TRIES - 1:
                     raise
         raise internal("no free name was found")
 
-    async def _create(self, namespace: str, obj: Obj, options: Options, entries: list[Obj]) -> Written:
-        kind = self.kind
+    async def _create(
+        self, namespace: str, request: Request, entries: list[Obj], plan: Plan, hooks: Hooks | None
+    ) -> Written:
+        kind, options, obj = self.kind, request.options, request.new
         metadata = obj["metadata"]
         self._set_metadata(metadata)
         if kind.has_status and not self.strategy.status_at_creation:
             obj.pop("status", None)
         self.strategy.prepare_create(obj)
         scheme.check_create(kind, obj)
+        name = request.name = metadata["name"]
+        plan.validate(request)
+        if hooks is not None:
+            await hooks.validate(request)
         if entries:
             metadata["managedFields"] = entries
-        name = metadata["name"]
 
         def fn(current: Record | None, revision: int) -> Put:
             if current is not None:
@@ -185,8 +174,24 @@ class Resource:
             metadata["resourceVersion"] = str(revision)
             return Put(self.encode(obj), index.make(kind, obj))
 
-        record = await self._write(self.key(namespace, name), fn, options, obj, None)
+        undos = [] if options.dry_run else self._reserve(request, plan)
+        try:
+            record = await self._commit(self.key(namespace, name), fn, options)
+        except BaseException:
+            give_back(undos)
+            raise
         return Written(self.show(record), created=True)
+
+    def _reserve(self, request: Request, plan: Plan) -> list[Undo]:
+        undo = self.strategy.reserve(request.new, None)
+        undos = [undo] if undo is not None else []
+        if plan.reserving:
+            try:
+                undos += plan.reserve(request)
+            except BaseException:
+                give_back(undos)
+                raise
+        return undos
 
     def _set_namespace(self, namespace: str, metadata: Obj) -> None:
         given = metadata.get("namespace")
@@ -202,7 +207,7 @@ class Resource:
         """What a new object's metadata starts with; what clients may not set is dropped."""
         for name in ("managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
             metadata.pop(name, None)
-        metadata["uid"] = _uid()
+        metadata["uid"] = new_uid()
         metadata["creationTimestamp"] = timestamp(self._now())
         if self.kind.generation:
             metadata["generation"] = 1
@@ -228,131 +233,61 @@ class Resource:
         APIError 404, 409, 422, and what change raises.
         """
         kind = self.kind
-        strategy = self.strategy
         key = self.key(namespace, name)
         if create is not None and self.store.get(key) is None:
             create.setdefault("metadata", {}).pop("resourceVersion", None)
             return await self.create(namespace, create, options)
         if isinstance(change, Configuration) and not options.subresource and self.store.get(key) is None:
             return await self._create_applied(namespace, name, change, options)
-        author = self._author(options)
-        removed = False
-        undo: Callable[[], None] | None = None
+        update = Update(self, namespace, name, change, options, status, finalize, binding)
+        hooks = None if binding else self.admission.asked(kind, options.subresource, Operation.UPDATE)
+        try:
+            if hooks is None:
+                record = await self._commit(key, update.run, options)
+            else:
+                record = await self._update_asking(key, update, options, hooks)
+        except BaseException:
+            update.undo()
+            raise
+        if update.removed and not options.dry_run:
+            self.strategy.release(orjson.loads(record.value))
+        return Written(self.show(record), removed=update.removed)
+
+    async def _update_asking(self, key: str, update: Update, options: Options, hooks: Hooks) -> Record:
+        """An update that webhooks are asked about: made anew when the object changes meanwhile."""
+        update.again = True
 
         def fn(current: Record | None, revision: int) -> Put | Delete | Keep:
-            nonlocal removed, undo
-            if current is None:
-                raise self.not_found(name)
-            old = self.load(current)
-            held: list[Entry] = old["metadata"].pop("managedFields", [])
-            if isinstance(change, Configuration):
-                applied = change.apply(old, held)
-                changed, entries = applied.object, applied.entries
-            elif options.sees_owners:
-                changed = change({**old, "metadata": {**old["metadata"], "managedFields": held}})
-            else:
-                changed = change(old)
-            given = (changed.get("metadata") or {}).pop("managedFields", None)
-            new = changed if binding else self._settle(changed, old, name, status)
-            if status:
-                strategy.prepare_status(new, old)
-            if binding:
-                entries = held
-            elif not isinstance(change, Configuration):
-                entries = ownership.updated(kind, old, new, held, given, author)
-            if status:
-                scheme.check_status(kind, new, old)
-            elif not binding:
-                # A binding changes what no update may.
-                if not finalize:
-                    strategy.prepare_update(new, old)
-                self.count_generation(new, old)
-                scheme.check_update(kind, new, old)
-            if new == old and (entries is held or owners.same_but_time(entries, held)) and not self.outdated(current):
-                return Keep()
-            if entries:
-                # Entries that are as they were are in order already; encoding sorts the others.
-                new["metadata"]["managedFields"] = held if entries is held else owners.encoded(entries, held)
-            removed = deletion.finished(strategy, new)
-            if not removed and not status and not options.dry_run:
-                undo = strategy.reserve(new, old)
-            new["metadata"]["resourceVersion"] = str(revision)
-            if removed:
-                return Delete(self.encode(new), index.make(kind, new))
-            return Put(self.encode(new), index.make(kind, new))
+            if current is None or current.revision != update.base:
+                raise _Moved
+            return update.outcome(revision)
 
-        try:
-            record = await self._commit(key, fn, options)
-        except BaseException:
-            if undo is not None:
-                undo()
-            raise
-        if removed and not options.dry_run:
-            strategy.release(orjson.loads(record.value))
-        return Written(self.show(record), removed=removed)
+        for _ in range(_TRIES):
+            update.begin(self.store.get(key))
+            update.mutate()
+            await ask(hooks, update.plan or Plan(), update.request)
+            update.check()
+            await hooks.validate(update.request)
+            try:
+                return await self._commit(key, fn, options)
+            except _Moved:
+                update.undo()
+        raise conflict(self.kind.group, self.kind.plural, update.request.name)
 
     async def _create_applied(self, namespace: str, name: str, change: Configuration, options: Options) -> Written:
         """Create an object of a configuration that is applied to nothing."""
-        applied = change.apply({}, [])
-        metadata = applied.object.setdefault("metadata", {})
-        if not metadata.get("name"):
-            raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
-        if metadata["name"] != name:
-            raise bad_request(
-                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
-            )
+        obj, entries = applied_name(change, name)
+        metadata = obj["metadata"]
         if metadata.get("uid"):
             detail = (
                 f"uid mismatch: the provided object specified uid {metadata['uid']}, and no existing object was found"
             )
             raise conflict(self.kind.group, self.kind.plural, name, detail)
-        return await self.create(namespace, applied.object, options, applied.entries)
+        return await self.create(namespace, obj, options, entries)
 
-    def _author(self, options: Options) -> Author:
+    def author(self, options: Options) -> Author:
+        """The manager of a write."""
         return Author(options.manager, self.kind.api_version, timestamp(self._now()), options.subresource)
-
-    def _settle(self, new: Obj, old: Obj, name: str, status: bool) -> Obj:
-        """Check identity and version of a changed object and restore the metadata that clients cannot change."""
-        kind = self.kind
-        metadata = new.setdefault("metadata", {})
-        was = old["metadata"]
-        if metadata.get("name") and metadata["name"] != name:
-            raise bad_request(
-                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
-            )
-        if kind.namespaced and metadata.get("namespace") and metadata["namespace"] != was["namespace"]:
-            raise bad_request(
-                f"the namespace of the object ({metadata['namespace']}) does not match the namespace on the "
-                f"URL ({was['namespace']})"
-            )
-        if metadata.get("uid") and metadata["uid"] != was["uid"]:
-            detail = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {was['uid']}"
-            raise conflict(kind.group, kind.plural, name, detail)
-        version = metadata.get("resourceVersion")
-        if not version:
-            if not self.strategy.unconditional_update:
-                error = FieldError(
-                    Cause.INVALID, "metadata.resourceVersion", "must be specified for an update", value=0
-                )
-                raise self._invalid(name, error)
-        elif version != was["resourceVersion"]:
-            raise conflict(kind.group, kind.plural, name)
-        for field_name in _SERVER_OWNED:
-            if field_name in was:
-                metadata[field_name] = was[field_name]
-            else:
-                metadata.pop(field_name, None)
-        metadata.pop("managedFields", None)
-        metadata.pop("selfLink", None)
-        if status:
-            new = {**old, "metadata": metadata, "status": new.get("status", {})}
-        elif kind.has_status:
-            if "status" in old:
-                new["status"] = old["status"]
-            else:
-                new.pop("status", None)
-        new["kind"], new["apiVersion"] = kind.kind, kind.api_version
-        return new
 
     def count_generation(self, new: Obj, old: Obj) -> None:
         """Set metadata.generation of a changed object."""
@@ -364,40 +299,55 @@ class Resource:
         new["metadata"]["generation"] = generation
 
     async def delete(self, namespace: str, name: str, delete: DeleteOptions, options: Options) -> Written:
-        """Delete an object, or begin to: what remains has a deletionTimestamp. APIError 404, 409."""
+        """Delete an object, or begin to: what remains has a deletionTimestamp. APIError 403, 404, 409."""
         kind = self.kind
+        plan = self.plan("", Operation.DELETE)
+        hooks = self.admission.asked(kind, "", Operation.DELETE)
+        key = self.key(namespace, name)
+        request = Request(Operation.DELETE, kind, namespace, name, None, None, options)
+        if plan or hooks is not None:
+            request.delete = delete.shown(options.dry_run)
         removed = False
+        asked = ""
         final: Obj = {}
 
         def fn(current: Record | None, revision: int) -> Put | Delete | Keep:
             nonlocal removed, final
             if current is None:
                 raise self.not_found(name)
-            new: Obj = orjson.loads(current.value)
+            new = self.load(current)
             deletion.check_preconditions(kind, new, delete)
+            if asked and new["metadata"]["uid"] != asked:
+                raise _Moved
+            if plan:
+                request.old = self.load(current)
+                plan.mutate(request)
+                plan.validate(request)
             removed = deletion.begin(self.strategy, new, delete, self._now())
             final = new
-            if not removed and new == orjson.loads(current.value):
+            if not removed and new == self.load(current):
                 return Keep()
             new["metadata"]["resourceVersion"] = str(revision)
             if removed:
                 return Delete(self.encode(new), index.make(kind, new))
             return Put(self.encode(new), index.make(kind, new))
 
-        record = await self._commit(self.key(namespace, name), fn, options)
+        for _ in range(_TRIES):
+            if hooks is not None:
+                request.old = self.load(self.get(namespace, name))
+                asked = request.old["metadata"]["uid"]
+                await hooks.mutate(request)
+                await hooks.validate(request)
+            try:
+                record = await self._commit(key, fn, options)
+                break
+            except _Moved:
+                continue
+        else:
+            raise conflict(kind.group, kind.plural, name)
         if removed and not options.dry_run:
             self.strategy.release(final)
         return Written(self.show(record), removed=removed, uid=final["metadata"]["uid"])
-
-    async def _write(self, key: str, fn: WriteFn, options: Options, obj: Obj, old: Obj | None) -> Record:
-        """Commit a creation, with what the strategy reserves for it."""
-        undo = None if options.dry_run else self.strategy.reserve(obj, old)
-        try:
-            return await self._commit(key, fn, options)
-        except BaseException:
-            if undo is not None:
-                undo()
-            raise
 
     async def _commit(self, key: str, fn: WriteFn, options: Options) -> Record:
         if options.dry_run:
@@ -411,18 +361,6 @@ class Resource:
         return invalid(self.kind.group, self.kind.kind, name, [error])
 
 
-_SERVER_OWNED = (
-    "name",
-    "namespace",
-    "uid",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "generation",
-    "resourceVersion",
-)
-
-
 def _try(key: str, fn: WriteFn, store: Store) -> Record:
     """What a write would do, without doing it (dryRun=All)."""
     current = store.get(key)
@@ -431,37 +369,6 @@ def _try(key: str, fn: WriteFn, store: Store) -> Record:
         assert current is not None
         return current
     return Record(key, outcome.value, 0, 0)
-
-
-def _generate(base: str) -> str:
-    return base[: _NAME_LIMIT - 5] + "".join(choice(_SUFFIX) for _ in range(5))
-
-
-_random = BytesIO()
-
-
-def _uid() -> str:
-    """A version 4 UUID (RFC 9562, section 5.4); the kernel is asked for random bytes 256 UUIDs at a time."""
-    global _random
-    raw = _random.read(16)
-    if not raw:
-        _random = BytesIO(urandom(16 * 256))
-        raw = _random.read(16)
-    text = raw.hex()
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
-
-
-_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
-
-
-@lru_cache(maxsize=4)
-def _format(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def timestamp(moment: datetime) -> str:
-    """A time as Kubernetes writes it, in whole seconds of UTC."""
-    return _format(int(moment.timestamp()))
 
 
 def _desired(obj: Obj) -> Obj:

@@ -54,6 +54,11 @@ class Reply:
         self.headers = headers
         self.keep_alive = True
 
+    def warned(self, texts: list[str]) -> Reply:
+        """This answer with Warning headers, each text once."""
+        self.headers = [*(self.headers or ()), *(("Warning", _warning(text)) for text in dict.fromkeys(texts))]
+        return self
+
     async def prepare(self, request: web.BaseRequest) -> None:
         """Write everything; raises ConnectionResetError when the peer is gone."""
         transport = request.transport
@@ -81,6 +86,12 @@ class Reply:
 
     async def write_eof(self) -> None:
         """Nothing is left to write."""
+
+
+def _warning(text: str) -> str:
+    """A Warning header's value (RFC 7234, section 5.5); control characters cannot be in headers."""
+    safe = "".join(c if c.isprintable() and ord(c) < 256 else "?" for c in text)
+    return '299 - "' + safe.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 class Finished:

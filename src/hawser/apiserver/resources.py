@@ -11,12 +11,14 @@ from hawser.api.crd.kinds import CustomKind
 from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, KINDS, NAMESPACE, SERVICE, Kind
 from hawser.api.types import Obj
 from hawser.apiserver import index
+from hawser.apiserver.admission import plugins
 from hawser.apiserver.custom.catalog import Catalog
 from hawser.apiserver.custom.resource import CustomResource
-from hawser.apiserver.registry import Resource, utc_now
+from hawser.apiserver.registry import Resource
 from hawser.apiserver.strategies.namespaces import Lifecycle
 from hawser.apiserver.strategies.services import Allocator
 from hawser.apiserver.strategies.table import strategy
+from hawser.apiserver.writes import utc_now
 from hawser.store.base import Store
 
 
@@ -27,11 +29,13 @@ class Resources:
         self.store = store
         self.now = now
         self.allocator = allocator
+        self.admission = plugins.chain(self)
         lifecycle = Lifecycle(self)
-        self.catalog = Catalog(lambda kind: CustomResource(kind, self, store, lifecycle.admit, now))
+        self.catalog = Catalog(lambda kind: CustomResource(kind, self, store, lifecycle.admit, now, self.admission))
         self._resources = {
-            kind: Resource(kind, strategy(kind, self, allocator, self.catalog, now), store, lifecycle.admit, now)
+            kind: Resource(kind, chosen, store, lifecycle.admit, now, self.admission)
             for kind in KINDS
+            for chosen in (strategy(kind, self, allocator, self.catalog, now),)
         }
         self.load_definitions()
         services = store.list(self[SERVICE].prefix)

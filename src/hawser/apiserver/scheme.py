@@ -23,7 +23,7 @@ class Fields:
 
     __slots__ = ("mode", "warnings")
 
-    def __init__(self, mode: str = WARN) -> None:
+    def __init__(self, mode: str = WARN, warnings: list[str] | None = None) -> None:
         if mode not in (STRICT, WARN, IGNORE):
             raise APIError(
                 422,
@@ -31,7 +31,7 @@ class Fields:
                 f'fieldValidation: Unsupported value: "{mode}": supported values: "Ignore", "Strict", "Warn"',
             )
         self.mode = mode
-        self.warnings: list[str] = []
+        self.warnings: list[str] = [] if warnings is None else warnings
 
     def report(self, kind: Kind, complaints: list[str]) -> None:
         """Warn of, refuse (APIError 400) or forget what strict decoding would not take."""

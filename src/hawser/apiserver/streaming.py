@@ -17,12 +17,15 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, web
 from hawser.api.errors import APIError, bad_request, internal, method_not_supported
 from hawser.api.kinds import POD
 from hawser.api.types import Obj
+from hawser.apiserver.admission.base import Operation, Request
 from hawser.apiserver.agents import Address, Agents
 from hawser.apiserver.connection import Connection
 from hawser.apiserver.paths import Target
 from hawser.apiserver.piping import ClientEnd, UpgradeEnd
 from hawser.apiserver.reply import LAST_CHUNK, Answer, Finished, Reply, chunk, chunked_head, drain
 from hawser.apiserver.resources import Resources
+from hawser.apiserver.scheme import Fields
+from hawser.apiserver.writes import Options
 
 STREAMS = ("attach", "exec", "log", "portforward")
 _CONNECT_SECONDS = 10.0
@@ -72,6 +75,12 @@ class Streams:
             raise bad_request(f"pod {target.name} does not have a host assigned")
         if "upgrade" not in request.headers.get("Connection", "").lower():
             raise bad_request("Upgrade request required")
+        posted = Options(user=target.user, fields=Fields(warnings=target.warnings))
+        asked = Request(
+            *(Operation.CONNECT, POD, target.namespace, target.name, _connect_options(target, query), None, posted),
+            target.subresource,
+        )
+        await self._resources.admission.admit(asked)
         path = _agent_path(target, pod, query)
         return await self._upgrade(request, self._agents.address(node), path)
 
@@ -167,6 +176,24 @@ class Streams:
             connection.on_end = None
             client.close()
         return Finished(keep_alive=False)
+
+
+_CONNECT_KINDS = {"attach": "PodAttachOptions", "exec": "PodExecOptions", "portforward": "PodPortForwardOptions"}
+
+
+def _connect_options(target: Target, query: list[tuple[str, str]]) -> Obj:
+    """What is asked for, as admission is told of it: PodExecOptions and the like."""
+    options: Obj = {"kind": _CONNECT_KINDS[target.subresource], "apiVersion": "v1"}
+    for key, value in query:
+        if key == "command":
+            options.setdefault("command", []).append(value)
+        elif key == "ports":
+            options.setdefault("ports", []).extend(int(port) for port in value.split(",") if port.isdecimal())
+        elif key in _STREAM_PARAMETERS:
+            options[key] = value.lower() in ("true", "1")
+        elif key == "container":
+            options["container"] = value
+    return options
 
 
 def choose_container(pod: Obj, name: str) -> str:

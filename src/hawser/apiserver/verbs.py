@@ -18,17 +18,19 @@ from hawser.api.patch import json_patch, merge_patch
 from hawser.api.strategic import strategic_merge_patch
 from hawser.api.types import Obj
 from hawser.apiserver import forms, listing, negotiation, ownership, scheme
+from hawser.apiserver.admission.base import Operation, Request
 from hawser.apiserver.connection import BODY_LIMIT
 from hawser.apiserver.deletion import DeleteOptions
 from hawser.apiserver.listing import Selection
 from hawser.apiserver.negotiation import Form
 from hawser.apiserver.ownership import Configuration
 from hawser.apiserver.paths import Target
-from hawser.apiserver.registry import Options, Resource, Written, timestamp
+from hawser.apiserver.registry import Resource
 from hawser.apiserver.reply import JSON, Answer, Reply
 from hawser.apiserver.resources import Resources
 from hawser.apiserver.strategies import pods, scale
 from hawser.apiserver.watching import Watcher
+from hawser.apiserver.writes import Options, Written, timestamp
 
 YAML = "application/yaml"
 _PATCHES = (
@@ -105,13 +107,16 @@ class Verbs:
         if target.name:
             raise method_not_supported(resource.kind.group, resource.kind.plural, target.verb)
         written = await resource.create(target.namespace, obj, options)
-        return self._answer(written.value, 201, form, resource.kind, target, options)
+        return self._answer(written.value, 201, form, resource.kind, target)
 
     async def _bind(self, target: Target, resource: Resource, binding: Obj, options: Options) -> Answer:
         now = timestamp(self._resources.now())
+        kind = resource.kind
+        posted = Request(Operation.CREATE, kind, target.namespace, target.name, binding, None, options, "binding")
+        await self._resources.admission.admit(posted)
 
         def change(pod: Obj) -> Obj:
-            return pods.bind(orjson.loads(orjson.dumps(pod)), binding, now)
+            return pods.bind(orjson.loads(orjson.dumps(pod)), posted.new, now)
 
         await resource.update(target.namespace, target.name, change, options, binding=True)
         return Reply(
@@ -135,7 +140,7 @@ class Verbs:
         else:
             obj.setdefault("metadata", {}).setdefault("name", target.name)
         written = await self._change(target, resource, lambda _: obj, options, create)
-        return self._answer(written.value, 201 if written.created else 200, form, kind, target, options)
+        return self._answer(written.value, 201 if written.created else 200, form, kind, target)
 
     async def _patch(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request)
@@ -166,7 +171,7 @@ class Verbs:
             return new
 
         written = await self._change(target, resource, change, options)
-        return self._answer(written.value, 200, form, kind, target, options)
+        return self._answer(written.value, 200, form, kind, target)
 
     async def _server_side_apply(
         self, request: web.BaseRequest, target: Target, resource: Resource, options: Options, form: Form
@@ -185,7 +190,7 @@ class Verbs:
         config = ownership.configuration(kind, body)
         change = Configuration(kind, config, author, force, lambda new: scheme.read(kind, new, options.fields))
         written = await self._change(target, resource, change, options)
-        return self._answer(written.value, 201 if written.created else 200, form, kind, target, options)
+        return self._answer(written.value, 201 if written.created else 200, form, kind, target)
 
     async def _change(
         self,
@@ -258,17 +263,12 @@ class Verbs:
                 group.create_task(one(record.key))
         return Reply(forms.many(kind, deleted, page.metadata, form, "Metadata", self._resources.now()))
 
-    def _answer(
-        self, value: bytes, status: int, form: Form, kind: Kind, target: Target, options: Options | None = None
-    ) -> Reply:
-        headers = None
-        if options is not None and options.fields.warnings:
-            headers = [("Warning", _warning(text)) for text in options.fields.warnings]
+    def _answer(self, value: bytes, status: int, form: Form, kind: Kind, target: Target) -> Reply:
         if form.plain:
-            return Reply(value, status, JSON, headers)
+            return Reply(value, status, JSON)
         include = target.query.get("includeObject", "Metadata")
         body = forms.one(kind, value, form, include, self._resources.now())
-        return Reply(body, status, YAML if form.yaml else JSON, headers)
+        return Reply(body, status, YAML if form.yaml else JSON)
 
 
 _SCALE_GVK = ("autoscaling", "v1", "Scale")
@@ -285,10 +285,10 @@ def _options(request: web.BaseRequest, target: Target, options_kind: str, apply:
     if manager is not None or apply or "force" in query:
         ownership.check_options(options_kind, manager, query.get("force"), apply)
     manager = manager or ownership.manager_of(request.headers.get("User-Agent", ""))
-    options = Options(manager=manager, subresource=target.subresource)
+    fields = scheme.Fields(query.get("fieldValidation") or scheme.WARN, target.warnings)
+    options = Options(False, fields, manager, target.subresource, user=target.user, kind=options_kind)
     if not query:
         return options
-    options.fields = scheme.Fields(query.get("fieldValidation") or scheme.WARN)
     if "dryRun" in query:
         _dry_run([query["dryRun"]], options)
     return options
@@ -372,9 +372,3 @@ def _apply(media: str, old: Obj, patch: Any, gvk: tuple[str, str, str]) -> Any:
     if media == "application/merge-patch+json":
         return merge_patch(old, patch)
     return strategic_merge_patch(old, patch, gvk)
-
-
-def _warning(text: str) -> str:
-    """A Warning header's value (RFC 7234, section 5.5); control characters cannot be in headers."""
-    safe = "".join(c if c.isprintable() and ord(c) < 256 else "?" for c in text)
-    return '299 - "' + safe.replace("\\", "\\\\").replace('"', '\\"') + '"'

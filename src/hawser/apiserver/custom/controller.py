@@ -17,8 +17,8 @@ from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION
 from hawser.api.types import Obj
 from hawser.apiserver.custom.resource import CustomResource
 from hawser.apiserver.deletion import DeleteOptions
-from hawser.apiserver.registry import Options, timestamp
 from hawser.apiserver.resources import Resources
+from hawser.apiserver.writes import Options, timestamp
 from hawser.store.base import EventType, Expired, StoreUnavailable
 
 log = logging.getLogger("hawser.apiserver")

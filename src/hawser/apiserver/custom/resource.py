@@ -16,6 +16,7 @@ from hawser.api.crd.kinds import CustomKind
 from hawser.api.errors import method_not_supported
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
+from hawser.apiserver.admission.chain import Chain
 from hawser.apiserver.index import CustomIndex
 from hawser.apiserver.registry import Resource
 from hawser.apiserver.strategies.base import Lookup, Strategy
@@ -55,8 +56,9 @@ class CustomResource(Resource):
         store: Store,
         admit: Callable[[Kind, str], None],
         now: Callable[[], datetime],
+        admission: Chain,
     ) -> None:
-        super().__init__(kind, CustomStrategy(kind, lookup), store, admit, now)
+        super().__init__(kind, CustomStrategy(kind, lookup), store, admit, now, admission)
 
     def load(self, record: Record) -> Obj:
         """The object as this version shows it."""

@@ -1,0 +1,95 @@
+"""Admission as a whole: the plugins in Kubernetes' order, and the webhooks behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from hawser.api.kind import Kind
+from hawser.apiserver import scheme
+from hawser.apiserver.admission.base import Hooks, Operation, Plugin, Request
+from hawser.apiserver.writes import Undo
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the plugins do for one kind of write; most have nothing to do for most writes."""
+
+    mutating: tuple[Callable[[Request], None], ...] = ()
+    validating: tuple[Callable[[Request], None], ...] = ()
+    reserving: tuple[Callable[[Request], Undo | None], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.mutating or self.validating or self.reserving)
+
+    def mutate(self, request: Request) -> None:
+        """Let every mutating plugin change the object. APIError of the first that refuses."""
+        for mutate in self.mutating:
+            mutate(request)
+
+    def validate(self, request: Request) -> None:
+        """APIError of the first plugin that refuses."""
+        for validate in self.validating:
+            validate(request)
+
+    def reserve(self, request: Request) -> list[Undo]:
+        """Take what the write needs; when one refuses, what the others took is given back."""
+        undos: list[Undo] = []
+        try:
+            for reserve in self.reserving:
+                undo = reserve(request)
+                if undo is not None:
+                    undos.append(undo)
+        except BaseException:
+            give_back(undos)
+            raise
+        return undos
+
+
+def give_back(undos: list[Undo]) -> None:
+    """Undo reservations, the last first."""
+    for undo in reversed(undos):
+        undo()
+
+
+class Chain:
+    """Every plugin that is on, in order. hooks: set once there are webhooks to ask."""
+
+    def __init__(self, plugins: Iterable[Plugin] = ()) -> None:
+        self._plugins = tuple(plugins)
+        self.hooks: Hooks | None = None
+
+    def plan(self, kind: Kind, subresource: str, operation: Operation) -> Plan:
+        """What the plugins do for such writes; for the caller to keep."""
+        chosen = [p for p in self._plugins if p.handles(kind, subresource, operation)]
+        return Plan(
+            tuple(p.mutate for p in chosen if type(p).mutate is not Plugin.mutate),
+            tuple(p.validate for p in chosen if type(p).validate is not Plugin.validate),
+            tuple(p.reserve for p in chosen if type(p).reserve is not Plugin.reserve),
+        )
+
+    def asked(self, kind: Kind, subresource: str, operation: Operation) -> Hooks | None:
+        """The webhooks, when one of them wants to be asked of such writes."""
+        hooks = self.hooks
+        return hooks if hooks is not None and hooks.wanted(kind, subresource, operation) else None
+
+    async def admit(self, request: Request) -> None:
+        """All of admission for what is not an object of the registry: bindings, evictions, connections. APIError."""
+        plan = self.plan(request.kind, request.subresource, request.operation)
+        hooks = self.asked(request.kind, request.subresource, request.operation)
+        plan.mutate(request)
+        if hooks is not None:
+            await hooks.mutate(request)
+        plan.validate(request)
+        if hooks is not None:
+            await hooks.validate(request)
+
+
+async def ask(hooks: Hooks, plan: Plan, request: Request) -> None:
+    """Let webhooks change an object; it is decoded and defaulted again then, and the plugins look at it once more.
+
+    Source: Kubernetes documentation, "Dynamic Admission Control", reinvocation.
+    """
+    if await hooks.mutate(request) and request.object is not None:
+        scheme.read(request.kind, request.object, scheme.Fields(scheme.IGNORE))
+        plan.mutate(request)

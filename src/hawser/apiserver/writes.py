@@ -1,0 +1,89 @@
+"""What every write carries and brings, and the marks that the server puts on objects: uids, names, times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from io import BytesIO
+from os import urandom
+from secrets import choice
+
+from hawser.api.types import Obj
+from hawser.apiserver import ownership, scheme
+from hawser.apiserver.identity import SERVER, User
+
+# The suffix of generateName: Kubernetes leaves out vowels and what looks alike.
+_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
+_NAME_LIMIT = 63
+
+Change = Callable[[Obj], Obj]
+"""From the stored object (not to be changed) to what the client wants it to be."""
+
+Undo = Callable[[], None]
+"""Gives back what was reserved for a write that did not come about."""
+
+
+@dataclass(slots=True)
+class Options:
+    """What every write takes: dryRun, how unknown fields are treated, who writes (the field manager) and below what.
+
+    sees_owners: the change wants to see metadata.managedFields (a JSON patch of them). user: who asks; the server
+    itself where nobody else does. kind: the Kubernetes name of these options, ``PatchOptions`` for one.
+    """
+
+    dry_run: bool = False
+    fields: scheme.Fields = field(default_factory=scheme.Fields)
+    manager: str = ownership.SERVER
+    subresource: str = ""
+    sees_owners: bool = False
+    user: User = SERVER
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The outcome of a write. created and removed say what happened to the object; uid: of a deleted one."""
+
+    value: bytes
+    created: bool = False
+    removed: bool = False
+    uid: str = ""
+
+
+def utc_now() -> datetime:
+    """The clock of the registry."""
+    return datetime.now(UTC)
+
+
+def generate(base: str) -> str:
+    """A name from a generateName."""
+    return base[: _NAME_LIMIT - 5] + "".join(choice(_SUFFIX) for _ in range(5))
+
+
+_random = BytesIO()
+
+
+def new_uid() -> str:
+    """A version 4 UUID (RFC 9562, section 5.4); the kernel is asked for random bytes 256 UUIDs at a time."""
+    global _random
+    raw = _random.read(16)
+    if not raw:
+        _random = BytesIO(urandom(16 * 256))
+        raw = _random.read(16)
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
+
+
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
+@lru_cache(maxsize=4)
+def _format(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def timestamp(moment: datetime) -> str:
+    """A time as Kubernetes writes it, in whole seconds of UTC."""
+    return _format(int(moment.timestamp()))
