@@ -11,8 +11,10 @@ import ssl
 import sys
 
 from hawser.apiserver import bootstrap
+from hawser.apiserver.admission.webhooks.hooks import Webhooks
 from hawser.apiserver.agents import Agents
 from hawser.apiserver.authorization import RuleAuthorizer
+from hawser.apiserver.callouts import Callouts
 from hawser.apiserver.connection import Server
 from hawser.apiserver.custom.controller import DefinitionController
 from hawser.apiserver.documents import Documents
@@ -21,7 +23,9 @@ from hawser.apiserver.identity import Tokens
 from hawser.apiserver.metrics import Metrics
 from hawser.apiserver.options import Config
 from hawser.apiserver.resources import Resources
-from hawser.apiserver.reviews import Reviews
+from hawser.apiserver.reviews.authentication import AuthenticationReviews
+from hawser.apiserver.reviews.authorization import AuthorizationReviews
+from hawser.apiserver.reviews.dispatch import Reviews
 from hawser.apiserver.strategies.services import Allocator
 from hawser.apiserver.streaming import Streams
 from hawser.apiserver.verbs import Verbs
@@ -63,8 +67,12 @@ async def run(config: Config) -> None:
         streams = Streams(resources, Agents(resources, config))
         authorizer = RuleAuthorizer()
         verbs = Verbs(resources)
-        server = Server(Handler(tokens, authorizer, verbs, documents, Reviews(authorizer), streams, metrics))
-        definitions = asyncio.create_task(DefinitionController(resources).run())
+        reviews = Reviews(AuthenticationReviews(), AuthorizationReviews(authorizer))
+        server = Server(Handler(tokens, authorizer, verbs, documents, reviews, streams, metrics))
+        callouts = Callouts(resources)
+        resources.admission.hooks = webhooks = Webhooks(resources, callouts)
+        parts = [DefinitionController(resources).run(), webhooks.run()]
+        tasks = [asyncio.create_task(part) for part in parts]
         listener = await loop.create_server(
             server, sock=listening, ssl=tls, backlog=_BACKLOG, ssl_shutdown_timeout=_GOODBYE_SECONDS
         )
@@ -76,8 +84,10 @@ async def run(config: Config) -> None:
         listener.close()
         await server.shutdown(_GRACE_SECONDS)
         await streams.close()
-        definitions.cancel()
-        await asyncio.gather(definitions, return_exceptions=True)
+        await callouts.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await store.close()
 
