@@ -42,15 +42,17 @@ class Authority:
         """The authority's own certificate."""
         return self.folder / "ca.crt"
 
-    def issue(self, file: str, name: str, *groups: str, server: bool = False) -> tuple[Path, Path]:
-        """A certificate for CN name and O groups; server: valid for 127.0.0.1 and localhost."""
+    def issue(
+        self, file: str, name: str, *groups: str, server: bool = False, names: tuple[str, ...] = ()
+    ) -> tuple[Path, Path]:
+        """A certificate for CN name and O groups; server: valid for 127.0.0.1, localhost and the names."""
         key = ec.generate_private_key(ec.SECP256R1())
         attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
         subject = x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, name)])
         builder = self._builder(subject, key.public_key())
         if server:
-            names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+            known = [*map(x509.DNSName, ("localhost", *names)), x509.IPAddress(ip_address("127.0.0.1"))]
+            builder = builder.add_extension(x509.SubjectAlternativeName(known), critical=False)
         self._write(file, key, builder)
         return self.folder / f"{file}.crt", self.folder / f"{file}.key"
 
