@@ -59,7 +59,9 @@ class Documents:
             document = self._document(path)
             if document is None:
                 raise unknown()
-            found = self._cache[path] = Reply(orjson.dumps(document))
+            # These two are for people in Kubernetes, whoever asks.
+            option = orjson.OPT_INDENT_2 if path in ("/", "/version") else None
+            found = self._cache[path] = Reply(orjson.dumps(document, option=option))
         # A reply remembers its connection's state, so each answer is one of its own.
         return Reply(found.body, found.status, found.content_type, found.headers)
 

@@ -15,6 +15,7 @@ from hawser.apiserver.documents import Documents
 from hawser.apiserver.identity import ANONYMOUS, Tokens, User
 from hawser.apiserver.metrics import Metrics
 from hawser.apiserver.paths import Target, parse
+from hawser.apiserver.presenting import present
 from hawser.apiserver.reply import JSON, Answer, Reply
 from hawser.apiserver.reviews.dispatch import Reviews
 from hawser.apiserver.streaming import STREAMS, Streams
@@ -63,8 +64,10 @@ class Handler:
         except Exception as error:
             log.exception("%s %s failed", request.method, target.path)
             answer = failure(internal(repr(error)))
-        if target.warnings and isinstance(answer, Reply):
-            answer = answer.warned(target.warnings)
+        if isinstance(answer, Reply):
+            if target.warnings:
+                answer = answer.warned(target.warnings)
+            answer = await present(request, target, answer)
         self._count(request, target, answer, began)
         return answer
 

@@ -14,13 +14,14 @@ _NO_LABELS: dict[str, str] = {}
 
 
 class Index:
-    """Labels and selectable fields of one stored object."""
+    """Labels and selectable fields of one stored object, and its protobuf form once somebody has asked for it."""
 
-    __slots__ = ("fields", "labels")
+    __slots__ = ("fields", "labels", "message")
 
     def __init__(self, labels: dict[str, str], fields: dict[str, str]) -> None:
         self.labels = labels
         self.fields = fields
+        self.message: bytes | None = None
 
     def field(self, path: str) -> str:
         """The value of a field path, as field selectors ask for it."""

@@ -5,14 +5,15 @@ Source: API concepts, "Alternate representations of resources" and "Receiving re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
 import orjson
 
-from hawser.api.errors import bad_request, not_acceptable, unsupported_media_type
+from hawser.api.errors import APIError, bad_request, not_acceptable, unsupported_media_type
 from hawser.api.types import Obj
 
 
@@ -25,53 +26,114 @@ class As(StrEnum):
     METADATA_LIST = "PartialObjectMetadataList"
 
 
+class Media(StrEnum):
+    """The encoding of an answer: its Content-Type."""
+
+    JSON = "application/json"
+    YAML = "application/yaml"
+    PROTOBUF = "application/vnd.kubernetes.protobuf"
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A negotiated answer form."""
+    """A negotiated answer form.
+
+    meta: the API version of tables and bare metadata. pretty: for people to read. plain: whether stored bytes can be
+    handed out as they are.
+    """
 
     shape: As = As.OBJECT
-    yaml: bool = False
+    media: Media = Media.JSON
+    meta: str = "meta.k8s.io/v1"
+    pretty: bool = False
+    plain: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plain", self.shape is As.OBJECT and self.media is Media.JSON and not self.pretty)
 
     @property
-    def plain(self) -> bool:
-        """Whether stored bytes can be handed out as they are."""
-        return self.shape is As.OBJECT and not self.yaml
+    def content_type(self) -> str:
+        """The Content-Type of an answer."""
+        return str(self.media)
 
 
 PLAIN = Form()
-_JSON = frozenset({"application/json", "application/*", "*/*"})
-_YAML = frozenset({"application/yaml"})
-# Every client that prefers protobuf also reads JSON by Content-Type; this server only speaks JSON and YAML.
-_PROTOBUF = frozenset({"application/vnd.kubernetes.protobuf"})
+_STREAMS = (Media.JSON, Media.PROTOBUF)
 _SHAPES = {str(shape): shape for shape in As if shape}
+_VERSIONS = ("v1", "v1beta1")
+
+
+@lru_cache(maxsize=512)
+def accepted(accept: str, custom: bool = False, stream: bool = False) -> Form:
+    """The form for an Accept header: the client's favourite that can be served. APIError 406 when none can.
+
+    custom: for custom resources, which have no protobuf form but of their metadata. stream: for a watch.
+    Source: kube-apiserver's content negotiation: by q, then the less general first, then as they are written.
+    """
+    if not accept:
+        return PLAIN
+    for main, sub, parameters in _clauses(accept):
+        for media in Media:
+            if (main, sub) in ((media.partition("/")[0], media.partition("/")[2]), ("application", "*"), ("*", "*")):
+                form = _form(media, parameters, custom)
+                if form is not None and (not stream or media in _STREAMS):
+                    return form
+    if stream:
+        raise _not_acceptable(f"{media};stream=watch" for media in _STREAMS)
+    raise _not_acceptable(Media)
 
 
 @lru_cache(maxsize=256)
-def accepted(accept: str) -> Form:
-    """The form for an Accept header: its first item that can be served. APIError 406 when none can."""
-    if not accept:
-        return PLAIN
-    fallback = None
+def document_media(accept: str) -> Media:
+    """The encoding of a Status or another object that is no resource's; JSON when nothing accepted can be served."""
+    for main, sub, parameters in _clauses(accept):
+        for media in Media:
+            if f"{main}/{sub}" in (media, "application/*", "*/*") and not parameters.keys() & {"as", "g", "v"}:
+                return media
+    return Media.JSON
+
+
+def pretty(query: dict[str, str], agent: str) -> bool:
+    """Whether JSON is for people: when the query says so, or by the agent (curl, wget, browsers)."""
+    if "pretty" in query:
+        return query["pretty"].lower() in ("1", "t", "true")
+    return agent.startswith(("curl", "Wget", "Mozilla/5.0"))
+
+
+def _clauses(accept: str) -> list[tuple[str, str, dict[str, str]]]:
+    """(type, subtype, parameters) of an Accept header's items, best first."""
+    clauses = []
     for item in accept.split(","):
-        media, *parameters = (part.strip() for part in item.split(";"))
-        values = dict(part.split("=", 1) for part in parameters if "=" in part)
-        wanted = values.get("as", "")
-        if wanted and (wanted not in _SHAPES or values.get("v") != "v1" or values.get("g") != "meta.k8s.io"):
-            continue
-        shape = _SHAPES.get(wanted, As.OBJECT)
-        media = media.lower()
-        if media in _JSON:
-            return Form(shape)
-        if media in _YAML:
-            return Form(shape, yaml=True)
-        if media in _PROTOBUF and fallback is None:
-            fallback = Form(shape)
-    if fallback is not None:
-        return fallback
-    raise not_acceptable(
-        "only the following media types are accepted: application/json, application/yaml, "
-        "application/json;as=Table;v=v1;g=meta.k8s.io, application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
-    )
+        media, *rest = (part.strip() for part in item.split(";"))
+        parameters = dict(part.split("=", 1) for part in rest if "=" in part)
+        main, _, sub = media.lower().partition("/")
+        try:
+            quality = float(parameters.pop("q", "1"))
+        except ValueError:
+            quality = 1.0
+        clauses.append((-quality, main == "*", sub == "*", main, sub or "*", parameters))
+    clauses.sort(key=lambda clause: clause[:3])
+    return [clause[3:] for clause in clauses]
+
+
+def _form(media: Media, parameters: dict[str, str], custom: bool) -> Form | None:
+    """The form that a clause asks for, or None when this encoding does not have it."""
+    if parameters.get("stream") and (parameters["stream"] != "watch" or media is Media.YAML):
+        return None
+    human = parameters.get("pretty") == "1" and media is Media.JSON
+    if not parameters.keys() & {"as", "g", "v"}:
+        return None if custom and media is Media.PROTOBUF else Form(media=media, pretty=human)
+    shape = _SHAPES.get(parameters.get("as", ""))
+    version = parameters.get("v", "")
+    if shape is None or version not in _VERSIONS or parameters.get("g") != "meta.k8s.io":
+        return None
+    if shape is As.TABLE and media is Media.PROTOBUF:
+        return None
+    return Form(shape, media, f"meta.k8s.io/{version}", human)
+
+
+def _not_acceptable(types: Iterable[str]) -> APIError:
+    return not_acceptable("only the following media types are accepted: " + ", ".join(types))
 
 
 def decode(body: bytes, content_type: str) -> Any:
@@ -84,7 +146,7 @@ def decode(body: bytes, content_type: str) -> Any:
             raise bad_request(f"the request body is not valid JSON: {error}") from None
     if media in ("application/yaml", "application/x-yaml", "text/yaml"):
         return decode_yaml(body)
-    if media in _PROTOBUF:
+    if media == Media.PROTOBUF:
         from hawser.apiserver.protobuf import wire
 
         return wire.decode(body)
@@ -125,6 +187,11 @@ def encode_yaml(value: bytes) -> bytes:
     import yaml
 
     return bytes(yaml.safe_dump(orjson.loads(value), sort_keys=True, allow_unicode=True), "utf-8")
+
+
+def encode_pretty(value: bytes) -> bytes:
+    """JSON bytes for people to read."""
+    return orjson.dumps(orjson.loads(value), option=orjson.OPT_INDENT_2)
 
 
 def as_object(value: Any) -> Obj:

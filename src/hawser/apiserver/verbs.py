@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -22,7 +23,7 @@ from hawser.apiserver.admission.base import Operation, Request
 from hawser.apiserver.connection import BODY_LIMIT
 from hawser.apiserver.deletion import DeleteOptions
 from hawser.apiserver.listing import Selection
-from hawser.apiserver.negotiation import Form
+from hawser.apiserver.negotiation import Form, Media
 from hawser.apiserver.ownership import Configuration
 from hawser.apiserver.paths import Target
 from hawser.apiserver.registry import Resource
@@ -32,7 +33,6 @@ from hawser.apiserver.strategies import pods, scale
 from hawser.apiserver.watching import Watcher
 from hawser.apiserver.writes import Options, Written, timestamp
 
-YAML = "application/yaml"
 _PATCHES = (
     "application/json-patch+json",
     "application/merge-patch+json",
@@ -72,7 +72,7 @@ class Verbs:
         return answer
 
     async def _get(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
-        form = _form(request)
+        form = _form(request, target, resource.kind)
         revision = listing.parse_revision(target.query.get("resourceVersion", ""))
         if revision:
             await listing.wait_for(resource, revision)
@@ -84,22 +84,23 @@ class Verbs:
         return self._answer(value, 200, form, resource.kind, target)
 
     async def _list(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
-        form = _form(request)
+        form = _form(request, target, resource.kind)
         kind = resource.kind
         selection = Selection.read(kind, target.query)
         page = await listing.page(resource, target.namespace, selection, target.query)
         include = target.query.get("includeObject", "Metadata")
-        body = forms.many(kind, resource.values(page.records), page.metadata, form, include, self._resources.now())
-        return Reply(body, 200, YAML if form.yaml else JSON)
+        body = forms.listed(resource, page.records, page.metadata, form, include, self._resources.now())
+        return Reply(body, 200, form.content_type)
 
     async def _watch(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         selection = Selection.read(resource.kind, target.query, target.name)
         namespace = target.namespace if resource.kind.namespaced else ""
-        watcher = Watcher(request, resource, namespace, selection, _form(request), target.query, self._resources.now)
+        form = _form(request, target, resource.kind)
+        watcher = Watcher(request, resource, namespace, selection, form, target.query, self._resources.now)
         return await watcher.run()
 
     async def _create(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
-        form = _form(request)
+        form = _form(request, target, resource.kind)
         options = _options(request, target, "CreateOptions")
         obj = await _body(request, options)
         if target.subresource == "binding":
@@ -124,7 +125,7 @@ class Verbs:
         )
 
     async def _update(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
-        form = _form(request)
+        form = _form(request, target, resource.kind)
         options = _options(request, target, "UpdateOptions")
         obj = await _body(request, options)
         kind = resource.kind
@@ -143,7 +144,7 @@ class Verbs:
         return self._answer(written.value, 201 if written.created else 200, form, kind, target)
 
     async def _patch(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
-        form = _form(request)
+        form = _form(request, target, resource.kind)
         kind = resource.kind
         media = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         options = _options(request, target, "PatchOptions", apply=media == _APPLY)
@@ -220,7 +221,7 @@ class Verbs:
         return Reply(orjson.dumps(scale.read(orjson.loads(written.value), resource.kind)))
 
     async def _delete(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
-        form = _form(request)
+        form = _form(request, target, resource.kind)
         if target.subresource:
             raise method_not_supported(resource.kind.group, resource.kind.plural, target.verb)
         options = _options(request, target, "DeleteOptions")
@@ -237,7 +238,7 @@ class Verbs:
         return Reply(orjson.dumps(status))
 
     async def _delete_collection(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
-        form = _form(request)
+        form = _form(request, target, resource.kind)
         kind = resource.kind
         options = _options(request, target, "DeleteOptions")
         body = await _body(request, options, optional=True)
@@ -261,21 +262,27 @@ class Verbs:
         async with asyncio.TaskGroup() as group:
             for record in page.records:
                 group.create_task(one(record.key))
-        return Reply(forms.many(kind, deleted, page.metadata, form, "Metadata", self._resources.now()))
+        listed = forms.many(kind, deleted, page.metadata, form, "Metadata", self._resources.now())
+        return Reply(listed, 200, form.content_type)
 
     def _answer(self, value: bytes, status: int, form: Form, kind: Kind, target: Target) -> Reply:
         if form.plain:
             return Reply(value, status, JSON)
         include = target.query.get("includeObject", "Metadata")
         body = forms.one(kind, value, form, include, self._resources.now())
-        return Reply(body, status, YAML if form.yaml else JSON)
+        return Reply(body, status, form.content_type)
 
 
 _SCALE_GVK = ("autoscaling", "v1", "Scale")
 
 
-def _form(request: web.BaseRequest) -> Form:
-    return negotiation.accepted(request.headers.get("Accept", ""))
+def _form(request: web.BaseRequest, target: Target, kind: Kind) -> Form:
+    """What the client wants its answer to be. APIError 406."""
+    headers = request.headers
+    form = negotiation.accepted(headers.get("Accept", ""), type(kind) is CustomKind, target.verb == "watch")
+    if form.media is Media.JSON and negotiation.pretty(target.query, headers.get("User-Agent", "")):
+        return replace(form, pretty=True)
+    return form
 
 
 def _options(request: web.BaseRequest, target: Target, options_kind: str, apply: bool = False) -> Options:

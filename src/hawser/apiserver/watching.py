@@ -9,16 +9,17 @@ import asyncio
 import random
 from collections.abc import Callable
 from datetime import datetime
+from functools import cache
 
 import orjson
 from aiohttp import web
 
-from hawser.api.errors import APIError, bad_request, expired
+from hawser.api.errors import bad_request, expired
 from hawser.api.types import Obj
 from hawser.apiserver import forms, listing
 from hawser.apiserver.connection import Connection
 from hawser.apiserver.listing import Selection
-from hawser.apiserver.negotiation import As, Form
+from hawser.apiserver.negotiation import As, Form, Media
 from hawser.apiserver.registry import Resource
 from hawser.apiserver.reply import JSON, LAST_CHUNK, Finished, chunk, chunked_head, drain
 from hawser.store.base import EventType, Expired, Record, StoreEvent
@@ -48,7 +49,10 @@ class Watcher:
         self._resource = resource
         self._prefix = resource.prefix + (f"{namespace}/" if namespace else "")
         self._selection = None if selection.everything else selection
-        self._form = form
+        # For a watch bare metadata is one shape, whatever it is called; people read events a line each.
+        shape = As.METADATA if form.shape is As.METADATA_LIST else form.shape
+        self._form = form = Form(shape, form.media, form.meta)
+        self._shared = _shared(form) if resource.as_stored and shape is not As.TABLE else None
         self._include = query.get("includeObject", "Metadata")
         self._now = now
         self._bookmarks = query.get("allowWatchBookmarks", "").lower() in ("true", "1")
@@ -107,7 +111,8 @@ class Watcher:
         return Finished(self._request.keep_alive)
 
     def _head(self) -> None:
-        self._write(chunked_head(JSON, self._request.keep_alive))
+        media = JSON if self._form.media is Media.JSON else f"{self._form.media};stream=watch"
+        self._write(chunked_head(media, self._request.keep_alive))
 
     async def _follow(self, watch: StoreWatch) -> None:
         try:
@@ -124,7 +129,7 @@ class Watcher:
         except StopAsyncIteration:
             return
         except Expired as error:
-            self._write(chunk(_error_frame(expired(str(error)))))
+            self._write(chunk(self._event("ERROR", expired(str(error)).status)))
 
     async def _send_initial(self, records: list[Record], revision: int) -> None:
         kind = self._resource.kind
@@ -152,21 +157,30 @@ class Watcher:
                 kind = EventType.DELETED
             else:
                 return b""
-        if not self._form.plain or not self._resource.as_stored:
+        if self._shared is None:
             return chunk(self._frame(kind, record))
-        return _shared_chunk(kind, record)
+        key = (record.revision, kind)
+        data = self._shared.get(key)
+        if data is None:
+            if len(self._shared) >= _SHARED_LIMIT:
+                self._shared.clear()
+            data = self._shared[key] = chunk(self._frame(kind, record))
+        return data
 
     def _frame(self, event: EventType, record: Record) -> bytes:
+        form = self._form
+        if form.media is Media.PROTOBUF:
+            return forms.event(self._resource, event, record, form)
         shown = self._resource.show(record)
-        if self._form.plain:
+        if form.plain:
             return _frame(event, shown)
         kind = self._resource.kind
-        if self._form.shape is As.TABLE:
+        if form.shape is As.TABLE:
             metadata: Obj = {"resourceVersion": str(record.revision)}
-            value = forms.table(kind, [shown], metadata, self._include, self._now(), columns=self._columns)
+            value = forms.table(kind, [shown], metadata, form, self._include, self._now(), columns=self._columns)
             self._columns = False
             return _frame(event, value)
-        return _frame(event, forms.one(kind, shown, Form(As.METADATA), self._include, self._now()))
+        return _frame(event, forms.one(kind, shown, form, self._include, self._now()))
 
     def _note_bookmark(self) -> None:
         """Remember how far the store is; a second later everything up to there has been sent or we are not waiting."""
@@ -185,22 +199,25 @@ class Watcher:
         kind = self._resource.kind
         obj: Obj = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata}
         if self._form.shape is As.TABLE:
-            row = {"cells": [], "object": {**obj, "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}}
-            obj = {
-                "kind": "Table",
-                "apiVersion": "meta.k8s.io/v1",
-                "metadata": metadata,
-                "columnDefinitions": [],
-                "rows": [row],
-            }
+            row = {"cells": [], "object": {**obj, "kind": str(As.METADATA), "apiVersion": self._form.meta}}
+            obj = {"kind": "Table", "metadata": metadata, "columnDefinitions": [], "rows": [row]}
+            obj["apiVersion"] = self._form.meta
         elif self._form.shape is not As.OBJECT:
-            obj.update(kind="PartialObjectMetadata", apiVersion="meta.k8s.io/v1")
-        return orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n"
+            obj.update(kind=str(As.METADATA), apiVersion=self._form.meta)
+        return self._event("BOOKMARK", obj)
+
+    def _event(self, event: str, obj: Obj) -> bytes:
+        """An event that is not of the store."""
+        if self._form.media is Media.PROTOBUF:
+            from hawser.apiserver.protobuf import frames
+
+            return frames.event(event, frames.document(obj) or b"")
+        return orjson.dumps({"type": event, "object": obj}) + b"\n"
 
     async def _expired(self, message: str) -> Finished:
         """A watch that starts too early is answered with 200 and one ERROR event, as clients expect."""
         self._head()
-        self._write(chunk(_error_frame(expired(message))) + LAST_CHUNK)
+        self._write(chunk(self._event("ERROR", expired(message).status)) + LAST_CHUNK)
         return Finished(self._request.keep_alive)
 
     def _write(self, data: bytes) -> None:
@@ -214,23 +231,13 @@ def _frame(event: EventType, value: bytes) -> bytes:
     return b'{"type":"%b","object":%b}\n' % (event.value.encode(), value)
 
 
-_shared: dict[tuple[int, EventType], bytes] = {}
 _SHARED_LIMIT = 256
 
 
-def _shared_chunk(event: EventType, record: Record) -> bytes:
-    """The chunk of a plain event; watchers of the same moment share it (a revision belongs to one record)."""
-    key = (record.revision, event)
-    data = _shared.get(key)
-    if data is None:
-        if len(_shared) >= _SHARED_LIMIT:
-            _shared.clear()
-        data = _shared[key] = chunk(_frame(event, record.value))
-    return data
-
-
-def _error_frame(error: APIError) -> bytes:
-    return orjson.dumps({"type": "ERROR", "object": error.status}) + b"\n"
+@cache
+def _shared(form: Form) -> dict[tuple[int, EventType], bytes]:
+    """The chunks of recent events in one form, for all watchers of it (a revision belongs to one record)."""
+    return {}
 
 
 def _jitter() -> float:

@@ -1,7 +1,8 @@
 """Makes ``fields.json``: the field numbers of Kubernetes' protobuf messages, as a data table.
 
-``python -m hawser.apiserver.protobuf.generate K8S_IO > fields.json``, where K8S_IO is the folder with ``api/`` and
-``apimachinery/`` (Debian's golang-k8s-api-dev and golang-k8s-apimachinery-dev put it at /usr/share/gocode/src/k8s.io).
+``python -m hawser.apiserver.protobuf.generate K8S_IO > fields.json``, where K8S_IO is the folder with ``api/``,
+``apimachinery/``, ``apiextensions-apiserver/`` and ``kube-aggregator/`` (Debian's golang-k8s-*-dev packages put it at
+/usr/share/gocode/src/k8s.io).
 The .proto files tell numbers and types; the tags in types.go tell what they cannot: JSON names, which fields are
 inlined in JSON, and which scalars are pointers (so that zero is a value).
 """
@@ -31,7 +32,8 @@ def table(root: Path) -> dict[str, dict[str, list[str]]]:
     text keys, "." when the message's fields are inlined in JSON.
     """
     found: dict[str, dict[str, list[str]]] = {}
-    for path in sorted(root.glob("api*/**/generated.proto")):
+    paths = [*root.glob("api*/**/generated.proto"), *root.glob("kube-aggregator/**/generated.proto")]
+    for path in sorted(paths):
         if _ALPHA.search(str(path)):
             continue
         package = ".".join(["io", "k8s", *path.parent.relative_to(root).parts])

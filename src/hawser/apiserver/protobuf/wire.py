@@ -1,7 +1,6 @@
-"""Reads objects in Kubernetes' protobuf encoding, as kubectl's generators and client-go's typed clients send them.
+"""Reads objects in Kubernetes' protobuf encoding, as client-go's typed clients send them; ``encode.py`` writes them.
 
-Source: API concepts, "Kubernetes Protobuf encoding"; the protobuf wire format (protobuf.dev, "Encoding"). Field numbers
-are data (``fields.json``). Answers are JSON always: every client of this encoding reads it by Content-Type.
+Source: API concepts, "Kubernetes Protobuf encoding"; the protobuf wire format (protobuf.dev, "Encoding").
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ import struct
 from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -19,15 +16,14 @@ import orjson
 from hawser.api.definitions import definition_name
 from hawser.api.errors import bad_request
 from hawser.api.types import Obj
+from hawser.apiserver.protobuf.table import EXTENSIONS, INTEGERS, META, RUNTIME, Field, fields, message_of
 
 _MAGIC = b"k8s\x00"
-_RUNTIME = "io.k8s.apimachinery.pkg.runtime."
-_META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _DEPTH = 100
 _NOTHING: Any = object()
 _EMPTY = memoryview(b"")
-
-_Fields = dict[str, list[str]]
+_LABEL_SELECTOR = META + "LabelSelector"
+_SCHEMA = EXTENSIONS + "JSONSchemaProps"
 
 
 class _Malformed(Exception):
@@ -46,39 +42,34 @@ def decode(body: bytes) -> Obj:
 
 def _envelope(data: memoryview) -> Obj:
     parts = {number: value for number, value in _parts(data) if isinstance(value, memoryview)}
-    meta = _message(parts.get(1, _EMPTY), _RUNTIME + "TypeMeta", 0)
+    meta = _message(parts.get(1, _EMPTY), RUNTIME + "TypeMeta", 0)
     version, kind = meta.get("apiVersion", ""), meta.get("kind", "")
     group, _, name = version.rpartition("/")
-    try:
-        message = definition_name((group, name, kind))
-    except KeyError:
-        raise bad_request(f'no kind "{kind}" is registered for version "{version}"') from None
-    if message not in _table():
+    message = message_of(version, kind)
+    if message is None:
+        try:
+            definition_name((group, name, kind))
+        except KeyError:
+            raise bad_request(f'no kind "{kind}" is registered for version "{version}"') from None
         raise bad_request(f'{kind} in version "{version}" cannot be sent as protobuf')
     obj: Obj = {"kind": kind, "apiVersion": version}
     obj.update(_message(parts.get(2, _EMPTY), message, 0))
     return obj
 
 
-@lru_cache(maxsize=1)
-def _table() -> dict[str, _Fields]:
-    table: dict[str, _Fields] = orjson.loads((Path(__file__).parent / "fields.json").read_bytes())
-    return table
-
-
 def _message(data: memoryview, name: str, depth: int) -> Obj:
     """The JSON form of a message; fields that are not in the table are passed over."""
     if depth > _DEPTH:
         raise _Malformed("too deeply nested")
-    fields = _table()[name]
+    rows = fields(name)
     obj: Obj = {}
     for number, raw in _parts(data):
-        field = fields.get(str(number))
-        if field is None:
+        row = rows.get(number)
+        if row is None:
             continue
-        json_name, kind, shape = field
+        json_name, kind, shape, _ = row
         if shape == "[]":
-            if isinstance(raw, memoryview) and kind in _INTEGERS:
+            if isinstance(raw, memoryview) and kind in INTEGERS:
                 obj.setdefault(json_name, []).extend(_integer(kind, value) for value in _varints(raw))
             else:
                 obj.setdefault(json_name, []).append(_value(kind, raw, depth))
@@ -89,14 +80,20 @@ def _message(data: memoryview, name: str, depth: int) -> Obj:
             obj.update(_value(kind, raw, depth))
         else:
             value = _value(kind, raw, depth)
-            # Zero of what is no pointer is absent in JSON (omitempty).
-            if value is not _NOTHING and (shape == "*" or value not in ("", 0, False) or value == {}):
+            if value is not _NOTHING and _shown(row, value):
                 obj[json_name] = value
     return obj
 
 
+def _shown(row: Field, value: Any) -> bool:
+    """Whether JSON has the field: zero of what is neither a pointer nor required is absent (omitempty)."""
+    if row.shape == "*" or row.required or row.type == _LABEL_SELECTOR:
+        return True
+    return value not in ("", 0, False) and value != {}
+
+
 def _entry(kind: str, raw: Any, depth: int) -> tuple[str, Any]:
-    key, value = "", _value(kind, _EMPTY if kind not in _INTEGERS else 0, depth)
+    key, value = "", _value(kind, _EMPTY if kind not in INTEGERS else 0, depth)
     if not isinstance(raw, memoryview):
         raise _Malformed("a map entry was expected")
     for number, part in _parts(raw):
@@ -107,12 +104,9 @@ def _entry(kind: str, raw: Any, depth: int) -> tuple[str, Any]:
     return key, value
 
 
-_INTEGERS = ("int32", "int64", "uint32", "uint64", "bool")
-
-
 def _value(kind: str, raw: Any, depth: int) -> Any:
     """One value of a scalar or message type, in JSON form; _NOTHING where JSON has no value for it."""
-    if kind in _INTEGERS:
+    if kind in INTEGERS:
         if not isinstance(raw, int):
             raise _Malformed("a number was expected")
         return _integer(kind, raw)
@@ -123,9 +117,13 @@ def _value(kind: str, raw: Any, depth: int) -> Any:
     if kind == "bytes":
         return b64encode(raw).decode()
     if kind == "double":
-        return struct.unpack("<d", raw)[0]
+        number = struct.unpack("<d", raw)[0]
+        return int(number) if number.is_integer() and abs(number) < 1e15 else number
     special = _SPECIAL.get(kind)
-    return special(raw) if special is not None else _message(raw, kind, depth + 1)
+    if special is not None:
+        return special(raw)
+    nested = _NESTED.get(kind, _message)
+    return nested(raw, kind, depth + 1)
 
 
 def _integer(kind: str, value: int) -> Any:
@@ -218,20 +216,53 @@ def _raw_json(raw: memoryview) -> Any:
     return _NOTHING
 
 
+def _schema_or_array(raw: memoryview, name: str, depth: int) -> Any:
+    """A schema (field 1), or several (field 2)."""
+    return _one_or_listed(raw, _SCHEMA, depth)
+
+
+def _schema_or_strings(raw: memoryview, name: str, depth: int) -> Any:
+    """A schema (field 1), or texts (field 2)."""
+    return _one_or_listed(raw, "string", depth)
+
+
+def _one_or_listed(raw: memoryview, kind: str, depth: int) -> Any:
+    listed = []
+    for number, value in _parts(raw):
+        if number == 1:
+            return _value(_SCHEMA, value, depth)
+        if number == 2:
+            listed.append(_value(kind, value, depth))
+    return listed
+
+
+def _schema_or_bool(raw: memoryview, name: str, depth: int) -> Any:
+    """A schema (field 2), or whether anything goes (field 1)."""
+    parts = dict(_parts(raw))
+    return _value(_SCHEMA, parts[2], depth) if 2 in parts else bool(parts.get(1))
+
+
 def _items(raw: memoryview) -> list[str]:
     """Go's named string slices are messages with one repeated field."""
     return [str(value, "utf-8") for _, value in _parts(raw) if isinstance(value, memoryview)]
 
 
 _SPECIAL = {
-    _META + "Time": _time,
-    _META + "MicroTime": _micro_time,
-    _META + "FieldsV1": _raw_json,
-    _META + "Verbs": _items,
-    _RUNTIME + "RawExtension": _raw_json,
+    META + "Time": _time,
+    META + "MicroTime": _micro_time,
+    META + "FieldsV1": _raw_json,
+    META + "Verbs": _items,
+    EXTENSIONS + "JSON": _raw_json,
+    RUNTIME + "RawExtension": _raw_json,
     "io.k8s.apimachinery.pkg.api.resource.Quantity": _quantity,
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": _int_or_string,
     "io.k8s.api.authentication.v1.ExtraValue": _items,
     "io.k8s.api.authorization.v1.ExtraValue": _items,
     "io.k8s.api.certificates.v1.ExtraValue": _items,
+}
+
+_NESTED = {
+    EXTENSIONS + "JSONSchemaPropsOrArray": _schema_or_array,
+    EXTENSIONS + "JSONSchemaPropsOrBool": _schema_or_bool,
+    EXTENSIONS + "JSONSchemaPropsOrStringArray": _schema_or_strings,
 }

@@ -1,0 +1,68 @@
+"""The last step of an answer: other encodings of what handlers make as JSON, and compression.
+
+Source: API concepts, "Alternate representations of resources"; kube-apiserver's response writers, which compress
+answers of more than 128 KiB for whoever takes gzip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+
+from aiohttp import web
+
+from hawser.api.crd.kinds import CustomKind
+from hawser.apiserver import forms, negotiation
+from hawser.apiserver.negotiation import Media
+from hawser.apiserver.paths import Target
+from hawser.apiserver.reply import JSON, Reply
+
+COMPRESS_ABOVE = 128 * 1024
+_LEVEL = 1
+_GZIP = zlib.MAX_WBITS | 16
+
+
+async def present(request: web.BaseRequest, target: Target, answer: Reply) -> Reply:
+    """The answer as the client takes it."""
+    if answer.content_type == JSON:
+        accept = request.headers.get("Accept", "")
+        if "protobuf" in accept or "yaml" in accept:
+            _encode(accept, target, answer)
+        # What verbs answer is pretty already where it should be.
+        loose = answer.content_type == JSON and (answer.status >= 400 or target.kind is None)
+        if loose and answer.body and negotiation.pretty(target.query, request.headers.get("User-Agent", "")):
+            answer.body = negotiation.encode_pretty(answer.body)
+    if len(answer.body) > COMPRESS_ABOVE and _takes_gzip(request.headers.get("Accept-Encoding", "")):
+        await _compress(answer)
+    return answer
+
+
+def _encode(accept: str, target: Target, answer: Reply) -> None:
+    """Encode a Status, a Scale, a review or a discovery document; what resources answer was encoded by their verbs."""
+    if type(target.kind) is CustomKind and answer.status < 400:
+        return
+    media = negotiation.document_media(accept)
+    if media is Media.JSON or not answer.body:
+        return
+    body = forms.document(answer.body, media)
+    if body is not None:
+        answer.body = body
+        answer.content_type = str(media)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    return any(item.strip() == "gzip" for item in accepted.split(","))
+
+
+async def _compress(answer: Reply) -> None:
+    """In a thread, which does not hold up other requests: zlib works without the interpreter's lock."""
+    headers = answer.headers or []
+    if any(name == "Content-Encoding" for name, _ in headers):
+        return
+    answer.body = await asyncio.to_thread(_gzip, answer.body)
+    answer.headers = [*headers, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+
+
+def _gzip(body: bytes) -> bytes:
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+    return packer.compress(body) + packer.flush()
