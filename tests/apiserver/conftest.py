@@ -117,12 +117,14 @@ class Server:
             [*map(str, command), "--service-cluster-ip-range", "10.96.0.0/24"], stderr=subprocess.PIPE, text=True
         )
         assert self.process.stderr is not None
+        said = ""
         for line in self.process.stderr:
+            said += line
             found = re.search(r"serving on (https://\S+)", line)
             if found:
                 self.url = found.group(1)
                 return
-        raise AssertionError("the server did not start")
+        raise AssertionError(f"the server did not start: {said[-2000:]}")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal; the exit status."""

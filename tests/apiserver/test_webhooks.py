@@ -200,7 +200,7 @@ async def test_a_service_is_called_by_its_name_at_its_endpoints(api: Api, server
         served.respond["/check"] = allow
         ports = [{"name": "tls", "port": 8443, "targetPort": served.port}]
         await api.create(api.path("services"), {"metadata": {"name": "hook"}, "spec": {"ports": ports}})
-        service = {"namespace": api.namespace, "name": "hook", "port": 8443, "path": "check"}
+        service = {"namespace": api.namespace, "name": "hook", "port": 8443, "path": "/check"}
         client = {"service": service, "caBundle": served.ca}
         async with configured(api, VALIDATING, {"clientConfig": client}):
             answer = await api.call("POST", api.path("configmaps"), {"metadata": {"name": "a"}})

@@ -33,6 +33,10 @@ class Hook:
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         review = orjson.loads(await request.read())
         self.asked.append({**review["request"], "path": request.path})
+        if review["kind"] == "ConversionReview":
+            converted = self.respond[request.path](review["request"])
+            assert isinstance(converted, web.Response)
+            return converted
         answer = self.respond[request.path](review["request"])
         if isinstance(answer, Awaitable):
             return await answer

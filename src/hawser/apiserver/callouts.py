@@ -13,7 +13,7 @@ import ssl
 from dataclasses import dataclass
 from functools import lru_cache
 from random import choice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import orjson
@@ -21,7 +21,9 @@ from yarl import URL
 
 from hawser.api.kinds import ENDPOINT_SLICE, SERVICE
 from hawser.api.types import Obj
-from hawser.apiserver.resources import Resources
+
+if TYPE_CHECKING:
+    from hawser.apiserver.resources import Resources
 
 _ANSWER_LIMIT = 10 * 1024 * 1024
 _SERVICE_LABEL = "kubernetes.io/service-name"

@@ -33,7 +33,7 @@ from hawser.apiserver.admission.chain import Chain, Plan, ask, give_back
 from hawser.apiserver.deletion import DeleteOptions
 from hawser.apiserver.ownership import Configuration
 from hawser.apiserver.strategies.base import Strategy
-from hawser.apiserver.updates import Update, applied_name
+from hawser.apiserver.updates import Update, applied_name, desired
 from hawser.apiserver.writes import Change, Options, Undo, Written, generate, new_uid, timestamp, utc_now
 from hawser.store.base import Delete, Keep, Put, Record, Store, Watch, WriteFn
 
@@ -47,10 +47,12 @@ class _Moved(Exception):
 class Resource:
     """The objects of one kind.
 
-    as_stored: clients are shown the stored bytes. watches: those that are running, where they may be ended.
+    as_stored: clients are shown the stored bytes. asks: somebody else must be asked before objects can be shown or
+    stored (``ready``, ``stored``). watches: those that are running, where they may be ended.
     """
 
     as_stored = True
+    asks = False
 
     def __init__(
         self,
@@ -111,6 +113,16 @@ class Resource:
         """The bytes that clients are shown of each record."""
         return [record.value for record in records]
 
+    async def ready(self, records: Iterable[Record]) -> None:
+        """Fetch what ``load`` and ``show`` need of these records, where ``asks`` is set. APIError."""
+
+    async def stored(self, obj: Obj) -> Obj:
+        """What ``encode`` is to be given of an object, where ``asks`` is set. APIError."""
+        return obj
+
+    def remember(self, index: object, obj: Obj) -> None:
+        """An object has been encoded, where ``asks`` is set: index will be its record's."""
+
     def outdated(self, record: Record) -> bool:
         """Whether a record should be written anew although nothing in it changes."""
         return False
@@ -167,12 +179,16 @@ class Resource:
             await hooks.validate(request)
         if entries:
             metadata["managedFields"] = entries
+        kept = await self.stored(obj) if self.asks else obj
 
         def fn(current: Record | None, revision: int) -> Put:
             if current is not None:
                 raise already_exists(kind.group, kind.plural, name)
-            metadata["resourceVersion"] = str(revision)
-            return Put(self.encode(obj), index.make(kind, obj))
+            metadata["resourceVersion"] = kept["metadata"]["resourceVersion"] = str(revision)
+            made = index.make(kind, obj)
+            if self.asks:
+                self.remember(made, obj)
+            return Put(self.encode(kept), made)
 
         undos = [] if options.dry_run else self._reserve(request, plan)
         try:
@@ -242,7 +258,7 @@ class Resource:
         update = Update(self, namespace, name, change, options, status, finalize, binding)
         hooks = None if binding else self.admission.asked(kind, options.subresource, Operation.UPDATE)
         try:
-            if hooks is None:
+            if hooks is None and not self.asks:
                 record = await self._commit(key, update.run, options)
             else:
                 record = await self._update_asking(key, update, options, hooks)
@@ -253,8 +269,8 @@ class Resource:
             self.strategy.release(orjson.loads(record.value))
         return Written(self.show(record), removed=update.removed)
 
-    async def _update_asking(self, key: str, update: Update, options: Options, hooks: Hooks) -> Record:
-        """An update that webhooks are asked about: made anew when the object changes meanwhile."""
+    async def _update_asking(self, key: str, update: Update, options: Options, hooks: Hooks | None) -> Record:
+        """An update that others are asked about: made anew when the object changes meanwhile."""
         update.again = True
 
         def fn(current: Record | None, revision: int) -> Put | Delete | Keep:
@@ -263,11 +279,18 @@ class Resource:
             return update.outcome(revision)
 
         for _ in range(_TRIES):
-            update.begin(self.store.get(key))
+            current = self.store.get(key)
+            if current is not None and self.asks:
+                await self.ready([current])
+            update.begin(current)
             update.mutate()
-            await ask(hooks, update.plan or Plan(), update.request)
+            if hooks is not None:
+                await ask(hooks, update.plan or Plan(), update.request)
             update.check()
-            await hooks.validate(update.request)
+            if hooks is not None:
+                await hooks.validate(update.request)
+            if self.asks:
+                update.kept = await self.stored(update.request.new)
             try:
                 return await self._commit(key, fn, options)
             except _Moved:
@@ -294,7 +317,7 @@ class Resource:
         if not self.kind.generation:
             return
         generation = old["metadata"].get("generation", 1)
-        if _desired(new) != _desired(old):
+        if desired(new) != desired(old):
             generation += 1
         new["metadata"]["generation"] = generation
 
@@ -315,26 +338,28 @@ class Resource:
             nonlocal removed, final
             if current is None:
                 raise self.not_found(name)
-            new = self.load(current)
+            new: Obj = orjson.loads(current.value)
             deletion.check_preconditions(kind, new, delete)
             if asked and new["metadata"]["uid"] != asked:
                 raise _Moved
             if plan:
-                request.old = self.load(current)
+                request.old = orjson.loads(current.value) if self.asks else self.load(current)
                 plan.mutate(request)
                 plan.validate(request)
             removed = deletion.begin(self.strategy, new, delete, self._now())
             final = new
-            if not removed and new == self.load(current):
+            if not removed and new == orjson.loads(current.value):
                 return Keep()
             new["metadata"]["resourceVersion"] = str(revision)
-            if removed:
-                return Delete(self.encode(new), index.make(kind, new))
-            return Put(self.encode(new), index.make(kind, new))
+            # It stays in the version that it is kept in.
+            encoded, made = orjson.dumps(new), index.make(kind, new)
+            return Delete(encoded, made) if removed else Put(encoded, made)
 
         for _ in range(_TRIES):
             if hooks is not None:
-                request.old = self.load(self.get(namespace, name))
+                found = self.get(namespace, name)
+                await self.ready([found])
+                request.old = self.load(found)
                 asked = request.old["metadata"]["uid"]
                 await hooks.mutate(request)
                 await hooks.validate(request)
@@ -347,6 +372,8 @@ class Resource:
             raise conflict(kind.group, kind.plural, name)
         if removed and not options.dry_run:
             self.strategy.release(final)
+        if self.asks:
+            await self.ready([record])
         return Written(self.show(record), removed=removed, uid=final["metadata"]["uid"])
 
     async def _commit(self, key: str, fn: WriteFn, options: Options) -> Record:
@@ -368,9 +395,4 @@ def _try(key: str, fn: WriteFn, store: Store) -> Record:
     if isinstance(outcome, Keep):
         assert current is not None
         return current
-    return Record(key, outcome.value, 0, 0)
-
-
-def _desired(obj: Obj) -> Obj:
-    """What an object asks for: everything but metadata and status."""
-    return {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+    return Record(key, outcome.value, 0, 0, outcome.index)

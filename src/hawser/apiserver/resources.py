@@ -12,7 +12,9 @@ from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, KINDS, NAMESPACE, SERVI
 from hawser.api.types import Obj
 from hawser.apiserver import index
 from hawser.apiserver.admission import plugins
+from hawser.apiserver.callouts import Callouts
 from hawser.apiserver.custom.catalog import Catalog
+from hawser.apiserver.custom.converting import ConvertingResource
 from hawser.apiserver.custom.resource import CustomResource
 from hawser.apiserver.registry import Resource
 from hawser.apiserver.strategies.namespaces import Lifecycle
@@ -31,7 +33,16 @@ class Resources:
         self.allocator = allocator
         self.admission = plugins.chain(self)
         lifecycle = Lifecycle(self)
-        self.catalog = Catalog(lambda kind: CustomResource(kind, self, store, lifecycle.admit, now, self.admission))
+        self.callouts = Callouts(self)
+
+        def custom(kind: CustomKind) -> CustomResource:
+            if kind.model.webhook is None:
+                return CustomResource(kind, self, store, lifecycle.admit, now, self.admission)
+            converting = ConvertingResource(kind, self, store, lifecycle.admit, now, self.admission)
+            converting.post = self.callouts.post
+            return converting
+
+        self.catalog = Catalog(custom)
         self._resources = {
             kind: Resource(kind, chosen, store, lifecycle.admit, now, self.admission)
             for kind in KINDS

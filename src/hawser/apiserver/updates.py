@@ -35,11 +35,16 @@ _SERVER_OWNED = (
 )
 
 
+# What is known of an object's metadata only when it is written.
+_LATE = ("resourceVersion", "managedFields")
+
+
 class Update:
     """See ``Resource.update`` for the arguments.
 
     base: the revision that it starts from. again: it may begin more than once.
-    removed: the update ends the object. request: what admission sees.
+    kept: what is to be stored, where that is not the object itself. removed: the update ends the object.
+    request: what admission sees.
     """
 
     __slots__ = (
@@ -56,6 +61,7 @@ class Update:
         "_undos",
         "again",
         "base",
+        "kept",
         "plan",
         "removed",
         "request",
@@ -85,6 +91,7 @@ class Update:
         self._undos: list[Undo] = []
         self.again = False
         self.base = 0
+        self.kept: Obj | None = None
         self.removed = False
         # A binding has been admitted as what was posted.
         operation = Operation.UPDATE
@@ -159,7 +166,13 @@ class Update:
         if not self.removed and not self._options.dry_run:
             self._reserve(new, old)
         new["metadata"]["resourceVersion"] = str(revision)
-        encoded, made = resource.encode(new), index.make(resource.kind, new)
+        made = index.make(resource.kind, new)
+        if self.kept is None:
+            encoded = resource.encode(new)
+        else:
+            owned = {key: new["metadata"][key] for key in _LATE if key in new["metadata"]}
+            encoded = resource.encode({**self.kept, "metadata": {**self.kept["metadata"], **owned}})
+            resource.remember(made, new)
         return Delete(encoded, made) if self.removed else Put(encoded, made)
 
     def _reserve(self, new: Obj, old: Obj) -> None:
@@ -235,3 +248,8 @@ def applied_name(change: Configuration, name: str) -> tuple[Obj, list[Entry]]:
     if metadata["name"] != name:
         raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
     return applied.object, applied.entries
+
+
+def desired(obj: Obj) -> Obj:
+    """What an object asks for: everything but metadata and status."""
+    return {key: value for key, value in obj.items() if key not in ("metadata", "status")}

@@ -76,7 +76,10 @@ class Verbs:
         revision = listing.parse_revision(target.query.get("resourceVersion", ""))
         if revision:
             await listing.wait_for(resource, revision)
-        value = resource.show(resource.get(target.namespace, target.name))
+        record = resource.get(target.namespace, target.name)
+        if resource.asks:
+            await resource.ready([record])
+        value = resource.show(record)
         if target.subresource == "scale":
             return Reply(orjson.dumps(scale.read(orjson.loads(value), resource.kind)))
         if target.subresource not in ("", "status"):
@@ -88,6 +91,8 @@ class Verbs:
         kind = resource.kind
         selection = Selection.read(kind, target.query)
         page = await listing.page(resource, target.namespace, selection, target.query)
+        if resource.asks:
+            await resource.ready(page.records)
         include = target.query.get("includeObject", "Metadata")
         body = forms.listed(resource, page.records, page.metadata, form, include, self._resources.now())
         return Reply(body, 200, form.content_type)

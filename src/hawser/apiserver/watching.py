@@ -19,6 +19,7 @@ from hawser.api.types import Obj
 from hawser.apiserver import forms, listing
 from hawser.apiserver.connection import Connection
 from hawser.apiserver.listing import Selection
+from hawser.apiserver.metrics import sent
 from hawser.apiserver.negotiation import As, Form, Media
 from hawser.apiserver.registry import Resource
 from hawser.apiserver.reply import JSON, LAST_CHUNK, Finished, chunk, chunked_head, drain
@@ -55,6 +56,7 @@ class Watcher:
         self._shared = _shared(form) if resource.as_stored and shape is not As.TABLE else None
         self._include = query.get("includeObject", "Metadata")
         self._now = now
+        self._sent = sent(resource.kind)
         self._bookmarks = query.get("allowWatchBookmarks", "").lower() in ("true", "1")
         self._initial = query.get("sendInitialEvents", "").lower() in ("true", "1")
         self._version = query.get("resourceVersion", "")
@@ -122,9 +124,12 @@ class Watcher:
                     batch = await anext(watch)
                 finally:
                     self._waiting = False
-                data = b"".join(map(self._chunk, batch))
-                if data:
-                    self._write(data)
+                if self._resource.asks:
+                    await self._resource.ready(event.record for event in batch)
+                chunks = [data for data in map(self._chunk, batch) if data]
+                if chunks:
+                    self._sent.events += len(chunks)
+                    self._write(b"".join(chunks))
                     await drain(self._request)
         except StopAsyncIteration:
             return
@@ -136,8 +141,11 @@ class Watcher:
         chosen = records
         if self._selection is not None:
             chosen = [record for record in records if self._selection.matches(kind, record)]
+        if self._resource.asks:
+            await self._resource.ready(chosen)
         for first in range(0, len(chosen), _BATCH):
             frames = [self._frame(EventType.ADDED, record) for record in chosen[first : first + _BATCH]]
+            self._sent.events += len(frames)
             self._write(chunk(b"".join(frames)))
             await drain(self._request)
         if self._initial and self._bookmarks:

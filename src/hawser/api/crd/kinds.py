@@ -29,7 +29,8 @@ class Model:
     """What is known of the objects of one version.
 
     source: the version as its CRD has it. stored: the apiVersion that objects are kept in. indexed: selectable fields
-    of every version. warning: shown to whoever uses a deprecated version; empty otherwise.
+    of every version. warning: shown to whoever uses a deprecated version; empty otherwise. webhook: who converts
+    between versions (a WebhookConversion); None when they do not differ.
     """
 
     definition: str
@@ -41,6 +42,7 @@ class Model:
     scale: Scale | None = None
     warning: str = ""
     terminating: bool = False
+    webhook: Obj | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +129,16 @@ def _model(crd: Obj, version: Obj) -> Model:
         _scale(scale) if scale is not None else None,
         warning,
         condition(crd, TERMINATING) or "deletionTimestamp" in crd["metadata"],
+        _webhook(spec),
     )
+
+
+def _webhook(spec: Obj) -> Obj | None:
+    conversion = spec.get("conversion") or {}
+    if conversion.get("strategy") != "Webhook" or len(spec["versions"]) == 1:
+        return None
+    webhook: Obj = conversion["webhook"]
+    return webhook
 
 
 def _scale(scale: Obj) -> Scale:

@@ -51,6 +51,11 @@ def read_stored(kind: CustomKind, value: bytes) -> Obj:
     """A stored object as its version shows it: conversion changes nothing but apiVersion (strategy None)."""
     obj: Obj = orjson.loads(value)
     obj["apiVersion"] = kind.api_version
+    return settle(kind, obj)
+
+
+def settle(kind: CustomKind, obj: Obj) -> Obj:
+    """An object that comes from elsewhere made to fit its version's schema, in place: pruned and defaulted."""
     prune(kind.model.schema, obj)
     complete(kind, obj)
     return obj

@@ -7,8 +7,11 @@ CustomResourceDefinitions" and "Versions in CustomResourceDefinitions"; the sent
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from hawser.api.crd import columns, structural
+from hawser.api.crd.conversion import VERSIONS
+from hawser.api.crd.conversion import version as conversion_review
 from hawser.api.crd.kinds import ESTABLISHED, condition
 from hawser.api.types import Obj
 from hawser.api.validation.rules import (
@@ -182,12 +185,57 @@ def _scale(scale: Obj, path: str) -> Errors:
 def _conversion(spec: Obj) -> Errors:
     conversion = spec.get("conversion") or {}
     yield from one_of("spec.conversion.strategy", conversion.get("strategy"), ("None", "Webhook"))
-    if conversion.get("strategy") == "Webhook" and len(spec.get("versions") or ()) > 1:
-        yield forbidden(
-            "spec.conversion.strategy",
-            "conversion webhooks are not called by this version of Hawser; a definition of several versions must have "
-            'strategy "None"',
-        )
+    webhook = conversion.get("webhook")
+    if conversion.get("strategy") != "Webhook":
+        if webhook is not None:
+            yield forbidden("spec.conversion.webhook", "should not be set when strategy is not set to Webhook")
+        return
+    if spec.get("preserveUnknownFields"):
+        yield invalid("spec.conversion.strategy", "Webhook", "must be None if spec.preserveUnknownFields is true")
+    if webhook is None:
+        yield required("spec.conversion.webhook.clientConfig", "required when strategy is set to Webhook")
+        return
+    spoken = webhook.get("conversionReviewVersions") or []
+    path = "spec.conversion.webhook.conversionReviewVersions"
+    if not spoken:
+        yield required(path)
+    elif not conversion_review(webhook):
+        yield invalid(path, spoken, f"must include at least one of {', '.join(VERSIONS)}")
+    yield from client_config("spec.conversion.webhook.clientConfig", webhook.get("clientConfig"))
+
+
+def client_config(path: str, config: Obj | None) -> Errors:
+    """Rules of a WebhookClientConfig: by URL or by Service, and TLS either way."""
+    if config is None:
+        yield required(path, "required when strategy is set to Webhook")
+        return
+    url, service = config.get("url"), config.get("service")
+    if (url is None) == (service is None):
+        yield required(path, "exactly one of url or service is required")
+    if url is not None:
+        yield from _url(f"{path}.url", url)
+    if service is not None:
+        for name in ("name", "namespace"):
+            if not service.get(name):
+                yield required(f"{path}.service.{name}")
+        port = service.get("port", 443)
+        if not 1 <= port <= 65535:
+            yield invalid(f"{path}.service.port", port, "port is not valid: must be between 1 and 65535, inclusive")
+
+
+def _url(path: str, url: str) -> Errors:
+    form = "; desired format: https://host[/path]"
+    parts = urlsplit(url)
+    if parts.scheme != "https":
+        yield invalid(path, url, f"'https' is the only allowed URL scheme{form}")
+    if not parts.hostname:
+        yield invalid(path, url, f"host must be specified{form}")
+    if parts.username is not None:
+        yield invalid(path, parts.username, "user information is not permitted in the URL")
+    if parts.fragment:
+        yield invalid(path, parts.fragment, "fragments are not permitted in the URL")
+    if parts.query:
+        yield invalid(path, parts.query, "query parameters are not permitted in the URL")
 
 
 def definition_update(crd: Obj, old: Obj) -> Errors:

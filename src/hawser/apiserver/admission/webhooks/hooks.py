@@ -23,7 +23,7 @@ from hawser.apiserver.admission.webhooks import configurations, review
 from hawser.apiserver.admission.webhooks.configurations import Table, Webhook
 from hawser.apiserver.admission.webhooks.matching import selects_object
 from hawser.apiserver.admission.webhooks.review import Garbage, Verdict
-from hawser.apiserver.callouts import CalloutError, Callouts
+from hawser.apiserver.callouts import CalloutError
 from hawser.apiserver.resources import Resources
 from hawser.apiserver.strategies import scale
 from hawser.store.base import Expired, Record
@@ -38,9 +38,9 @@ Asked = tuple[Webhook, Kind]
 class Webhooks:
     """``Hooks`` of the committed webhook configurations."""
 
-    def __init__(self, resources: Resources, callouts: Callouts) -> None:
+    def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._callouts = callouts
+        self._callouts = resources.callouts
         self._tables = {sort: Table() for sort in _SORTS}
         self.load()
 
@@ -88,7 +88,7 @@ class Webhooks:
         return changed
 
     async def _mutate(self, webhook: Webhook, kind: Kind, request: Request, number: int) -> bool:
-        shown = self._shown(request, kind, request.object)
+        shown = await self._shown(request, kind, request.object)
         verdict = await self._ask(webhook, kind, request, shown, mutating=True)
         if verdict is None:
             return False
@@ -102,7 +102,7 @@ class Webhooks:
             if not isinstance(patched, dict):
                 raise internal(f'admission webhook "{webhook.name}" does not leave an object')
             if patched != shown:
-                self._adopt(request, kind, patched)
+                await self._adopt(request, kind, patched)
                 changed = True
         key = f"mutation.webhook.admission.k8s.io/round_{number}_index_{webhook.index}"
         done: Obj = {"configuration": webhook.configuration, "webhook": webhook.name, "mutated": changed}
@@ -118,10 +118,10 @@ class Webhooks:
         ]
         if not asked:
             return
-        calls = (
-            self._ask(webhook, kind, request, self._shown(request, kind, request.object), mutating=False)
+        calls = [
+            self._ask(webhook, kind, request, await self._shown(request, kind, request.object), mutating=False)
             for webhook, kind in asked
-        )
+        ]
         for outcome in await asyncio.gather(*calls, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -148,7 +148,7 @@ class Webhooks:
         record = self._resources.store.get(self._resources[NAMESPACE].key("", request.namespace))
         return index.of(NAMESPACE, record).labels if record is not None else {}
 
-    def _shown(self, request: Request, kind: Kind, obj: Obj | None) -> Obj | None:
+    async def _shown(self, request: Request, kind: Kind, obj: Obj | None) -> Obj | None:
         """An object of the request as a webhook sees it: the subresource's own, in the version it asked for."""
         if obj is None:
             return None
@@ -156,20 +156,23 @@ class Webhooks:
             return scale.read(obj, request.kind)
         if kind is request.kind:
             return obj
-        return self._convert(obj, request.kind, kind)
+        return await self._convert(obj, request.kind, kind)
 
-    def _adopt(self, request: Request, kind: Kind, patched: Obj) -> None:
+    async def _adopt(self, request: Request, kind: Kind, patched: Obj) -> None:
         """Take over what a webhook made of the object that it was shown."""
         if request.subresource == "scale":
             request.object = scale.write(request.new, patched, request.kind)
         elif kind is request.kind:
             request.object = patched
         else:
-            request.object = self._convert(patched, kind, request.kind)
+            request.object = await self._convert(patched, kind, request.kind)
 
-    def _convert(self, obj: Obj, source: Kind, wanted: Kind) -> Obj:
-        stored = self._resources[source].encode(obj)
-        return self._resources[wanted].load(Record("", stored, 0, 0))
+    async def _convert(self, obj: Obj, source: Kind, wanted: Kind) -> Obj:
+        own, other = self._resources[source], self._resources[wanted]
+        kept = await own.stored(obj) if own.asks else obj
+        record = Record("", own.encode(kept), 0, 0)
+        await other.ready([record])
+        return other.load(record)
 
     async def _ask(
         self, webhook: Webhook, kind: Kind, request: Request, shown: Obj | None, mutating: bool
@@ -178,7 +181,7 @@ class Webhooks:
         if request.dry_run and not webhook.safe:
             raise bad_request(f'admission webhook "{webhook.name}" does not support dry run')
         uid = str(uuid4())
-        old = self._shown(request, kind, request.old)
+        old = await self._shown(request, kind, request.old)
         body = review.build(webhook.version, uid, request, kind, shown, old)
         try:
             if not webhook.version:
