@@ -13,13 +13,12 @@ import sys
 from hawser.apiserver import bootstrap
 from hawser.apiserver.admission.webhooks.hooks import Webhooks
 from hawser.apiserver.agents import Agents
+from hawser.apiserver.authentication.setup import Credentials, authentication
 from hawser.apiserver.authorization import RuleAuthorizer
-from hawser.apiserver.callouts import Callouts
 from hawser.apiserver.connection import Server
 from hawser.apiserver.custom.controller import DefinitionController
 from hawser.apiserver.documents import Documents
 from hawser.apiserver.handler import Handler
-from hawser.apiserver.identity import Tokens
 from hawser.apiserver.metrics import Metrics
 from hawser.apiserver.options import Config
 from hawser.apiserver.resources import Resources
@@ -52,8 +51,8 @@ async def run(config: Config) -> None:
         loop.add_signal_handler(number, stop.set)
     try:
         tls = _tls(config)
-        tokens = Tokens.read(config.token_file)
         config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        credentials = Credentials.read(config)
         store = SqliteStore.open(config.data / "hawser.db")
     except (OSError, ValueError, ssl.SSLError, StoreRefused) as error:
         raise StartError(str(error)) from error
@@ -63,14 +62,16 @@ async def run(config: Config) -> None:
         resources = Resources(store, Allocator(config.service_network, config.node_ports))
         await bootstrap.run(resources, config.address, port)
         metrics = Metrics()
-        documents = Documents(store, metrics, f"{config.address}:{port}")
+        who = authentication(config, credentials, resources, f"{config.address}:{port}")
+        documents = Documents(store, metrics, f"{config.address}:{port}", who.issuer)
         streams = Streams(resources, Agents(resources, config))
         authorizer = RuleAuthorizer()
         verbs = Verbs(resources)
-        reviews = Reviews(AuthenticationReviews(), AuthorizationReviews(authorizer))
-        server = Server(Handler(tokens, authorizer, verbs, documents, reviews, streams, metrics))
-        callouts = Callouts(resources)
-        resources.admission.hooks = webhooks = Webhooks(resources, callouts)
+        reviews = Reviews(
+            AuthenticationReviews(who.authenticator), AuthorizationReviews(authorizer), who.token_requests
+        )
+        server = Server(Handler(who.authenticator, authorizer, verbs, documents, reviews, streams, metrics))
+        resources.admission.hooks = webhooks = Webhooks(resources)
         parts = [DefinitionController(resources).run(), webhooks.run()]
         tasks = [asyncio.create_task(part) for part in parts]
         listener = await loop.create_server(
@@ -84,7 +85,7 @@ async def run(config: Config) -> None:
         listener.close()
         await server.shutdown(_GRACE_SECONDS)
         await streams.close()
-        await callouts.close()
+        await resources.callouts.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
