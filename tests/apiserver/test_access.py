@@ -107,14 +107,6 @@ async def test_openapi_is_not_sent_twice(api: Any) -> None:
     assert again.status == 304
 
 
-async def test_metrics_count_requests_and_objects(api: Any) -> None:
-    await api.config_map("a")
-    text = (await api.get("/metrics")).body.decode()
-    assert 'apiserver_request_total{verb="CREATE",group="",resource="configmaps",subresource="",code="201"}' in text
-    assert "apiserver_request_duration_seconds_bucket" in text
-    assert 'apiserver_storage_objects{resource="configmaps"}' in text
-
-
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 async def test_nothing_acknowledged_is_lost_whatever_ends_the_server(own_server: Any, how: signal.Signals) -> None:
     own_server.start()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import orjson
 from aiohttp import web
 
 from hawser.api import discovery, kinds, openapi
 from hawser.api.errors import APIError, method_not_supported
 from hawser.api.types import Obj
-from hawser.apiserver.metrics import CONTENT_TYPE, Metrics
+from hawser.apiserver import exposition, health
+from hawser.apiserver.health import Health
+from hawser.apiserver.metrics import Metrics
 from hawser.apiserver.paths import Target
 from hawser.apiserver.reply import Reply
 from hawser.store.base import Store
 
-_HEALTH = ("/livez", "/readyz", "/healthz")
 _PATHS = ("/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
 
 
@@ -29,8 +28,16 @@ class Documents:
         self._server = server
         self._cache: dict[str, Reply] = {}
         self._served = kinds.served()
-        self.checks: dict[str, Callable[[], bool]] = {"ping": lambda: True, "store": lambda: store.revision >= 0}
-        self.stopping = False
+        self.health = Health(store)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server is about to stop."""
+        return self.health.stopping
+
+    @stopping.setter
+    def stopping(self, value: bool) -> None:
+        self.health.stopping = value
 
     def serve(self, request: web.BaseRequest, target: Target) -> Reply:
         """Answer a GET for a document. APIError 404, 405."""
@@ -43,10 +50,13 @@ class Documents:
                 raise unknown()
             raise method_not_supported("", path, target.verb)
         root = "/" + path.split("/", 2)[1]
-        if root in _HEALTH:
-            return self._health(path, root, target)
+        if root in health.ROOTS:
+            found = self.health.answer(path, target.query, request._message.path)
+            if found is None:
+                raise unknown()
+            return found
         if path == "/metrics":
-            return Reply(self._metrics.render(self._store), 200, CONTENT_TYPE)
+            return Reply(exposition.render(self._metrics, self._store), 200, exposition.CONTENT_TYPE)
         accept = request.headers.get("Accept", "")
         if path.startswith("/openapi/"):
             return self._openapi(path, accept, request)
@@ -108,24 +118,6 @@ class Documents:
         if tag and request.headers.get("If-None-Match") == tag:
             return Reply(b"", 304, found.content_type, found.headers)
         return Reply(found.body, found.status, found.content_type, found.headers)
-
-    def _health(self, path: str, root: str, target: Target) -> Reply:
-        """``ok``, or every check with ?verbose; a single one below the root (/livez/ping)."""
-        checks = dict(self.checks)
-        if root == "/readyz":
-            checks["shutdown"] = lambda: not self.stopping
-        name = path[len(root) + 1 :]
-        if name:
-            if name not in checks:
-                raise unknown()
-            checks = {name: checks[name]}
-        results = {name: check() for name, check in checks.items()}
-        failed = [name for name, good in results.items() if not good]
-        if not failed and "verbose" not in target.query:
-            return Reply(b"ok", 200, "text/plain; charset=utf-8")
-        lines = [f"[+]{name} ok" if good else f"[-]{name} failed: reason withheld" for name, good in results.items()]
-        lines.append(f"{root[1:]} check {'failed' if failed else 'passed'}")
-        return Reply(("\n".join(lines) + "\n").encode(), 500 if failed else 200, "text/plain; charset=utf-8")
 
 
 def unknown() -> APIError:

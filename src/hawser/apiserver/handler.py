@@ -13,7 +13,7 @@ from hawser.apiserver.authorization import Authorizer, enforce
 from hawser.apiserver.connection import Connection
 from hawser.apiserver.documents import Documents
 from hawser.apiserver.identity import ANONYMOUS, Tokens, User
-from hawser.apiserver.metrics import Metrics
+from hawser.apiserver.metrics import Metrics, Requests
 from hawser.apiserver.paths import Target, parse
 from hawser.apiserver.presenting import present
 from hawser.apiserver.reply import JSON, Answer, Reply
@@ -51,6 +51,17 @@ class Handler:
         """Answer one request; never raises but for a lost connection or cancellation."""
         began = time.perf_counter()
         target = parse(request.method, request._message.path)
+        counted = self._metrics.begin(target)
+        try:
+            answer = await self._answer(request, target)
+        except BaseException:
+            self._metrics.lost(counted, target)
+            raise
+        self._count(request, target, answer, began, counted)
+        return answer
+
+    async def _answer(self, request: web.BaseRequest, target: Target) -> Answer:
+        """The answer; failures are answers, too."""
         try:
             user = target.user = self._user(request)
             enforce(self._authorizer.allows, user, target)
@@ -68,7 +79,6 @@ class Handler:
             if target.warnings:
                 answer = answer.warned(target.warnings)
             answer = await present(request, target, answer)
-        self._count(request, target, answer, began)
         return answer
 
     def _user(self, request: web.BaseRequest) -> User:
@@ -89,14 +99,11 @@ class Handler:
             return await self._verbs.serve(request, target, kind)
         return self._documents.serve(request, target)
 
-    def _count(self, request: web.BaseRequest, target: Target, answer: Answer, began: float) -> None:
+    def _count(self, request: web.BaseRequest, target: Target, answer: Answer, began: float, counted: Requests) -> None:
         took = time.perf_counter() - began
         streaming = target.verb == "watch" or not isinstance(answer, Reply)
-        code = answer.status if isinstance(answer, Reply) else 200
-        resource = target.resource if target.kind is not None else ""
-        self._metrics.request(
-            target.verb, target.group, resource, target.subresource, code, -1.0 if streaming else took
-        )
+        code, size = (answer.status, len(answer.body)) if isinstance(answer, Reply) else (200, 0)
+        self._metrics.end(counted, target, code, -1.0 if streaming else took, size)
         if code >= 500 or (took > _SLOW and not streaming):
             log.warning("%s %s: %d in %.3f s", request.method, target.path, code, took)
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from hawser.store.timing import Histogram
+
 
 class Record:
     """A stored object: its encoded bytes, and a place for what readers derive from them once.
@@ -129,6 +131,20 @@ class Store(Protocol):
     @property
     def compacted(self) -> int:
         """Watches can start at this revision or later (exclusive of their start)."""
+        ...
+
+    @property
+    def commits(self) -> Histogram:
+        """How long commits took, in seconds."""
+        ...
+
+    @property
+    def writable(self) -> bool:
+        """Whether the last commit was kept."""
+        ...
+
+    def size(self) -> int:
+        """How many bytes the store takes on disk."""
         ...
 
     def get(self, key: str) -> Record | None:

@@ -184,6 +184,11 @@ class Log:
         finally:
             self._db.execute("PRAGMA synchronous = FULL")
 
+    def size(self) -> int:
+        """The bytes of the file and of its WAL."""
+        wal = self.path.with_name(f"{self.path.name}-wal")
+        return self.path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
+
     def close(self) -> None:
         """Closes the file; SQLite copies the WAL into it."""
         self._db.close()

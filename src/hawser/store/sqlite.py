@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import time
 from pathlib import Path
 
 from hawser.store.base import (
@@ -25,6 +26,7 @@ from hawser.store.committer import Committer
 from hawser.store.history import History
 from hawser.store.log import Log, Row
 from hawser.store.memory import Memory, check_prefix
+from hawser.store.timing import Histogram
 from hawser.store.watch import Hub, Watcher
 
 logger = logging.getLogger(__name__)
@@ -79,6 +81,9 @@ class SqliteStore:
         self._log_compacted = log.compacted()
         self._compacting = False
         self._closed = False
+        self._began = 0.0
+        self.commits = Histogram()
+        self.writable = True
 
     @classmethod
     def open(
@@ -113,6 +118,9 @@ class SqliteStore:
     @property
     def compacted(self) -> int:
         return self._history.compacted
+
+    def size(self) -> int:
+        return self._log.size()
 
     def get(self, key: str) -> Record | None:
         return self._memory.get(key)
@@ -200,6 +208,7 @@ class SqliteStore:
         group = self._collecting
         if self._committing is None and group.rows:
             self._committing, self._collecting = group, _Group()
+            self._began = time.perf_counter()
             self._committer.submit(lambda: self._log.append(group.rows), self._committed)
 
     def _committed(self, error: BaseException | None) -> None:
@@ -207,6 +216,8 @@ class SqliteStore:
         group = self._committing
         assert group is not None
         self._committing = None
+        self.commits.observe(time.perf_counter() - self._began)
+        self.writable = error is None
         if error is not None:
             self._fail(group, error)
             return
