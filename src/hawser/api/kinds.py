@@ -57,7 +57,7 @@ _POD_FIELDS = (
     "status.podIP",
     "status.nominatedNodeName",
 )
-_POD_PARTS = ("attach", "binding", "exec", "log", "portforward", "status")
+_POD_PARTS = ("attach", "binding", "exec", "log", "portforward", "proxy", "status")
 POD = Kind("", "v1", "Pod", "pods", True, ("po",), _ALL, _POD_PARTS, selectable=_POD_FIELDS, generation=True)
 POD_TEMPLATE = Kind("", "v1", "PodTemplate", "podtemplates", True, generation=True)
 REPLICATION_CONTROLLER = Kind(
@@ -67,9 +67,10 @@ REPLICATION_CONTROLLER = Kind(
 )
 RESOURCE_QUOTA = Kind("", "v1", "ResourceQuota", "resourcequotas", True, ("quota",), (), _STATUS)
 SECRET = Kind("", "v1", "Secret", "secrets", True, selectable=("type",))
-SERVICE_ACCOUNT = Kind("", "v1", "ServiceAccount", "serviceaccounts", True, ("sa",))
+SERVICE_ACCOUNT = Kind("", "v1", "ServiceAccount", "serviceaccounts", True, ("sa",), (), ("token",))
 SERVICE = Kind(
-    *("", "v1", "Service", "services", True, ("svc",), _ALL, _STATUS), selectable=("spec.clusterIP", "spec.type")
+    *("", "v1", "Service", "services", True, ("svc",), _ALL, ("proxy", "status")),
+    selectable=("spec.clusterIP", "spec.type"),
 )
 
 _ADMISSION = "admissionregistration.k8s.io"

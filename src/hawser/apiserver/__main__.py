@@ -8,7 +8,7 @@ import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from hawser.apiserver.options import Config
+from hawser.apiserver.options import ISSUER, Config
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,6 +46,29 @@ def _parser() -> argparse.ArgumentParser:
     add("--kubelet-client-cert", type=Path, help="certificate shown to node agents")
     add("--kubelet-client-key", type=Path, help="its key")
     add("--kubelet-ca", type=Path, help="CA of the node agents' certificates")
+    add(
+        "--service-account-signing-key-file",
+        type=Path,
+        metavar="FILE",
+        help="key that signs service account tokens (default: sa.key in the folder of the store, made at first start)",
+    )
+    add(
+        "--service-account-key-file",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="keys of service account tokens that are believed besides; may be given several times",
+    )
+    add(
+        "--service-account-issuer",
+        action="append",
+        metavar="URL",
+        help="who issues service account tokens; further ones are believed besides "
+        "(default: https://kubernetes.default.svc.cluster.local)",
+    )
+    add("--service-account-jwks-uri", default="", metavar="URL", help="where others find the keys of such tokens")
+    add("--api-audiences", default="", metavar="LIST", help="whom tokens for this API are for (default: the issuer)")
     add("--service-cluster-ip-range", default="10.96.0.0/16", metavar="CIDR", help="(default: %(default)s)")
     add("--service-node-port-range", default="30000-32767", metavar="FIRST-LAST", help="(default: %(default)s)")
     return parser
@@ -82,6 +105,11 @@ def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Con
         kubelet_cert=given.kubelet_client_cert,
         kubelet_key=given.kubelet_client_key,
         kubelet_ca=given.kubelet_ca,
+        account_signing_key=given.service_account_signing_key_file,
+        account_keys=tuple(given.service_account_key_file),
+        account_issuers=tuple(given.service_account_issuer or (ISSUER,)),
+        account_keys_uri=given.service_account_jwks_uri,
+        api_audiences=tuple(name for name in given.api_audiences.split(",") if name),
         service_network=network,
         node_ports=ports,
     )

@@ -9,23 +9,29 @@ from hawser.api import discovery, kinds, openapi
 from hawser.api.errors import APIError, method_not_supported
 from hawser.api.types import Obj
 from hawser.apiserver import exposition, health
+from hawser.apiserver.authentication import issuer_documents
+from hawser.apiserver.authentication.issuer_documents import IssuerDocuments
 from hawser.apiserver.health import Health
 from hawser.apiserver.metrics import Metrics
 from hawser.apiserver.paths import Target
 from hawser.apiserver.reply import Reply
 from hawser.store.base import Store
 
-_PATHS = ("/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
+_PATHS = (
+    *("/.well-known/openid-configuration", "/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2"),
+    *("/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"),
+)
 
 
 class Documents:
     """Serves them; a document that does not change is encoded once."""
 
-    def __init__(self, store: Store, metrics: Metrics, server: str) -> None:
+    def __init__(self, store: Store, metrics: Metrics, server: str, issuer: IssuerDocuments) -> None:
         """server: HOST:PORT as clients reach this server."""
         self._store = store
         self._metrics = metrics
         self._server = server
+        self._issuer = issuer
         self._cache: dict[str, Reply] = {}
         self._served = kinds.served()
         self.health = Health(store)
@@ -49,6 +55,8 @@ class Documents:
             if path.startswith(("/api/", "/apis/")):
                 raise unknown()
             raise method_not_supported("", path, target.verb)
+        if path == issuer_documents.KEYS:
+            return Reply(orjson.dumps(self._issuer.keys()), 200, issuer_documents.KEYS_CONTENT_TYPE)
         root = "/" + path.split("/", 2)[1]
         if root in health.ROOTS:
             found = self.health.answer(path, target.query, request._message.path)
@@ -80,6 +88,8 @@ class Documents:
             return discovery.version_document()
         if path == "/":
             return {"paths": list(_PATHS)}
+        if path == issuer_documents.CONFIGURATION:
+            return self._issuer.configuration()
         if path == "/api":
             return discovery.api_versions(self._server)
         if path == "/apis":

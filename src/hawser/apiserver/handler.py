@@ -9,13 +9,14 @@ import orjson
 from aiohttp import web
 
 from hawser.api.errors import APIError, internal, service_unavailable
+from hawser.apiserver.authentication.authenticator import Authenticator
 from hawser.apiserver.authorization import Authorizer, enforce
-from hawser.apiserver.connection import Connection
 from hawser.apiserver.documents import Documents
-from hawser.apiserver.identity import ANONYMOUS, Tokens, User
+from hawser.apiserver.identity import User
 from hawser.apiserver.metrics import Metrics, Requests
 from hawser.apiserver.paths import Target, parse
 from hawser.apiserver.presenting import present
+from hawser.apiserver.proxies import Proxies
 from hawser.apiserver.reply import JSON, Answer, Reply
 from hawser.apiserver.reviews.dispatch import Reviews
 from hawser.apiserver.streaming import STREAMS, Streams
@@ -31,20 +32,22 @@ class Handler:
 
     def __init__(
         self,
-        tokens: Tokens,
+        authenticator: Authenticator,
         authorizer: Authorizer,
         verbs: Verbs,
         documents: Documents,
         reviews: Reviews,
         streams: Streams,
+        proxies: Proxies,
         metrics: Metrics,
     ) -> None:
-        self._tokens = tokens
+        self._authenticator = authenticator
         self._authorizer = authorizer
         self._verbs = verbs
         self._documents = documents
         self._reviews = reviews
         self._streams = streams
+        self._proxies = proxies
         self._metrics = metrics
 
     async def __call__(self, request: web.BaseRequest) -> Answer:
@@ -63,7 +66,7 @@ class Handler:
     async def _answer(self, request: web.BaseRequest, target: Target) -> Answer:
         """The answer; failures are answers, too."""
         try:
-            user = target.user = self._user(request)
+            user = target.user = self._authenticator.authenticate(request)
             enforce(self._authorizer.allows, user, target)
             answer = await self._serve(request, target, user)
         except APIError as error:
@@ -81,14 +84,6 @@ class Handler:
             answer = await present(request, target, answer)
         return answer
 
-    def _user(self, request: web.BaseRequest) -> User:
-        header = request.headers.get("Authorization")
-        if header is not None:
-            return self._tokens.authenticate(header)
-        protocol = request.protocol
-        assert isinstance(protocol, Connection)
-        return protocol.user or ANONYMOUS
-
     async def _serve(self, request: web.BaseRequest, target: Target, user: User) -> Answer:
         kind = target.kind
         if target.verb == "create" and self._reviews.serves(target):
@@ -96,6 +91,8 @@ class Handler:
         if kind is not None:
             if target.subresource in STREAMS and target.subresource in kind.subresources:
                 return await self._streams.serve(request, target)
+            if target.subresource == "proxy" and "proxy" in kind.subresources:
+                return await self._proxies.serve(request, target)
             return await self._verbs.serve(request, target, kind)
         return self._documents.serve(request, target)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hawser.api.errors import unauthorized
 from hawser.api.types import Obj
 
 
@@ -38,8 +37,8 @@ class User:
 
 
 ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
-_AUTHENTICATED = "system:authenticated"
-SERVER = User("system:apiserver", groups=(_AUTHENTICATED, "system:masters"))
+AUTHENTICATED = "system:authenticated"
+SERVER = User("system:apiserver", groups=(AUTHENTICATED, "system:masters"))
 """The server itself, as others are told of it."""
 
 
@@ -55,7 +54,7 @@ def from_certificate(certificate: dict[str, Any] | None) -> User | None:
                 name = value
             elif key == "organizationName":
                 groups.append(value)
-    return User(name, groups=(*groups, _AUTHENTICATED)) if name else None
+    return User(name, groups=(*groups, AUTHENTICATED)) if name else None
 
 
 class Tokens:
@@ -77,15 +76,9 @@ class Tokens:
                         raise ValueError(f"{path}:{number}: a token line needs token,user,uid")
                     token, name, uid = (column.strip() for column in row[:3])
                     groups = tuple(g.strip() for g in row[3].split(",") if g.strip()) if len(row) > 3 else ()
-                    users[token] = User(name, uid, (*groups, _AUTHENTICATED))
+                    users[token] = User(name, uid, (*groups, AUTHENTICATED))
         return cls(users)
 
-    def authenticate(self, header: str) -> User:
-        """The user of an Authorization header. APIError 401 for any that is not a known bearer token."""
-        user = self._users.get(header)
-        if user is None:
-            scheme, _, token = header.partition(" ")
-            user = self._users.get(f"Bearer {token.strip()}") if scheme.lower() == "bearer" else None
-        if user is None:
-            raise unauthorized()
-        return user
+    def find(self, header: str) -> User | None:
+        """The user of an Authorization header, ``Bearer TOKEN``; None when it is not one of these tokens."""
+        return self._users.get(header)

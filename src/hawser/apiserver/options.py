@@ -8,12 +8,18 @@ from pathlib import Path
 
 from hawser.apiserver.strategies.services import Network
 
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+"""Of service account tokens, as most clusters have it."""
 _SERVICE_NETWORK = IPv4Network("10.96.0.0/16")
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """data: the folder of the store. kubelet_*: how the server shows itself to node agents, and whom it believes."""
+    """data: the folder of the store. kubelet_*: how the server shows itself to node agents, and whom it believes.
+
+    account_*: of service account tokens: what signs them (a key in the folder of the store when None), what else is
+    believed, who is said to have issued them (the first one) and whose are believed, and where the keys are found.
+    """
 
     data: Path
     host: str
@@ -25,6 +31,11 @@ class Config:
     kubelet_cert: Path | None = None
     kubelet_key: Path | None = None
     kubelet_ca: Path | None = None
+    account_signing_key: Path | None = None
+    account_keys: tuple[Path, ...] = ()
+    account_issuers: tuple[str, ...] = (ISSUER,)
+    account_keys_uri: str = ""
+    api_audiences: tuple[str, ...] = ()
     service_network: Network = _SERVICE_NETWORK
     node_ports: range = range(30000, 32768)
 

@@ -8,9 +8,12 @@ import orjson
 from aiohttp import web
 
 from hawser.api import kinds
+from hawser.api.errors import method_not_supported
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
 from hawser.apiserver import negotiation, scheme
+from hawser.apiserver.authentication import token_requests
+from hawser.apiserver.authentication.token_requests import TokenRequests
 from hawser.apiserver.identity import User
 from hawser.apiserver.paths import Target
 from hawser.apiserver.reply import Reply
@@ -22,25 +25,35 @@ Answerer = Callable[[Obj, Target, User], Awaitable[None]]
 
 
 class Reviews:
-    """The kinds of reviews that are answered, and by whom."""
+    """The kinds of reviews that are answered, and by whom; a TokenRequest is posted below the account it asks for."""
 
-    def __init__(self, authentication: AuthenticationReviews, authorization: AuthorizationReviews) -> None:
-        self._answerers: dict[Kind, Answerer] = {
-            kinds.SELF_SUBJECT_REVIEW: authentication.self_subject,
-            kinds.SELF_SUBJECT_ACCESS_REVIEW: authorization.self_subject_access,
+    def __init__(
+        self, authentication: AuthenticationReviews, authorization: AuthorizationReviews, tokens: TokenRequests
+    ) -> None:
+        self._answerers: dict[tuple[Kind | None, str], tuple[Kind, Answerer]] = {
+            (kinds.SERVICE_ACCOUNT, "token"): (token_requests.KIND, tokens.create),
         }
+        for kind, answerer in (
+            (kinds.SELF_SUBJECT_REVIEW, authentication.self_subject),
+            (kinds.TOKEN_REVIEW, authentication.token),
+            (kinds.SELF_SUBJECT_ACCESS_REVIEW, authorization.self_subject_access),
+        ):
+            self._answerers[kind, ""] = (kind, answerer)
 
     def serves(self, target: Target) -> bool:
         """Whether a creation is a review."""
-        return target.kind in self._answerers and not target.name
+        return (target.kind, target.subresource) in self._answerers
 
     async def serve(self, request: web.BaseRequest, target: Target, user: User) -> Reply:
         """Answer a posted review."""
-        assert target.kind is not None
+        kind, answerer = self._answerers[target.kind, target.subresource]
+        if target.name and not target.subresource:
+            raise method_not_supported(kind.group, kind.plural, target.verb)
         body = negotiation.decode(await request.read() or b"{}", request.headers.get("Content-Type", ""))
         review = negotiation.as_object(body)
-        scheme.check_kind(target.kind, review)
+        scheme.check_kind(kind, review)
         fields = scheme.Fields(target.query.get("fieldValidation") or scheme.WARN)
-        scheme.read(target.kind, review, fields)
-        await self._answerers[target.kind](review, target, user)
+        scheme.read(kind, review, fields)
+        target.warnings += fields.warnings
+        await answerer(review, target, user)
         return Reply(orjson.dumps(review), 201)

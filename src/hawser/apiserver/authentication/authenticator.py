@@ -1,0 +1,83 @@
+"""Who is asking: every way to say so, in kube-apiserver's order.
+
+Source: Kubernetes documentation, "Authenticating".
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from hawser.api.errors import unauthorized
+from hawser.apiserver.authentication.jws import TokenError
+from hawser.apiserver.authentication.service_accounts import ServiceAccountTokens
+from hawser.apiserver.connection import Connection
+from hawser.apiserver.identity import ANONYMOUS, Tokens, User
+
+log = logging.getLogger("hawser.apiserver")
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A token's user. audiences: those that were asked for and that it is meant for."""
+
+    user: User
+    audiences: tuple[str, ...]
+
+
+class Authenticator:
+    """Asks each way in turn."""
+
+    def __init__(self, static: Tokens, accounts: ServiceAccountTokens) -> None:
+        self._static = static
+        self._accounts = accounts
+
+    def authenticate(self, request: web.BaseRequest) -> User:
+        """The user of a request. APIError 401 for credentials that are not good."""
+        protocol = request.protocol
+        assert isinstance(protocol, Connection)
+        if protocol.user is not None:
+            return protocol.user
+        header = request.headers.get("Authorization")
+        if header is None:
+            return ANONYMOUS
+        return self._static.find(header) or self._bearer(header)
+
+    def _bearer(self, header: str) -> User:
+        scheme, _, token = header.strip().partition(" ")
+        token = token.strip()
+        # Other schemes say nothing to this server.
+        if scheme.lower() != "bearer" or not token:
+            return ANONYMOUS
+        try:
+            verified = self.token(token, ())
+        except TokenError as error:
+            log.debug("a token was not accepted: %s", error)
+            verified = None
+        if verified is None:
+            raise unauthorized()
+        return verified.user
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """What tokens for this server are for."""
+        return self._accounts.audiences
+
+    def token(self, token: str, audiences: Sequence[str]) -> Verified | None:
+        """Whose token this is; audiences: whom it should be for, this server when empty.
+
+        None when nobody knows it; TokenError when it is known not to be good.
+        """
+        found = self._accounts.identify(token, audiences)
+        if found is not None:
+            return Verified(found[0].user, found[1])
+        user = self._static.find(f"Bearer {token}")
+        if user is None:
+            return None
+        # Such tokens say nothing of audiences: they are for this server.
+        own = self._accounts.audiences
+        shared = tuple(name for name in own if name in audiences) if audiences else own
+        return Verified(user, shared) if shared else None

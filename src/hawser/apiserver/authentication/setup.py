@@ -1,0 +1,52 @@
+"""Puts authentication together as the configuration says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hawser.api.kind import Kind
+from hawser.apiserver.authentication.authenticator import Authenticator
+from hawser.apiserver.authentication.issuer_documents import IssuerDocuments
+from hawser.apiserver.authentication.service_accounts import Keys, ServiceAccountTokens, own_key
+from hawser.apiserver.authentication.token_requests import TokenRequests
+from hawser.apiserver.identity import Tokens
+from hawser.apiserver.options import Config
+from hawser.apiserver.resources import Resources
+from hawser.store.base import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What is read from files before anything else starts."""
+
+    static: Tokens
+    keys: Keys
+
+    @classmethod
+    def read(cls, config: Config) -> Credentials:
+        """OSError, ValueError (KeyFileError is one) when a file cannot be read."""
+        signing = config.account_signing_key or own_key(config.data / "sa.key")
+        return cls(Tokens.read(config.token_file), Keys(signing, config.account_keys))
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """The parts that requests are given to."""
+
+    authenticator: Authenticator
+    token_requests: TokenRequests
+    issuer: IssuerDocuments
+
+
+def authentication(config: Config, credentials: Credentials, resources: Resources, server: str) -> Authentication:
+    """server: HOST:PORT as clients reach this one."""
+
+    def find(kind: Kind, namespace: str, name: str) -> Record | None:
+        return resources.store.get(resources[kind].key(namespace, name))
+
+    accounts = ServiceAccountTokens(find, credentials.keys, config.account_issuers, config.api_audiences)
+    return Authentication(
+        Authenticator(credentials.static, accounts),
+        TokenRequests(resources, accounts),
+        IssuerDocuments(accounts, server, config.account_keys_uri),
+    )
