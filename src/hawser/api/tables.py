@@ -13,7 +13,7 @@ from typing import Any
 from hawser.api.crd.kinds import CustomKind
 from hawser.api.errors import bad_request
 from hawser.api.kinds import Kind
-from hawser.api.printers import core, groups, pod
+from hawser.api.printers import cluster, core, groups, networking, pod, storage
 from hawser.api.printers.base import NAME, Column, Printer, human_duration, name
 from hawser.api.types import Obj
 
@@ -35,6 +35,33 @@ _PRINTERS: dict[tuple[str, str], Printer] = {
     ("coordination.k8s.io", "Lease"): groups.LEASE,
     ("discovery.k8s.io", "EndpointSlice"): groups.ENDPOINT_SLICE,
     ("node.k8s.io", "RuntimeClass"): groups.RUNTIME_CLASS,
+    ("", "ComponentStatus"): cluster.COMPONENT_STATUS,
+    ("", "Endpoints"): networking.ENDPOINTS,
+    ("", "PersistentVolume"): storage.PERSISTENT_VOLUME,
+    ("", "PersistentVolumeClaim"): storage.PERSISTENT_VOLUME_CLAIM,
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): cluster.WEBHOOKS,
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): cluster.WEBHOOKS,
+    ("apiregistration.k8s.io", "APIService"): cluster.API_SERVICE,
+    ("certificates.k8s.io", "CertificateSigningRequest"): cluster.CERTIFICATE_SIGNING_REQUEST,
+    ("flowcontrol.apiserver.k8s.io", "FlowSchema"): cluster.FLOW_SCHEMA,
+    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"): cluster.PRIORITY_LEVEL,
+    ("networking.k8s.io", "IPAddress"): networking.IP_ADDRESS,
+    ("networking.k8s.io", "Ingress"): networking.INGRESS,
+    ("networking.k8s.io", "IngressClass"): networking.INGRESS_CLASS,
+    ("networking.k8s.io", "NetworkPolicy"): networking.NETWORK_POLICY,
+    ("networking.k8s.io", "ServiceCIDR"): networking.SERVICE_CIDR,
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"): cluster.BINDING,
+    ("rbac.authorization.k8s.io", "RoleBinding"): cluster.BINDING,
+    ("resource.k8s.io", "DeviceClass"): cluster.AGED,
+    ("resource.k8s.io", "ResourceClaim"): cluster.RESOURCE_CLAIM,
+    ("resource.k8s.io", "ResourceClaimTemplate"): cluster.AGED,
+    ("resource.k8s.io", "ResourceSlice"): cluster.RESOURCE_SLICE,
+    ("storage.k8s.io", "CSIDriver"): storage.CSI_DRIVER,
+    ("storage.k8s.io", "CSINode"): storage.CSI_NODE,
+    ("storage.k8s.io", "CSIStorageCapacity"): storage.CSI_STORAGE_CAPACITY,
+    ("storage.k8s.io", "StorageClass"): storage.STORAGE_CLASS,
+    ("storage.k8s.io", "VolumeAttachment"): storage.VOLUME_ATTACHMENT,
+    ("storage.k8s.io", "VolumeAttributesClass"): storage.VOLUME_ATTRIBUTES_CLASS,
 }
 
 
@@ -84,6 +111,8 @@ def table(
         raise bad_request(f'unrecognized includeObject value: "{include_object}"')
     printer = _printer(kind)
     rows = []
+    if printer.order is not None:
+        objs = sorted(objs, key=printer.order)
     for obj in objs:
         row: Obj = {"cells": printer.row(obj, now)}
         if printer.conditions and (conditions := printer.conditions(obj)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hawser.api.crd import objects
 from hawser.api.crd.kinds import CustomKind
-from hawser.api.defaults import apps, core, extensions, pod, service
+from hawser.api.defaults import apps, cluster, core, devices, extensions, networking, pod, service, storage
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
 
@@ -18,6 +18,22 @@ _BY_GVK = {
     ("apps", "v1", "Deployment"): apps.deployment,
     ("apps", "v1", "ReplicaSet"): apps.replica_set,
     ("discovery.k8s.io", "v1", "EndpointSlice"): core.endpoint_slice,
+    ("", "v1", "Endpoints"): networking.endpoints,
+    ("", "v1", "PersistentVolume"): storage.persistent_volume,
+    ("", "v1", "PersistentVolumeClaim"): storage.persistent_volume_claim,
+    ("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration"): cluster.mutating_webhooks,
+    ("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration"): cluster.validating_webhooks,
+    ("apiregistration.k8s.io", "v1", "APIService"): cluster.api_service,
+    ("flowcontrol.apiserver.k8s.io", "v1", "FlowSchema"): cluster.flow_schema,
+    ("flowcontrol.apiserver.k8s.io", "v1", "PriorityLevelConfiguration"): cluster.priority_level,
+    ("networking.k8s.io", "v1", "IngressClass"): networking.ingress_class,
+    ("networking.k8s.io", "v1", "NetworkPolicy"): networking.network_policy,
+    ("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding"): cluster.binding,
+    ("rbac.authorization.k8s.io", "v1", "RoleBinding"): cluster.binding,
+    ("resource.k8s.io", "v1", "ResourceClaim"): devices.claim,
+    ("resource.k8s.io", "v1", "ResourceClaimTemplate"): devices.claim_template,
+    ("storage.k8s.io", "v1", "CSIDriver"): storage.csi_driver,
+    ("storage.k8s.io", "v1", "StorageClass"): storage.storage_class,
 }
 
 

@@ -51,6 +51,20 @@ def volume(entry: Obj) -> None:
             value[field] = default
 
 
+def persistent_source(spec: Obj) -> None:
+    """The source among the fields of a PersistentVolume's spec."""
+    for source, defaults in _SIMPLE.items():
+        value = spec.get(source)
+        if isinstance(value, dict):
+            for field, default in defaults.items():
+                if not value.get(field):
+                    value[field] = default
+    if "hostPath" in spec:
+        spec["hostPath"].setdefault("type", "")
+    if "azureDisk" in spec:
+        spec["azureDisk"].setdefault("readOnly", False)
+
+
 def _downward(source: Obj) -> None:
     for item in source.get("items") or ():
         field_ref(item)

@@ -35,11 +35,16 @@ class Column(NamedTuple):
 
 
 class Printer(NamedTuple):
-    """How one kind is shown. conditions tells a row's TableRowConditions, for kinds that have any."""
+    """How one kind is shown.
+
+    conditions tells a row's TableRowConditions, for kinds that have any; order: what lists are sorted by, where not by
+    name.
+    """
 
     columns: tuple[Column, ...]
     row: Row
     conditions: Callable[[Obj], list[Obj]] | None = None
+    order: Callable[[Obj], Any] | None = None
 
 
 NAME = Column("Name", format="name", description="The name of the object, unique within its namespace.")

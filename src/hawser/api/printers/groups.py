@@ -68,7 +68,7 @@ def _lease(lease: Obj, now: datetime) -> list[Any]:
 
 
 def _endpoint_slice(endpoints: Obj, now: datetime) -> list[Any]:
-    ports = [str(p.get("port") or p.get("name") or "*") for p in endpoints.get("ports") or []]
+    ports = [str(p.get("port") or p.get("name", "*")) for p in endpoints.get("ports") or []]
     addresses = [a for e in endpoints.get("endpoints") or [] for a in e.get("addresses") or []]
     return [
         name(endpoints),

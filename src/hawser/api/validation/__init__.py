@@ -15,15 +15,27 @@ from hawser.api.kinds import Kind
 from hawser.api.types import Obj
 from hawser.api.validation import (
     apps,
+    claim_status,
+    claims,
     coordination,
     core,
+    devices,
     discovery,
     extensions,
+    flowcontrol,
+    ingress,
+    networking,
     node,
+    persistent,
     pod,
     pod_update,
+    rbac,
+    resource_slices,
     rules,
     service,
+    storage,
+    values,
+    webhooks,
 )
 from hawser.api.validation.metadata import metadata, metadata_update
 from hawser.api.validation.rules import Errors, NameRule
@@ -68,6 +80,60 @@ _RULES: dict[tuple[str, str, str], Rules] = {
     ("coordination.k8s.io", "v1", "Lease"): Rules(coordination.lease),
     ("discovery.k8s.io", "v1", "EndpointSlice"): Rules(discovery.endpoint_slice, discovery.endpoint_slice_update),
     ("node.k8s.io", "v1", "RuntimeClass"): Rules(node.runtime_class, node.runtime_class_update),
+    ("", "v1", "Endpoints"): Rules(networking.endpoints),
+    ("", "v1", "PersistentVolume"): Rules(persistent.volume, persistent.volume_update),
+    ("", "v1", "PersistentVolumeClaim"): Rules(claims.claim, claims.claim_update, claims.claim_status),
+    ("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration"): Rules(webhooks.configuration),
+    ("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration"): Rules(webhooks.configuration),
+    ("apiregistration.k8s.io", "v1", "APIService"): Rules(
+        webhooks.api_service, status=webhooks.api_service_status, name=values.path_segment_errors
+    ),
+    ("flowcontrol.apiserver.k8s.io", "v1", "FlowSchema"): Rules(flowcontrol.schema, status=flowcontrol.status),
+    ("flowcontrol.apiserver.k8s.io", "v1", "PriorityLevelConfiguration"): Rules(
+        flowcontrol.level, status=flowcontrol.status
+    ),
+    ("networking.k8s.io", "v1", "IPAddress"): Rules(
+        values.nothing,
+        networking.ip_address_update,
+        create=networking.ip_address,
+        name=values.canonical_ip_errors,
+    ),
+    ("networking.k8s.io", "v1", "Ingress"): Rules(
+        ingress.ingress, status=ingress.ingress_status, create=ingress.ingress_create
+    ),
+    ("networking.k8s.io", "v1", "IngressClass"): Rules(ingress.ingress_class, ingress.ingress_class_update),
+    ("networking.k8s.io", "v1", "NetworkPolicy"): Rules(networking.network_policy),
+    ("networking.k8s.io", "v1", "ServiceCIDR"): Rules(
+        values.nothing, networking.service_cidr_update, create=networking.service_cidr
+    ),
+    ("rbac.authorization.k8s.io", "v1", "ClusterRole"): Rules(rbac.cluster_role, name=rbac.name_errors),
+    ("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding"): Rules(
+        rbac.cluster_role_binding, rbac.binding_update, name=rbac.name_errors
+    ),
+    ("rbac.authorization.k8s.io", "v1", "Role"): Rules(rbac.role, name=rbac.name_errors),
+    ("rbac.authorization.k8s.io", "v1", "RoleBinding"): Rules(
+        rbac.role_binding, rbac.binding_update, name=rbac.name_errors
+    ),
+    ("resource.k8s.io", "v1", "DeviceClass"): Rules(devices.device_class),
+    ("resource.k8s.io", "v1", "ResourceClaim"): Rules(
+        values.nothing, devices.fixed_spec, claim_status.status_update, devices.claim
+    ),
+    ("resource.k8s.io", "v1", "ResourceClaimTemplate"): Rules(
+        values.nothing, devices.fixed_spec, create=devices.claim_template
+    ),
+    ("resource.k8s.io", "v1", "ResourceSlice"): Rules(
+        resource_slices.resource_slice, resource_slices.resource_slice_update
+    ),
+    ("storage.k8s.io", "v1", "CSIDriver"): Rules(storage.csi_driver, storage.csi_driver_update),
+    ("storage.k8s.io", "v1", "CSINode"): Rules(storage.csi_node, storage.csi_node_update),
+    ("storage.k8s.io", "v1", "CSIStorageCapacity"): Rules(storage.storage_capacity, storage.storage_capacity_update),
+    ("storage.k8s.io", "v1", "StorageClass"): Rules(storage.storage_class, storage.storage_class_update),
+    ("storage.k8s.io", "v1", "VolumeAttachment"): Rules(
+        storage.attachment, storage.attachment_update, storage.attachment_status, storage.attachment_create
+    ),
+    ("storage.k8s.io", "v1", "VolumeAttributesClass"): Rules(
+        storage.attributes_class, storage.attributes_class_update
+    ),
 }
 
 

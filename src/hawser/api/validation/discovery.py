@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hawser.api.types import Obj
-from hawser.api.validation import rules
+from hawser.api.validation import rules, values
 from hawser.api.validation.rules import (
     Errors,
     duplicate,
@@ -44,7 +44,7 @@ def _endpoint(endpoint: Obj, kind: str, path: str) -> Errors:
     for i, address in enumerate(addresses):
         at = f"{path}.addresses[{i}]"
         if kind == "FQDN":
-            yield from each(at, address, rules.subdomain_errors(address))
+            yield from values.qualified_domain(address.removesuffix("."), at, 2)
         elif kind in _TYPES:
             yield from _address(address, kind, at)
     if endpoint.get("hostname"):
@@ -61,18 +61,7 @@ def _address(address: str, kind: str, path: str) -> Errors:
         return
     if f"IPv{ip.version}" != kind:
         yield invalid(path, address, f"must be an {kind} address")
-    if ip.is_unspecified:
-        yield invalid(path, address, f"may not be unspecified ({ip})")
-    elif ip.is_loopback:
-        yield invalid(
-            path, address, f"may not be in the loopback range ({'127.0.0.0/8' if ip.version == 4 else '::1'})"
-        )
-    elif ip.is_link_local:
-        where = "169.254.0.0/16" if ip.version == 4 else "fe80::/10"
-        yield invalid(path, address, f"may not be in the link-local range ({where})")
-    elif ip.is_multicast:
-        where = "224.0.0.0/24" if ip.version == 4 else "ff02::/10"
-        yield invalid(path, address, f"may not be in the link-local multicast range ({where})")
+    yield from values.not_special_ip(address, path)
 
 
 def _ports(ports: list[Obj]) -> Errors:

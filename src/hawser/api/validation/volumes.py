@@ -94,7 +94,7 @@ def _empty_dir(source: Obj, path: str) -> Errors:
         yield forbidden(f"{path}.sizeLimit", "SizeLimit field must be a valid resource quantity")
 
 
-def _host_path(source: Obj, path: str) -> Errors:
+def host_path(source: Obj, path: str) -> Errors:
     if not source.get("path"):
         yield required(f"{path}.path")
     else:
@@ -170,7 +170,7 @@ _SOURCES: dict[str, Callable[[Obj, str], Errors]] = {
     "downwardAPI": _downward,
     "emptyDir": _empty_dir,
     "ephemeral": _ephemeral,
-    "hostPath": _host_path,
+    "hostPath": host_path,
     "image": _image,
     "projected": _projected,
     "secret": _keys,

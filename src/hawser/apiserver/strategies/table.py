@@ -7,7 +7,7 @@ from datetime import datetime
 
 from hawser.api import kinds
 from hawser.api.kinds import Kind
-from hawser.apiserver.strategies import core
+from hawser.apiserver.strategies import cluster, core, storage
 from hawser.apiserver.strategies.base import Lookup, Strategy
 from hawser.apiserver.strategies.definitions import DefinitionStrategy, Names
 from hawser.apiserver.strategies.namespaces import NamespaceStrategy
@@ -22,6 +22,24 @@ _STRATEGIES: dict[Kind, type[Strategy]] = {
     kinds.EVENT: core.EventStrategy,
     kinds.LEASE: core.LeaseStrategy,
     kinds.RUNTIME_CLASS: core.RuntimeClassStrategy,
+    kinds.CLUSTER_ROLE: cluster.UpsertStrategy,
+    kinds.CLUSTER_ROLE_BINDING: cluster.UpsertStrategy,
+    kinds.CSI_DRIVER: storage.DriverStrategy,
+    kinds.CSI_NODE: storage.DriverStrategy,
+    kinds.CSI_STORAGE_CAPACITY: storage.CapacityStrategy,
+    kinds.ENDPOINTS: cluster.UpsertStrategy,
+    kinds.FLOW_SCHEMA: cluster.StatusOnlyStrategy,
+    kinds.MUTATING_WEBHOOK_CONFIGURATION: cluster.VersionedStrategy,
+    kinds.PERSISTENT_VOLUME_CLAIM: storage.ClaimStrategy,
+    kinds.PRIORITY_LEVEL_CONFIGURATION: cluster.StatusOnlyStrategy,
+    kinds.RESOURCE_CLAIM: cluster.ClaimStrategy,
+    kinds.ROLE: cluster.UpsertStrategy,
+    kinds.ROLE_BINDING: cluster.UpsertStrategy,
+    kinds.SERVICE_CIDR: cluster.StatusOnlyStrategy,
+    kinds.STORAGE_CLASS: storage.ClassStrategy,
+    kinds.VALIDATING_WEBHOOK_CONFIGURATION: cluster.VersionedStrategy,
+    kinds.VOLUME_ATTACHMENT: storage.AttachmentStrategy,
+    kinds.VOLUME_ATTRIBUTES_CLASS: storage.ClassStrategy,
 }
 
 
@@ -31,4 +49,8 @@ def strategy(kind: Kind, lookup: Lookup, allocator: Allocator, names: Names, now
         return DefinitionStrategy(kind, lookup, names, now)
     if kind is kinds.SERVICE:
         return ServiceStrategy(kind, lookup, allocator)
+    if kind is kinds.PERSISTENT_VOLUME:
+        return storage.VolumeStrategy(kind, lookup, now)
+    if kind is kinds.RESOURCE_SLICE:
+        return cluster.SliceStrategy(kind, lookup, now)
     return _STRATEGIES.get(kind, Strategy)(kind, lookup)
