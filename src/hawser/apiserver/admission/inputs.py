@@ -1,0 +1,110 @@
+"""What CEL expressions of admission see of a request: object, oldObject, request, namespaceObject, authorizer.
+
+Source: Kubernetes documentation, "Validating Admission Policy" and "Dynamic Admission Control" (matchConditions).
+Everything is made when an expression first refers to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hawser.api.cel.library.authorizer import Check
+from hawser.api.cel.request_types import NAMESPACE, VARIABLES
+from hawser.api.cel.schemas import converted
+from hawser.api.kind import Kind
+from hawser.api.types import Obj
+from hawser.apiserver.admission.base import Request
+from hawser.apiserver.admission.webhooks import review
+from hawser.apiserver.authorization import Attributes
+from hawser.apiserver.identity import User
+
+Allows = Callable[[User, Attributes], bool]
+_NAMESPACE_FIELDS = frozenset(field.name for field in NAMESPACE.shape.fields["metadata"].type.shape.fields.values())
+
+
+class Input:
+    """The variables of one request.
+
+    kind: the version that the policy or webhook wants to see; obj and old are in it. namespace: the committed object
+    of the request's namespace, or None. allows: the server's authorizer; None when there is none to ask.
+    """
+
+    __slots__ = ("_allows", "_kind", "_known", "_namespace", "_new", "_old", "_request")
+
+    def __init__(
+        self,
+        request: Request,
+        kind: Kind,
+        obj: Obj | None,
+        old: Obj | None,
+        namespace: Callable[[], Obj | None],
+        allows: Allows | None = None,
+    ) -> None:
+        self._request = request
+        self._kind = kind
+        self._new = obj
+        self._old = old
+        self._namespace = namespace
+        self._allows = allows
+        self._known: dict[str, Any] = {}
+
+    def values(self, used: frozenset[str]) -> list[Any]:
+        """The values of the variables, in the order of VARIABLES; None of those that are not used."""
+        return [self._value(name) if name in used else None for name in VARIABLES]
+
+    def _value(self, name: str) -> Any:
+        if name not in self._known:
+            self._known[name] = _MAKERS[name](self)
+        return self._known[name]
+
+    def _admission_request(self) -> Obj:
+        asked: Obj = review.build("v1", "", self._request, self._kind, None, None)["request"]
+        for field in ("uid", "object", "oldObject"):
+            asked.pop(field, None)
+        if asked.get("options") is None:
+            asked.pop("options", None)
+        return asked
+
+    def _namespace_object(self) -> Any:
+        found = self._namespace()
+        if found is None:
+            return None
+        meta = {k: v for k, v in (found.get("metadata") or {}).items() if k in _NAMESPACE_FIELDS}
+        shown = {"metadata": meta, "spec": found.get("spec") or {}, "status": found.get("status") or {}}
+        return converted(NAMESPACE, shown)
+
+    def _authorizer(self) -> Check:
+        return Check(self._decide)
+
+    def _request_resource(self) -> Check:
+        request = self._request
+        found = Check(self._decide).to("kubernetes.authorization.GroupCheck", group=self._request.kind.group)
+        found = found.to("kubernetes.authorization.ResourceCheck", resource=request.kind.plural)
+        given = {"subresource": request.subresource, "namespace": request.namespace, "name": request.name}
+        return found.to(found.type_name, **{key: value for key, value in given.items() if value})
+
+    def _decide(self, user: str, attributes: Mapping[str, Any]) -> tuple[bool, str]:
+        if self._allows is None:
+            raise RuntimeError("no authorizer is configured")
+        who = _account(user) if user else self._request.user
+        known = {name: str(attributes.get(name, "")) for name in _ATTRIBUTES}
+        return self._allows(who, Attributes(**known)), ""
+
+
+_ATTRIBUTES = ("verb", "group", "resource", "subresource", "namespace", "name", "path")
+
+
+def _account(name: str) -> User:
+    namespace = name.split(":")[2]
+    return User(name, groups=("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"))
+
+
+_MAKERS: dict[str, Callable[[Input], Any]] = {
+    "object": lambda one: one._new,
+    "oldObject": lambda one: one._old,
+    "namespaceObject": Input._namespace_object,
+    "request": Input._admission_request,
+    "authorizer": Input._authorizer,
+    "authorizer.requestResource": Input._request_resource,
+}
