@@ -13,7 +13,7 @@ from typing import Any
 from hawser.api.crd.kinds import CustomKind
 from hawser.api.errors import bad_request
 from hawser.api.kinds import Kind
-from hawser.api.printers import cluster, core, groups, networking, pod, storage
+from hawser.api.printers import cluster, core, groups, networking, pod, policies, storage, workloads
 from hawser.api.printers.base import NAME, Column, Printer, human_duration, name
 from hawser.api.types import Obj
 
@@ -30,6 +30,17 @@ _PRINTERS: dict[tuple[str, str], Printer] = {
     ("", "Secret"): core.SECRET,
     ("", "ServiceAccount"): core.SERVICE_ACCOUNT,
     ("", "Event"): core.EVENT,
+    ("", "PodTemplate"): workloads.POD_TEMPLATE,
+    ("", "ReplicationController"): workloads.REPLICATION_CONTROLLER,
+    ("", "ResourceQuota"): policies.RESOURCE_QUOTA,
+    ("apps", "ControllerRevision"): workloads.CONTROLLER_REVISION,
+    ("apps", "DaemonSet"): workloads.DAEMON_SET,
+    ("apps", "StatefulSet"): workloads.STATEFUL_SET,
+    ("autoscaling", "HorizontalPodAutoscaler"): policies.AUTOSCALER,
+    ("batch", "CronJob"): workloads.CRON_JOB,
+    ("batch", "Job"): workloads.JOB,
+    ("policy", "PodDisruptionBudget"): policies.DISRUPTION_BUDGET,
+    ("scheduling.k8s.io", "PriorityClass"): policies.PRIORITY_CLASS,
     ("apps", "Deployment"): groups.DEPLOYMENT,
     ("apps", "ReplicaSet"): groups.REPLICA_SET,
     ("coordination.k8s.io", "Lease"): groups.LEASE,

@@ -4,20 +4,43 @@ from __future__ import annotations
 
 from hawser.api.crd import objects
 from hawser.api.crd.kinds import CustomKind
-from hawser.api.defaults import apps, cluster, core, devices, extensions, networking, pod, service, storage
+from hawser.api.defaults import (
+    apps,
+    autoscaling,
+    batch,
+    cluster,
+    core,
+    devices,
+    extensions,
+    networking,
+    pod,
+    policies,
+    service,
+    storage,
+)
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
 
 _BY_GVK = {
     ("apiextensions.k8s.io", "v1", "CustomResourceDefinition"): extensions.custom_resource_definition,
+    ("", "v1", "LimitRange"): policies.limit_range,
     ("", "v1", "Namespace"): core.namespace,
     ("", "v1", "Node"): core.node,
     ("", "v1", "Pod"): pod.pod,
+    ("", "v1", "PodTemplate"): apps.pod_template,
+    ("", "v1", "ReplicationController"): apps.replication_controller,
+    ("", "v1", "ResourceQuota"): policies.resource_quota,
     ("", "v1", "Secret"): core.secret,
     ("", "v1", "Service"): service.service,
+    ("apps", "v1", "DaemonSet"): apps.daemon_set,
     ("apps", "v1", "Deployment"): apps.deployment,
     ("apps", "v1", "ReplicaSet"): apps.replica_set,
+    ("apps", "v1", "StatefulSet"): apps.stateful_set,
+    ("autoscaling", "v2", "HorizontalPodAutoscaler"): autoscaling.horizontal_pod_autoscaler,
+    ("batch", "v1", "CronJob"): batch.cron_job,
+    ("batch", "v1", "Job"): batch.job,
     ("discovery.k8s.io", "v1", "EndpointSlice"): core.endpoint_slice,
+    ("scheduling.k8s.io", "v1", "PriorityClass"): policies.priority_class,
     ("", "v1", "Endpoints"): networking.endpoints,
     ("", "v1", "PersistentVolume"): storage.persistent_volume,
     ("", "v1", "PersistentVolumeClaim"): storage.persistent_volume_claim,

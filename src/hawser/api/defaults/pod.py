@@ -53,10 +53,10 @@ def pod_spec(spec: Obj) -> None:
             _container(container)
     for entry in spec.get("volumes") or ():
         volume(entry)
-    _round(spec.get("overhead"))
+    round_amounts(spec.get("overhead"))
     if resources := spec.get("resources"):
-        _round(resources.get("limits"))
-        _round(resources.get("requests"))
+        round_amounts(resources.get("limits"))
+        round_amounts(resources.get("requests"))
 
 
 def _container(container: Obj) -> None:
@@ -86,8 +86,8 @@ def _container(container: Obj) -> None:
     if resources is None:
         container["resources"] = {}
     elif resources:
-        _round(resources.get("limits"))
-        _round(resources.get("requests"))
+        round_amounts(resources.get("limits"))
+        round_amounts(resources.get("requests"))
 
 
 def _probe(probe: Obj) -> None:
@@ -119,7 +119,7 @@ def _requests_from_limits(resources: Obj) -> None:
         resources["requests"] = {**limits, **(resources.get("requests") or {})}
 
 
-def _round(amounts: Obj | None) -> None:
+def round_amounts(amounts: Obj | None) -> None:
     """Resources are counted in thousandths at most: smaller fractions are rounded up."""
     if not amounts:
         return

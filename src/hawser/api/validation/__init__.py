@@ -15,20 +15,26 @@ from hawser.api.kinds import Kind
 from hawser.api.types import Obj
 from hawser.api.validation import (
     apps,
+    autoscaling,
     claim_status,
     claims,
     coordination,
     core,
+    cron_job,
     devices,
     discovery,
     extensions,
     flowcontrol,
     ingress,
+    job,
+    job_status,
     networking,
     node,
     persistent,
     pod,
     pod_update,
+    policies,
+    quota,
     rbac,
     resource_slices,
     rules,
@@ -36,12 +42,18 @@ from hawser.api.validation import (
     storage,
     values,
     webhooks,
+    workloads,
 )
 from hawser.api.validation.metadata import metadata, metadata_update
 from hawser.api.validation.rules import Errors, NameRule
 
 
 def _nothing(obj: Obj, old: Obj) -> Errors:
+    return
+    yield
+
+
+def _none(obj: Obj) -> Errors:
     return
     yield
 
@@ -54,7 +66,7 @@ class Rules:
     create: rules of creation only. status: rules of a status update (instead of body and update).
     """
 
-    body: Callable[[Obj], Errors]
+    body: Callable[[Obj], Errors] = _none
     update: Callable[[Obj, Obj], Errors] = _nothing
     status: Callable[[Obj, Obj], Errors] = _nothing
     create: Callable[[Obj], Errors] | None = None
@@ -64,9 +76,17 @@ class Rules:
 _RULES: dict[tuple[str, str, str], Rules] = {
     ("", "v1", "ConfigMap"): Rules(core.config_map, core.config_map_update),
     ("", "v1", "Event"): Rules(core.event),
+    ("", "v1", "LimitRange"): Rules(quota.limit_range),
     ("", "v1", "Namespace"): Rules(core.namespace, status=core.namespace_status_update, name=rules.label_errors),
     ("", "v1", "Node"): Rules(node.node, node.node_update),
     ("", "v1", "Pod"): Rules(pod.pod, pod_update.pod_update, pod_update.pod_status_update, pod.pod_create),
+    ("", "v1", "PodTemplate"): Rules(workloads.pod_template),
+    ("", "v1", "ReplicationController"): Rules(
+        workloads.replication_controller, status=workloads.replication_controller_status_update
+    ),
+    ("", "v1", "ResourceQuota"): Rules(
+        quota.resource_quota, quota.resource_quota_update, quota.resource_quota_status_update
+    ),
     ("", "v1", "Secret"): Rules(core.secret, core.secret_update),
     ("", "v1", "Service"): Rules(
         service.service, service.service_update, service.service_status_update, name=rules.label_1035_errors
@@ -75,11 +95,34 @@ _RULES: dict[tuple[str, str, str], Rules] = {
     ("apiextensions.k8s.io", "v1", "CustomResourceDefinition"): Rules(
         extensions.definition, extensions.definition_update, extensions.definition_status_update
     ),
+    ("apps", "v1", "ControllerRevision"): Rules(workloads.controller_revision, workloads.controller_revision_update),
+    ("apps", "v1", "DaemonSet"): Rules(
+        workloads.daemon_set, workloads.daemon_set_update, workloads.daemon_set_status_update
+    ),
     ("apps", "v1", "Deployment"): Rules(apps.deployment, apps.workload_update, apps.deployment_status_update),
     ("apps", "v1", "ReplicaSet"): Rules(apps.replica_set, apps.workload_update, apps.replica_set_status_update),
+    ("apps", "v1", "StatefulSet"): Rules(
+        update=workloads.stateful_set_update,
+        status=workloads.stateful_set_status_update,
+        create=workloads.stateful_set_create,
+        name=rules.label_errors,
+    ),
+    ("autoscaling", "v2", "HorizontalPodAutoscaler"): Rules(
+        update=autoscaling.autoscaler_update,
+        status=autoscaling.autoscaler_status_update,
+        create=autoscaling.autoscaler_create,
+    ),
+    ("batch", "v1", "CronJob"): Rules(update=cron_job.cron_job_update, create=cron_job.cron_job_create),
+    ("batch", "v1", "Job"): Rules(update=job.job_update, status=job_status.job_status_update, create=job.job_create),
     ("coordination.k8s.io", "v1", "Lease"): Rules(coordination.lease),
     ("discovery.k8s.io", "v1", "EndpointSlice"): Rules(discovery.endpoint_slice, discovery.endpoint_slice_update),
     ("node.k8s.io", "v1", "RuntimeClass"): Rules(node.runtime_class, node.runtime_class_update),
+    ("policy", "v1", "PodDisruptionBudget"): Rules(
+        policies.disruption_budget, status=policies.disruption_budget_status_update
+    ),
+    ("scheduling.k8s.io", "v1", "PriorityClass"): Rules(
+        update=policies.priority_class_update, create=policies.priority_class_create
+    ),
     ("", "v1", "Endpoints"): Rules(networking.endpoints),
     ("", "v1", "PersistentVolume"): Rules(persistent.volume, persistent.volume_update),
     ("", "v1", "PersistentVolumeClaim"): Rules(claims.claim, claims.claim_update, claims.claim_status),
@@ -131,9 +174,7 @@ _RULES: dict[tuple[str, str, str], Rules] = {
     ("storage.k8s.io", "v1", "VolumeAttachment"): Rules(
         storage.attachment, storage.attachment_update, storage.attachment_status, storage.attachment_create
     ),
-    ("storage.k8s.io", "v1", "VolumeAttributesClass"): Rules(
-        storage.attributes_class, storage.attributes_class_update
-    ),
+    ("storage.k8s.io", "v1", "VolumeAttributesClass"): Rules(storage.attributes_class, storage.attributes_class_update),
 }
 
 

@@ -60,7 +60,7 @@ def pod_update(obj: Obj, old: Obj) -> Errors:
         yield invalid("spec.activeDeadlineSeconds", deadline, "must be less than or equal to previous value")
     yield from _tolerations(spec, before)
     yield from _gates(spec, before)
-    changed = differences(_without_updatable(spec, before), _plain(before), "spec")
+    changed = differences(_without_updatable(spec, before), plain(before), "spec")
     if changed:
         listed = "\n".join(changed)
         yield forbidden("spec", f"pod updates may not change fields other than {_UPDATABLE}\n{listed}")
@@ -123,24 +123,24 @@ def _gates(spec: Obj, before: Obj) -> Errors:
 
 def _without_updatable(spec: Obj, before: Obj) -> Obj:
     """The new spec with what may change set back to what it was."""
-    plain: Obj = _plain(spec)
-    was: Obj = _plain(before)
+    kept: Obj = plain(spec)
+    was: Obj = plain(before)
     for field in ("activeDeadlineSeconds", "tolerations", "schedulingGates"):
-        _copy(field, was, plain)
+        _copy(field, was, kept)
     for field in ("containers", "initContainers"):
-        for container, container_before in zip(plain.get(field) or (), was.get(field) or (), strict=False):
+        for container, container_before in zip(kept.get(field) or (), was.get(field) or (), strict=False):
             _copy("image", container_before, container)
     if (before.get("terminationGracePeriodSeconds") or 0) < 0 and spec.get("terminationGracePeriodSeconds") == 1:
-        _copy("terminationGracePeriodSeconds", was, plain)
+        _copy("terminationGracePeriodSeconds", was, kept)
     if before.get("schedulingGates"):
         # A gated pod may be aimed more narrowly: selectors are added, node affinity refined.
-        selector, selector_before = plain.get("nodeSelector") or {}, was.get("nodeSelector") or {}
+        selector, selector_before = kept.get("nodeSelector") or {}, was.get("nodeSelector") or {}
         if selector_before.items() <= selector.items():
-            _copy("nodeSelector", was, plain)
-        if isinstance(plain.get("affinity"), dict):
-            _copy("nodeAffinity", was.get("affinity") or {}, plain["affinity"])
-            plain = _plain(plain)
-    return plain
+            _copy("nodeSelector", was, kept)
+        if isinstance(kept.get("affinity"), dict):
+            _copy("nodeAffinity", was.get("affinity") or {}, kept["affinity"])
+            kept = plain(kept)
+    return kept
 
 
 def _copy(field: str, source: Obj, target: Obj) -> None:
@@ -150,17 +150,17 @@ def _copy(field: str, source: Obj, target: Obj) -> None:
         target.pop(field, None)
 
 
-def _plain(value: Any, key: str = "") -> Any:
+def plain(value: Any, key: str = "") -> Any:
     """A copy without what Go's clients leave out when they write: empty and zero values."""
     if isinstance(value, dict):
-        made = {name: _plain(item, name) for name, item in value.items()}
+        made = {name: plain(item, name) for name, item in value.items()}
         return {
             name: item
             for name, item in made.items()
             if item or (item is not None and name in _OPTIONAL and not isinstance(item, str | dict | list))
         }
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 

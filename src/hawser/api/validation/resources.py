@@ -36,9 +36,9 @@ def requirements(resources: Obj, path: str, pod_level: bool = False) -> Errors:
         yield from _resource(name, amount, f"{path}.requests[{name}]", pod_level)
         limit = limits.get(name)
         if limit is None:
-            if not _overcommits(name):
+            if not overcommits(name):
                 yield required(f"{path}.limits", "Limit must be set for non overcommitable resources")
-        elif not _overcommits(name):
+        elif not overcommits(name):
             if _amount(amount) != _amount(limit):
                 yield invalid(f"{path}.requests", amount, f"must be equal to {name} limit of {limit}")
         elif _amount(amount) > _amount(limit):
@@ -48,14 +48,14 @@ def requirements(resources: Obj, path: str, pod_level: bool = False) -> Errors:
         yield forbidden(path, "HugePages require cpu or memory")
 
 
-def _overcommits(name: str) -> bool:
+def overcommits(name: str) -> bool:
     """Whether requests may be smaller than limits: for what Kubernetes itself meters, except huge pages."""
     return ("/" not in name or "kubernetes.io/" in name) and not name.startswith("hugepages-")
 
 
 def _resource(name: str, amount: str, path: str, pod_level: bool) -> Errors:
     if name not in _STANDARD:
-        yield from _name(name, path)
+        yield from container_resource(name, path)
     if pod_level and name not in ("cpu", "memory") and not name.startswith("hugepages-"):
         yield invalid(path, name, "must be a supported resource for pods")
     value = _amount(amount)
@@ -65,7 +65,10 @@ def _resource(name: str, amount: str, path: str, pod_level: bool) -> Errors:
         yield invalid(path, amount, "must be an integer")
 
 
-def _name(name: str, path: str) -> Errors:
+def container_resource(name: str, path: str) -> Errors:
+    """The name of a resource that a container may ask for."""
+    if name in _STANDARD:
+        return
     yield from each(path, name, qualified_name_errors(name))
     if name.startswith("hugepages-"):
         return
