@@ -21,6 +21,8 @@ from hawser.apiserver.documents import Documents
 from hawser.apiserver.handler import Handler
 from hawser.apiserver.metrics import Metrics
 from hawser.apiserver.options import Config
+from hawser.apiserver.proxies import Proxies
+from hawser.apiserver.relay import Relay
 from hawser.apiserver.resources import Resources
 from hawser.apiserver.reviews.authentication import AuthenticationReviews
 from hawser.apiserver.reviews.authorization import AuthorizationReviews
@@ -64,13 +66,16 @@ async def run(config: Config) -> None:
         metrics = Metrics()
         who = authentication(config, credentials, resources, f"{config.address}:{port}")
         documents = Documents(store, metrics, f"{config.address}:{port}", who.issuer)
-        streams = Streams(resources, Agents(resources, config))
+        agents = Agents(resources, config)
+        streams = Streams(resources, agents)
+        relay = Relay()
+        proxies = Proxies(resources, agents, relay)
         authorizer = RuleAuthorizer()
         verbs = Verbs(resources)
         reviews = Reviews(
             AuthenticationReviews(who.authenticator), AuthorizationReviews(authorizer), who.token_requests
         )
-        server = Server(Handler(who.authenticator, authorizer, verbs, documents, reviews, streams, metrics))
+        server = Server(Handler(who.authenticator, authorizer, verbs, documents, reviews, streams, proxies, metrics))
         resources.admission.hooks = webhooks = Webhooks(resources)
         parts = [DefinitionController(resources).run(), webhooks.run()]
         tasks = [asyncio.create_task(part) for part in parts]
@@ -85,6 +90,7 @@ async def run(config: Config) -> None:
         listener.close()
         await server.shutdown(_GRACE_SECONDS)
         await streams.close()
+        await relay.close()
         await resources.callouts.close()
         for task in tasks:
             task.cancel()
