@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
-from hawser.store.base import Delete, Expired, Keep, Put, Record, Store, StoreEvent, StoreUnavailable, Watch, WriteFn
+from hawser.store.base import (
+    Delete,
+    EventType,
+    Expired,
+    Keep,
+    Put,
+    Record,
+    Store,
+    StoreEvent,
+    StoreUnavailable,
+    Watch,
+    WriteFn,
+)
 
 POD = "core/pods/default/web"
 
@@ -348,3 +360,35 @@ async def test_a_reopened_store_goes_on_where_it_was(open_store: Callable[..., S
         ("DELETED", KEYS[1], b"last", 9, 2),
     ]
     assert seen(await store.write(KEYS[1], create(b"again"))) == (KEYS[1], b"again", 10, 10)
+
+
+async def test_a_follower_knows_of_a_write_before_the_writer_goes_on(store: Store) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def follower(events: Sequence[StoreEvent]) -> None:
+        for event in events:
+            # What it is told of can be read already, and deletions are told with the last state.
+            shown = store.get(event.record.key)
+            assert (shown is event.record) == (event.type is not EventType.DELETED)
+            seen.append((event.type, event.record.key))
+
+    await store.write("core/pods/a/before", lambda _, __: Put(b"{}"))
+    store.follow("core/pods/", follower)
+    await store.write("core/pods/a/p", lambda _, __: Put(b"{}"))
+    assert seen == [("ADDED", "core/pods/a/p")]
+    await store.write("core/secrets/a/p", lambda _, __: Put(b"{}"))
+    await asyncio.gather(
+        store.write("core/pods/a/p", lambda _, __: Put(b"{1}")), store.write("core/pods/b/p", lambda _, __: Put(b"{}"))
+    )
+    await store.write("core/pods/a/p", lambda _, __: Delete(b"{}"))
+    assert seen[1:] == [("MODIFIED", "core/pods/a/p"), ("ADDED", "core/pods/b/p"), ("DELETED", "core/pods/a/p")]
+
+
+async def test_a_follower_that_fails_harms_nobody(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    def follower(_: Sequence[StoreEvent]) -> None:
+        raise RuntimeError("oh")
+
+    store.follow("core/pods/", follower)
+    record = await store.write("core/pods/a/p", lambda _, __: Put(b"{}"))
+    assert record is not None and store.get("core/pods/a/p") is record
+    assert "a follower of the store failed" in caplog.text

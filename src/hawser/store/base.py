@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from hawser.store.timing import Histogram
@@ -81,6 +82,10 @@ WriteFn = Callable[["Record | None", int], Put | Delete | Keep]
 what it raises reaches the caller of ``write`` and nothing is changed. It must not call ``write`` itself."""
 
 
+Follower = Callable[[Sequence[StoreEvent]], None]
+"""Sees committed events on the event loop; see ``Store.follow``. Must neither block nor raise."""
+
+
 class Expired(Exception):
     """The revision asked for is older than the watch history or compacted away."""
 
@@ -134,6 +139,11 @@ class Store(Protocol):
         ...
 
     @property
+    def path(self) -> Path:
+        """The store's file."""
+        ...
+
+    @property
     def commits(self) -> Histogram:
         """How long commits took, in seconds."""
         ...
@@ -178,6 +188,21 @@ class Store(Protocol):
         """Events of keys under prefix with revision > start, history first, then live; never a gap.
 
         Raises Expired when start is older than ``compacted``; a start in the future is served when it comes.
+        """
+        ...
+
+    def follow(self, prefix: str, follower: Follower) -> None:
+        """Calls follower with every event under prefix that is committed from now on, for as long as the store is open.
+
+        It is called in revision order, after ``get`` and ``list`` show the writes and before anybody who waits for one
+        of them goes on: what it keeps up to date is so for whoever has been told of the write.
+        """
+        ...
+
+    async def snapshot(self, path: Path) -> int:
+        """Write what is committed now to a new store file, while the store goes on; the revision it is as of.
+
+        Raises StoreUnavailable when that fails; nothing is left at path then.
         """
         ...
 

@@ -13,9 +13,11 @@ import logging
 import time
 from pathlib import Path
 
+from hawser.store import copies
 from hawser.store.base import (
     Delete,
     EventType,
+    Follower,
     Keep,
     Record,
     StoreEvent,
@@ -119,6 +121,10 @@ class SqliteStore:
     def compacted(self) -> int:
         return self._history.compacted
 
+    @property
+    def path(self) -> Path:
+        return self._log.path
+
     def size(self) -> int:
         return self._log.size()
 
@@ -143,6 +149,10 @@ class SqliteStore:
     def watch(self, prefix: str, start: int) -> Watcher:
         check_prefix(prefix)
         return self._hub.watch(prefix, start, self._history.since(prefix, start))
+
+    def follow(self, prefix: str, follower: Follower) -> None:
+        check_prefix(prefix)
+        self._hub.follow(prefix, follower)
 
     async def write(self, key: str, fn: WriteFn) -> Record | None:
         if self._closed:
@@ -181,6 +191,14 @@ class SqliteStore:
             self._flush_wanted = True
             asyncio.get_running_loop().call_soon(self._flush)
         return await self._wait(group, record)
+
+    async def snapshot(self, path: Path) -> int:
+        records = self._memory.list("")
+        revision = self._revision
+        rows = [(r.revision, r.key, r.value, r.created, False, 0) for r in records]
+        rows.sort()
+        await asyncio.to_thread(copies.write, path, rows, revision)
+        return revision
 
     async def close(self) -> None:
         if self._closed:

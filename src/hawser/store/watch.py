@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from hawser.store.base import Expired, StoreEvent
+from hawser.store.base import Expired, Follower, StoreEvent
+
+logger = logging.getLogger(__name__)
+
+
+def _call(follower: Follower, events: Sequence[StoreEvent]) -> None:
+    try:
+        follower(events)
+    except Exception:
+        # The writes are committed, whatever a follower makes of them.
+        logger.exception("a follower of the store failed")
 
 
 class Watcher:
@@ -85,11 +96,12 @@ class Hub:
     limit: how many events may wait for one watcher.
     """
 
-    __slots__ = ("_limit", "_watchers")
+    __slots__ = ("_followers", "_limit", "_watchers")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._watchers: dict[str, dict[Watcher, None]] = {}
+        self._followers: dict[str, list[Follower]] = {}
 
     def watch(self, prefix: str, start: int, history: Sequence[StoreEvent]) -> Watcher:
         """A new watcher that sees history first and then every event under prefix after start."""
@@ -104,9 +116,14 @@ class Hub:
         self._watchers.setdefault(prefix, {})[watcher] = None
         return watcher
 
+    def follow(self, prefix: str, follower: Follower) -> None:
+        """Calls the follower with every event under prefix from now on."""
+        self._followers.setdefault(prefix, []).append(follower)
+
     def publish(self, events: Iterable[StoreEvent]) -> None:
-        """Hands events, in revision order, to the watchers of their keys' prefixes."""
-        if not self._watchers:
+        """Hands events, in revision order, to the followers and watchers of their keys' prefixes."""
+        watchers, followers = self._watchers, self._followers
+        if not watchers and not followers:
             return
         batches: dict[str, list[StoreEvent]] = {}
         for event in events:
@@ -114,13 +131,15 @@ class Hub:
             end = 0
             while True:
                 prefix = key[:end]
-                if prefix in self._watchers:
+                if prefix in watchers or prefix in followers:
                     batches.setdefault(prefix, []).append(event)
                 end = key.find("/", end) + 1
                 if not end:
                     break
         for prefix, batch in batches.items():
-            for watcher in tuple(self._watchers[prefix]):
+            for follower in followers.get(prefix, ()):
+                _call(follower, batch)
+            for watcher in tuple(watchers.get(prefix, ())):
                 watcher.push(batch)
 
     def close(self) -> None:
