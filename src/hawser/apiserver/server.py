@@ -77,6 +77,7 @@ async def run(config: Config) -> None:
         )
         server = Server(Handler(who.authenticator, authorizer, verbs, documents, reviews, streams, proxies, metrics))
         resources.admission.hooks = webhooks = Webhooks(resources)
+        webhooks.allows = authorizer.allows
         parts = [DefinitionController(resources).run(), webhooks.run()]
         tasks = [asyncio.create_task(part) for part in parts]
         listener = await loop.create_server(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hawser.api import kinds
 from hawser.api.kind import Kind
@@ -16,6 +16,9 @@ from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
 from hawser.apiserver.admission.base import Operation
 from hawser.apiserver.admission.webhooks.matching import Rule, exempt, matched
+
+if TYPE_CHECKING:
+    from hawser.apiserver.admission.conditions import Conditions
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Webhook:
     ignore: bool
     safe: bool
     again: bool
-    conditions: tuple[Obj, ...]
+    conditions: Conditions | None
 
     def wants(self, kind: Kind, subresource: str, operation: Operation) -> Kind | None:
         """The version in which it wants to see such writes, or None when it does not want to."""
@@ -78,8 +81,15 @@ def _webhook(configuration: Obj, index: int, hook: Obj, versions: tuple[str, ...
         ignore=hook.get("failurePolicy") == "Ignore",
         safe=hook.get("sideEffects") in ("None", "NoneOnDryRun"),
         again=hook.get("reinvocationPolicy") == "IfNeeded",
-        conditions=tuple(conditions or ()),
+        conditions=_conditions(conditions) if conditions else None,
     )
+
+
+def _conditions(entries: list[Obj]) -> Conditions:
+    # CEL is only loaded where somebody uses it.
+    from hawser.apiserver.admission.conditions import compile_conditions
+
+    return compile_conditions(entries)
 
 
 class Table:

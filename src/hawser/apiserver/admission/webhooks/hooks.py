@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import orjson
 
-from hawser.api.errors import bad_request, internal
+from hawser.api.errors import bad_request, forbidden, internal
 from hawser.api.kind import Kind
 from hawser.api.kinds import MUTATING_WEBHOOK_CONFIGURATION, NAMESPACE, VALIDATING_WEBHOOK_CONFIGURATION
 from hawser.api.patch import json_patch
@@ -28,6 +29,10 @@ from hawser.apiserver.resources import Resources
 from hawser.apiserver.strategies import scale
 from hawser.store.base import Expired, Record
 
+if TYPE_CHECKING:
+    from hawser.apiserver.admission.conditions import Conditions
+    from hawser.apiserver.admission.inputs import Allows
+
 log = logging.getLogger("hawser.apiserver")
 _ROUNDS = 2
 _SORTS = (MUTATING_WEBHOOK_CONFIGURATION, VALIDATING_WEBHOOK_CONFIGURATION)
@@ -36,11 +41,12 @@ Asked = tuple[Webhook, Kind]
 
 
 class Webhooks:
-    """``Hooks`` of the committed webhook configurations."""
+    """``Hooks`` of the committed webhook configurations. allows: what conditions ask when they ask the authorizer."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._callouts = resources.callouts
+        self.allows: Allows | None = None
         self._tables = {sort: Table() for sort in _SORTS}
         self.load()
 
@@ -78,7 +84,7 @@ class Webhooks:
                 place = (webhook.configuration, webhook.index)
                 if number and not (webhook.again and place in seen and seen[place] != request.object):
                     continue
-                if not self._selected(webhook, request):
+                if not await self._selected(webhook, kind, request):
                     continue
                 changed |= await self._mutate(webhook, kind, request, number)
                 # Its own changes are no reason to be asked again.
@@ -114,7 +120,7 @@ class Webhooks:
         asked = [
             (webhook, kind)
             for webhook, kind in self._asked(VALIDATING_WEBHOOK_CONFIGURATION, request)
-            if self._selected(webhook, request)
+            if await self._selected(webhook, kind, request)
         ]
         if not asked:
             return
@@ -129,14 +135,28 @@ class Webhooks:
     def _asked(self, sort: Kind, request: Request) -> list[Asked]:
         return self._tables[sort].of(request.kind, request.subresource, request.operation)
 
-    def _selected(self, webhook: Webhook, request: Request) -> bool:
+    async def _selected(self, webhook: Webhook, kind: Kind, request: Request) -> bool:
+        """Whether the webhook's selectors and conditions choose this write. APIError 403 when that cannot be told."""
         if not selects_object(webhook.objects, request.object, request.old):
             return False
-        selector = webhook.namespaces
-        if not selector.requirements:
-            return True
-        labels = self._namespace_labels(request)
-        return labels is None or selector.matches(labels)
+        if webhook.namespaces.requirements:
+            labels = self._namespace_labels(request)
+            if labels is not None and not webhook.namespaces.matches(labels):
+                return False
+        return webhook.conditions is None or await self._meets(webhook, webhook.conditions, kind, request)
+
+    async def _meets(self, webhook: Webhook, conditions: Conditions, kind: Kind, request: Request) -> bool:
+        from hawser.apiserver.admission.inputs import Input
+
+        new, old = [await self._shown(request, kind, obj) for obj in (request.object, request.old)]
+
+        def namespace() -> Obj | None:
+            return self._resources.find(NAMESPACE, "", request.namespace) if request.namespace else None
+
+        outcome = conditions.match(Input(request, kind, new, old, namespace, self.allows))
+        if outcome.error and not webhook.ignore:
+            raise forbidden(request.kind.group, request.kind.plural, request.name, outcome.error)
+        return outcome.matches
 
     def _namespace_labels(self, request: Request) -> dict[str, str] | None:
         """The labels of the namespace that the object is in or is; None for other cluster-scoped objects."""
