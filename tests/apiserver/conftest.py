@@ -297,6 +297,14 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
+async def own_api(own_server: Server) -> AsyncIterator[Api]:
+    """A client of a server of the test's own, for what concerns a whole cluster."""
+    own_server.start()
+    async with aiohttp.ClientSession() as session:
+        yield Api(own_server, session, "default")
+
+
+@pytest.fixture
 def kubectl(server: Server) -> Any:
     """Runs kubectl; fails the test when it fails."""
 

@@ -1,23 +1,38 @@
-"""What exists before the first client comes: system namespaces and the ``kubernetes`` Service with its endpoints."""
+"""What exists before the first client comes: system namespaces and priority classes, the ``kubernetes`` Service."""
 
 from __future__ import annotations
 
 from ipaddress import ip_address
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import ENDPOINT_SLICE, NAMESPACE, SERVICE, Kind
+from hawser.api.kinds import ENDPOINT_SLICE, NAMESPACE, PRIORITY_CLASS, SERVICE, Kind
 from hawser.api.types import Obj
 from hawser.apiserver.resources import Resources
 from hawser.apiserver.strategies.namespaces import SYSTEM
 from hawser.apiserver.writes import Options
 
 _LABELS = {"component": "apiserver", "provider": "kubernetes"}
+_PRIORITIES = (
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+)
 
 
 async def run(resources: Resources, address: str, port: int) -> None:
     """Create what is missing; address and port: where this server is reached."""
     for name in SYSTEM:
         await _ensure(resources, NAMESPACE, "", {"metadata": {"name": name}})
+    for name, value, description in _PRIORITIES:
+        wanted: Obj = {"metadata": {"name": name}, "value": value, "description": description}
+        await _ensure(resources, PRIORITY_CLASS, "", wanted)
     await _ensure(resources, SERVICE, "default", _service(resources.allocator.first_address, port))
     await _endpoints(resources, address, port)
 

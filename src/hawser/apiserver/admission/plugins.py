@@ -5,10 +5,80 @@ Source: kube-apiserver, ``--enable-admission-plugins``: the recommended order is
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from hawser.apiserver.admission.base import Plugin
+from hawser.apiserver.admission.builtin import certificates, pods, security, storage
 from hawser.apiserver.admission.chain import Chain
-from hawser.apiserver.strategies.base import Lookup
+from hawser.apiserver.committed import Committed
+
+if TYPE_CHECKING:
+    from hawser.apiserver.resources import Resources
 
 
-def chain(lookup: Lookup) -> Chain:
+class Row(NamedTuple):
+    """One plugin. make: None for what is done elsewhere in the server and cannot be switched. on: by default."""
+
+    name: str
+    make: Callable[[Resources, Committed], Plugin] | None = None
+    on: bool = True
+
+
+TABLE = (
+    Row("NamespaceLifecycle"),
+    Row("TaintNodesByCondition", lambda resources, committed: pods.TaintNodesByCondition()),
+    Row("PodSecurity", lambda resources, committed: security.PodSecurity(committed)),
+    Row("Priority", lambda resources, committed: pods.Priority(committed)),
+    Row("DefaultTolerationSeconds", lambda resources, committed: pods.DefaultTolerationSeconds()),
+    Row("DefaultStorageClass", lambda resources, committed: storage.DefaultStorageClass(committed)),
+    Row("PersistentVolumeClaimResize", lambda resources, committed: storage.PersistentVolumeClaimResize(committed)),
+    Row("RuntimeClass", lambda resources, committed: pods.RuntimeClass(committed)),
+    Row("CertificateSubjectRestriction", lambda resources, committed: certificates.CertificateSubjectRestriction()),
+    Row("DefaultIngressClass", lambda resources, committed: storage.DefaultIngressClass(committed)),
+    Row("PodTopologyLabels", lambda resources, committed: pods.PodTopologyLabels(committed)),
+    Row("MutatingAdmissionWebhook"),
+    Row("ValidatingAdmissionWebhook"),
+)
+
+
+class Choice(NamedTuple):
+    """What ``--enable-admission-plugins`` and ``--disable-admission-plugins`` say."""
+
+    enabled: frozenset[str] = frozenset()
+    disabled: frozenset[str] = frozenset()
+
+    @classmethod
+    def read(cls, enable: str, disable: str) -> Choice:
+        """From comma-separated names. ValueError for what is no plugin of this server or is named by both."""
+        enabled, disabled = _names(enable, "enable"), _names(disable, "disable")
+        for name in sorted(enabled & disabled):
+            raise ValueError(f'"{name}" in enable-admission-plugins and disable-admission-plugins overlapped')
+        fixed = {row.name for row in TABLE if row.make is None}
+        for name in sorted(disabled & fixed):
+            raise ValueError(f'disable-admission-plugins plugin "{name}" is always on in this server')
+        return cls(enabled, disabled)
+
+
+def _names(text: str, flag: str) -> frozenset[str]:
+    listed = frozenset(name.strip() for name in text.split(",") if name.strip())
+    unknown = listed - {row.name for row in TABLE}
+    for name in sorted(unknown):
+        raise ValueError(f'{flag}-admission-plugins plugin "{name}" is unknown')
+    return listed
+
+
+def chosen(rows: Iterable[Row], choice: Choice) -> list[Row]:
+    """The rows that are on."""
+    return [
+        row
+        for row in rows
+        if row.make is not None and (row.on or row.name in choice.enabled) and row.name not in choice.disabled
+    ]
+
+
+def chain(resources: Resources, choice: Choice | None = None) -> Chain:
     """Every plugin that is on."""
-    return Chain()
+    committed = Committed(resources.store)
+    made = (row.make(resources, committed) for row in chosen(TABLE, choice or Choice()) if row.make is not None)
+    return Chain(made)

@@ -1,20 +1,16 @@
-"""Pods: what admission and the pod's registry set, graceful deletion, binding.
+"""Pods: what the pod's registry sets, graceful deletion, binding.
 
-Source: pod lifecycle, "Pod termination"; Pod QoS classes; admission controllers reference (ServiceAccount, Priority,
-DefaultTolerationSeconds, RuntimeClass).
+Source: pod lifecycle, "Pod termination"; Pod QoS classes; admission controllers reference (ServiceAccount).
 """
 
 from __future__ import annotations
 
-from hawser.api.errors import APIError, Cause, FieldError, bad_request, conflict, forbidden, invalid
-from hawser.api.kinds import POD, RUNTIME_CLASS
+from hawser.api.errors import APIError, Cause, FieldError, bad_request, conflict, invalid
+from hawser.api.kinds import POD
 from hawser.api.quantity import parse_quantity
 from hawser.api.types import Obj
 from hawser.apiserver.strategies.base import Strategy
 
-_SYSTEM_PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
-_TOLERATION_SECONDS = 300
-_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _QOS_RESOURCES = ("cpu", "memory")
 
 
@@ -24,12 +20,9 @@ class PodStrategy(Strategy):
     returns_deleted = True
 
     def prepare_create(self, obj: Obj) -> None:
-        """Admission's defaults, then phase and QoS class."""
+        """The service account, then phase and QoS class."""
         spec = obj.setdefault("spec", {})
         _service_account(spec)
-        self._priority(obj, spec)
-        self._runtime_class(obj, spec)
-        _tolerations(spec)
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
 
     def prepare_status(self, obj: Obj, old: Obj) -> None:
@@ -53,65 +46,10 @@ class PodStrategy(Strategy):
             return 0
         return int(seconds)
 
-    def _priority(self, obj: Obj, spec: Obj) -> None:
-        name = spec.get("priorityClassName", "")
-        if name and name not in _SYSTEM_PRIORITIES:
-            raise forbidden("", "pods", _name(obj), f"no PriorityClass with name {name} was found")
-        priority = _SYSTEM_PRIORITIES.get(name, 0)
-        given = spec.get("priority")
-        if given is not None and given != priority:
-            raise forbidden(
-                "",
-                "pods",
-                _name(obj),
-                f"the integer value of priority ({given}) must not be provided in pod spec; priority admission "
-                f"controller computed {priority} from the given PriorityClass name",
-            )
-        spec["priority"] = priority
-        spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-
-    def _runtime_class(self, obj: Obj, spec: Obj) -> None:
-        name = spec.get("runtimeClassName")
-        if not name:
-            return
-        found = self.lookup.find(RUNTIME_CLASS, "", name)
-        if found is None:
-            raise forbidden("", "pods", _name(obj), f'pod rejected: RuntimeClass "{name}" not found')
-        overhead = (found.get("overhead") or {}).get("podFixed")
-        if overhead:
-            spec.setdefault("overhead", overhead)
-        scheduling = found.get("scheduling") or {}
-        selector = dict(spec.get("nodeSelector") or {})
-        for key, value in (scheduling.get("nodeSelector") or {}).items():
-            if selector.setdefault(key, value) != value:
-                raise forbidden("", "pods", _name(obj), f"conflict: runtimeClass.scheduling.nodeSelector[{key}]")
-        if selector:
-            spec["nodeSelector"] = selector
-        wanted = scheduling.get("tolerations") or []
-        have = spec.get("tolerations") or []
-        if wanted:
-            spec["tolerations"] = have + [toleration for toleration in wanted if toleration not in have]
-
-
-def _name(obj: Obj) -> str:
-    return str(obj["metadata"].get("name") or obj["metadata"].get("generateName") or "")
-
 
 def _service_account(spec: Obj) -> None:
     account = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
     spec["serviceAccountName"] = spec["serviceAccount"] = account
-
-
-def _tolerations(spec: Obj) -> None:
-    """Pods leave a node that is not ready or unreachable after five minutes unless they say otherwise."""
-    tolerations = spec.get("tolerations") or []
-    for taint in _TAINTS:
-        if not any(t.get("key", "") in (taint, "") and t.get("effect", "") in ("NoExecute", "") for t in tolerations):
-            tolerations = [
-                *tolerations,
-                {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _TOLERATION_SECONDS},
-            ]
-    spec["tolerations"] = tolerations
 
 
 def qos_class(spec: Obj) -> str:
