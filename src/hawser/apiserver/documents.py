@@ -28,7 +28,7 @@ class Documents:
 
     def __init__(self, store: Store, metrics: Metrics, server: str, issuer: IssuerDocuments) -> None:
         """server: HOST:PORT as clients reach this server."""
-        self._store = store
+        self.store = store
         self._metrics = metrics
         self._server = server
         self._issuer = issuer
@@ -64,7 +64,7 @@ class Documents:
                 raise unknown()
             return found
         if path == "/metrics":
-            return Reply(exposition.render(self._metrics, self._store), 200, exposition.CONTENT_TYPE)
+            return Reply(exposition.render(self._metrics, self.store), 200, exposition.CONTENT_TYPE)
         accept = request.headers.get("Accept", "")
         if path.startswith("/openapi/"):
             return self._openapi(path, accept, request)

@@ -9,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from hawser.api.errors import APIError, internal, service_unavailable
+from hawser.apiserver import backups
 from hawser.apiserver.authentication.authenticator import Authenticator
 from hawser.apiserver.authorization import Authorizer, enforce
 from hawser.apiserver.documents import Documents
@@ -94,6 +95,8 @@ class Handler:
             if target.subresource == "proxy" and "proxy" in kind.subresources:
                 return await self._proxies.serve(request, target)
             return await self._verbs.serve(request, target, kind)
+        if target.path == backups.PATH and target.verb == "get":
+            return await backups.serve(request, self._documents.store)
         return self._documents.serve(request, target)
 
     def _count(self, request: web.BaseRequest, target: Target, answer: Answer, began: float, counted: Requests) -> None:

@@ -30,7 +30,7 @@ from hawser.apiserver.reviews.dispatch import Reviews
 from hawser.apiserver.strategies.services import Allocator
 from hawser.apiserver.streaming import Streams
 from hawser.apiserver.verbs import Verbs
-from hawser.store.base import StoreRefused
+from hawser.store.base import StoreRefused, StoreUnavailable
 from hawser.store.sqlite import SqliteStore
 
 log = logging.getLogger("hawser.apiserver")
@@ -56,7 +56,7 @@ async def run(config: Config) -> None:
         config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         credentials = Credentials.read(config)
         store = SqliteStore.open(config.data / "hawser.db")
-    except (OSError, ValueError, ssl.SSLError, StoreRefused) as error:
+    except (OSError, ValueError, ssl.SSLError, StoreRefused, StoreUnavailable) as error:
         raise StartError(str(error)) from error
     try:
         listening = _bind(config)
@@ -80,6 +80,7 @@ async def run(config: Config) -> None:
         webhooks.allows = authorizer.allows
         parts = [DefinitionController(resources).run(), webhooks.run()]
         tasks = [asyncio.create_task(part) for part in parts]
+        documents.health.hooks["poststarthook/start-apiextensions-controllers"] = lambda: not tasks[0].done()
         listener = await loop.create_server(
             server, sock=listening, ssl=tls, backlog=_BACKLOG, ssl_shutdown_timeout=_GOODBYE_SECONDS
         )

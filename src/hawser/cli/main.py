@@ -13,6 +13,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "down": ("hawser.cli.down:down", "Engine"),
     "status": ("hawser.cli.status:status", "Engine"),
     "kubeconfig": ("hawser.cli.status:kubeconfig", "Engine"),
+    "db": ("hawser.cli.db:app", "Engine"),
     "demo": ("hawser.cli.demo:demo", "Engine"),
     "logs": ("hawser.cli.logs:logs", "Containers"),
     "exec": ("hawser.cli.exec:exec_", "Containers"),

@@ -28,7 +28,7 @@ CHECKPOINT_PAGES = 4096
 Row = tuple[int, str, bytes, int, bool, int]
 """revision, key, value, created, deleted, previous"""
 
-_TABLES = f"""
+TABLES = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE log (
     revision INTEGER PRIMARY KEY, key TEXT NOT NULL, value BLOB NOT NULL,
@@ -82,8 +82,8 @@ class Log:
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         if not tables:
-            self._db.executescript(_TABLES)
-            _sync_directory(self.path.parent)
+            self._db.executescript(TABLES)
+            sync_directory(self.path.parent)
         elif version != SCHEMA:
             raise StoreCorrupt(f"{self.path} has tables but no format number; restore it from a backup")
         # Reading takes a shared lock only: this makes it exclusive, and exclusive locking mode keeps it.
@@ -201,10 +201,10 @@ def _create(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except FileExistsError:
         return
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
     """Without this a new file may be gone after a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
