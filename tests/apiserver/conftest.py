@@ -97,9 +97,11 @@ class Server:
         (folder / "tokens.csv").write_text(TOKENS)
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
+        self.extra: list[str] = []
+        """More arguments of the command."""
 
-    def start(self) -> None:
-        """Start, and wait until it says that it serves."""
+    def launch(self) -> subprocess.Popen[str]:
+        """Start, without waiting."""
         folder = self.folder
         command = [sys.executable, "-m", "hawser.apiserver", "--data-dir", folder / "data", "--listen", "127.0.0.1:0"]
         files = {
@@ -113,12 +115,16 @@ class Server:
         }
         for flag, file in files.items():
             command += [flag, folder / file]
-        self.process = subprocess.Popen(
-            [*map(str, command), "--service-cluster-ip-range", "10.96.0.0/24"], stderr=subprocess.PIPE, text=True
-        )
-        assert self.process.stderr is not None
+        command += ["--service-cluster-ip-range", "10.96.0.0/24", *self.extra]
+        self.process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
+        return self.process
+
+    def start(self) -> None:
+        """Start, and wait until it says that it serves."""
+        process = self.launch()
+        assert process.stderr is not None
         said = ""
-        for line in self.process.stderr:
+        for line in process.stderr:
             said += line
             found = re.search(r"serving on (https://\S+)", line)
             if found:

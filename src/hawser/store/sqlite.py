@@ -262,6 +262,8 @@ class SqliteStore:
         self._pending.clear()
         self._log.doubt(self._revision)
         message = f"the store cannot write to {self._log.path}: {error}"
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
+            message += "; free some space, reads go on meanwhile"
         logger.error(message)
         for waiter, _ in group.waiters + dropped.waiters:
             if not waiter.done():
