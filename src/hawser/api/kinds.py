@@ -9,6 +9,7 @@ what is GA, and the betas that are on by default.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from hawser.api.kind import ALL_VERBS, Kind, version_order
 
@@ -57,7 +58,10 @@ _POD_FIELDS = (
     "status.podIP",
     "status.nominatedNodeName",
 )
-_POD_PARTS = ("attach", "binding", "exec", "log", "portforward", "proxy", "status")
+_POD_PARTS = (
+    *("attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "resize"),
+    "status",
+)
 POD = Kind("", "v1", "Pod", "pods", True, ("po",), _ALL, _POD_PARTS, selectable=_POD_FIELDS, generation=True)
 POD_TEMPLATE = Kind("", "v1", "PodTemplate", "podtemplates", True, generation=True)
 REPLICATION_CONTROLLER = Kind(
@@ -124,6 +128,7 @@ SUBJECT_ACCESS_REVIEW = Kind(_AUTHORIZATION, "v1", "SubjectAccessReview", "subje
 HORIZONTAL_POD_AUTOSCALER = Kind(
     "autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", True, ("hpa",), _ALL, _STATUS
 )
+HORIZONTAL_POD_AUTOSCALER_V1 = replace(HORIZONTAL_POD_AUTOSCALER, version="v1", form_of=HORIZONTAL_POD_AUTOSCALER)
 CRON_JOB = Kind("batch", "v1", "CronJob", "cronjobs", True, ("cj",), _ALL, _STATUS, generation=True)
 JOB = Kind("batch", "v1", "Job", "jobs", True, (), _ALL, _STATUS, selectable=("status.successful",), generation=True)
 CERTIFICATE_SIGNING_REQUEST = Kind(
@@ -133,6 +138,16 @@ CERTIFICATE_SIGNING_REQUEST = Kind(
 )
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases", True)
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", True, generation=True)
+_EVENT_PARTS = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+EVENTS_EVENT = Kind(
+    *("events.k8s.io", "v1", "Event", "events", True, ("ev",)),
+    selectable=(*(f"regarding.{part}" for part in _EVENT_PARTS), "reason", "reportingController", "type"),
+    form_of=EVENT,
+    field_names=(
+        *((f"regarding.{part}", f"involvedObject.{part}") for part in _EVENT_PARTS),
+        ("reportingController", "reportingComponent"),
+    ),
+)
 
 _FLOW = "flowcontrol.apiserver.k8s.io"
 FLOW_SCHEMA = Kind(_FLOW, "v1", "FlowSchema", "flowschemas", False, (), (), _STATUS, generation=True)
@@ -216,11 +231,13 @@ KINDS: tuple[Kind, ...] = (
     SELF_SUBJECT_RULES_REVIEW,
     SUBJECT_ACCESS_REVIEW,
     HORIZONTAL_POD_AUTOSCALER,
+    HORIZONTAL_POD_AUTOSCALER_V1,
     CRON_JOB,
     JOB,
     CERTIFICATE_SIGNING_REQUEST,
     LEASE,
     ENDPOINT_SLICE,
+    EVENTS_EVENT,
     FLOW_SCHEMA,
     PRIORITY_LEVEL_CONFIGURATION,
     INGRESS_CLASS,
@@ -258,8 +275,8 @@ def of(api_version: str, kind: str) -> Kind | None:
 
 
 def watched() -> tuple[Kind, ...]:
-    """The rows of the table whose objects are stored: they can be listed and watched."""
-    return tuple(kind for kind in KINDS if "watch" in kind.verbs)
+    """The rows of the table whose objects are stored, each once: they can be listed and watched."""
+    return tuple(kind for kind in KINDS if "watch" in kind.verbs and kind.form_of is None)
 
 
 def groups() -> Iterator[tuple[str, list[str]]]:
@@ -299,4 +316,22 @@ def served() -> tuple[Kind, ...]:
     return _all[0]
 
 
+def serve_remote(rows: Iterable[Kind]) -> None:
+    """Set the rows that other API servers serve behind this one: for discovery alone; rows set before are forgotten."""
+    global _remote
+    found = tuple(rows)
+    if found != _remote:
+        _remote = found
+
+
+def discovered() -> tuple[Kind, ...]:
+    """Every row that clients shall find, those of other API servers last; the same tuple until one changes."""
+    global _seen
+    if _seen[1] is not _remote or _seen[2] is not served():
+        _seen = ((*served(), *_remote), _remote, served())
+    return _seen[0]
+
+
+_remote: tuple[Kind, ...] = ()
+_seen: tuple[tuple[Kind, ...], tuple[Kind, ...], tuple[Kind, ...]] = (KINDS, _remote, KINDS)
 _all: tuple[tuple[Kind, ...], tuple[Kind, ...]] = (KINDS, _custom)

@@ -33,7 +33,7 @@ class Documents:
         self._server = server
         self._issuer = issuer
         self._cache: dict[str, Reply] = {}
-        self._served = kinds.served()
+        self._served = kinds.discovered()
         self.health = Health(store)
 
     @property
@@ -48,8 +48,8 @@ class Documents:
     def serve(self, request: web.BaseRequest, target: Target) -> Reply:
         """Answer a GET for a document. APIError 404, 405."""
         path = target.path.rstrip("/") or "/"
-        if self._served is not kinds.served():
-            self._served = kinds.served()
+        if self._served is not kinds.discovered():
+            self._served = kinds.discovered()
             self._cache.clear()
         if target.verb not in ("get", "head"):
             if path.startswith(("/api/", "/apis/")):

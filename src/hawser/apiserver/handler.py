@@ -10,8 +10,9 @@ from aiohttp import web
 
 from hawser.api.errors import APIError, internal, service_unavailable
 from hawser.apiserver import backups
+from hawser.apiserver.aggregation.aggregator import Aggregator
 from hawser.apiserver.authentication.authenticator import Authenticator
-from hawser.apiserver.authorization import Authorizer, enforce
+from hawser.apiserver.authorization.base import Authorizer, enforce
 from hawser.apiserver.documents import Documents
 from hawser.apiserver.identity import User
 from hawser.apiserver.metrics import Metrics, Requests
@@ -40,6 +41,7 @@ class Handler:
         reviews: Reviews,
         streams: Streams,
         proxies: Proxies,
+        aggregator: Aggregator,
         metrics: Metrics,
     ) -> None:
         self._authenticator = authenticator
@@ -49,6 +51,7 @@ class Handler:
         self._reviews = reviews
         self._streams = streams
         self._proxies = proxies
+        self._aggregator = aggregator
         self._metrics = metrics
 
     async def __call__(self, request: web.BaseRequest) -> Answer:
@@ -68,7 +71,7 @@ class Handler:
         """The answer; failures are answers, too."""
         try:
             user = target.user = self._authenticator.authenticate(request)
-            enforce(self._authorizer.allows, user, target)
+            enforce(self._authorizer, user, target)
             answer = await self._serve(request, target, user)
         except APIError as error:
             answer = failure(error)
@@ -97,6 +100,9 @@ class Handler:
             return await self._verbs.serve(request, target, kind)
         if target.path == backups.PATH and target.verb == "get":
             return await backups.serve(request, self._documents.store)
+        elsewhere = self._aggregator.serves(target.path)
+        if elsewhere is not None:
+            return await self._aggregator.serve(request, elsewhere, user)
         return self._documents.serve(request, target)
 
     def _count(self, request: web.BaseRequest, target: Target, answer: Answer, began: float, counted: Requests) -> None:

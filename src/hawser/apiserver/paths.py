@@ -90,7 +90,7 @@ def _resource(target: Target, method: str, group: str, version: str, parts: list
     target.resource = parts[at]
     kind = BY_RESOURCE.get((group, version, parts[at]))
     if kind is None or (target.namespace and not kind.namespaced):
-        return
+        kind = None
     target.kind = kind
     verb = _VERBS.get(method, target.verb)
     if count > 1:

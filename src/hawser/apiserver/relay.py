@@ -77,17 +77,11 @@ class Relay:
         headers["Host"] = goal.authority
         if "upgrade" in request.headers.get("Connection", "").lower():
             return await self._upgrade(request, goal, headers)
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
-                auto_decompress=False,
-            )
         length = request.headers.get("Content-Length")
         if length is not None:
             headers["Content-Length"] = length
         try:
-            async with self._session.request(
+            async with self._pool().request(
                 request.method,
                 goal.url,
                 headers=headers,
@@ -100,6 +94,30 @@ class Relay:
                 return await _copy(request, answer)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise unreachable(error) from None
+
+    async def fetch(self, goal: Goal, headers: Iterable[tuple[str, str]]) -> tuple[int, bytes]:
+        """Status and body of a GET of our own. APIError 503 when the goal is not there."""
+        sent = CIMultiDict([("Host", goal.authority), ("Accept", "application/json"), *headers])
+        try:
+            async with self._pool().get(
+                goal.url,
+                headers=sent,
+                ssl=goal.tls or True,
+                server_hostname=goal.server.partition(":")[0] or None if goal.tls else None,
+                allow_redirects=False,
+            ) as answer:
+                return answer.status, await answer.read()
+        except (aiohttp.ClientError, OSError) as error:
+            raise unreachable(error) from None
+
+    def _pool(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
+                auto_decompress=False,
+            )
+        return self._session
 
     async def _upgrade(self, request: web.BaseRequest, goal: Goal, headers: CIMultiDict[str]) -> Answer:
         headers["Connection"] = "Upgrade"

@@ -13,12 +13,13 @@ import sys
 from hawser.apiserver import bootstrap
 from hawser.apiserver.admission.webhooks.hooks import Webhooks
 from hawser.apiserver.agents import Agents
+from hawser.apiserver.aggregation.aggregator import Aggregator
 from hawser.apiserver.authentication.setup import Credentials, authentication
-from hawser.apiserver.authorization import RuleAuthorizer
 from hawser.apiserver.connection import Server
 from hawser.apiserver.custom.controller import DefinitionController
 from hawser.apiserver.documents import Documents
 from hawser.apiserver.handler import Handler
+from hawser.apiserver.listening import BACKLOG, ListenError, bind
 from hawser.apiserver.metrics import Metrics
 from hawser.apiserver.options import Config
 from hawser.apiserver.proxies import Proxies
@@ -34,7 +35,6 @@ from hawser.store.base import StoreRefused, StoreUnavailable
 from hawser.store.sqlite import SqliteStore
 
 log = logging.getLogger("hawser.apiserver")
-_BACKLOG = 1024
 _GRACE_SECONDS = 5.0
 _GOODBYE_SECONDS = 1.0
 """How long a connection that we close waits for the peer's TLS goodbye, which some clients never say."""
@@ -59,10 +59,10 @@ async def run(config: Config) -> None:
     except (OSError, ValueError, ssl.SSLError, StoreRefused, StoreUnavailable) as error:
         raise StartError(str(error)) from error
     try:
-        listening = _bind(config)
-        port: int = listening.getsockname()[1]
+        listening = listening_sockets(config)
+        port: int = listening[0].getsockname()[1]
         resources = Resources(store, Allocator(config.service_network, config.node_ports))
-        await bootstrap.run(resources, config.address, port)
+        await bootstrap.run(resources, config.advertised or config.address, port)
         metrics = Metrics()
         who = authentication(config, credentials, resources, f"{config.address}:{port}")
         documents = Documents(store, metrics, f"{config.address}:{port}", who.issuer)
@@ -70,26 +70,32 @@ async def run(config: Config) -> None:
         streams = Streams(resources, agents)
         relay = Relay()
         proxies = Proxies(resources, agents, relay)
-        authorizer = RuleAuthorizer()
+        aggregator = Aggregator(resources, relay)
+        authorizer = resources.access.authorizer
         verbs = Verbs(resources)
         reviews = Reviews(
             AuthenticationReviews(who.authenticator), AuthorizationReviews(authorizer), who.token_requests
         )
-        server = Server(Handler(who.authenticator, authorizer, verbs, documents, reviews, streams, proxies, metrics))
+        handler = Handler(
+            who.authenticator, authorizer, verbs, documents, reviews, streams, proxies, aggregator, metrics
+        )
+        server = Server(handler)
         resources.admission.hooks = webhooks = Webhooks(resources)
         webhooks.allows = authorizer.allows
-        parts = [DefinitionController(resources).run(), webhooks.run()]
+        parts = [DefinitionController(resources).run(), aggregator.run()]
         tasks = [asyncio.create_task(part) for part in parts]
         documents.health.hooks["poststarthook/start-apiextensions-controllers"] = lambda: not tasks[0].done()
-        listener = await loop.create_server(
-            server, sock=listening, ssl=tls, backlog=_BACKLOG, ssl_shutdown_timeout=_GOODBYE_SECONDS
-        )
+        listeners = [
+            await loop.create_server(server, sock=each, ssl=tls, backlog=BACKLOG, ssl_shutdown_timeout=_GOODBYE_SECONDS)
+            for each in listening
+        ]
         _settle_memory()
         log.info("serving on https://%s:%d", config.host, port)
         await stop.wait()
         log.info("stopping")
         documents.stopping = True
-        listener.close()
+        for listener in listeners:
+            listener.close()
         await server.shutdown(_GRACE_SECONDS)
         await streams.close()
         await relay.close()
@@ -101,13 +107,12 @@ async def run(config: Config) -> None:
         await store.close()
 
 
-def _bind(config: Config) -> socket.socket:
-    """The listening socket. StartError when the address cannot be had."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+def listening_sockets(config: Config) -> list[socket.socket]:
+    """The listening sockets, the main one first. StartError when an address cannot be had."""
     try:
-        return socket.create_server((config.host, config.port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise StartError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from error
+        return bind(config)
+    except ListenError as error:
+        raise StartError(str(error)) from error
 
 
 def _tls(config: Config) -> ssl.SSLContext:

@@ -27,7 +27,7 @@ from hawser.apiserver.admission.webhooks.review import Garbage, Verdict
 from hawser.apiserver.callouts import CalloutError
 from hawser.apiserver.resources import Resources
 from hawser.apiserver.strategies import scale
-from hawser.store.base import Expired, Record
+from hawser.store.base import Record
 
 if TYPE_CHECKING:
     from hawser.apiserver.admission.conditions import Conditions
@@ -49,26 +49,14 @@ class Webhooks:
         self.allows: Allows | None = None
         self._tables = {sort: Table() for sort in _SORTS}
         self.load()
+        for sort in _SORTS:
+            resources.store.follow(resources[sort].prefix, lambda events: self.load())
 
     def load(self) -> None:
         """Read all configurations."""
         for sort, table in self._tables.items():
             records = self._resources.store.list(self._resources[sort].prefix)
             table.load(configurations.read((orjson.loads(r.value) for r in records), review.VERSIONS))
-
-    async def run(self) -> None:
-        """Follow the configurations until cancelled."""
-        store, prefix = self._resources.store, f"{_SORTS[0].group}/"
-        while True:
-            watch = store.watch(prefix, store.revision)
-            self.load()
-            try:
-                async for _ in watch:
-                    self.load()
-            except Expired:
-                continue
-            finally:
-                watch.close()
 
     def wanted(self, kind: Kind, subresource: str, operation: Operation) -> bool:
         """Whether the rules of any webhook speak of such writes."""

@@ -1,0 +1,160 @@
+"""An extension API server behind this one: discovery, requests, identity, availability."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from .conftest import Api, Server
+
+Obj = dict[str, Any]
+SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
+
+
+class Extension:
+    """An API server of one resource, kept in memory."""
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self.port = 0
+        self.seen: list[tuple[str, str, dict[str, list[str]]]] = []
+        self.well = True
+
+    @property
+    def root(self) -> str:
+        return f"/apis/{self.group}/v1"
+
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        headers = {name: request.headers.getall(name) for name in request.headers if name.startswith("X-Remote")}
+        if headers["X-Remote-User"] != ["system:kube-aggregator"]:
+            self.seen.append((request.method, request._message.path, headers))
+        if not self.well:
+            return web.Response(status=500, text="ill")
+        if request.path == self.root:
+            flunder = {"name": "flunders", "singularName": "flunder", "namespaced": True, "kind": "Flunder"}
+            resources = [{**flunder, "verbs": ["get", "list", "create"], "shortNames": ["fl"]}]
+            document = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": f"{self.group}/v1"}
+            return web.json_response({**document, "resources": resources})
+        if request.query.get("watch"):
+            answer = web.StreamResponse()
+            await answer.prepare(request)
+            for number in range(3):
+                await answer.write(orjson.dumps({"type": "ADDED", "object": {"n": number}}) + b"\n")
+            return answer
+        body = await request.read()
+        return web.json_response({"kind": "Echo", "method": request.method, "body": body.decode()})
+
+
+@asynccontextmanager
+async def running(server: Server, extension: Extension, name: str) -> AsyncIterator[None]:
+    certificate, key = server.authority.issue("extension", "extension", server=True, names=(name,))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    listening = web.Server(extension.serve)
+    runner = web.ServerRunner(listening, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", extension.port, ssl_context=tls).start()
+    extension.port = runner.addresses[0][1]
+    try:
+        yield
+    finally:
+        for connection in listening.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+        await runner.cleanup()
+
+
+async def condition(api: Api, name: str, wanted: str) -> Obj:
+    """The Available condition, once its reason is the wanted one."""
+    found: Obj = {}
+    for _ in range(600):
+        service = (await api.get(f"{SERVICES}/{name}")).json
+        conditions = (service.get("status") or {}).get("conditions") or [{}]
+        found = conditions[0]
+        if found.get("reason") == wanted:
+            return found
+        await asyncio.sleep(0.02)
+    pytest.fail(f"still {found}")
+
+
+@pytest.fixture
+async def extension(api: Api, server: Server) -> AsyncIterator[Extension]:
+    made = Extension(f"{api.namespace}.example.com")
+    ca = server.authority.certificate.read_bytes()
+    async with running(server, made, f"ext.{api.namespace}.svc"):
+        service = {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": made.port}]}
+        await api.create(api.path("services"), {"metadata": {"name": "ext"}, "spec": service})
+        spec = {
+            "group": made.group,
+            "version": "v1",
+            "groupPriorityMinimum": 100,
+            "versionPriority": 10,
+            "service": {"namespace": api.namespace, "name": "ext", "port": made.port},
+            "caBundle": base64.b64encode(ca).decode(),
+        }
+        name = f"v1.{made.group}"
+        await api.create(SERVICES, {"metadata": {"name": name}, "spec": spec})
+        assert (await condition(api, name, "Passed"))["status"] == "True"
+        yield made
+        await api.call("DELETE", f"{SERVICES}/{name}")
+
+
+async def test_an_extension_server_is_discovered_and_used(api: Api, extension: Extension) -> None:
+    groups = (await api.get("/apis")).json["groups"]
+    assert extension.group in [group["name"] for group in groups]
+    group = (await api.get(f"/apis/{extension.group}")).json
+    assert group["preferredVersion"]["groupVersion"] == f"{extension.group}/v1"
+    accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    items = (await api.get("/apis", accept=accept)).json["items"]
+    (found,) = (item for item in items if item["metadata"]["name"] == extension.group)
+    assert found["versions"][0]["resources"][0]["resource"] == "flunders"
+    path = f"{extension.root}/namespaces/{api.namespace}/flunders?x=a%20b"
+    answer = await api.call("POST", path, {"a": 1}, headers={"X-Remote-User": "faked", "X-Remote-Group": "faked"})
+    assert (answer.status, answer.json["body"]) == (200, '{"a":1}')
+    method, seen, headers = extension.seen[-1]
+    assert (method, seen) == ("POST", path)
+    assert headers["X-Remote-User"] == ["admin"]
+    assert "system:masters" in headers["X-Remote-Group"]
+    assert "faked" not in headers["X-Remote-Group"]
+
+
+async def test_watches_of_an_extension_server_stream(api: Api, extension: Extension) -> None:
+    events = [event async for event in api.watch(f"{extension.root}/flunders?watch=true")]
+    assert [event["object"]["n"] for event in events] == [0, 1, 2]
+
+
+async def test_kubectl_finds_what_an_extension_server_serves(api: Api, extension: Extension, kubectl: Any) -> None:
+    listed = kubectl("api-resources", "--api-group", extension.group, "--no-headers").split()
+    assert listed == ["flunders", "fl", f"{extension.group}/v1", "true", "Flunder"]
+
+
+async def test_an_extension_server_that_is_gone_is_unavailable(api: Api, server: Server) -> None:
+    made = Extension(f"{api.namespace}.example.com")
+    name = f"v1.{made.group}"
+    service = {"namespace": api.namespace, "name": "ext", "port": 443}
+    priorities = {"groupPriorityMinimum": 100, "versionPriority": 10}
+    spec = {"group": made.group, "version": "v1", **priorities, "service": service, "insecureSkipTLSVerify": True}
+    await api.create(SERVICES, {"metadata": {"name": name}, "spec": spec})
+    missing = await condition(api, name, "ServiceNotFound")
+    assert missing["message"] == f'service/ext in "{api.namespace}" is not present'
+    answer = await api.get(f"{made.root}/flunders")
+    assert (answer.status, answer.json["reason"]) == (503, "ServiceUnavailable")
+    await api.create(api.path("services"), {"metadata": {"name": "ext"}, "spec": {"ports": [{"port": 443}]}})
+    await condition(api, name, "MissingEndpoints")
+    merge = {"content": "application/merge-patch+json"}
+    assert (await api.call("PATCH", f"{SERVICES}/{name}", {"metadata": {"labels": {"a": "b"}}}, **merge)).status == 200
+    assert (await api.call("DELETE", f"{SERVICES}/{name}")).status == 200
+    assert (await api.get(made.root)).status == 404
+
+
+async def test_own_groups_have_api_services(api: Api) -> None:
+    for name in ("v1.", "v1.apps", "v2.autoscaling"):
+        assert (await condition(api, name, "Local"))["status"] == "True"
