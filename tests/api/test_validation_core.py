@@ -114,7 +114,7 @@ def test_namespace_phases_follow_deletion() -> None:
         (
             {"involvedObject": {}, "eventTime": "2026-01-01T00:00:00.000000Z", "reason": "r", "type": "Normal"},
             [
-                "reportingController: Required value",
+                "reportingComponent: Required value",
                 "reportingInstance: Required value",
                 "action: Required value",
             ],

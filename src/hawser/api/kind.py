@@ -15,6 +15,8 @@ class Kind:
     subresources: names below an object, as in ``pods/NAME/log``.
     selectable: field selector keys beyond metadata.name and metadata.namespace (dotted paths).
     generation: the server counts ``metadata.generation`` up when something outside metadata and status changes.
+    form_of: the row in whose form objects are kept, where this one is another version of theirs. field_names: what
+    a selectable field is called there, where that differs.
     """
 
     group: str
@@ -28,6 +30,8 @@ class Kind:
     verbs: tuple[str, ...] = ALL_VERBS
     selectable: tuple[str, ...] = ()
     generation: bool = False
+    form_of: Kind | None = None
+    field_names: tuple[tuple[str, str], ...] = ()
 
     @property
     def api_version(self) -> str:

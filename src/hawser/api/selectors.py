@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -354,6 +354,10 @@ class FieldSelector:
     def matches_object(self, obj: Obj) -> bool:
         """Whether an object is selected, each path read by ``field_value``."""
         return self.matches(lambda path: field_value(obj, path))
+
+    def renamed(self, names: Mapping[str, str]) -> FieldSelector:
+        """The selector with other paths, where names has any."""
+        return FieldSelector(tuple(replace(r, path=names.get(r.path, r.path)) for r in self.requirements))
 
     def exact(self, path: str) -> str | None:
         """The value that path must equal, or None when none is asked for."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from hawser.api import conversion
 from hawser.api.crd.kinds import CustomKind
 from hawser.api.errors import bad_request
 from hawser.api.kinds import Kind
@@ -89,7 +90,8 @@ _DEFAULT = Printer(
 def _printer(kind: Kind) -> Printer:
     if isinstance(kind, CustomKind):
         return kind.model.printer
-    return _PRINTERS.get((kind.group, kind.kind), _DEFAULT)
+    row = kind.form_of or kind
+    return _PRINTERS.get((row.group, row.kind), _DEFAULT)
 
 
 def table_columns(kind: Kind) -> list[Obj]:
@@ -99,7 +101,7 @@ def table_columns(kind: Kind) -> list[Obj]:
 
 def table_row(kind: Kind, obj: Obj, now: datetime) -> list[Any]:
     """The cells of one object, one a column. now is aware of its time zone."""
-    return _printer(kind).row(obj, now)
+    return _printer(kind).row(conversion.kept(kind, obj), now)
 
 
 def table(
@@ -125,7 +127,7 @@ def table(
     if printer.order is not None:
         objs = sorted(objs, key=printer.order)
     for obj in objs:
-        row: Obj = {"cells": printer.row(obj, now)}
+        row: Obj = {"cells": printer.row(conversion.kept(kind, obj), now)}
         if printer.conditions and (conditions := printer.conditions(obj)):
             row["conditions"] = conditions
         if include_object == "Object":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from hawser.api import conversion
 from hawser.api.crd.kinds import CustomKind
 from hawser.api.kinds import Kind
 from hawser.api.selectors import field_value
@@ -47,6 +48,8 @@ def make(kind: Kind, obj: Obj) -> Index:
     """The index of an object that is about to be stored."""
     if type(kind) is CustomKind:
         return CustomIndex(kind, obj)
+    if kind.form_of is not None:
+        obj, kind = conversion.kept(kind, obj), kind.form_of
     metadata = obj["metadata"]
     fields = {"metadata.name": metadata["name"]}
     if kind.namespaced:

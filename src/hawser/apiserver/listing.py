@@ -45,6 +45,8 @@ class Selection:
                 continue
             if path not in kind.selectable:
                 raise bad_request(f"field label not supported: {path}")
+        if kind.field_names:
+            fields = fields.renamed(dict(kind.field_names))
         return cls(labels, fields)
 
     @property

@@ -10,7 +10,7 @@ import orjson
 from hawser.api.crd.kinds import CustomKind
 from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, KINDS, NAMESPACE, SERVICE, Kind
 from hawser.api.types import Obj
-from hawser.apiserver import index
+from hawser.apiserver import index, versions
 from hawser.apiserver.admission import plugins
 from hawser.apiserver.callouts import Callouts
 from hawser.apiserver.custom.catalog import Catalog
@@ -44,10 +44,13 @@ class Resources:
 
         self.catalog = Catalog(custom)
         self._resources = {
-            kind: Resource(kind, chosen, store, lifecycle.admit, now, self.admission)
+            kind: versions.resource(kind)(kind, chosen, store, lifecycle.admit, now, self.admission)
             for kind in KINDS
             for chosen in (strategy(kind, self, allocator, self.catalog, now),)
         }
+        for made in self._resources.values():
+            if isinstance(made, versions.FormResource) and made.kind.form_of is not None:
+                made.adopt(self._resources[made.kind.form_of])
         self.load_definitions()
         services = store.list(self[SERVICE].prefix)
         allocator.adopt(orjson.loads(record.value) for record in services)

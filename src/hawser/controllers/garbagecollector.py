@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, EVENT, KINDS, Kind
+from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, EVENT, Kind, watched
 from hawser.api.kinds import of as kind_of
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
@@ -33,7 +33,7 @@ class GarbageCollector(Controller):
     def setup(self, manager: Manager) -> None:
         self._client = manager.client
         self._recorder = manager.recorder("garbage-collector-controller")
-        self._kinds = [k for k in KINDS if k is not EVENT and "watch" in k.verbs]
+        self._kinds = [kind for kind in watched() if kind is not EVENT]
         self._informers: dict[Kind, Informer] = {}
         # Owners known not to exist, the oldest knowledge first; a uid never comes back.
         self._absent: dict[tuple[Kind, str, str, str], None] = {}

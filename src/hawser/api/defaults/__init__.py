@@ -36,6 +36,7 @@ _BY_GVK = {
     ("apps", "v1", "Deployment"): apps.deployment,
     ("apps", "v1", "ReplicaSet"): apps.replica_set,
     ("apps", "v1", "StatefulSet"): apps.stateful_set,
+    ("autoscaling", "v1", "HorizontalPodAutoscaler"): autoscaling.horizontal_pod_autoscaler_v1,
     ("autoscaling", "v2", "HorizontalPodAutoscaler"): autoscaling.horizontal_pod_autoscaler,
     ("batch", "v1", "CronJob"): batch.cron_job,
     ("batch", "v1", "Job"): batch.job,

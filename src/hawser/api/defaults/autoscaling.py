@@ -31,6 +31,11 @@ def horizontal_pod_autoscaler(obj: Obj) -> None:
         behavior["scaleUp"].setdefault("stabilizationWindowSeconds", 0)
 
 
+def horizontal_pod_autoscaler_v1(obj: Obj) -> None:
+    """Version v1: metrics are filled in where the object is kept."""
+    obj.setdefault("spec", {}).setdefault("minReplicas", 1)
+
+
 def _rules(behavior: Obj, field: str, policies: tuple[tuple[str, int], ...]) -> None:
     rules: Any = behavior.get(field)
     if rules is None:

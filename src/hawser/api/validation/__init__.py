@@ -16,6 +16,7 @@ from hawser.api.types import Obj
 from hawser.api.validation import (
     apps,
     autoscaling,
+    autoscaling_v1,
     claim_status,
     claims,
     coordination,
@@ -23,6 +24,7 @@ from hawser.api.validation import (
     cron_job,
     devices,
     discovery,
+    events,
     extensions,
     flowcontrol,
     ingress,
@@ -75,7 +77,8 @@ class Rules:
 
 _RULES: dict[tuple[str, str, str], Rules] = {
     ("", "v1", "ConfigMap"): Rules(core.config_map, core.config_map_update),
-    ("", "v1", "Event"): Rules(core.event),
+    ("", "v1", "Event"): Rules(events.event, name=values.path_segment_errors),
+    ("events.k8s.io", "v1", "Event"): Rules(update=events.new_event_update, create=events.new_event_create),
     ("", "v1", "LimitRange"): Rules(quota.limit_range),
     ("", "v1", "Namespace"): Rules(core.namespace, status=core.namespace_status_update, name=rules.label_errors),
     ("", "v1", "Node"): Rules(node.node, node.node_update),
@@ -111,6 +114,9 @@ _RULES: dict[tuple[str, str, str], Rules] = {
         update=autoscaling.autoscaler_update,
         status=autoscaling.autoscaler_status_update,
         create=autoscaling.autoscaler_create,
+    ),
+    ("autoscaling", "v1", "HorizontalPodAutoscaler"): Rules(
+        update=autoscaling_v1.update, status=autoscaling_v1.status, create=autoscaling_v1.create
     ),
     ("batch", "v1", "CronJob"): Rules(update=cron_job.cron_job_update, create=cron_job.cron_job_create),
     ("batch", "v1", "Job"): Rules(update=job.job_update, status=job_status.job_status_update, create=job.job_create),

@@ -1,4 +1,4 @@
-"""Validation of small core kinds: ConfigMap, Secret, Namespace, ServiceAccount, Event.
+"""Validation of small core kinds: ConfigMap, Secret, Namespace, ServiceAccount.
 
 Source: API reference of each kind; "ConfigMaps" and "Secrets" (immutability, sizes, types with required keys).
 """
@@ -6,7 +6,6 @@ Source: API reference of each kind; "ConfigMaps" and "Secrets" (immutability, si
 from __future__ import annotations
 
 from binascii import a2b_base64
-from typing import Any
 
 import orjson
 
@@ -18,7 +17,6 @@ from hawser.api.validation.rules import (
     forbidden,
     immutable,
     invalid,
-    one_of,
     qualified_name_errors,
     required,
     too_long,
@@ -27,7 +25,6 @@ from hawser.api.validation.rules import (
 MAX_DATA = 1024 * 1024
 _LOCKED = "field is immutable when `immutable` is set"
 _REDACTED = "<secret contents redacted>"
-_MAX_NOTE = 1024
 
 
 def config_map(obj: Obj) -> Errors:
@@ -135,32 +132,3 @@ def service_account(obj: Obj) -> Errors:
     """Nothing beyond metadata: what it refers to may come later."""
     return
     yield
-
-
-def event(obj: Obj) -> Errors:
-    """Old events (without eventTime) are only asked for their namespace; new ones for who, what and why."""
-    namespace = (obj.get("metadata") or {}).get("namespace", "")
-    about: Any = obj.get("involvedObject") or {}
-    expected = about.get("namespace", "")
-    if not expected:
-        # Events of cluster-scoped objects live in the default namespace.
-        if namespace not in ("default", "kube-system"):
-            yield invalid("involvedObject.namespace", expected, "does not match event.namespace")
-    elif expected != namespace:
-        yield invalid("involvedObject.namespace", expected, "does not match event.namespace")
-    if not obj.get("eventTime"):
-        return
-    controller = obj.get("reportingComponent", "")
-    if not controller:
-        yield required("reportingController")
-    else:
-        yield from each("reportingController", controller, qualified_name_errors(controller))
-    for field, limit in (("reportingInstance", 128), ("action", 128), ("reason", 128)):
-        text = obj.get(field, "")
-        if not text:
-            yield required(field)
-        elif len(text) > limit:
-            yield invalid(field, text, f"can have at most {limit} characters")
-    if len(obj.get("message", "")) > _MAX_NOTE:
-        yield invalid("note", obj["message"], f"can have at most {_MAX_NOTE} characters")
-    yield from one_of("type", obj.get("type"), ("Normal", "Warning"))

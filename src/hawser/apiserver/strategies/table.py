@@ -20,6 +20,7 @@ _STRATEGIES: dict[Kind, type[Strategy]] = {
     kinds.POD: PodStrategy,
     kinds.SECRET: core.SecretStrategy,
     kinds.EVENT: core.EventStrategy,
+    kinds.EVENTS_EVENT: core.EventStrategy,
     kinds.LEASE: core.LeaseStrategy,
     kinds.RUNTIME_CLASS: core.RuntimeClassStrategy,
     kinds.CLUSTER_ROLE: cluster.UpsertStrategy,
