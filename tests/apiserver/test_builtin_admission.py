@@ -233,3 +233,33 @@ async def test_a_bound_pod_has_the_zone_and_region_of_its_node(api: Any) -> None
     assert (await api.get(api.path("pods", "p"))).json["metadata"]["labels"] == wanted
     made = await api.create(api.path("pods"), pod("direct", nodeName=node))
     assert made["metadata"]["labels"] == wanted
+
+
+async def test_pods_and_claims_stay_within_the_limit_ranges_of_their_namespace(api: Any) -> None:
+    limits = [
+        {"type": "Container", "default": {"cpu": "500m"}, "max": {"cpu": "1", "memory": "1Gi"}},
+        {"type": "PersistentVolumeClaim", "max": {"storage": "1Gi"}},
+    ]
+    await api.create(api.path("limitranges"), {"metadata": {"name": "l"}, "spec": {"limits": limits}})
+    made = await api.create(api.path("pods"), pod())
+    assert made["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "500m", "memory": "1Gi"}
+    assert made["metadata"]["annotations"]["kubernetes.io/limit-ranger"] == (
+        "LimitRanger plugin set: cpu, memory request for container c; cpu, memory limit for container c"
+    )
+    large = {"limits": {"cpu": "2", "memory": "2Gi"}}
+    answer = await api.call(
+        "POST", api.path("pods"), pod("q", containers=[{"name": "c", "image": "i", "resources": large}])
+    )
+    assert (answer.status, answer.message) == (
+        403,
+        (
+            'pods "q" is forbidden: [maximum cpu usage per Container is 1, but limit is 2, '
+            "maximum memory usage per Container is 1Gi, but limit is 2Gi]"
+        ),
+    )
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}}
+    answer = await api.call("POST", api.path("persistentvolumeclaims"), {"metadata": {"name": "a"}, "spec": spec})
+    assert answer.message == (
+        'persistentvolumeclaims "a" is forbidden: maximum storage usage per PersistentVolumeClaim is 1Gi, '
+        "but request is 2Gi"
+    )

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from hawser.apiserver.admission.base import Plugin
-from hawser.apiserver.admission.builtin import certificates, pods, security, storage
+from hawser.apiserver.admission.builtin import certificates, limits, pods, security, service_account, storage
 from hawser.apiserver.admission.chain import Chain
+from hawser.apiserver.admission.node_restriction import NodeRestriction
+from hawser.apiserver.authorization.escalation import Escalation
 from hawser.apiserver.committed import Committed
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ class Row(NamedTuple):
 
 TABLE = (
     Row("NamespaceLifecycle"),
+    Row("LimitRanger", lambda resources, committed: limits.LimitRanger(committed)),
+    Row("NodeRestriction", lambda resources, committed: NodeRestriction(resources)),
+    Row("ServiceAccount", lambda resources, committed: service_account.ServiceAccount(committed)),
     Row("TaintNodesByCondition", lambda resources, committed: pods.TaintNodesByCondition()),
     Row("PodSecurity", lambda resources, committed: security.PodSecurity(committed)),
     Row("Priority", lambda resources, committed: pods.Priority(committed)),
@@ -81,4 +86,4 @@ def chain(resources: Resources, choice: Choice | None = None) -> Chain:
     """Every plugin that is on."""
     committed = Committed(resources.store)
     made = (row.make(resources, committed) for row in chosen(TABLE, choice or Choice()) if row.make is not None)
-    return Chain(made)
+    return Chain((Escalation(resources.access), *made))

@@ -1,0 +1,57 @@
+"""What a pod as a whole asks for and is limited to, in quantities as they are written.
+
+``pod_resources`` has the same sums in whole numbers, for what is counted often. Source: Kubernetes documentation,
+"Sidecar Containers" (KEP-753), "Pod Overhead", pod-level resources (KEP-2837).
+"""
+
+from __future__ import annotations
+
+from hawser.api.quantity import Quantity
+from hawser.api.types import Obj
+
+_POD_LEVEL = ("cpu", "memory")
+
+
+def pod_sum(spec: Obj, part: str, overhead: bool = False) -> dict[str, str]:
+    """The effective ``requests`` or ``limits`` (part) of a pod, by resource.
+
+    overhead: with what the RuntimeClass adds; limits only grow by it where there is one.
+    """
+    total: dict[str, Quantity] = {}
+    for container in spec.get("containers") or ():
+        _add(total, _of(container, part))
+    peak: dict[str, Quantity] = {}
+    sidecars: dict[str, Quantity] = {}
+    for container in spec.get("initContainers") or ():
+        needed = _of(container, part)
+        if container.get("restartPolicy") == "Always":
+            _add(total, needed)
+            _add(sidecars, needed)
+            needed = sidecars
+        else:
+            _add(needed, sidecars)
+        _raise(peak, needed)
+    _raise(total, peak)
+    own = _of(spec, part).items()
+    total |= {name: value for name, value in own if name in _POD_LEVEL or name.startswith("hugepages-")}
+    if overhead:
+        for name, text in (spec.get("overhead") or {}).items():
+            if part == "requests" or (name in total and total[name].amount):
+                _add(total, {name: Quantity.parse(text)})
+    return {name: str(value) for name, value in total.items()}
+
+
+def _of(container: Obj, part: str) -> dict[str, Quantity]:
+    listed = (container.get("resources") or {}).get(part) or {}
+    return {name: Quantity.parse(text) for name, text in listed.items()}
+
+
+def _add(total: dict[str, Quantity], more: dict[str, Quantity]) -> None:
+    for name, value in more.items():
+        total[name] = total[name] + value if name in total else value
+
+
+def _raise(total: dict[str, Quantity], least: dict[str, Quantity]) -> None:
+    for name, value in least.items():
+        if name not in total or total[name].amount < value.amount:
+            total[name] = value
