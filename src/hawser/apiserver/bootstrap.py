@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from hawser.api.errors import APIError
 from hawser.api.kinds import ENDPOINT_SLICE, NAMESPACE, PRIORITY_CLASS, SERVICE, Kind
 from hawser.api.types import Obj
+from hawser.apiserver.authorization import reconcile
 from hawser.apiserver.resources import Resources
 from hawser.apiserver.strategies.namespaces import SYSTEM
 from hawser.apiserver.writes import Options
@@ -33,6 +34,7 @@ async def run(resources: Resources, address: str, port: int) -> None:
     for name, value, description in _PRIORITIES:
         wanted: Obj = {"metadata": {"name": name}, "value": value, "description": description}
         await _ensure(resources, PRIORITY_CLASS, "", wanted)
+    await reconcile.run(resources)
     await _ensure(resources, SERVICE, "default", _service(resources.allocator.first_address, port))
     await _endpoints(resources, address, port)
 

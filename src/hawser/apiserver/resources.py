@@ -12,6 +12,7 @@ from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, KINDS, NAMESPACE, SERVI
 from hawser.api.types import Obj
 from hawser.apiserver import index, versions
 from hawser.apiserver.admission import plugins
+from hawser.apiserver.authorization.access import Access
 from hawser.apiserver.callouts import Callouts
 from hawser.apiserver.custom.catalog import Catalog
 from hawser.apiserver.custom.converting import ConvertingResource
@@ -31,6 +32,7 @@ class Resources:
         self.store = store
         self.now = now
         self.allocator = allocator
+        self.access = Access.over(store, self)
         self.admission = plugins.chain(self)
         lifecycle = Lifecycle(self)
         self.callouts = Callouts(self)

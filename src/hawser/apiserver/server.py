@@ -74,7 +74,7 @@ async def run(config: Config) -> None:
         authorizer = resources.access.authorizer
         verbs = Verbs(resources)
         reviews = Reviews(
-            AuthenticationReviews(who.authenticator), AuthorizationReviews(authorizer), who.token_requests
+            AuthenticationReviews(who.authenticator), AuthorizationReviews(resources.access), who.token_requests
         )
         handler = Handler(
             who.authenticator, authorizer, verbs, documents, reviews, streams, proxies, aggregator, metrics

@@ -23,7 +23,7 @@ class Objects:
     def __init__(self, client: Client, changed: Callable[[str, str, str], None]) -> None:
         self._client = client
         self._changed = changed
-        self._watches: dict[tuple[Kind, str], tuple[asyncio.Task[None], set[str]]] = {}
+        self._watches: dict[tuple[Kind, str, str], tuple[asyncio.Task[None], set[str]]] = {}
         self._tokens: dict[tuple[str, str, int], tuple[str, float]] = {}
 
     async def config_maps(self, namespace: str, names: Iterable[str]) -> dict[str, Obj]:
@@ -73,11 +73,15 @@ class Objects:
         """When the first of a pod's tokens is to be renewed, seconds since the epoch; None without tokens."""
         return min((renew_at for key, (_, renew_at) in self._tokens.items() if key[0] == uid), default=None)
 
-    def watch(self, uid: str, kind: Kind, namespace: str) -> None:
-        """Reports changes in a namespace while some pod wants them."""
-        known = self._watches.get((kind, namespace))
+    def watch(self, uid: str, kind: Kind, namespace: str, names: Iterable[str]) -> None:
+        """Reports changes of these objects while some pod wants them. A node may watch no more than its pods need."""
+        for name in names:
+            self._watch(uid, kind, namespace, name)
+
+    def _watch(self, uid: str, kind: Kind, namespace: str, name: str) -> None:
+        known = self._watches.get((kind, namespace, name))
         if known is None:
-            informer = Informer(self._client, kind, namespace)
+            informer = Informer(self._client, kind, namespace, field_selector=f"metadata.name={name}")
             word = kind.kind
 
             def handler(old: Obj | None, new: Obj | None) -> None:
@@ -86,8 +90,8 @@ class Objects:
                 self._changed(word, namespace, new["metadata"]["name"])
 
             informer.on_change(handler)
-            known = (asyncio.create_task(informer.run(), name=f"watch {kind.plural} {namespace}"), set())
-            self._watches[(kind, namespace)] = known
+            known = (asyncio.create_task(informer.run(), name=f"watch {kind.plural} {namespace}/{name}"), set())
+            self._watches[(kind, namespace, name)] = known
         known[1].add(uid)
 
     def forget(self, uid: str) -> None:

@@ -16,10 +16,10 @@ from hawser.api.kind import Kind
 from hawser.api.types import Obj
 from hawser.apiserver.admission.base import Request
 from hawser.apiserver.admission.webhooks import review
-from hawser.apiserver.authorization import Attributes
+from hawser.apiserver.authorization.base import Attributes, Decision
 from hawser.apiserver.identity import User
 
-Allows = Callable[[User, Attributes], bool]
+Allows = Callable[[User, Attributes], Decision]
 _NAMESPACE_FIELDS = frozenset(field.name for field in NAMESPACE.shape.fields["metadata"].type.shape.fields.values())
 
 
@@ -88,8 +88,11 @@ class Input:
         if self._allows is None:
             raise RuntimeError("no authorizer is configured")
         who = _account(user) if user else self._request.user
-        known = {name: str(attributes.get(name, "")) for name in _ATTRIBUTES}
-        return self._allows(who, Attributes(**known)), ""
+        asked = Attributes("")
+        for name in _ATTRIBUTES:
+            setattr(asked, name, str(attributes.get(name, "")))
+        decision = self._allows(who, asked)
+        return decision.allowed, decision.reason
 
 
 _ATTRIBUTES = ("verb", "group", "resource", "subresource", "namespace", "name", "path")

@@ -37,6 +37,9 @@ class Reviews:
             (kinds.SELF_SUBJECT_REVIEW, authentication.self_subject),
             (kinds.TOKEN_REVIEW, authentication.token),
             (kinds.SELF_SUBJECT_ACCESS_REVIEW, authorization.self_subject_access),
+            (kinds.SELF_SUBJECT_RULES_REVIEW, authorization.self_subject_rules),
+            (kinds.SUBJECT_ACCESS_REVIEW, authorization.subject_access),
+            (kinds.LOCAL_SUBJECT_ACCESS_REVIEW, authorization.local_subject_access),
         ):
             self._answerers[kind, ""] = (kind, answerer)
 

@@ -87,10 +87,8 @@ class Starter:
         context, namespace = self.context, view.key(pod)[0]
         maps, secrets, tokens = payload.wanted(pod)
         uid = view.uid(pod)
-        if maps:
-            context.objects.watch(uid, CONFIG_MAP, namespace)
-        if secrets:
-            context.objects.watch(uid, SECRET, namespace)
+        context.objects.watch(uid, CONFIG_MAP, namespace, maps)
+        context.objects.watch(uid, SECRET, namespace, secrets)
         wanted = sorted(tokens)
         try:
             config_maps, secret_objects, made = await asyncio.gather(
