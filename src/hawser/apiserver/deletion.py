@@ -92,7 +92,7 @@ def begin(strategy: Strategy, obj: Obj, options: DeleteOptions, now: datetime) -
     Returns whether the object can be removed at once.
     """
     metadata = obj["metadata"]
-    _set_propagation(metadata, options.propagation)
+    _set_propagation(metadata, options.propagation or _default_propagation(strategy, metadata))
     grace = strategy.grace_seconds(obj, options.grace_seconds)
     began = metadata.get("deletionTimestamp")
     seconds = grace or 0
@@ -107,6 +107,13 @@ def begin(strategy: Strategy, obj: Obj, options: DeleteOptions, now: datetime) -
     else:
         _shorten(metadata, seconds, grace is not None and options.grace_seconds is not None)
     return finished(strategy, obj)
+
+
+def _default_propagation(strategy: Strategy, metadata: Obj) -> str:
+    """The policy of kinds that leave their dependents alone; a finalizer that is there says what was wanted."""
+    if not strategy.orphans or {ORPHAN, FOREGROUND} & set(metadata.get("finalizers") or ()):
+        return ""
+    return "Orphan"
 
 
 def _set_propagation(metadata: Obj, policy: str) -> None:

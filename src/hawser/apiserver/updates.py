@@ -56,6 +56,7 @@ class Update:
         "_kept",
         "_old",
         "_options",
+        "_part",
         "_resource",
         "_status",
         "_undos",
@@ -84,6 +85,7 @@ class Update:
         self._status = status
         self._finalize = finalize
         self._binding = binding
+        self._part = resource.strategy.parts.get(options.subresource)
         self._old: Obj = {}
         self._held: list[Entry] = []
         self._entries: list[Entry] = []
@@ -120,7 +122,9 @@ class Update:
             changed = clone(changed)
         given = (changed.get("metadata") or {}).pop("managedFields", None)
         new = changed if self._binding else self._settle(changed, old, name)
-        if self._status:
+        if self._part is not None:
+            new = self._part.prepare(new, old)
+        elif self._status:
             resource.strategy.prepare_status(new, old)
         if self._binding:
             entries = held
@@ -139,6 +143,10 @@ class Update:
         resource, new, old = self._resource, self.request.new, self._old
         if self._status:
             scheme.check_status(resource.kind, new, old)
+        elif self._part is not None:
+            resource.count_generation(new, old)
+            if errors := list(self._part.errors(new, old)):
+                raise invalid(resource.kind.group, resource.kind.kind, self.request.name, errors)
         elif not self._binding:
             # A binding changes what no update may.
             if not self._finalize:

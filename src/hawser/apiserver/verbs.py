@@ -18,8 +18,7 @@ from hawser.api.kinds import Kind
 from hawser.api.patch import json_patch, merge_patch
 from hawser.api.strategic import strategic_merge_patch
 from hawser.api.types import Obj
-from hawser.apiserver import forms, listing, negotiation, ownership, scheme
-from hawser.apiserver.admission.base import Operation, Request
+from hawser.apiserver import forms, listing, negotiation, ownership, posting, scheme
 from hawser.apiserver.connection import BODY_LIMIT
 from hawser.apiserver.deletion import DeleteOptions
 from hawser.apiserver.listing import Selection
@@ -29,7 +28,7 @@ from hawser.apiserver.paths import Target
 from hawser.apiserver.registry import Resource
 from hawser.apiserver.reply import JSON, Answer, Reply
 from hawser.apiserver.resources import Resources
-from hawser.apiserver.strategies import pods, scale
+from hawser.apiserver.strategies import scale
 from hawser.apiserver.watching import Watcher
 from hawser.apiserver.writes import Options, Written, timestamp
 
@@ -82,8 +81,7 @@ class Verbs:
         value = resource.show(record)
         if target.subresource == "scale":
             return Reply(orjson.dumps(scale.read(orjson.loads(value), resource.kind)))
-        if target.subresource not in ("", "status"):
-            raise method_not_supported(resource.kind.group, resource.kind.plural, target.verb)
+        _check_part(target, resource, "", "status")
         return self._answer(value, 200, form, resource.kind, target)
 
     async def _list(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
@@ -108,26 +106,12 @@ class Verbs:
         form = _form(request, target, resource.kind)
         options = _options(request, target, "CreateOptions")
         obj = await _body(request, options)
-        if target.subresource == "binding":
-            return await self._bind(target, resource, obj, options)
+        if target.subresource in posting.POSTED:
+            return await posting.serve(self._resources, target, resource, obj, options)
         if target.name:
             raise method_not_supported(resource.kind.group, resource.kind.plural, target.verb)
         written = await resource.create(target.namespace, obj, options)
         return self._answer(written.value, 201, form, resource.kind, target)
-
-    async def _bind(self, target: Target, resource: Resource, binding: Obj, options: Options) -> Answer:
-        now = timestamp(self._resources.now())
-        kind = resource.kind
-        posted = Request(Operation.CREATE, kind, target.namespace, target.name, binding, None, options, "binding")
-        await self._resources.admission.admit(posted)
-
-        def change(pod: Obj) -> Obj:
-            return pods.bind(orjson.loads(orjson.dumps(pod)), posted.new, now)
-
-        await resource.update(target.namespace, target.name, change, options, binding=True)
-        return Reply(
-            orjson.dumps({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}), 201
-        )
 
     async def _update(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request, target, resource.kind)
@@ -136,8 +120,7 @@ class Verbs:
         kind = resource.kind
         if target.subresource == "scale":
             return await self._scale(target, resource, lambda _: obj, options)
-        if target.subresource not in ("", "status", "finalize"):
-            raise method_not_supported(kind.group, kind.plural, target.verb)
+        _check_part(target, resource, "", "status", "finalize")
         scheme.check_kind(kind, obj)
         create = obj if resource.strategy.create_on_update and not target.subresource else None
         if create is None or resource.store.get(resource.key(target.namespace, target.name)) is not None:
@@ -165,8 +148,7 @@ class Verbs:
         options.sees_owners = media == _PATCHES[0] and b"managedFields" in orjson.dumps(patch)
         if target.subresource == "scale":
             return await self._scale(target, resource, lambda old: _apply(media, old, patch, _SCALE_GVK), options)
-        if target.subresource not in ("", "status"):
-            raise method_not_supported(kind.group, kind.plural, target.verb)
+        _check_part(target, resource, "", "status")
 
         def change(old: Obj) -> Obj:
             new = _apply(media, old, patch, kind.gvk)
@@ -191,8 +173,7 @@ class Verbs:
             change = Configuration(kind, config, author, force, lambda new: None)
             written = await resource.update(target.namespace, target.name, change, options)
             return Reply(orjson.dumps(scale.read(orjson.loads(written.value), resource.kind)))
-        if target.subresource not in ("", "status"):
-            raise method_not_supported(kind.group, kind.plural, target.verb)
+        _check_part(target, resource, "", "status")
         config = ownership.configuration(kind, body)
         change = Configuration(kind, config, author, force, lambda new: scheme.read(kind, new, options.fields))
         written = await self._change(target, resource, change, options)
@@ -279,6 +260,12 @@ class Verbs:
 
 
 _SCALE_GVK = ("autoscaling", "v1", "Scale")
+
+
+def _check_part(target: Target, resource: Resource, *known: str) -> None:
+    """APIError 405 unless the subresource speaks the object's own type: one of known, or one of the kind's own."""
+    if target.subresource not in known and target.subresource not in resource.strategy.parts:
+        raise method_not_supported(resource.kind.group, resource.kind.plural, target.verb)
 
 
 def _form(request: web.BaseRequest, target: Target, kind: Kind) -> Form:

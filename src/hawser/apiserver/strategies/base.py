@@ -5,11 +5,13 @@ The generic behaviour is Kubernetes' own for most kinds (API conventions, "Metad
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
+from hawser.api.validation.rules import Errors
 
 
 class Lookup(Protocol):
@@ -24,18 +26,32 @@ class Lookup(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A subresource that changes a part of the object and is spoken to in the object's own type.
+
+    prepare: from what the client wants and what is stored to what is to be written. errors: what is wrong with that.
+    """
+
+    prepare: Callable[[Obj, Obj], Obj]
+    errors: Callable[[Obj, Obj], Errors]
+
+
 class Strategy:
     """The defaults of every hook; a kind's own strategy overrides what differs.
 
     status_at_creation: a client may create the object with a status. create_on_update: PUT of a name that does not
     exist creates it. unconditional_update: PUT without resourceVersion overwrites. returns_deleted: DELETE answers
-    with the object instead of a Status.
+    with the object instead of a Status. orphans: what belongs to the object outlives it unless the client says
+    otherwise. parts: subresources that change a part of the object, by name (status is not among them).
     """
 
     status_at_creation = False
     create_on_update = False
     unconditional_update = True
     returns_deleted = False
+    orphans = False
+    parts: Mapping[str, Part] = {}
 
     def __init__(self, kind: Kind, lookup: Lookup) -> None:
         self.kind = kind

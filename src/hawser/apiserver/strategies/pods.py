@@ -7,22 +7,21 @@ from __future__ import annotations
 
 from hawser.api.errors import APIError, Cause, FieldError, bad_request, conflict, invalid
 from hawser.api.kinds import POD
-from hawser.api.quantity import parse_quantity
+from hawser.api.qos import qos_class
 from hawser.api.types import Obj
 from hawser.apiserver.strategies.base import Strategy
-
-_QOS_RESOURCES = ("cpu", "memory")
+from hawser.apiserver.strategies.pod_parts import POD_PARTS
 
 
 class PodStrategy(Strategy):
     """See the module."""
 
     returns_deleted = True
+    parts = POD_PARTS
 
     def prepare_create(self, obj: Obj) -> None:
-        """The service account, then phase and QoS class."""
+        """Phase and QoS class."""
         spec = obj.setdefault("spec", {})
-        _service_account(spec)
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
 
     def prepare_status(self, obj: Obj, old: Obj) -> None:
@@ -45,29 +44,6 @@ class PodStrategy(Strategy):
         if not spec.get("nodeName") or obj.get("status", {}).get("phase") in ("Succeeded", "Failed"):
             return 0
         return int(seconds)
-
-
-def _service_account(spec: Obj) -> None:
-    account = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
-    spec["serviceAccountName"] = spec["serviceAccount"] = account
-
-
-def qos_class(spec: Obj) -> str:
-    """Guaranteed, Burstable or BestEffort, from requests and limits for CPU and memory."""
-    requested = False
-    guaranteed = True
-    for container in (*spec.get("containers", ()), *spec.get("initContainers", ())):
-        resources = container.get("resources") or {}
-        limits = resources.get("limits") or {}
-        requests = resources.get("requests") or {}
-        for name in _QOS_RESOURCES:
-            limit = parse_quantity(limits[name]) if name in limits else 0
-            request = parse_quantity(requests[name]) if name in requests else 0
-            requested = requested or bool(limit) or bool(request)
-            guaranteed = guaranteed and bool(limit) and (request == limit or name not in requests)
-    if not requested:
-        return "BestEffort"
-    return "Guaranteed" if guaranteed else "Burstable"
 
 
 def bind(pod: Obj, binding: Obj, now: str) -> Obj:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hawser.api.crd.kinds import CustomKind, Scale
 from hawser.api.errors import APIError, Cause, FieldError, bad_request, invalid
-from hawser.api.kinds import Kind
+from hawser.api.kinds import REPLICATION_CONTROLLER, Kind
 from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
 
@@ -22,7 +22,10 @@ def read(obj: Obj, kind: Kind) -> Obj:
     if isinstance(kind, CustomKind) and kind.model.scale is not None:
         return _read_custom(obj, kind, kind.model.scale)
     status: Obj = {"replicas": (obj.get("status") or {}).get("replicas", 0)}
-    selector = str(LabelSelector.from_object(obj["spec"].get("selector")))
+    selected = obj["spec"].get("selector")
+    if kind is REPLICATION_CONTROLLER:
+        selected = {"matchLabels": selected or {}}
+    selector = str(LabelSelector.from_object(selected))
     if selector:
         status["selector"] = selector
     metadata = {key: obj["metadata"][key] for key in _META if key in obj["metadata"]}

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from hawser.api import kinds
 from hawser.api.kinds import Kind
-from hawser.apiserver.strategies import cluster, core, storage
+from hawser.apiserver.strategies import cluster, core, storage, workloads
 from hawser.apiserver.strategies.base import Lookup, Strategy
 from hawser.apiserver.strategies.definitions import DefinitionStrategy, Names
 from hawser.apiserver.strategies.namespaces import NamespaceStrategy
@@ -23,6 +23,13 @@ _STRATEGIES: dict[Kind, type[Strategy]] = {
     kinds.EVENTS_EVENT: core.EventStrategy,
     kinds.LEASE: core.LeaseStrategy,
     kinds.RUNTIME_CLASS: core.RuntimeClassStrategy,
+    kinds.DAEMON_SET: workloads.DaemonSetStrategy,
+    kinds.JOB: workloads.JobStrategy,
+    kinds.LIMIT_RANGE: workloads.LimitRangeStrategy,
+    kinds.POD_DISRUPTION_BUDGET: workloads.DisruptionBudgetStrategy,
+    kinds.POD_TEMPLATE: workloads.ReturningStrategy,
+    kinds.REPLICATION_CONTROLLER: workloads.ReplicationControllerStrategy,
+    kinds.RESOURCE_QUOTA: workloads.ReturningStrategy,
     kinds.CLUSTER_ROLE: cluster.UpsertStrategy,
     kinds.CLUSTER_ROLE_BINDING: cluster.UpsertStrategy,
     kinds.CSI_DRIVER: storage.DriverStrategy,

@@ -1,0 +1,43 @@
+"""What is posted to a subresource of a pod instead of changing it: bindings and evictions."""
+
+from __future__ import annotations
+
+import orjson
+
+from hawser.api import schema
+from hawser.api.kind import Kind
+from hawser.api.types import Obj
+from hawser.apiserver import eviction, scheme
+from hawser.apiserver.admission.base import Operation, Request
+from hawser.apiserver.paths import Target
+from hawser.apiserver.registry import Resource
+from hawser.apiserver.reply import Reply
+from hawser.apiserver.resources import Resources
+from hawser.apiserver.strategies import pods
+from hawser.apiserver.writes import Options, timestamp
+
+POSTED = ("binding", "eviction")
+_EVICTION = Kind("policy", "v1", "Eviction", "evictions", True, verbs=("create",))
+
+
+async def serve(resources: Resources, target: Target, resource: Resource, obj: Obj, options: Options) -> Reply:
+    """Do what was posted to ``target``'s subresource, once admission agrees. APIError for what may not be."""
+    if target.subresource == "eviction":
+        if obj.get("apiVersion") == "policy/v1beta1":
+            # Both versions of the group are accepted for good; they have the same fields.
+            obj["apiVersion"] = _EVICTION.api_version
+        scheme.check_kind(_EVICTION, obj)
+        options.fields.report(_EVICTION, schema.decode(_EVICTION, obj))
+    name = target.name
+    posted = Request(Operation.CREATE, resource.kind, target.namespace, name, obj, None, options, target.subresource)
+    await resources.admission.admit(posted)
+    if target.subresource == "eviction":
+        status = await eviction.evict(resources, target.namespace, name, posted.new, options)
+        return Reply(orjson.dumps(status), status["code"])
+    now = timestamp(resources.now())
+
+    def change(pod: Obj) -> Obj:
+        return pods.bind(orjson.loads(orjson.dumps(pod)), posted.new, now)
+
+    await resource.update(target.namespace, name, change, options, binding=True)
+    return Reply(orjson.dumps(eviction.SUCCESS), 201)

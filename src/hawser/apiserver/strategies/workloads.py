@@ -1,0 +1,89 @@
+"""Kinds that run pods, and those that bound them: what the server sets in them, and how they are deleted.
+
+Source: API reference of each kind; "Jobs", "Specifying your own Pod selector"; garbage collection ("Orphaned
+dependents": the defaults of the oldest kinds).
+"""
+
+from __future__ import annotations
+
+from hawser.api.defaults.apps import own_labels
+from hawser.api.types import Obj
+from hawser.api.validation.job import LEGACY_LABELS, PREFIXED_LABELS
+from hawser.api.validation.pod_update import plain
+from hawser.api.validation.workloads import TEMPLATE_GENERATION
+from hawser.apiserver.strategies.base import Strategy
+
+
+class ReplicationControllerStrategy(Strategy):
+    """Its pods outlive it unless the client says otherwise."""
+
+    orphans = True
+
+
+class JobStrategy(Strategy):
+    """Its pods outlive it unless the client says otherwise; its selector is made of its uid."""
+
+    orphans = True
+
+    def prepare_create(self, obj: Obj) -> None:
+        """Labels of the template and the selector, unless the client selects by itself."""
+        spec = obj["spec"]
+        if spec.get("manualSelector"):
+            return
+        metadata = obj["metadata"]
+        template: Obj = spec.setdefault("template", {})
+        own: Obj = template.setdefault("metadata", {})
+        labels: Obj = own.setdefault("labels", {})
+        for uid_label, name_label in (LEGACY_LABELS, PREFIXED_LABELS):
+            labels.setdefault(name_label, metadata["name"])
+            labels.setdefault(uid_label, metadata["uid"])
+        # A Job without labels has those of its template, these among them.
+        own_labels(obj, labels)
+        selector: Obj = spec.setdefault("selector", {})
+        selector.setdefault("matchLabels", {}).setdefault(PREFIXED_LABELS[0], metadata["uid"])
+
+
+class DaemonSetStrategy(Strategy):
+    """Counts the changes of its template in an annotation, as old clients expect."""
+
+    def prepare_create(self, obj: Obj) -> None:
+        """The first template."""
+        _note(obj, max(_counted(obj), 1))
+
+    def prepare_update(self, obj: Obj, old: Obj) -> None:
+        """One more when the template changes; clients do not set the count."""
+        now, before = ((o.get("spec") or {}).get("template") or {} for o in (obj, old))
+        count = _counted(old)
+        if now != before and plain(now) != plain(before):
+            count += 1
+        _note(obj, count)
+
+
+def _counted(obj: Obj) -> int:
+    text = (obj["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION, "")
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _note(obj: Obj, count: int) -> None:
+    if not count:
+        return
+    metadata = obj["metadata"]
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), TEMPLATE_GENERATION: str(count)}
+
+
+class LimitRangeStrategy(Strategy):
+    """PUT of a name that does not exist creates it."""
+
+    create_on_update = True
+
+
+class ReturningStrategy(Strategy):
+    """PodTemplates and ResourceQuotas: DELETE answers with what was deleted."""
+
+    returns_deleted = True
+
+
+class DisruptionBudgetStrategy(Strategy):
+    """Updates name the version they change."""
+
+    unconditional_update = False
