@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from hawser.api.crd import columns, jsonpath, structural
 from hawser.api.crd.checks import check
-from hawser.api.crd.patterns import UnsupportedPatternError, compile_pattern, matches_format
+from hawser.api.crd.patterns import PatternError, compile_pattern, matches_format
 from hawser.api.crd.schema import Schema, drop_nulls, fill, prune
-from hawser.api.crd.warnings import warnings
 from hawser.api.kinds import version_order
 
 STRING = {"type": "string"}
@@ -444,6 +443,7 @@ def test_pruning_and_defaulting_again_changes_nothing(source: dict[str, Any], va
         (r"^[^\]]*$", "a[b", "a]"),
         (r"^[a&&b]+$", "a&b", "c"),
         (r"^\d+$", "12", "٣"),
+        (r"^\p{L}+$", "äб", "a1"),
         (r"^([[:digit:]_]|x)[]a]$", "_]", "xb"),
     ],
 )
@@ -453,19 +453,17 @@ def test_patterns_are_those_of_go(pattern: str, matching: str, other: str) -> No
     assert not compiled.search(other)
 
 
-def test_what_cannot_be_evaluated_is_said() -> None:
-    with pytest.raises(UnsupportedPatternError):
-        compile_pattern(r"^\p{L}+$")
-    schema = spec(
-        x={"type": "string", "pattern": r"^\p{L}+$", "x-kubernetes-validations": [{"rule": "self != ''"}]},
-    )
-    crd = {"spec": {"versions": [{"name": "v1", "schema": {"openAPIV3Schema": schema}}]}}
-    rules, pattern = warnings(crd)
-    assert "x-kubernetes-validations rules are stored but not evaluated" in rules
-    assert "spec.versions[0].schema.openAPIV3Schema.properties[spec].properties[x]" in rules
-    assert pattern.startswith(
-        "spec.versions[0].schema.openAPIV3Schema.properties[spec].properties[x].pattern is not enforced"
-    )
+def test_a_pattern_that_is_none_is_refused() -> None:
+    with pytest.raises(PatternError):
+        compile_pattern("a(b")
+    schema = spec(x={"type": "string", "pattern": "a(b"})
+    (error,) = structural.check_root(schema, "s")
+    assert error.field == "s.properties[spec].properties[x].pattern"
+    assert error.detail.endswith("valid regular expression, but isn't: error parsing regexp: missing closing ): `a(b`")
+
+
+def test_a_pattern_takes_no_longer_than_its_text() -> None:
+    assert not compile_pattern("^(a+)+$").search("a" * 100_000 + "b")
 
 
 @pytest.mark.parametrize(

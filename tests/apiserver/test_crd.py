@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import json
 from collections.abc import Awaitable, Callable
@@ -423,16 +424,41 @@ async def test_cluster_scope(api: Any) -> None:
     assert (await api.get(f"/apis/{crd['spec']['group']}/v1/namespaces/default/crontabs")).status == 404
 
 
-async def test_rules_in_cel_are_said_not_to_be_evaluated(api: Any) -> None:
-    crd = definition()
-    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = {
-        **schema,
-        "x-kubernetes-validations": [{"rule": "self.replicas < 5"}],
-    }
+def ruled(*rules: dict[str, Any]) -> dict[str, Any]:
+    """A definition whose spec has rules."""
+    crd: Obj = copy.deepcopy(definition())
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["x-kubernetes-validations"] = [*rules]
+    return crd
+
+
+async def test_rules_in_cel_are_held(api: Any) -> None:
+    crd = ruled(
+        {"rule": "self.replicas < 5", "messageExpression": "'too many: ' + string(self.replicas)"},
+        {"rule": "self.cronSpec == oldSelf.cronSpec", "message": "cronSpec is immutable"},
+    )
     answer = await api.call("POST", CRDS, crd)
     assert answer.status == 201
-    assert "x-kubernetes-validations rules are stored but not evaluated" in answer.headers["Warning"]
+    assert "Warning" not in answer.headers
+    made = cron("a")
+    made["spec"]["replicas"] = 7
+    answer = await api.call("POST", path(crd, api), made)
+    assert answer.status == 422
+    status = answer.json
+    assert status["details"]["causes"] == [
+        {"reason": "FieldValueInvalid", "message": 'Invalid value: "object": too many: 7', "field": "spec"}
+    ]
+    made["spec"]["replicas"] = 2
+    stored = await api.create(path(crd, api), made)
+    stored["spec"]["cronSpec"] += " "
+    answer = await api.call("PUT", f"{path(crd, api)}/a", stored)
+    assert answer.status == 422
+    assert 'spec: Invalid value: "object": cronSpec is immutable' in answer.json["message"]
+
+
+async def test_a_rule_of_a_field_that_is_not_there_is_refused(api: Any) -> None:
+    answer = await api.call("POST", CRDS, ruled({"rule": "self.nope == 1"}))
+    assert answer.status == 422
+    assert "compilation failed: ERROR: <input>:1:5: undefined field 'nope'" in answer.json["message"]
 
 
 async def test_everything_is_there_after_a_restart(own_server: Server) -> None:

@@ -156,23 +156,24 @@ def _array(schema: Schema, value: list[Any], path: str, old: Any) -> Errors:
     if (least := source.get("minItems")) is not None and len(value) < least:
         yield invalid(path, len(value), f"{path} in body should have at least {least} items")
     keys = source.get("x-kubernetes-list-map-keys") if source.get("x-kubernetes-list-type") == "map" else None
-    before = _by_keys(schema, old, keys) if keys and old is not ABSENT else None
+    before = _by_keys(old, keys) if keys and old is not ABSENT else None
     if schema.items is not None:
         for index, item in enumerate(value):
-            was = before.get(_key_of(schema, item, keys), ABSENT) if before is not None and keys else ABSENT
+            was = before.get(key_of(item, keys), ABSENT) if before is not None and keys else ABSENT
             yield from check(schema.items, item, f"{path}[{index}]", was)
     if source.get("x-kubernetes-list-type") == "set":
         yield from _duplicates(path, value, map(_frozen, value))
     elif keys:
         shown = [{key: item[key] for key in keys if key in item} if type(item) is dict else item for item in value]
-        yield from _duplicates(path, shown, (_key_of(schema, item, keys) for item in value))
+        yield from _duplicates(path, shown, (key_of(item, keys) for item in value))
 
 
-def _by_keys(schema: Schema, items: list[Any], keys: list[str]) -> dict[Any, Any]:
-    return {_key_of(schema, item, keys): item for item in items}
+def _by_keys(items: list[Any], keys: list[str]) -> dict[Any, Any]:
+    return {key_of(item, keys): item for item in items}
 
 
-def _key_of(schema: Schema, item: Any, keys: list[str]) -> Any:
+def key_of(item: Any, keys: Iterable[str]) -> Any:
+    """What tells an item of a list of type map from the others; hashable."""
     if type(item) is not dict:
         return _frozen(item)
     return tuple(_frozen(item.get(key)) for key in keys)

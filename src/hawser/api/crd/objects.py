@@ -82,6 +82,21 @@ def validate_status(kind: CustomKind, obj: Obj, old: Obj) -> list[FieldError]:
 
 
 def _check(kind: CustomKind, obj: Obj, old: Any) -> list[FieldError]:
+    schema = kind.model.schema
+    errors = _schema_errors(kind, obj, old)
+    tree = schema.tree()
+    if tree is None:
+        return errors
+    from hawser.api.crd.rules import Evaluation, blocked
+
+    if (skipped := blocked(errors)) is not None:
+        return [*errors, skipped]
+    evaluation = Evaluation()
+    evaluation.run(tree, obj, old)
+    return errors + evaluation.errors
+
+
+def _schema_errors(kind: CustomKind, obj: Obj, old: Any) -> list[FieldError]:
     if old is not ABSENT and old.get("metadata") != obj.get("metadata"):
         # An object whose metadata alone changed is not asked about the rest.
         old = {**old, "metadata": obj.get("metadata")} if "metadata" not in kind.model.schema.properties else old

@@ -1,4 +1,4 @@
-"""Patterns and formats of strings: Go's regular expressions (RE2) as Python's, and the formats that Kubernetes checks.
+"""Patterns and formats of strings: Go's regular expressions (RE2), and the formats that Kubernetes checks.
 
 Source: RE2 syntax (https://github.com/google/re2/wiki/Syntax); JSON Schema's ``format`` as the list under "Validation"
 in Kubernetes' CustomResourceDefinition documentation.
@@ -13,63 +13,34 @@ from collections.abc import Callable
 from datetime import date, datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_network
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
 
-class UnsupportedPatternError(ValueError):
-    """A pattern that this server cannot evaluate."""
+class PatternError(ValueError):
+    """A pattern that is no regular expression; str() says why."""
 
 
-_POSIX = {
-    "alnum": "0-9A-Za-z",
-    "alpha": "A-Za-z",
-    "ascii": r"\x00-\x7F",
-    "blank": r"\t ",
-    "cntrl": r"\x00-\x1F\x7F",
-    "digit": "0-9",
-    "graph": "!-~",
-    "lower": "a-z",
-    "print": " -~",
-    "punct": r"!-/:-@\[-`{-~",
-    "space": r"\t\n\v\f\r ",
-    "upper": "A-Z",
-    "word": "0-9A-Za-z_",
-    "xdigit": "0-9A-Fa-f",
-}
-_PIECE = re.compile(r"\\.|\[:(\^?)(\w+):\]|\[\^?\]?|.", re.DOTALL)
+class Pattern(Protocol):
+    """A compiled pattern."""
+
+    def search(self, text: str) -> Any:
+        """Whether it is somewhere in a text: a match or None."""
+        ...
 
 
 @lru_cache(maxsize=4096)
-def compile_pattern(text: str) -> re.Pattern[str]:
-    """A Go regular expression, to be used with ``search``. UnsupportedPatternError when it cannot be understood."""
-    made = []
-    inside = False
-    for match in _PIECE.finditer(text):
-        piece = match.group()
-        if inside and match.group(2) is not None:
-            if match.group(1) or match.group(2) not in _POSIX:
-                raise UnsupportedPatternError(f"character class {piece} is not supported")
-            made.append(_POSIX[match.group(2)])
-        elif piece == r"\z":
-            made.append(r"\Z")
-        elif piece[:1] == "\\" and piece[1] in "pPQEC":
-            raise UnsupportedPatternError(f"{piece} is not supported")
-        elif piece == "$" and not inside:
-            # Python's $ also matches before a last newline.
-            made.append(r"\Z")
-        elif piece[0] == "[":
-            made.append(piece.replace("[", "\\[", 1) if inside else piece)
-            inside = True
-        else:
-            if piece == "]":
-                inside = False
-            # Python only warns of what may be a set operation one day.
-            made.append("\\" + piece if inside and piece in "&~|" else piece)
+def compile_pattern(text: str) -> Pattern:
+    """A Go regular expression, on RE2: however it is written, its time is linear in the text. PatternError."""
+    from hawser.api.cel.library.regex import compiled
+    from hawser.api.cel.values import EvalError
+
     try:
-        return re.compile("".join(made), re.ASCII)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise UnsupportedPatternError(str(error)) from None
+        found: Pattern = compiled(text)
+    except EvalError as error:
+        raise PatternError(str(error)) from None
+    return found
 
 
 def matches_format(name: str, value: str) -> bool:

@@ -7,16 +7,18 @@ wrong with a value. Source: Kubernetes documentation, "Extend the Kubernetes API
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from hawser.api.crd.patterns import UnsupportedPatternError, compile_pattern
+from hawser.api.crd.patterns import Pattern, PatternError, compile_pattern
 from hawser.api.types import Obj
 
 META = frozenset(("apiVersion", "kind", "metadata"))
 """Fields of every whole object, which no schema needs to name."""
 
 ABSENT: Any = object()
+
+RULES = "x-kubernetes-validations"
+_UNKNOWN: Any = object()
 
 
 class Schema:
@@ -39,12 +41,14 @@ class Schema:
         "preserve",
         "properties",
         "required",
+        "rules",
         "source",
         "types",
     )
 
     def __init__(self, source: Obj) -> None:
         self.source = source
+        self.rules: Any = _UNKNOWN
         kind = source.get("type")
         self.types: tuple[str, ...] = (kind,) if kind else ()
         if source.get("x-kubernetes-int-or-string"):
@@ -73,13 +77,35 @@ class Schema:
         """The schema of an object's field; None when the field is not known, or anything may be in it."""
         return self.properties.get(key) or self.additional
 
+    def tree(self) -> Any:
+        """The compiled rules of a whole object's schema (``crd.rules.Node``), made when they are first asked for; None
+        without any. Whoever has no rules does not load the expression language either."""
+        if self.rules is _UNKNOWN:
+            self.rules = None
+            if has_rules(self.source):
+                from hawser.api.crd.rules import compile_tree
 
-def _pattern(source: Obj) -> re.Pattern[str] | None:
-    """The compiled pattern; one that cannot be evaluated is not enforced, which a CRD's writer is warned of."""
+                self.rules = compile_tree(self.source)
+        return self.rules
+
+
+def has_rules(schema: Any) -> bool:
+    """Whether a schema or one in it has rules."""
+    if not isinstance(schema, dict):
+        return False
+    if schema.get(RULES):
+        return True
+    parts = [*(schema.get("properties") or {}).values(), *(schema.get("allOf") or ())]
+    parts += [schema.get("items"), schema.get("additionalProperties")]
+    return any(map(has_rules, parts))
+
+
+def _pattern(source: Obj) -> Pattern | None:
+    """The compiled pattern; one that is none is refused where the schema is checked."""
     text = source.get("pattern")
     try:
         return compile_pattern(text) if text else None
-    except UnsupportedPatternError:
+    except PatternError:
         return None
 
 

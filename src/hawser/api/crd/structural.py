@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from hawser.api.crd import checks
-from hawser.api.crd.schema import Schema, copy, fill, prune
+from hawser.api.crd.patterns import PatternError, compile_pattern
+from hawser.api.crd.schema import Schema, copy, fill, has_rules, prune
 from hawser.api.types import Obj
 from hawser.api.validation.rules import Errors, forbidden, invalid, required, unsupported
 
@@ -26,7 +27,17 @@ _INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
 
 
 def check_root(schema: Obj, path: str) -> Errors:
-    """Every error of the schema of a whole object; path is where it is."""
+    """Every error of the schema of a whole object; path is where it is. Rules are looked at when all else is right."""
+    errors = list(_root(schema, path))
+    yield from errors
+    if not errors and has_rules(schema):
+        # Whoever has no rules does not load the expression language.
+        from hawser.api.crd.rule_checks import check_rules
+
+        yield from check_rules(schema, path)
+
+
+def _root(schema: Obj, path: str) -> Errors:
     kind = schema.get("type")
     if not kind:
         yield required(f"{path}.type", "must not be empty at the root")
@@ -87,6 +98,13 @@ def _standard(schema: Obj, path: str) -> Errors:
         )
     if isinstance(schema.get("items"), list):
         yield forbidden(f"{path}.items", "items must be a schema object and not an array")
+    if schema.get("pattern"):
+        try:
+            compile_pattern(schema["pattern"])
+        except PatternError as error:
+            yield invalid(
+                f"{path}.pattern", schema["pattern"], f"must be a valid regular expression, but isn't: {error}"
+            )
     map_type = schema.get("x-kubernetes-map-type")
     if map_type is not None and map_type not in ("granular", "atomic"):
         yield unsupported(f"{path}.x-kubernetes-map-type", map_type, ("atomic", "granular"))

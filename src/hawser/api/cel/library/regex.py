@@ -25,7 +25,22 @@ def compiled(pattern: str) -> Any:
     except re2.error as error:
         reason = error.args[0] if error.args else ""
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise EvalError(f"error parsing regexp: {text}") from None
+        raise EvalError(f"error parsing regexp: {_as_go(text)}") from None
+
+
+_WORDS = {
+    "missing )": "missing closing )",
+    "missing ]": "missing closing ]",
+    "no argument for repetition operator": "missing argument to repetition operator",
+    "bad repetition operator": "invalid nested repetition operator",
+    "invalid perl operator": "invalid or unsupported Perl syntax",
+}
+
+
+def _as_go(text: str) -> str:
+    """RE2's message in the words of Go's package of the same engine."""
+    reason, colon, part = text.partition(": ")
+    return f"{_WORDS.get(reason, reason)}: `{part}`" if colon else text
 
 
 def matches(text: str, pattern: str) -> bool:
