@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from hawser.apiserver.admission.base import Plugin
-from hawser.apiserver.admission.builtin import certificates, limits, pods, security, service_account, storage
+from hawser.apiserver.admission.builtin import certificates, limits, pods, quota, security, service_account, storage
 from hawser.apiserver.admission.chain import Chain
 from hawser.apiserver.admission.node_restriction import NodeRestriction
 from hawser.apiserver.authorization.escalation import Escalation
 from hawser.apiserver.committed import Committed
+from hawser.apiserver.writes import utc_now
 
 if TYPE_CHECKING:
     from hawser.apiserver.resources import Resources
@@ -44,6 +45,7 @@ TABLE = (
     Row("PodTopologyLabels", lambda resources, committed: pods.PodTopologyLabels(committed)),
     Row("MutatingAdmissionWebhook"),
     Row("ValidatingAdmissionWebhook"),
+    Row("ResourceQuota", lambda resources, committed: quota.ResourceQuota(committed, utc_now)),
 )
 
 
