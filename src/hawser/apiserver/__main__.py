@@ -8,6 +8,7 @@ import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+from hawser.apiserver.audit import setup as audit
 from hawser.apiserver.options import ISSUER, Config
 
 
@@ -71,6 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--api-audiences", default="", metavar="LIST", help="whom tokens for this API are for (default: the issuer)")
     add("--service-cluster-ip-range", default="10.96.0.0/16", metavar="CIDR", help="(default: %(default)s)")
     add("--service-node-port-range", default="30000-32767", metavar="FIRST-LAST", help="(default: %(default)s)")
+    add(
+        "--shutdown-delay-duration",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="time between not being ready and refusing connections (default: %(default)s)",
+    )
+    audit.add_arguments(parser)
     return parser
 
 
@@ -112,6 +121,8 @@ def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Con
         api_audiences=tuple(name for name in given.api_audiences.split(",") if name),
         service_network=network,
         node_ports=ports,
+        audit=audit.options(given),
+        shutdown_delay=given.shutdown_delay_duration,
     )
 
 

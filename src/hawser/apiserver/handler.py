@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from typing import TYPE_CHECKING
 
 import orjson
 from aiohttp import web
@@ -12,7 +14,7 @@ from hawser.api.errors import APIError, internal, service_unavailable
 from hawser.apiserver import backups
 from hawser.apiserver.aggregation.aggregator import Aggregator
 from hawser.apiserver.authentication.authenticator import Authenticator
-from hawser.apiserver.authorization.base import Authorizer, enforce
+from hawser.apiserver.authorization.base import Authorizer, attributes, enforce
 from hawser.apiserver.documents import Documents
 from hawser.apiserver.identity import User
 from hawser.apiserver.metrics import Metrics, Requests
@@ -23,7 +25,11 @@ from hawser.apiserver.reply import JSON, Answer, Reply
 from hawser.apiserver.reviews.dispatch import Reviews
 from hawser.apiserver.streaming import STREAMS, Streams
 from hawser.apiserver.verbs import Verbs
+from hawser.apiserver.watching import RECORD
 from hawser.store.base import StoreUnavailable
+
+if TYPE_CHECKING:
+    from hawser.apiserver.audit.recorder import Auditor, Record
 
 log = logging.getLogger("hawser.apiserver")
 _SLOW = 1.0
@@ -53,6 +59,8 @@ class Handler:
         self._proxies = proxies
         self._aggregator = aggregator
         self._metrics = metrics
+        self.audit: Auditor | None = None
+        """Records requests, when they are to be recorded."""
 
     async def __call__(self, request: web.BaseRequest) -> Answer:
         """Answer one request; never raises but for a lost connection or cancellation."""
@@ -69,24 +77,42 @@ class Handler:
 
     async def _answer(self, request: web.BaseRequest, target: Target) -> Answer:
         """The answer; failures are answers, too."""
+        record: Record | None = None
         try:
             user = target.user = self._authenticator.authenticate(request)
+            if self.audit is not None:
+                record = self._record(self.audit, request, target)
             enforce(self._authorizer, user, target)
             answer = await self._serve(request, target, user)
         except APIError as error:
+            if self.audit is not None and error.code == 401 and record is None:
+                record = self.audit.begin(request, target)
             answer = failure(error)
         except StoreUnavailable as error:
             answer = failure(service_unavailable(f"the store did not take the write: {error}"))
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError):
+            if record is not None:
+                record.failed()
             raise
         except Exception as error:
             log.exception("%s %s failed", request.method, target.path)
             answer = failure(internal(repr(error)))
+        if record is not None:
+            record.end(answer)
         if isinstance(answer, Reply):
             if target.warnings:
                 answer = answer.warned(target.warnings)
             answer = await present(request, target, answer)
         return answer
+
+    def _record(self, audit: Auditor, request: web.BaseRequest, target: Target) -> Record | None:
+        """The record of a request, when it is to have one, with what the authorizer says of it."""
+        record = audit.begin(request, target)
+        if record is not None:
+            decision = self._authorizer.allows(target.user, attributes(target))
+            record.decided(decision.allowed, decision.reason)
+            request[RECORD] = record
+        return record
 
     async def _serve(self, request: web.BaseRequest, target: Target, user: User) -> Answer:
         kind = target.kind

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from hawser.apiserver.audit.setup import AuditOptions
 from hawser.apiserver.strategies.services import Network
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 """Of service account tokens, as most clusters have it."""
 _SERVICE_NETWORK = IPv4Network("10.96.0.0/16")
+_NO_AUDIT = AuditOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Config:
     api_audiences: tuple[str, ...] = ()
     service_network: Network = _SERVICE_NETWORK
     node_ports: range = range(30000, 32768)
+    audit: AuditOptions = _NO_AUDIT
+    shutdown_delay: float = 0.0
 
     @property
     def address(self) -> str:

@@ -14,6 +14,7 @@ from hawser.apiserver import bootstrap
 from hawser.apiserver.admission.webhooks.hooks import Webhooks
 from hawser.apiserver.agents import Agents
 from hawser.apiserver.aggregation.aggregator import Aggregator
+from hawser.apiserver.audit import setup as audit
 from hawser.apiserver.authentication.setup import Credentials, authentication
 from hawser.apiserver.connection import Server
 from hawser.apiserver.custom.controller import DefinitionController
@@ -55,6 +56,7 @@ async def run(config: Config) -> None:
         tls = _tls(config)
         config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         credentials = Credentials.read(config)
+        auditor = audit.start(config.audit)
         store = SqliteStore.open(config.data / "hawser.db")
     except (OSError, ValueError, ssl.SSLError, StoreRefused, StoreUnavailable) as error:
         raise StartError(str(error)) from error
@@ -79,6 +81,9 @@ async def run(config: Config) -> None:
         handler = Handler(
             who.authenticator, authorizer, verbs, documents, reviews, streams, proxies, aggregator, metrics
         )
+        if auditor is not None:
+            handler.audit = auditor
+            metrics.extra.append(auditor.metrics)
         server = Server(handler)
         resources.admission.hooks = webhooks = Webhooks(resources)
         webhooks.allows = authorizer.allows
@@ -94,6 +99,8 @@ async def run(config: Config) -> None:
         await stop.wait()
         log.info("stopping")
         documents.stopping = True
+        # So that whoever balances load has seen it before connections are refused.
+        await asyncio.sleep(config.shutdown_delay)
         for listener in listeners:
             listener.close()
         await server.shutdown(_GRACE_SECONDS)
@@ -105,6 +112,8 @@ async def run(config: Config) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await store.close()
+        if auditor is not None:
+            auditor.close()
 
 
 def listening_sockets(config: Config) -> list[socket.socket]:

@@ -30,6 +30,8 @@ _BOOKMARK_SECONDS = 55.0
 _SHORTEST, _LONGEST = 1800.0, 3600.0
 # The end of an initial list is written at once; so many initial events go into one chunk.
 _BATCH = 200
+RECORD = "audit"
+"""Where a request has its audit record, when it has one."""
 _INITIAL_END = "k8s.io/initial-events-end"
 
 
@@ -115,6 +117,8 @@ class Watcher:
     def _head(self) -> None:
         media = JSON if self._form.media is Media.JSON else f"{self._form.media};stream=watch"
         self._write(chunked_head(media, self._request.keep_alive))
+        if RECORD in self._request:
+            self._request[RECORD].started()
 
     async def _follow(self, watch: StoreWatch) -> None:
         try:
