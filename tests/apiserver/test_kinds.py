@@ -136,7 +136,7 @@ async def test_services_get_addresses_and_ports_of_their_own(api: Any) -> None:
     outside = await api.call(
         "POST", path, {"metadata": {"name": "u"}, "spec": {"ports": ports, "clusterIP": "10.0.0.1"}}
     )
-    assert "not in the valid range" in outside.message
+    assert "the provided network does not match the current range" in outside.message
 
 
 async def test_node_ports_come_and_go_with_the_type(api: Any) -> None:

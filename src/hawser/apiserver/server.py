@@ -11,6 +11,7 @@ import ssl
 import sys
 
 from hawser.apiserver import bootstrap
+from hawser.apiserver.addresses import AddressKeeper
 from hawser.apiserver.admission.webhooks.hooks import Webhooks
 from hawser.apiserver.agents import Agents
 from hawser.apiserver.aggregation.aggregator import Aggregator
@@ -64,6 +65,7 @@ async def run(config: Config) -> None:
         listening = listening_sockets(config)
         port: int = listening[0].getsockname()[1]
         resources = Resources(store, Allocator(config.service_network, config.node_ports))
+        keeper = AddressKeeper(resources)
         await bootstrap.run(resources, config.advertised or config.address, port)
         metrics = Metrics()
         who = authentication(config, credentials, resources, f"{config.address}:{port}")
@@ -87,7 +89,7 @@ async def run(config: Config) -> None:
         server = Server(handler)
         resources.admission.hooks = webhooks = Webhooks(resources)
         webhooks.allows = authorizer.allows
-        parts = [DefinitionController(resources).run(), aggregator.run()]
+        parts = [DefinitionController(resources).run(), aggregator.run(), keeper.run()]
         tasks = [asyncio.create_task(part) for part in parts]
         documents.health.hooks["poststarthook/start-apiextensions-controllers"] = lambda: not tasks[0].done()
         listeners = [

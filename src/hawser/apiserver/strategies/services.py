@@ -6,59 +6,18 @@ static addresses), "type: NodePort".
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import ip_address
 
 from hawser.api.errors import APIError, Cause, FieldError, internal, invalid
 from hawser.api.kinds import SERVICE, Kind
 from hawser.api.types import Obj
 from hawser.apiserver.strategies.base import Lookup, Strategy
+from hawser.apiserver.strategies.pools import Addresses, Network, Pool
 
-Network = IPv4Network | IPv6Network
-_TRIES = 64
 _EXTERNAL_NAME = "ExternalName"
 _WITH_PORTS = ("NodePort", "LoadBalancer")
-
-
-class Pool:
-    """Numbers of a range, each used at most once. first, last: inclusive.
-
-    static: so many at the start are the last choice.
-    """
-
-    def __init__(self, first: int, last: int, static: int) -> None:
-        self._first = first
-        self._last = last
-        self._static = static
-        self._used: set[int] = set()
-
-    def take(self, number: int) -> bool:
-        """Reserve this number; False when it is used already."""
-        if number in self._used:
-            return False
-        self._used.add(number)
-        return True
-
-    def holds(self, number: int) -> bool:
-        """Whether the number is in the range."""
-        return self._first <= number <= self._last
-
-    def pick(self) -> int | None:
-        """Reserve any free number, of the upper band first; None when there is none."""
-        start = min(self._first + self._static, self._last)
-        for _ in range(_TRIES):
-            number: int = random.randint(start, self._last)
-            if self.take(number):
-                return number
-        for number in (*range(start, self._last + 1), *range(self._first, start)):
-            if self.take(number):
-                return number
-        return None
-
-    def give_back(self, number: int) -> None:
-        """The number is free again."""
-        self._used.discard(number)
+_OUTSIDE = "failed to allocate IP {}: the provided network does not match the current range"
 
 
 class Allocator:
@@ -66,12 +25,9 @@ class Allocator:
 
     def __init__(self, network: Network, ports: range) -> None:
         """network: service addresses; ports: node ports."""
-        size = network.num_addresses
-        first = int(network.network_address) + 1
-        last = int(network.network_address) + size - 2 if network.version == 4 else first + min(size, 1 << 16) - 2
         self.network = network
-        self.first_address = str(ip_address(first))
-        self.addresses = Pool(first, last, min(max(16, size // 16), 256))
+        self.first_address = str(ip_address(int(network.network_address) + 1))
+        self.addresses = Addresses(network)
         self.ports = Pool(ports.start, ports.stop - 1, min(max(16, len(ports) // 32), 128))
 
     def adopt(self, services: Iterable[Obj]) -> None:
@@ -164,7 +120,7 @@ class ServiceStrategy(Strategy):
             asked = int(ip_address(wanted))
             if asked not in had:
                 if not pool.holds(asked):
-                    raise _refuse(obj, "spec.clusterIPs", [wanted], _outside(wanted, self._allocator.network))
+                    raise _refuse(obj, "spec.clusterIPs", [wanted], _OUTSIDE.format(wanted))
                 if not pool.take(asked):
                     detail = f"failed to allocate IP {wanted}: provided IP is already allocated"
                     raise _refuse(obj, "spec.clusterIPs", [wanted], detail)
@@ -196,7 +152,7 @@ class ServiceStrategy(Strategy):
                         field,
                         number,
                         "provided port is not in the valid range. The range of valid ports is "
-                        f"{pool._first}-{pool._last}",
+                        f"{pool.first}-{pool.last}",
                     )
                 if not pool.take(number):
                     raise _refuse(obj, field, number, "provided port is already allocated")
@@ -204,13 +160,6 @@ class ServiceStrategy(Strategy):
             port["nodePort"] = number
             # One number serves the same port of several protocols (DNS on UDP and TCP).
             shared[(port["port"], "")] = number
-
-
-def _outside(address: str, network: Network) -> str:
-    return (
-        f"failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. "
-        f"The range of valid IPs is {network}"
-    )
 
 
 def _refuse(obj: Obj, field: str, value: object, detail: str) -> APIError:
