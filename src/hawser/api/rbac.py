@@ -132,6 +132,9 @@ def aggregate(role: Obj, roles: Iterable[Obj]) -> list[Obj]:
         matches = LabelSelector.from_object(selector).matches
         for other in by_name:
             metadata = other["metadata"]
-            if metadata["name"] != role["metadata"]["name"] and matches(metadata.get("labels")):
-                rules += [rule for rule in other.get("rules") or () if rule not in rules]
+            if metadata["name"] == role["metadata"]["name"] or not matches(metadata.get("labels")):
+                continue
+            for rule in other.get("rules") or ():
+                if rule not in rules:
+                    rules.append(rule)
     return rules

@@ -15,6 +15,7 @@ CONTROLLERS: dict[str, str] = {
     "node-lifecycle": "hawser.controllers.node_lifecycle:NodeLifecycleController",
     "namespace": "hawser.controllers.namespace:NamespaceController",
     "serviceaccount": "hawser.controllers.serviceaccount:ServiceAccountController",
+    "clusterrole-aggregation": "hawser.controllers.clusterrole_aggregation:ClusterRoleAggregationController",
     "garbage-collector": "hawser.controllers.garbagecollector:GarbageCollector",
     "replicaset": "hawser.controllers.replicaset:ReplicaSetController",
     "deployment": "hawser.controllers.deployment:DeploymentController",
