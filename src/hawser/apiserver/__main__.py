@@ -40,6 +40,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="address to serve HTTPS on; port 0: any free one (default: %(default)s)",
     )
+    add(
+        "--advertise-address",
+        default="",
+        metavar="IP",
+        help="address at which pods reach this server, listened on besides --listen; it need not exist yet",
+    )
     add("--tls-cert", type=Path, required=True, help="server certificate, PEM")
     add("--tls-key", type=Path, required=True, help="its key, PEM")
     add("--client-ca", type=Path, help="certificates of users (CN=user, O=groups) are signed by this CA")
@@ -71,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--service-account-jwks-uri", default="", metavar="URL", help="where others find the keys of such tokens")
     add("--api-audiences", default="", metavar="LIST", help="whom tokens for this API are for (default: the issuer)")
     add("--service-cluster-ip-range", default="10.96.0.0/16", metavar="CIDR", help="(default: %(default)s)")
+    more = "requests served at once beyond those of the exempt priority level"
+    add("--max-requests-inflight", type=int, default=100, metavar="N", help=f"{more} (default: %(default)s)")
+    add("--max-mutating-requests-inflight", type=int, default=50, metavar="N", help="added to them (default: 50)")
     add("--service-node-port-range", default="30000-32767", metavar="FIRST-LAST", help="(default: %(default)s)")
     add(
         "--shutdown-delay-duration",
@@ -114,6 +123,7 @@ def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Con
         kubelet_cert=given.kubelet_client_cert,
         kubelet_key=given.kubelet_client_key,
         kubelet_ca=given.kubelet_ca,
+        advertised=_address(parser, given.advertise_address),
         account_signing_key=given.service_account_signing_key_file,
         account_keys=tuple(given.service_account_key_file),
         account_issuers=tuple(given.service_account_issuer or (ISSUER,)),
@@ -121,9 +131,17 @@ def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Con
         api_audiences=tuple(name for name in given.api_audiences.split(",") if name),
         service_network=network,
         node_ports=ports,
+        seats=max(1, given.max_requests_inflight + given.max_mutating_requests_inflight),
         audit=audit.options(given),
         shutdown_delay=given.shutdown_delay_duration,
     )
+
+
+def _address(parser: argparse.ArgumentParser, text: str) -> str:
+    try:
+        return str(ip_address(text)) if text else ""
+    except ValueError:
+        parser.error(f"--advertise-address {text}: an IP address is needed")
 
 
 if __name__ == "__main__":

@@ -11,20 +11,15 @@ import orjson
 from aiohttp import web
 
 from hawser.api.errors import APIError, internal, service_unavailable
-from hawser.apiserver import backups
-from hawser.apiserver.aggregation.aggregator import Aggregator
 from hawser.apiserver.authentication.authenticator import Authenticator
 from hawser.apiserver.authorization.base import Authorizer, attributes, enforce
-from hawser.apiserver.documents import Documents
+from hawser.apiserver.flowcontrol.control import NOWHERE, FlowControl, Place
 from hawser.apiserver.identity import User
 from hawser.apiserver.metrics import Metrics, Requests
 from hawser.apiserver.paths import Target, parse
 from hawser.apiserver.presenting import present
-from hawser.apiserver.proxies import Proxies
 from hawser.apiserver.reply import JSON, Answer, Reply
-from hawser.apiserver.reviews.dispatch import Reviews
-from hawser.apiserver.streaming import STREAMS, Streams
-from hawser.apiserver.verbs import Verbs
+from hawser.apiserver.routes import Routes
 from hawser.apiserver.watching import RECORD
 from hawser.store.base import StoreUnavailable
 
@@ -42,23 +37,15 @@ class Handler:
         self,
         authenticator: Authenticator,
         authorizer: Authorizer,
-        verbs: Verbs,
-        documents: Documents,
-        reviews: Reviews,
-        streams: Streams,
-        proxies: Proxies,
-        aggregator: Aggregator,
+        routes: Routes,
+        flow: FlowControl,
         metrics: Metrics,
     ) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
-        self._verbs = verbs
-        self._documents = documents
-        self._reviews = reviews
-        self._streams = streams
-        self._proxies = proxies
-        self._aggregator = aggregator
+        self._routes = routes
         self._metrics = metrics
+        self._flow = flow
         self.audit: Auditor | None = None
         """Records requests, when they are to be recorded."""
 
@@ -78,12 +65,17 @@ class Handler:
     async def _answer(self, request: web.BaseRequest, target: Target) -> Answer:
         """The answer; failures are answers, too."""
         record: Record | None = None
+        place = NOWHERE
         try:
             user = target.user = self._authenticator.authenticate(request)
+            place = self._flow.place(user, target)
             if self.audit is not None:
                 record = self._record(self.audit, request, target)
             enforce(self._authorizer, user, target)
-            answer = await self._serve(request, target, user)
+            if place.level is None:
+                answer = await self._routes.serve(request, target, user)
+            else:
+                answer = await self._in_turn(request, target, user, place)
         except APIError as error:
             if self.audit is not None and error.code == 401 and record is None:
                 record = self.audit.begin(request, target)
@@ -100,10 +92,24 @@ class Handler:
         if record is not None:
             record.end(answer)
         if isinstance(answer, Reply):
+            if place.headers:
+                answer.headers = [*(answer.headers or ()), *place.headers]
             if target.warnings:
                 answer = answer.warned(target.warnings)
             answer = await present(request, target, answer)
         return answer
+
+    async def _in_turn(self, request: web.BaseRequest, target: Target, user: User, place: Place) -> Answer:
+        """Serve a request once its priority level has a seat for it. APIError 429."""
+        level = place.level
+        assert level is not None
+        waiting = self._flow.levels.enter(level, place.flow)
+        if waiting is not None:
+            await self._flow.wait(level, waiting)
+        try:
+            return await self._routes.serve(request, target, user)
+        finally:
+            self._flow.levels.leave(level)
 
     def _record(self, audit: Auditor, request: web.BaseRequest, target: Target) -> Record | None:
         """The record of a request, when it is to have one, with what the authorizer says of it."""
@@ -113,23 +119,6 @@ class Handler:
             record.decided(decision.allowed, decision.reason)
             request[RECORD] = record
         return record
-
-    async def _serve(self, request: web.BaseRequest, target: Target, user: User) -> Answer:
-        kind = target.kind
-        if target.verb == "create" and self._reviews.serves(target):
-            return await self._reviews.serve(request, target, user)
-        if kind is not None:
-            if target.subresource in STREAMS and target.subresource in kind.subresources:
-                return await self._streams.serve(request, target)
-            if target.subresource == "proxy" and "proxy" in kind.subresources:
-                return await self._proxies.serve(request, target)
-            return await self._verbs.serve(request, target, kind)
-        if target.path == backups.PATH and target.verb == "get":
-            return await backups.serve(request, self._documents.store)
-        elsewhere = self._aggregator.serves(target.path)
-        if elsewhere is not None:
-            return await self._aggregator.serve(request, elsewhere, user)
-        return self._documents.serve(request, target)
 
     def _count(self, request: web.BaseRequest, target: Target, answer: Answer, began: float, counted: Requests) -> None:
         took = time.perf_counter() - began

@@ -21,6 +21,9 @@ class Config:
 
     account_*: of service account tokens: what signs them (a key in the folder of the store when None), what else is
     believed, who is said to have issued them (the first one) and whose are believed, and where the keys are found.
+    seats: requests that are served at once, shared out by priority and fairness. shutdown_delay: seconds from not being
+    ready to not taking connections.
+    advertised: the address at which pods reach this server; empty when that is the one it listens on.
     """
 
     data: Path
@@ -38,8 +41,10 @@ class Config:
     account_issuers: tuple[str, ...] = (ISSUER,)
     account_keys_uri: str = ""
     api_audiences: tuple[str, ...] = ()
+    advertised: str = ""
     service_network: Network = _SERVICE_NETWORK
     node_ports: range = range(30000, 32768)
+    seats: int = 150
     audit: AuditOptions = _NO_AUDIT
     shutdown_delay: float = 0.0
 
@@ -47,3 +52,8 @@ class Config:
     def address(self) -> str:
         """The address that is listened on, as clients on this machine reach it."""
         return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+
+    @property
+    def further_host(self) -> str:
+        """The advertised address, when it has to be listened on besides; else empty."""
+        return "" if self.advertised in ("", self.host) or self.host in ("0.0.0.0", "::") else self.advertised

@@ -20,6 +20,7 @@ from hawser.apiserver.authentication.setup import Credentials, authentication
 from hawser.apiserver.connection import Server
 from hawser.apiserver.custom.controller import DefinitionController
 from hawser.apiserver.documents import Documents
+from hawser.apiserver.flowcontrol.control import FlowControl
 from hawser.apiserver.handler import Handler
 from hawser.apiserver.listening import BACKLOG, ListenError, bind
 from hawser.apiserver.metrics import Metrics
@@ -30,6 +31,7 @@ from hawser.apiserver.resources import Resources
 from hawser.apiserver.reviews.authentication import AuthenticationReviews
 from hawser.apiserver.reviews.authorization import AuthorizationReviews
 from hawser.apiserver.reviews.dispatch import Reviews
+from hawser.apiserver.routes import Routes
 from hawser.apiserver.strategies.services import Allocator
 from hawser.apiserver.streaming import Streams
 from hawser.apiserver.verbs import Verbs
@@ -80,16 +82,16 @@ async def run(config: Config) -> None:
         reviews = Reviews(
             AuthenticationReviews(who.authenticator), AuthorizationReviews(resources.access), who.token_requests
         )
-        handler = Handler(
-            who.authenticator, authorizer, verbs, documents, reviews, streams, proxies, aggregator, metrics
-        )
+        flow = FlowControl(resources, config.seats)
+        routes = Routes(verbs, documents, reviews, streams, proxies, aggregator)
+        handler = Handler(who.authenticator, authorizer, routes, flow, metrics)
         if auditor is not None:
             handler.audit = auditor
             metrics.extra.append(auditor.metrics)
         server = Server(handler)
         resources.admission.hooks = webhooks = Webhooks(resources)
         webhooks.allows = authorizer.allows
-        parts = [DefinitionController(resources).run(), aggregator.run(), keeper.run()]
+        parts = [DefinitionController(resources).run(), aggregator.run(), keeper.run(), flow.run()]
         tasks = [asyncio.create_task(part) for part in parts]
         documents.health.hooks["poststarthook/start-apiextensions-controllers"] = lambda: not tasks[0].done()
         listeners = [

@@ -1,0 +1,159 @@
+"""Priority and fairness at the door: nobody takes the whole server.
+
+Source: Kubernetes documentation, "API Priority and Fairness". Watches and connections hold no seat: they cost next to
+nothing while they last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import orjson
+
+from hawser.api.errors import APIError
+from hawser.api.kind import Kind
+from hawser.api.kinds import FLOW_SCHEMA, PRIORITY_LEVEL_CONFIGURATION
+from hawser.api.types import Obj
+from hawser.apiserver.authorization.base import Attributes
+from hawser.apiserver.flowcontrol import defaults, schemas
+from hawser.apiserver.flowcontrol.levels import WAIT_SECONDS, Level, Levels, too_many
+from hawser.apiserver.flowcontrol.schemas import FlowSchema
+from hawser.apiserver.identity import User
+from hawser.apiserver.paths import Target
+from hawser.apiserver.resources import Resources
+from hawser.apiserver.writes import Options, timestamp
+
+_LASTING = frozenset({"attach", "exec", "log", "portforward", "proxy"})
+_REMEMBERED = 4096
+
+
+class Place(NamedTuple):
+    """Where a request belongs. level: None where nothing is limited. headers: what its answer carries."""
+
+    level: Level | None
+    flow: str
+    headers: tuple[tuple[str, str], ...]
+
+
+NOWHERE = Place(None, "", ())
+"""Of requests that no schema speaks of."""
+
+
+class FlowControl:
+    """Over the committed objects. seats: requests that are served at once, shared out among the levels."""
+
+    def __init__(self, resources: Resources, seats: int) -> None:
+        self._resources = resources
+        self._schemas: list[FlowSchema] = []
+        self.levels = Levels(seats)
+        self._places: dict[tuple[str, ...], Place] = {}
+        self._news = asyncio.Event()
+        for kind in (PRIORITY_LEVEL_CONFIGURATION, FLOW_SCHEMA):
+            resources.store.follow(resources[kind].prefix, lambda events: self.load())
+        self.load()
+
+    def load(self) -> None:
+        """Read all levels and schemas."""
+        self.levels.configure(self._objects(PRIORITY_LEVEL_CONFIGURATION))
+        self._schemas = schemas.read(self._objects(FLOW_SCHEMA))
+        self._places.clear()
+        self._news.set()
+
+    def _objects(self, kind: Kind) -> Iterator[Obj]:
+        resource = self._resources[kind]
+        return (orjson.loads(record.value) for record in resource.store.list(resource.prefix))
+
+    def place(self, user: User, target: Target) -> Place:
+        """Where a request belongs; found out once for each kind of request of a user."""
+        resource = target.resource
+        key = (
+            *(user.name, target.verb, target.group, resource, target.subresource, target.namespace),
+            *(user.groups if resource else (target.path, *user.groups)),
+        )
+        found = self._places.get(key)
+        if found is None:
+            if len(self._places) >= _REMEMBERED:
+                self._places.clear()
+            found = self._places[key] = self._find(user, target)
+        return found
+
+    def _find(self, user: User, target: Target) -> Place:
+        asked = Attributes(
+            *(
+                target.verb,
+                target.group,
+                target.resource,
+                target.subresource,
+                target.namespace,
+                target.name,
+                target.path,
+            )
+        )
+        for schema in self._schemas:
+            if schema.level in self.levels and schema.matches(user, asked):
+                level = self.levels[schema.level]
+                headers = (
+                    ("X-Kubernetes-PF-FlowSchema-UID", schema.uid),
+                    ("X-Kubernetes-PF-PriorityLevel-UID", level.uid),
+                )
+                lasting = target.verb == "watch" or target.subresource in _LASTING
+                limited = None if level.exempt or lasting else level
+                return Place(limited, f"{schema.name}/{schema.flow(user, asked)}", headers)
+        return NOWHERE
+
+    async def wait(self, level: Level, future: asyncio.Future[None]) -> None:
+        """Until a seat is free. APIError 429 when that takes too long."""
+        try:
+            await asyncio.wait_for(asyncio.shield(future), WAIT_SECONDS)
+        except TimeoutError:
+            level.rejected += 1
+            self._give_up(level, future)
+            raise too_many() from None
+        except asyncio.CancelledError:
+            self._give_up(level, future)
+            raise
+
+    def _give_up(self, level: Level, future: asyncio.Future[None]) -> None:
+        if not future.cancel() and future.done() and future.exception() is None:
+            # The seat came in the same moment.
+            self.levels.leave(level)
+
+    async def run(self) -> None:
+        """Bring the default objects into the store, and keep the schemas' conditions true, until cancelled."""
+        for kind, wanted in ((PRIORITY_LEVEL_CONFIGURATION, defaults.levels()), (FLOW_SCHEMA, defaults.schemas())):
+            resource = self._resources[kind]
+            missing = [obj for obj in wanted if resource.store.get(resource.key("", obj["metadata"]["name"])) is None]
+            await asyncio.gather(*(resource.create("", obj, Options()) for obj in missing), return_exceptions=True)
+        while True:
+            self._news.clear()
+            for schema in list(self._schemas):
+                await self._report(schema)
+            await self._news.wait()
+
+    async def _report(self, schema: FlowSchema) -> None:
+        known = schema.level in self.levels
+        quoted = f'This FlowSchema references the PriorityLevelConfiguration object named "{schema.level}"'
+        condition = {
+            "type": "Dangling",
+            "status": "False" if known else "True",
+            "lastTransitionTime": timestamp(self._resources.now()),
+            "reason": "Found" if known else "NotFound",
+            "message": f"{quoted} and it exists" if known else f"{quoted} but there is no such object",
+        }
+
+        def change(old: Obj) -> Obj:
+            status: Obj = old.get("status") or {}
+            before: list[Obj] = status.get("conditions") or []
+            if any(c["type"] == "Dangling" and c["status"] == condition["status"] for c in before):
+                return old
+            rest = [c for c in before if c["type"] != "Dangling"]
+            return {**old, "status": {**status, "conditions": [*rest, condition]}}
+
+        try:
+            options = Options(subresource="status", manager="api-priority-and-fairness-config-consumer-v1")
+            await self._resources[FLOW_SCHEMA].update("", schema.name, change, options, status=True)
+        except APIError:
+            # It is gone, or changed meanwhile: there will be news.
+            return

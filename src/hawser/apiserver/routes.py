@@ -1,0 +1,48 @@
+"""Which part of the server serves a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from hawser.apiserver import backups
+from hawser.apiserver.aggregation.aggregator import Aggregator
+from hawser.apiserver.documents import Documents
+from hawser.apiserver.identity import User
+from hawser.apiserver.paths import Target
+from hawser.apiserver.proxies import Proxies
+from hawser.apiserver.reply import Answer
+from hawser.apiserver.reviews.dispatch import Reviews
+from hawser.apiserver.streaming import STREAMS, Streams
+from hawser.apiserver.verbs import Verbs
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """The parts."""
+
+    verbs: Verbs
+    documents: Documents
+    reviews: Reviews
+    streams: Streams
+    proxies: Proxies
+    aggregator: Aggregator
+
+    async def serve(self, request: web.BaseRequest, target: Target, user: User) -> Answer:
+        """Answer a request that may be made. APIError."""
+        kind = target.kind
+        if target.verb == "create" and self.reviews.serves(target):
+            return await self.reviews.serve(request, target, user)
+        if kind is not None:
+            if target.subresource in STREAMS and target.subresource in kind.subresources:
+                return await self.streams.serve(request, target)
+            if target.subresource == "proxy" and "proxy" in kind.subresources:
+                return await self.proxies.serve(request, target)
+            return await self.verbs.serve(request, target, kind)
+        if target.path == backups.PATH and target.verb == "get":
+            return await backups.serve(request, self.documents.store)
+        elsewhere = self.aggregator.serves(target.path)
+        if elsewhere is not None:
+            return await self.aggregator.serve(request, elsewhere, user)
+        return self.documents.serve(request, target)
