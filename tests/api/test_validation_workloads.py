@@ -140,10 +140,15 @@ def test_a_stateful_set_is_named_as_its_pods_are() -> None:
 def test_containers_of_a_stateful_set_mount_its_claims() -> None:
     container = {"name": "a", "image": "b", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
     template = {**TEMPLATE, "spec": {"containers": [container]}}
-    claim = {"metadata": {"name": "data"}, "spec": {}}
+    wanted = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    claim: dict[str, Any] = {"metadata": {"name": "data"}, "spec": wanted}
     assert create(kinds.STATEFUL_SET, template=template, volumeClaimTemplates=[claim]) == []
     assert create(kinds.STATEFUL_SET, template=template) == [
         'spec.template.spec.containers[0].volumeMounts[0].name: Not found: "data"'
+    ]
+    claim["spec"] = {"resources": wanted["resources"]}
+    assert create(kinds.STATEFUL_SET, template=template, volumeClaimTemplates=[claim]) == [
+        "spec.volumeClaimTemplates[0].spec.accessModes: Required value: at least 1 access mode is required"
     ]
 
 

@@ -173,6 +173,15 @@ async def test_a_job_selects_by_its_uid(api: Any) -> None:
     }
 
 
+async def test_jobs_are_selected_by_what_succeeded(api: Any) -> None:
+    for name, count in (("none", 0), ("two", 2)):
+        made = await make(api, "Job", name)
+        await api.call("PUT", f"{collection(api, 'Job')}/{name}/status", {**made, "status": {"succeeded": count}})
+    for count, name in ((0, "none"), (2, "two")):
+        listing = await api.get(f"{collection(api, 'Job')}?fieldSelector=status.successful%3D{count}")
+        assert [item["metadata"]["name"] for item in listing.json["items"]] == [name]
+
+
 async def test_a_job_may_select_by_hand(api: Any) -> None:
     spec = {"manualSelector": True, "selector": SELECTOR, "template": {**TEMPLATE, "spec": ONCE}}
     made = await make(api, "Job", spec=spec)

@@ -405,6 +405,9 @@ def field_value(obj: Obj, path: str) -> str:
     if path == "source":
         source = obj.get("source")
         return str((source.get("component") if isinstance(source, dict) else "") or obj.get("reportingComponent") or "")
+    if path == "status.successful":
+        # A Job's; the field itself is called otherwise.
+        return str((obj.get("status") or {}).get("succeeded") or 0)
     value: Any = obj
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hawser.api import conversion
-from hawser.api.defaults import apply_defaults
-from hawser.api.kinds import HORIZONTAL_POD_AUTOSCALER, HORIZONTAL_POD_AUTOSCALER_V1
+from hawser.api.defaults.autoscaling import horizontal_pod_autoscaler
+from hawser.api.kinds import HORIZONTAL_POD_AUTOSCALER_V1
 from hawser.api.strategic import clone
 from hawser.api.types import Obj
 from hawser.api.validation import autoscaling
@@ -13,7 +13,7 @@ from hawser.api.validation.rules import Errors
 
 def _kept(obj: Obj) -> Obj:
     made: Obj = clone(conversion.kept(HORIZONTAL_POD_AUTOSCALER_V1, obj))
-    apply_defaults(HORIZONTAL_POD_AUTOSCALER, made)
+    horizontal_pod_autoscaler(made)
     return made
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hawser.api.types import Obj
 from hawser.api.validation import rules
-from hawser.api.validation.resources import amounts
+from hawser.api.validation.resources import amounts, requirements
 from hawser.api.validation.rules import Errors, duplicate, each, forbidden, immutable, one_of, required
 from hawser.api.validation.scheduling import EFFECTS, tolerations
 
@@ -42,7 +42,7 @@ def runtime_class(obj: Obj) -> Errors:
         yield required("handler")
     else:
         yield from each("handler", handler, rules.label_errors(handler))
-    yield from amounts((obj.get("overhead") or {}).get("podFixed"), "overhead.podFixed")
+    yield from requirements({"limits": (obj.get("overhead") or {}).get("podFixed")}, "overhead")
     scheduling = obj.get("scheduling") or {}
     yield from rules.labels(scheduling.get("nodeSelector"), "scheduling.nodeSelector")
     yield from tolerations(scheduling.get("tolerations") or [], "scheduling.tolerations")

@@ -54,9 +54,10 @@ def pod_create(obj: Obj) -> Errors:
 def pod_template(template: Obj, path: str) -> Errors:
     """A PodTemplateSpec of a workload."""
     meta, spec = template.get("metadata") or {}, template.get("spec") or {}
-    yield from rules.labels(meta.get("labels"), f"{path}.metadata.labels")
-    yield from annotation_map(meta.get("annotations"), f"{path}.metadata.annotations")
-    yield from pod_annotations(meta.get("annotations") or {}, spec, f"{path}.metadata.annotations")
+    # Kubernetes leaves metadata out of these paths.
+    yield from rules.labels(meta.get("labels"), f"{path}.labels")
+    yield from annotation_map(meta.get("annotations"), f"{path}.annotations")
+    yield from pod_annotations(meta.get("annotations") or {}, spec, f"{path}.annotations")
     yield from pod_spec(spec, f"{path}.spec", is_pod=False)
     if spec.get("ephemeralContainers"):
         yield forbidden(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template")

@@ -12,6 +12,7 @@ from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
 from hawser.api.validation import rules
 from hawser.api.validation.apps import replica_set_status_update
+from hawser.api.validation.claims import claim_spec
 from hawser.api.validation.pod import pod_template as template_rules
 from hawser.api.validation.pod_update import plain
 from hawser.api.validation.rules import (
@@ -47,6 +48,8 @@ def stateful_set_create(obj: Obj) -> Errors:
     yield from _stateful_set(spec)
     if name := spec.get("serviceName"):
         yield from each("spec.serviceName", name, rules.label_errors(name))
+    for i, claim in enumerate(spec.get("volumeClaimTemplates") or ()):
+        yield from claim_spec(claim.get("spec") or {}, f"spec.volumeClaimTemplates[{i}].spec")
     yield from _stateful_template(spec)
 
 
