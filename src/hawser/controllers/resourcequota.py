@@ -1,0 +1,142 @@
+"""ResourceQuotas' status: what is bounded and how much of it is used.
+
+The API server refuses what is too much by its own count; this is what people and autoscalers read. Source: Kubernetes
+documentation, "Resource Quotas", viewing and setting quotas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import RESOURCE_QUOTA, Kind, watched
+from hawser.api.quota.names import concerning, counted
+from hawser.api.quota.scopes import matches, selectors
+from hawser.api.quota.usage import ZERO, Usage, add, changes_by_itself, is_measured, usage
+from hawser.api.types import Obj
+from hawser.client.controller import Controller, Manager
+from hawser.client.discovery import custom_kinds
+from hawser.client.informer import Handler, Informer, key_of
+
+_LOOK_AGAIN = 300.0
+# Custom resources come and go with their definitions: they are listed when they are counted, and now and then.
+_LOOK_AT_CUSTOM = 5.0
+
+
+def status(quota: Obj, used: Usage) -> Obj | None:
+    """The status of a quota as it should be; None when it is."""
+    hard = quota["spec"].get("hard") or {}
+    wanted: Obj = {"hard": hard, "used": {name: str(used.get(name, ZERO)) for name in hard}}
+    was = quota.get("status") or {}
+    return None if (was.get("hard") or {}, was.get("used") or {}) == (wanted["hard"], wanted["used"]) else wanted
+
+
+def total(quota: Obj, kind: Kind, objects: Iterable[Obj], now: datetime) -> Usage:
+    """What objects of a kind count for in a quota."""
+    names = concerning(kind, quota["spec"].get("hard") or {})
+    scopes = selectors(quota)
+    used: Usage = {}
+    for obj in objects:
+        if matches(kind, scopes, obj):
+            found = usage(kind, obj, now)
+            used = add(used, {name: found[name] for name in names if name in found})
+    return used
+
+
+def counts_differently(kind: Kind, old: Obj, new: Obj) -> bool:
+    """Whether a change of an object may have changed what it counts for."""
+    if not is_measured(kind):
+        return False
+    before, after = old.get("status") or {}, new.get("status") or {}
+    if any(before.get(name) != after.get(name) for name in ("phase", "allocatedResources")):
+        return True
+    deleted = old["metadata"].get("deletionTimestamp") != new["metadata"].get("deletionTimestamp")
+    return deleted or old.get("spec") != new.get("spec")
+
+
+class ResourceQuotaController(Controller):
+    """See the module."""
+
+    name = "resourcequota"
+    workers = 5
+
+    def setup(self, manager: Manager) -> None:
+        self._manager = manager
+        self._client = manager.client
+        self._quotas = manager.informer(RESOURCE_QUOTA)
+        self._quotas.on_change(self.enqueue)
+        self._kinds = [kind for kind in watched() if counted(kind) and kind.form_of is None]
+        self._counted: dict[Kind, Informer] = {}
+
+    def _on_change_of(self, kind: Kind) -> Handler:
+        """Queues the quotas that count a kind when one of it comes, goes or counts for something else."""
+
+        def handler(old: Obj | None, new: Obj | None) -> None:
+            if old is not None and new is not None and not counts_differently(kind, old, new):
+                return
+            obj = new if new is not None else old
+            if obj is None:
+                return
+            for quota in self._quotas.list(obj["metadata"].get("namespace") or ""):
+                if concerning(kind, quota["spec"].get("hard") or {}):
+                    self.queue.add(key_of(quota))
+
+        return handler
+
+    async def _objects(self, kind: Kind, namespace: str) -> list[Obj]:
+        """The objects of a kind; from the first time on they are watched."""
+        informer = self._counted.get(kind)
+        if informer is None:
+            informer = self._manager.informer(kind, metadata_only=not is_measured(kind))
+            self._counted[kind] = informer
+            await informer.synced()
+            informer.on_change(self._on_change_of(kind))
+        await informer.synced()
+        return informer.list(namespace)
+
+    async def reconcile(self, key: str) -> float | None:
+        quota = self._quotas.get_key(key)
+        if quota is None:
+            return None
+        namespace = quota["metadata"]["namespace"]
+        hard: Obj = quota["spec"].get("hard") or {}
+        now = self._manager.clock.now()
+        used: Usage = {}
+        moving = False
+        for kind in self._kinds:
+            if concerning(kind, hard):
+                objects = await self._objects(kind, namespace)
+                used = add(used, total(quota, kind, objects, now))
+                moving = moving or any(changes_by_itself(kind, obj) for obj in objects)
+        custom = {name for name in hard if name.startswith("count/")} - used.keys()
+        custom -= {name for kind in self._kinds for name in concerning(kind, custom)}
+        if custom:
+            used = add(used, await self._custom(quota, custom, namespace))
+        await self._write(quota, used)
+        return _LOOK_AT_CUSTOM if custom or moving else _LOOK_AGAIN
+
+    async def _custom(self, quota: Obj, names: set[str], namespace: str) -> Usage:
+        """What custom resources count for."""
+        used: Usage = {}
+        for kind in await custom_kinds(self._client):
+            if counted(kind) and concerning(kind, names):
+                try:
+                    listed = await self._client.list(kind, namespace, metadata_only=True)
+                except APIError as error:
+                    if error.code != 404:
+                        raise
+                    continue
+                used = add(used, total(quota, kind, listed.items, self._manager.clock.now()))
+        return used
+
+    async def _write(self, quota: Obj, used: Usage) -> None:
+        wanted = status(quota, used)
+        if wanted is None:
+            return
+        changed = {**quota, "status": wanted}
+        try:
+            self._quotas.observe(await self._client.update(RESOURCE_QUOTA, changed, subresource="status"))
+        except APIError as error:
+            if error.code != 404:
+                raise
