@@ -157,8 +157,27 @@ async def test_the_status_is_written_apart(api: Any, kind: str) -> None:
     written = await api.call("PUT", f"{path}/status", {**made, "status": STATUSES[kind], "spec": {}})
     assert written.status == 200, written.body
     found = (await api.get(path)).json
-    assert (found["status"], found["spec"]) == (STATUSES[kind], made["spec"])
+    assert {field: found["status"][field] for field in STATUSES[kind]} == STATUSES[kind]
+    assert found["spec"] == made["spec"]
     assert found["metadata"].get("generation") == made["metadata"].get("generation")
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("StatefulSet", {"replicas": 0, "availableReplicas": 0}),
+        ("ReplicationController", {"replicas": 0}),
+        (
+            "PodDisruptionBudget",
+            {"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0},
+        ),
+    ],
+)
+async def test_counts_are_there_from_the_start(api: Any, kind: str, status: dict[str, Any]) -> None:
+    assert (await make(api, kind))["status"] == status
+    path = f"{collection(api, kind)}/a/status"
+    patched = await api.call("PATCH", path, {"status": {"observedGeneration": 1}}, content=MERGE)
+    assert patched.json["status"] == {**status, "observedGeneration": 1}
 
 
 async def test_a_job_selects_by_its_uid(api: Any) -> None:

@@ -30,6 +30,7 @@ _STRATEGIES: dict[Kind, type[Strategy]] = {
     kinds.POD_TEMPLATE: workloads.ReturningStrategy,
     kinds.REPLICATION_CONTROLLER: workloads.ReplicationControllerStrategy,
     kinds.RESOURCE_QUOTA: workloads.ReturningStrategy,
+    kinds.STATEFUL_SET: workloads.StatefulSetStrategy,
     kinds.CLUSTER_ROLE: cluster.UpsertStrategy,
     kinds.CLUSTER_ROLE_BINDING: cluster.UpsertStrategy,
     kinds.CSI_DRIVER: storage.DriverStrategy,

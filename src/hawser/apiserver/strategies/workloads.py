@@ -14,10 +14,35 @@ from hawser.api.validation.workloads import TEMPLATE_GENERATION
 from hawser.apiserver.strategies.base import Strategy
 
 
-class ReplicationControllerStrategy(Strategy):
+class CountingStrategy(Strategy):
+    """Counts in the status are there from the start, and when they are zero.
+
+    counts: the fields of the status that Kubernetes always writes.
+    """
+
+    counts: tuple[str, ...] = ()
+
+    def prepare_create(self, obj: Obj) -> None:
+        """Nothing counted yet."""
+        obj["status"] = dict.fromkeys(self.counts, 0)
+
+    def prepare_status(self, obj: Obj, old: Obj) -> None:
+        """What a client leaves out is zero."""
+        for count in self.counts:
+            obj["status"].setdefault(count, 0)
+
+
+class ReplicationControllerStrategy(CountingStrategy):
     """Its pods outlive it unless the client says otherwise."""
 
     orphans = True
+    counts = ("replicas",)
+
+
+class StatefulSetStrategy(CountingStrategy):
+    """See CountingStrategy."""
+
+    counts = ("replicas", "availableReplicas")
 
 
 class JobStrategy(Strategy):
@@ -43,11 +68,14 @@ class JobStrategy(Strategy):
         selector.setdefault("matchLabels", {}).setdefault(PREFIXED_LABELS[0], metadata["uid"])
 
 
-class DaemonSetStrategy(Strategy):
+class DaemonSetStrategy(CountingStrategy):
     """Counts the changes of its template in an annotation, as old clients expect."""
+
+    counts = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady")
 
     def prepare_create(self, obj: Obj) -> None:
         """The first template."""
+        super().prepare_create(obj)
         _note(obj, max(_counted(obj), 1))
 
     def prepare_update(self, obj: Obj, old: Obj) -> None:
@@ -83,7 +111,8 @@ class ReturningStrategy(Strategy):
     returns_deleted = True
 
 
-class DisruptionBudgetStrategy(Strategy):
+class DisruptionBudgetStrategy(CountingStrategy):
     """Updates name the version they change."""
 
+    counts = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
     unconditional_update = False
