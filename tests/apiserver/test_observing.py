@@ -99,9 +99,9 @@ async def test_every_check_can_be_asked_for(api: Any) -> None:
     assert {"ping", "log", "etcd", "etcd-readiness", "shutdown"} <= set(names)
     assert text.endswith("readyz check passed\n")
     for name in names:
-        answer = await api.get(f"/readyz/{name}", token=None)
+        answer = await api.get(f"/readyz/{name}")
         assert (answer.status, answer.body) == (200, b"ok")
-    assert (await api.get("/livez/shutdown", token=None)).status == 404
+    assert (await api.get("/livez/shutdown")).status == 404
     text = (await api.get("/livez?verbose&exclude=etcd&exclude=b&exclude=a", token=None)).body.decode()
     assert "[+]etcd excluded: ok\n" in text
     assert 'warn: some health checks cannot be excluded: no matches for "a", "b"\n' in text

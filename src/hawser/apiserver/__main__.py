@@ -89,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         help="time between not being ready and refusing connections (default: %(default)s)",
     )
     audit.add_arguments(parser)
+    add(
+        "--encryption-provider-config",
+        type=Path,
+        metavar="FILE",
+        help="which resources are encrypted at rest, and with which keys (EncryptionConfiguration)",
+    )
     return parser
 
 
@@ -133,6 +139,7 @@ def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Con
         node_ports=ports,
         seats=max(1, given.max_requests_inflight + given.max_mutating_requests_inflight),
         audit=audit.options(given),
+        encryption=given.encryption_provider_config,
         shutdown_delay=given.shutdown_delay_duration,
     )
 

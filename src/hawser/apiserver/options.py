@@ -46,6 +46,7 @@ class Config:
     node_ports: range = range(30000, 32768)
     seats: int = 150
     audit: AuditOptions = _NO_AUDIT
+    encryption: Path | None = None
     shutdown_delay: float = 0.0
 
     @property

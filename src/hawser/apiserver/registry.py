@@ -125,7 +125,7 @@ class Resource:
 
     def outdated(self, record: Record) -> bool:
         """Whether a record should be written anew although nothing in it changes."""
-        return False
+        return self.store.stale(record)
 
     async def create(self, namespace: str, obj: Obj, options: Options, entries: list[Entry] | None = None) -> Written:
         """Create an object from what a client sent (changed in place). APIError 400, 403, 404, 409, 422.

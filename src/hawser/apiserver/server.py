@@ -36,6 +36,7 @@ from hawser.apiserver.strategies.services import Allocator
 from hawser.apiserver.streaming import Streams
 from hawser.apiserver.verbs import Verbs
 from hawser.store.base import StoreRefused, StoreUnavailable
+from hawser.store.sealing import Seal
 from hawser.store.sqlite import SqliteStore
 
 log = logging.getLogger("hawser.apiserver")
@@ -60,7 +61,7 @@ async def run(config: Config) -> None:
         config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         credentials = Credentials.read(config)
         auditor = audit.start(config.audit)
-        store = SqliteStore.open(config.data / "hawser.db")
+        store = SqliteStore.open(config.data / "hawser.db", seal=_seal(config))
     except (OSError, ValueError, ssl.SSLError, StoreRefused, StoreUnavailable) as error:
         raise StartError(str(error)) from error
     try:
@@ -118,6 +119,15 @@ async def run(config: Config) -> None:
         await store.close()
         if auditor is not None:
             auditor.close()
+
+
+def _seal(config: Config) -> Seal | None:
+    """What encrypts values at rest, when something is to. Raises OSError, ConfigurationError."""
+    if config.encryption is None:
+        return None
+    from hawser.apiserver.encryption.config import read
+
+    return read(config.encryption)
 
 
 def listening_sockets(config: Config) -> list[socket.socket]:

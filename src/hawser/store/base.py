@@ -199,6 +199,10 @@ class Store(Protocol):
         """
         ...
 
+    def stale(self, record: Record) -> bool:
+        """Whether a record would be stored otherwise today (with another key): it is to be written anew."""
+        ...
+
     async def snapshot(self, path: Path) -> int:
         """Write what is committed now to a new store file, while the store goes on; the revision it is as of.
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from hawser.store.base import StoreCorrupt, StoreLocked, StoreTooNew, StoreUnavailable
+from hawser.store.sealing import NoSeal, Seal
 
 SCHEMA = 1
 APPLICATION_ID = 0x48575352  # "HWSR", in the file's header
@@ -47,12 +48,15 @@ class Log:
 
     Opening creates a file that is not there (readable by its owner only) and locks it against other processes.
     check: read the whole file for damage first (``PRAGMA quick_check``; seconds for a large one).
-    timeout: how many seconds to wait for another process to let go of the file.
+    timeout: how many seconds to wait for another process to let go of the file. seal: encrypts values.
     Raises StoreCorrupt, StoreTooNew, StoreLocked, or StoreUnavailable (no space, no permission, I/O error).
     """
 
-    def __init__(self, path: Path, *, check: bool = False, timeout: float = 1.0) -> None:
+    def __init__(self, path: Path, *, check: bool = False, timeout: float = 1.0, seal: Seal | None = None) -> None:
         self.path = path
+        self.seal = seal
+        self.stale: set[int] = set()
+        """Revisions whose values would be stored otherwise today, as with another key."""
         self._doubtful = False
         try:
             _create(path)
@@ -79,6 +83,9 @@ class Log:
                 "use the newer version, or restore a backup that was made before the upgrade"
             )
         self._db.execute("PRAGMA journal_mode = WAL")
+        if self.seal is not None:
+            # What was stored before it was encrypted must not stay in pages that are free.
+            self._db.execute("PRAGMA secure_delete = ON")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         if not tables:
@@ -119,17 +126,24 @@ class Log:
             return max(self._number("SELECT max(revision) FROM log"), self._number("SELECT revision FROM compaction"))
 
     def rows(self) -> Iterator[Row]:
-        """Every row, in revision order."""
+        """Every row, in revision order. Raises StoreRefused when a value cannot be decrypted."""
+        seal = self.seal or NoSeal()
         with self._opening():
-            yield from self._db.execute(
+            for revision, key, stored, created, deleted, previous in self._db.execute(
                 "SELECT revision, key, value, created, deleted, previous FROM log ORDER BY revision"
-            )
+            ):
+                value, stale = seal.unseal(key, stored)
+                if stale:
+                    self.stale.add(revision)
+                yield revision, key, value, created, deleted, previous
 
     def append(self, rows: Sequence[Row]) -> None:
         """Commits rows, all or none; they are on disk when this returns.
 
         Raises sqlite3.Error when that failed.
         """
+        if self.seal is not None:
+            rows = sealed(self.seal, rows)
         try:
             if len(rows) <= ROWS_A_STATEMENT and not self._doubtful:
                 self._insert(rows)
@@ -192,6 +206,14 @@ class Log:
     def close(self) -> None:
         """Closes the file; SQLite copies the WAL into it."""
         self._db.close()
+
+
+def sealed(seal: Seal, rows: Iterable[Row]) -> list[Row]:
+    """Rows as they are stored."""
+    return [
+        (revision, key, seal.seal(key, value), created, deleted, previous)
+        for revision, key, value, created, deleted, previous in rows
+    ]
 
 
 def _create(path: Path) -> None:

@@ -26,8 +26,9 @@ from hawser.store.base import (
 )
 from hawser.store.committer import Committer
 from hawser.store.history import History
-from hawser.store.log import Log, Row
+from hawser.store.log import Log, Row, sealed
 from hawser.store.memory import Memory, check_prefix
+from hawser.store.sealing import Seal
 from hawser.store.timing import Histogram
 from hawser.store.watch import Hub, Watcher
 
@@ -97,14 +98,15 @@ class SqliteStore:
         watch_backlog: int = WATCH_BACKLOG,
         check: bool = False,
         timeout: float = 1.0,
+        seal: Seal | None = None,
     ) -> SqliteStore:
         """Opens or creates a store and reads it into memory (50,000 objects take about 0.3 s).
 
         history, history_bytes: how many events, of how many bytes together, watches can resume from.
         watch_backlog: how many events may wait for one watcher before it is dropped.
-        check, timeout, errors: see ``log.Log``.
+        check, timeout, seal, errors: see ``log.Log``.
         """
-        log = Log(Path(path), check=check, timeout=timeout)
+        log = Log(Path(path), check=check, timeout=timeout, seal=seal)
         try:
             newest = log.newest()
             memory, events = _load(log, newest, history, history_bytes)
@@ -197,8 +199,12 @@ class SqliteStore:
         revision = self._revision
         rows = [(r.revision, r.key, r.value, r.created, False, 0) for r in records]
         rows.sort()
-        await asyncio.to_thread(copies.write, path, rows, revision)
+        seal = self._log.seal
+        await asyncio.to_thread(lambda: copies.write(path, sealed(seal, rows) if seal else rows, revision))
         return revision
+
+    def stale(self, record: Record) -> bool:
+        return record.revision in self._log.stale
 
     async def close(self) -> None:
         if self._closed:
