@@ -8,6 +8,7 @@ import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+from hawser import quickly
 from hawser.apiserver.audit import setup as audit
 from hawser.apiserver.options import ISSUER, Config
 
@@ -17,6 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     config = _config(_parser(), arguments)
     import uvloop
 
+    quickly.import_aiohttp()
     from hawser.apiserver.server import StartError, run
 
     try:

@@ -40,6 +40,7 @@ class Transport:
     token: bearer token, or a function that returns the current one.
     user_agent: up to its first ``/`` it is also the field manager of writes that name none.
     seconds: limit of one request that is not a watch or a stream.
+    ca: the certificates that the server's is verified with, PEM; for those who pass them on.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class Transport:
         tls_server_name: str = "",
         namespace: str = "default",
         seconds: float = REQUEST_SECONDS,
+        ca: bytes = b"",
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.server = server.rstrip("/")
         self.namespace = namespace
+        self.ca = ca
         self._ssl = ssl
         self._token = token
         self._user_agent = user_agent
@@ -77,6 +80,7 @@ class Transport:
             tls_server_name=cfg.tls_server_name,
             namespace=cfg.namespace,
             seconds=seconds,
+            ca=cfg.ca,
         )
 
     @classmethod
@@ -129,7 +133,7 @@ class Transport:
                     data=data,
                     headers=self._headers(headers),
                     timeout=self._timeout,
-                    ssl=self._ssl if self._ssl is not None else True,
+                    ssl=self._trust(),
                     server_hostname=self._tls_server_name,
                     allow_redirects=False,
                 ) as response:
@@ -171,7 +175,7 @@ class Transport:
                 data=None if body is None else orjson.dumps(body),
                 headers=self._headers(headers),
                 timeout=timeout or self._stream_timeout,
-                ssl=self._ssl if self._ssl is not None else True,
+                ssl=self._trust(),
                 server_hostname=self._tls_server_name,
                 allow_redirects=False,
             ) as response:
@@ -194,7 +198,7 @@ class Transport:
                 self._url(path, params),
                 protocols=protocols,
                 headers=self._headers({}),
-                ssl=self._ssl if self._ssl is not None else True,
+                ssl=self._trust(),
                 server_hostname=self._tls_server_name,
                 max_msg_size=0,
             ) as socket:
@@ -215,6 +219,14 @@ class Transport:
             # Watches and streams hold a connection each, so their number must limit neither them nor the requests.
             self._streams = _session(0)
         return self._streams
+
+    def _trust(self) -> ssl_module.SSLContext | bool:
+        """How the server's certificate is checked: as configured, or by the authorities of this host."""
+        if self._ssl is None:
+            if not self.server.startswith("https:"):
+                return True
+            self._ssl = ssl_module.create_default_context()
+        return self._ssl
 
     def _headers(self, headers: dict[str, str]) -> dict[str, str]:
         # On one machine compressing costs more than it saves.

@@ -2,6 +2,10 @@
 
 import sys
 
-from hawser.controllers.manager import main
+from hawser import quickly
+
+quickly.import_aiohttp()
+
+from hawser.controllers.manager import main  # noqa: E402
 
 sys.exit(main())

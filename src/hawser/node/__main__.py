@@ -7,6 +7,11 @@ import logging
 import signal
 import sys
 
+from hawser import quickly
+
+quickly.import_aiohttp()
+
+# ruff: noqa: E402
 from hawser.client.config import ConfigError
 from hawser.node.agent import Agent
 from hawser.node.cri.errors import CRIError
