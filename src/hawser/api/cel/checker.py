@@ -156,8 +156,10 @@ class _Checker:
     def _select(self, node: Select) -> Type:
         name = qualified(node)
         if name is not None and "." in name:
-            found = self._lookup(name)
-            if found is not None and name.partition(".")[0] not in self._environment.variables:
+            found = self._environment.variables.get(name)
+            if found is None and self._lookup(name.partition(".")[0]) is None:
+                found = self._lookup(name)
+            if found is not None:
                 self.names[id(node)] = name
                 return found
         found = self._field(node.at, node.operand, node.field, False)

@@ -107,9 +107,9 @@ class WrongTypeError(ValueError):
 
     def __init__(self, wanted: Sequence[Type]) -> None:
         self.wanted = wanted
-        shown = [str(one) for one in wanted]
+        shown = ["null_type" if one.kind == "null" else str(one) for one in wanted]
         super().__init__(
-            f"must evaluate to {shown[0]}" if len(shown) == 1 else f"must evaluate to one of {', '.join(shown)}"
+            f"must evaluate to {shown[0]}" if len(shown) == 1 else f"must evaluate to one of [{' '.join(shown)}]"
         )
 
 

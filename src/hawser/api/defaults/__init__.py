@@ -5,6 +5,7 @@ from __future__ import annotations
 from hawser.api.crd import objects
 from hawser.api.crd.kinds import CustomKind
 from hawser.api.defaults import (
+    admission,
     apps,
     autoscaling,
     batch,
@@ -45,6 +46,10 @@ _BY_GVK = {
     ("", "v1", "Endpoints"): networking.endpoints,
     ("", "v1", "PersistentVolume"): storage.persistent_volume,
     ("", "v1", "PersistentVolumeClaim"): storage.persistent_volume_claim,
+    ("admissionregistration.k8s.io", "v1", "MutatingAdmissionPolicy"): admission.mutating_policy,
+    ("admissionregistration.k8s.io", "v1", "MutatingAdmissionPolicyBinding"): admission.binding,
+    ("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy"): admission.policy,
+    ("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBinding"): admission.binding,
     ("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration"): cluster.mutating_webhooks,
     ("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration"): cluster.validating_webhooks,
     ("apiregistration.k8s.io", "v1", "APIService"): cluster.api_service,

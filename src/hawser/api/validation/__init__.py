@@ -14,6 +14,7 @@ from hawser.api.errors import FieldError
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
 from hawser.api.validation import (
+    admission_policies,
     apps,
     autoscaling,
     autoscaling_v1,
@@ -132,6 +133,14 @@ _RULES: dict[tuple[str, str, str], Rules] = {
     ("", "v1", "Endpoints"): Rules(networking.endpoints),
     ("", "v1", "PersistentVolume"): Rules(persistent.volume, persistent.volume_update),
     ("", "v1", "PersistentVolumeClaim"): Rules(claims.claim, claims.claim_update, claims.claim_status),
+    ("admissionregistration.k8s.io", "v1", "MutatingAdmissionPolicy"): Rules(admission_policies.mutating_policy),
+    ("admissionregistration.k8s.io", "v1", "MutatingAdmissionPolicyBinding"): Rules(
+        admission_policies.mutating_binding
+    ),
+    ("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy"): Rules(
+        admission_policies.policy, status=admission_policies.status
+    ),
+    ("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBinding"): Rules(admission_policies.binding),
     ("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration"): Rules(webhooks.configuration),
     ("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration"): Rules(webhooks.configuration),
     ("apiregistration.k8s.io", "v1", "APIService"): Rules(

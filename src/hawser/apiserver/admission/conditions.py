@@ -12,7 +12,7 @@ from typing import Any
 from hawser.api.cel.costs import CONDITIONS_BUDGET, PER_CALL
 from hawser.api.cel.program import CompileError, CostError, Program, compile_expression, environment
 from hawser.api.cel.request_types import VARIABLES
-from hawser.api.cel.types import BOOL, DYN, Type
+from hawser.api.cel.types import BOOL, Type
 from hawser.api.cel.values import EvalError
 from hawser.api.types import Obj
 from hawser.apiserver.admission.inputs import Input
@@ -81,7 +81,7 @@ def compile_conditions(entries: Iterable[Obj] | None, more: dict[str, Type] | No
 
 def _compiled(source: str, known: Any) -> Program | str:
     try:
-        return compile_expression(source, known, (BOOL, DYN))
+        return compile_expression(source, known, (BOOL,))
     except CompileError as error:
         return f"compilation failed: {error}"
     except ValueError as error:

@@ -51,9 +51,10 @@ class Input:
 
     def values(self, used: frozenset[str]) -> list[Any]:
         """The values of the variables, in the order of VARIABLES; None of those that are not used."""
-        return [self._value(name) if name in used else None for name in VARIABLES]
+        return [self.value(name) if name in used else None for name in VARIABLES]
 
-    def _value(self, name: str) -> Any:
+    def value(self, name: str) -> Any:
+        """One of them."""
         if name not in self._known:
             self._known[name] = _MAKERS[name](self)
         return self._known[name]

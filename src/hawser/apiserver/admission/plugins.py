@@ -12,6 +12,7 @@ from hawser.apiserver.admission.base import Plugin
 from hawser.apiserver.admission.builtin import certificates, limits, pods, quota, security, service_account, storage
 from hawser.apiserver.admission.chain import Chain
 from hawser.apiserver.admission.node_restriction import NodeRestriction
+from hawser.apiserver.admission.policies import validating
 from hawser.apiserver.authorization.escalation import Escalation
 from hawser.apiserver.committed import Committed
 from hawser.apiserver.writes import utc_now
@@ -44,6 +45,10 @@ TABLE = (
     Row("DefaultIngressClass", lambda resources, committed: storage.DefaultIngressClass(committed)),
     Row("PodTopologyLabels", lambda resources, committed: pods.PodTopologyLabels(committed)),
     Row("MutatingAdmissionWebhook"),
+    Row(
+        "ValidatingAdmissionPolicy",
+        lambda resources, committed: validating.ValidatingAdmissionPolicy(resources, committed),
+    ),
     Row("ValidatingAdmissionWebhook"),
     Row("ResourceQuota", lambda resources, committed: quota.ResourceQuota(committed, utc_now)),
 )
