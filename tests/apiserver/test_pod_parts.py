@@ -18,12 +18,12 @@ def container(name: str = "main", **fields: Any) -> dict[str, Any]:
     return {"name": name, "image": "busybox", **fields}
 
 
-async def pod(api: Any, name: str = "p", ready: bool = True, **spec: Any) -> Any:
+async def pod(api: Any, name: str = "p", ready: bool = True, node: str = "n1", **spec: Any) -> Any:
     """A pod that runs on a node."""
     path = api.path("pods")
     body = {"metadata": {"name": name, "labels": {"app": "a"}}, "spec": {"containers": [container()], **spec}}
     await api.create(path, body)
-    await api.create(f"{path}/{name}/binding", {"target": {"kind": "Node", "name": "n1"}})
+    await api.create(f"{path}/{name}/binding", {"target": {"kind": "Node", "name": node}})
     status = {"status": {"phase": "Running", "conditions": [READY] if ready else []}}
     return (await api.call("PATCH", f"{path}/{name}/status", status, content=MERGE)).json
 
@@ -154,12 +154,14 @@ async def test_an_eviction_names_its_pod(api: Any) -> None:
     body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "q"}}
     refused = await api.call("POST", path, body)
     assert (refused.status, refused.message) == (400, "name in URL does not match name in Eviction object")
+    body["metadata"] = {"name": "p", "namespace": "other"}
+    assert (await api.call("POST", path, body)).status == 400
     assert (await evict(api, "nope")).status == 404
     old = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": "p"}}
     assert (await api.call("POST", path, old)).status == 201
 
 
-async def test_kubectl_adds_a_container_to_a_pod(api: Any) -> None:
+async def test_a_container_is_added_to_a_pod(api: Any) -> None:
     await pod(api)
     path = f"{api.path('pods', 'p')}/ephemeralcontainers"
     assert (await api.get(path)).json["kind"] == "Pod"
@@ -291,10 +293,30 @@ async def test_resources_do_not_change_without_a_resize(api: Any) -> None:
     assert "pod updates may not change fields other than" in refused.message
 
 
-async def test_kubectl_resizes_and_drains(api: Any, kubectl: Any) -> None:
+async def test_kubectl_resizes_a_pod(api: Any, kubectl: Any) -> None:
     await pod(api, containers=[container(resources=RESOURCES)])
     patch = '{"spec":{"containers":[{"name":"main","resources":{"limits":{"cpu":"400m"}}}]}}'
     said = kubectl("patch", "pod", "p", "--subresource", "resize", "-p", patch, namespace=api.namespace)
     assert said == "pod/p patched\n"
     resources = (await found(api))["spec"]["containers"][0]["resources"]
     assert resources["limits"]["cpu"] == "400m"
+
+
+async def test_kubectl_debugs_a_pod(api: Any, kubectl: Any) -> None:
+    await pod(api)
+    kubectl("debug", "pod/p", "--image=busybox", "--target=main", "--attach=false", namespace=api.namespace)
+    (added,) = (await found(api))["spec"]["ephemeralContainers"]
+    assert added["targetContainerName"] == "main"
+
+
+async def test_kubectl_drains_a_node(api: Any, kubectl: Any) -> None:
+    node = f"node-{api.namespace}"
+    await api.create("/api/v1/nodes", {"metadata": {"name": node}})
+    path = await budget(api, 1)
+    await pod(api, node=node)
+    said = kubectl("drain", node, "--force", "--grace-period=0", "--timeout=20s")
+    assert f"evicting pod {api.namespace}/p" in said
+    assert (await api.get(api.path("pods", "p"))).status == 404
+    assert (await api.get(path)).json["status"]["disruptionsAllowed"] == 0
+    assert (await api.get(f"/api/v1/nodes/{node}")).json["spec"]["unschedulable"] is True
+    await api.call("DELETE", f"/api/v1/nodes/{node}")

@@ -32,6 +32,8 @@ async def evict(resources: Resources, namespace: str, name: str, eviction: Obj, 
     """Delete a pod if its budget has room; the Status to answer with. APIError 400, 403, 404, 409, 429."""
     if (eviction.get("metadata") or {}).get("name", "") != name:
         raise bad_request("name in URL does not match name in Eviction object")
+    if eviction["metadata"].get("namespace", namespace) != namespace:
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
     body = eviction.get("deleteOptions") or {}
     if body.get("dryRun"):
         options.dry_run = True
