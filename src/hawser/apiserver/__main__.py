@@ -90,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="time between not being ready and refusing connections (default: %(default)s)",
     )
+    for flag, what in (
+        ("enable", "besides those that are on by default"),
+        ("disable", "of those that are on by default"),
+    ):
+        add(f"--{flag}-admission-plugins", default="", metavar="LIST", help=f"plugins to {flag}, {what}")
     audit.add_arguments(parser)
     add(
         "--encryption-provider-config",
@@ -120,6 +125,7 @@ def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Con
         parser.error(f"--service-node-port-range {given.service_node_port_range}: FIRST-LAST is needed")
     if not 0 < ports.start < ports.stop <= 65536 or network.num_addresses < 8:
         parser.error("the service ranges are empty or too small")
+    on, off = _plugins(parser, given.enable_admission_plugins, given.disable_admission_plugins)
     return Config(
         data=given.data_dir,
         host=host,
@@ -141,9 +147,22 @@ def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Con
         node_ports=ports,
         seats=max(1, given.max_requests_inflight + given.max_mutating_requests_inflight),
         audit=audit.options(given),
+        plugins_on=on,
+        plugins_off=off,
         encryption=given.encryption_provider_config,
         shutdown_delay=given.shutdown_delay_duration,
     )
+
+
+def _plugins(parser: argparse.ArgumentParser, enable: str, disable: str) -> tuple[frozenset[str], frozenset[str]]:
+    if not enable and not disable:
+        return frozenset(), frozenset()
+    from hawser.apiserver.admission.plugins import Choice
+
+    try:
+        return Choice.read(enable, disable)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def _address(parser: argparse.ArgumentParser, text: str) -> str:

@@ -28,12 +28,18 @@ from hawser.store.base import Store
 class Resources:
     """A Resource for every row of the kind table; also the strategies' Lookup."""
 
-    def __init__(self, store: Store, allocator: Allocator, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        store: Store,
+        allocator: Allocator,
+        now: Callable[[], datetime] = utc_now,
+        choice: plugins.Choice | None = None,
+    ) -> None:
         self.store = store
         self.now = now
         self.allocator = allocator
         self.access = Access.over(store, self)
-        self.admission = plugins.chain(self)
+        self.admission = plugins.chain(self, choice)
         lifecycle = Lifecycle(self)
         self.callouts = Callouts(self)
 

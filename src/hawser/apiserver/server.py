@@ -12,6 +12,7 @@ import sys
 
 from hawser.apiserver import bootstrap
 from hawser.apiserver.addresses import AddressKeeper
+from hawser.apiserver.admission.plugins import Choice
 from hawser.apiserver.admission.webhooks.hooks import Webhooks
 from hawser.apiserver.agents import Agents
 from hawser.apiserver.aggregation.aggregator import Aggregator
@@ -67,7 +68,8 @@ async def run(config: Config) -> None:
     try:
         listening = listening_sockets(config)
         port: int = listening[0].getsockname()[1]
-        resources = Resources(store, Allocator(config.service_network, config.node_ports))
+        choice = Choice(config.plugins_on, config.plugins_off)
+        resources = Resources(store, Allocator(config.service_network, config.node_ports), choice=choice)
         keeper = AddressKeeper(resources)
         await bootstrap.run(resources, config.advertised or config.address, port)
         metrics = Metrics()

@@ -20,6 +20,10 @@ CONTROLLERS: dict[str, str] = {
     "replicaset": "hawser.controllers.replicaset:ReplicaSetController",
     "deployment": "hawser.controllers.deployment:DeploymentController",
     "endpointslice": "hawser.controllers.endpointslice:EndpointSliceController",
+    "resourcequota": "hawser.controllers.resourcequota:ResourceQuotaController",
+    "persistentvolumeclaim-protection": "hawser.controllers.storage_protection:ClaimProtection",
+    "persistentvolume-protection": "hawser.controllers.storage_protection:VolumeProtection",
+    "volumeattributesclass-protection": "hawser.controllers.storage_protection:AttributesClassProtection",
 }
 
 

@@ -9,7 +9,16 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from hawser.apiserver.admission.base import Plugin
-from hawser.apiserver.admission.builtin import certificates, limits, pods, quota, security, service_account, storage
+from hawser.apiserver.admission.builtin import (
+    certificates,
+    limits,
+    optional,
+    pods,
+    quota,
+    security,
+    service_account,
+    storage,
+)
 from hawser.apiserver.admission.chain import Chain
 from hawser.apiserver.admission.node_restriction import NodeRestriction
 from hawser.apiserver.admission.policies import validating
@@ -30,19 +39,35 @@ class Row(NamedTuple):
 
 
 TABLE = (
+    Row("AlwaysAdmit", lambda resources, committed: optional.AlwaysAdmit(), on=False),
     Row("NamespaceLifecycle"),
+    Row("NamespaceExists", lambda resources, committed: optional.NamespaceExists(committed), on=False),
+    Row(
+        "LimitPodHardAntiAffinityTopology",
+        lambda resources, committed: optional.LimitPodHardAntiAffinityTopology(),
+        on=False,
+    ),
     Row("LimitRanger", lambda resources, committed: limits.LimitRanger(committed)),
     Row("NodeRestriction", lambda resources, committed: NodeRestriction(resources)),
     Row("ServiceAccount", lambda resources, committed: service_account.ServiceAccount(committed)),
     Row("TaintNodesByCondition", lambda resources, committed: pods.TaintNodesByCondition()),
+    Row("AlwaysPullImages", lambda resources, committed: optional.AlwaysPullImages(), on=False),
     Row("PodSecurity", lambda resources, committed: security.PodSecurity(committed)),
     Row("Priority", lambda resources, committed: pods.Priority(committed)),
     Row("DefaultTolerationSeconds", lambda resources, committed: pods.DefaultTolerationSeconds()),
+    Row("ExtendedResourceToleration", lambda resources, committed: optional.ExtendedResourceToleration(), on=False),
     Row("DefaultStorageClass", lambda resources, committed: storage.DefaultStorageClass(committed)),
+    Row("StorageObjectInUseProtection", lambda resources, committed: storage.StorageObjectInUseProtection()),
+    Row(
+        "OwnerReferencesPermissionEnforcement",
+        lambda resources, committed: optional.OwnerReferencesPermissionEnforcement(resources),
+        on=False,
+    ),
     Row("PersistentVolumeClaimResize", lambda resources, committed: storage.PersistentVolumeClaimResize(committed)),
     Row("RuntimeClass", lambda resources, committed: pods.RuntimeClass(committed)),
     Row("CertificateSubjectRestriction", lambda resources, committed: certificates.CertificateSubjectRestriction()),
     Row("DefaultIngressClass", lambda resources, committed: storage.DefaultIngressClass(committed)),
+    Row("DenyServiceExternalIPs", lambda resources, committed: optional.DenyServiceExternalIPs(), on=False),
     Row("PodTopologyLabels", lambda resources, committed: pods.PodTopologyLabels(committed)),
     Row("MutatingAdmissionWebhook"),
     Row(
@@ -51,6 +76,7 @@ TABLE = (
     ),
     Row("ValidatingAdmissionWebhook"),
     Row("ResourceQuota", lambda resources, committed: quota.ResourceQuota(committed, utc_now)),
+    Row("AlwaysDeny", lambda resources, committed: optional.AlwaysDeny(), on=False),
 )
 
 
