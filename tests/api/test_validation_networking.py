@@ -229,3 +229,10 @@ def test_only_a_second_family_is_added_to_a_range() -> None:
 )
 def test_endpoints(subset: Obj, expected: list[str]) -> None:
     assert errors(kinds.ENDPOINTS, subsets=[subset]) == expected
+
+
+def test_hints_of_endpoints_name_zones_and_nodes() -> None:
+    hints = {"forZones": [{"name": "a"}, {"name": "a"}], "forNodes": [{"name": "A"}]}
+    endpoints = [{"addresses": ["10.0.0.1"], "hints": hints}]
+    found = validate_create(kinds.ENDPOINT_SLICE, made(kinds.ENDPOINT_SLICE, addressType="IPv4", endpoints=endpoints))
+    assert [e.field for e in found] == ["endpoints[0].hints.forZones[1].name", "endpoints[0].hints.forNodes[0].name"]

@@ -240,3 +240,20 @@ async def test_taints_of_devices_say_since_when(api: Any) -> None:
     assert made["spec"]["devices"][0]["taints"][0]["timeAdded"]
     found = (await api.get(f"{path}?fieldSelector=spec.driver%3Dd,spec.nodeName%3Dn")).json["items"]
     assert "tainted" in {item["metadata"]["name"] for item in found}
+
+
+async def test_component_statuses_are_computed_and_deprecated(api: Any, kubectl: Any) -> None:
+    path = "/api/v1/componentstatuses"
+    listed = await api.get(path)
+    assert [item["metadata"]["name"] for item in listed.json["items"]] == ["etcd-0"]
+    assert listed.headers["Warning"] == '299 - "v1 ComponentStatus is deprecated in v1.19+"'
+    one = (await api.get(f"{path}/etcd-0")).json
+    assert one["conditions"] == [{"type": "Healthy", "status": "True", "message": "ok"}]
+    assert (await api.get(f"{path}/other")).status == 404
+    assert (await api.call("POST", path, {"metadata": {"name": "x"}})).status == 405
+    assert words(kubectl("get", "cs").splitlines()[1]) == "etcd-0 Healthy ok"
+
+
+async def test_whoever_uses_endpoints_is_told_of_slices(api: Any) -> None:
+    listed = await api.get(api.path("endpoints"))
+    assert "use discovery.k8s.io/v1 EndpointSlice" in listed.headers["Warning"]

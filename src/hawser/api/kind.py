@@ -16,7 +16,7 @@ class Kind:
     selectable: field selector keys beyond metadata.name and metadata.namespace (dotted paths).
     generation: the server counts ``metadata.generation`` up when something outside metadata and status changes.
     form_of: the row in whose form objects are kept, where this one is another version of theirs. field_names: what
-    a selectable field is called there, where that differs.
+    a selectable field is called there, where that differs. deprecated: the warning that clients get.
     """
 
     group: str
@@ -32,6 +32,7 @@ class Kind:
     generation: bool = False
     form_of: Kind | None = None
     field_names: tuple[tuple[str, str], ...] = ()
+    deprecated: str = ""
 
     @property
     def api_version(self) -> str:

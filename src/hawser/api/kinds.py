@@ -22,9 +22,16 @@ _EXTENSIONS = ("api-extensions",)
 _CREATE = ("create",)
 
 BINDING = Kind("", "v1", "Binding", "bindings", True, verbs=_CREATE)
-COMPONENT_STATUS = Kind("", "v1", "ComponentStatus", "componentstatuses", False, ("cs",), verbs=("get", "list"))
+COMPONENT_STATUS = Kind(
+    *("", "v1", "ComponentStatus", "componentstatuses", False, ("cs",)),
+    verbs=("get", "list"),
+    deprecated="v1 ComponentStatus is deprecated in v1.19+",
+)
 CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps", True, ("cm",))
-ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", True, ("ep",))
+ENDPOINTS = Kind(
+    *("", "v1", "Endpoints", "endpoints", True, ("ep",)),
+    deprecated="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+)
 _EVENT_FIELDS = (
     "involvedObject.kind",
     "involvedObject.namespace",

@@ -10,7 +10,7 @@ import orjson
 from hawser.api.crd.kinds import CustomKind
 from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, KINDS, NAMESPACE, SERVICE, Kind
 from hawser.api.types import Obj
-from hawser.apiserver import index, versions
+from hawser.apiserver import component_status, index, versions
 from hawser.apiserver.admission import plugins
 from hawser.apiserver.authorization.access import Access
 from hawser.apiserver.callouts import Callouts
@@ -59,6 +59,8 @@ class Resources:
         for made in self._resources.values():
             if isinstance(made, versions.FormResource) and made.kind.form_of is not None:
                 made.adopt(self._resources[made.kind.form_of])
+        statuses = component_status.resource(self, store)
+        self._resources[statuses.kind] = statuses
         self.load_definitions()
         services = store.list(self[SERVICE].prefix)
         allocator.adopt(orjson.loads(record.value) for record in services)

@@ -68,6 +68,8 @@ class Verbs:
         if kind.namespaced and not target.namespace and target.verb not in ("list", "watch"):
             raise method_not_supported(kind.group, kind.plural, target.verb)
         answer: Answer = await verb(request, target, self._resources[kind])
+        if kind.deprecated and isinstance(answer, Reply):
+            answer.warned([kind.deprecated])
         return answer
 
     async def _get(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:

@@ -22,6 +22,8 @@ _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _MAX_ENDPOINTS = 1000
 _MAX_ADDRESSES = 100
 _MAX_PORTS = 20000
+_MAX_TOPOLOGY = 16
+_MAX_HINTS = 8
 
 
 def endpoint_slice(obj: Obj) -> Errors:
@@ -30,6 +32,7 @@ def endpoint_slice(obj: Obj) -> Errors:
     endpoints = obj.get("endpoints") or []
     if len(endpoints) > _MAX_ENDPOINTS:
         yield too_many("endpoints", len(endpoints), _MAX_ENDPOINTS)
+        endpoints = []
     for i, endpoint in enumerate(endpoints):
         yield from _endpoint(endpoint, kind, f"endpoints[{i}]")
     yield from _ports(obj.get("ports") or [])
@@ -51,7 +54,27 @@ def _endpoint(endpoint: Obj, kind: str, path: str) -> Errors:
         yield from each(f"{path}.hostname", endpoint["hostname"], rules.label_errors(endpoint["hostname"]))
     if endpoint.get("nodeName"):
         yield from each(f"{path}.nodeName", endpoint["nodeName"], rules.subdomain_errors(endpoint["nodeName"]))
-    yield from rules.labels(endpoint.get("deprecatedTopology"), f"{path}.deprecatedTopology")
+    topology = endpoint.get("deprecatedTopology") or {}
+    if len(topology) > _MAX_TOPOLOGY:
+        yield too_many(f"{path}.deprecatedTopology", len(topology), _MAX_TOPOLOGY)
+    yield from rules.labels(topology, f"{path}.deprecatedTopology")
+    hints = endpoint.get("hints") or {}
+    for field, check in (("forZones", rules.label_value_errors), ("forNodes", rules.subdomain_errors)):
+        yield from _hints(hints.get(field) or [], f"{path}.hints.{field}", check)
+
+
+def _hints(hints: list[Obj], path: str, check: rules.NameRule) -> Errors:
+    """The zones or nodes that should use an endpoint."""
+    if len(hints) > _MAX_HINTS:
+        yield too_many(path, len(hints), _MAX_HINTS)
+        return
+    seen = set()
+    for i, hint in enumerate(hints):
+        name = hint.get("name", "")
+        if name in seen:
+            yield duplicate(f"{path}[{i}].name", name)
+        seen.add(name)
+        yield from each(f"{path}[{i}].name", name, check(name))
 
 
 def _address(address: str, kind: str, path: str) -> Errors:
@@ -67,6 +90,7 @@ def _address(address: str, kind: str, path: str) -> Errors:
 def _ports(ports: list[Obj]) -> Errors:
     if len(ports) > _MAX_PORTS:
         yield too_many("ports", len(ports), _MAX_PORTS)
+        return
     names = set()
     for i, port in enumerate(ports):
         path = f"ports[{i}]"
