@@ -203,6 +203,8 @@ def _node(node: str, request: Request) -> None:
     elif request.operation is Operation.UPDATE and request.old is not None:
         if _taints(request.new) != _taints(request.old):
             raise _no(request, f'node "{node}" is not allowed to modify taints')
+        if _owners(request.new) != _owners(request.old):
+            raise _no(request, f'node "{node}" is not allowed to modify ownerReferences')
         old = request.old["metadata"].get("labels") or {}
         labels = forbidden_labels(request.new["metadata"].get("labels") or {}, old)
         if labels:
@@ -212,6 +214,11 @@ def _node(node: str, request: Request) -> None:
 def _taints(node: Obj) -> list[Obj]:
     taints: list[Obj] = (node.get("spec") or {}).get("taints") or []
     return taints
+
+
+def _owners(node: Obj) -> list[Obj]:
+    owners: list[Obj] = node["metadata"].get("ownerReferences") or []
+    return owners
 
 
 def forbidden_labels(new: dict[str, str], old: dict[str, str]) -> list[str]:

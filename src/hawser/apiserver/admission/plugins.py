@@ -23,6 +23,7 @@ from hawser.apiserver.admission.chain import Chain
 from hawser.apiserver.admission.node_restriction import NodeRestriction
 from hawser.apiserver.admission.policies import validating
 from hawser.apiserver.authorization.escalation import Escalation
+from hawser.apiserver.authorization.upsert import CreationByChange
 from hawser.apiserver.committed import Committed
 from hawser.apiserver.writes import utc_now
 
@@ -119,4 +120,4 @@ def chain(resources: Resources, choice: Choice | None = None) -> Chain:
     """Every plugin that is on."""
     committed = Committed(resources.store)
     made = (row.make(resources, committed) for row in chosen(TABLE, choice or Choice()) if row.make is not None)
-    return Chain((Escalation(resources.access), *made))
+    return Chain((CreationByChange(resources.access), Escalation(resources.access), *made))
