@@ -183,6 +183,15 @@ def test_disruption_budgets(spec: dict[str, Any], expected: list[str]) -> None:
     assert create(kinds.POD_DISRUPTION_BUDGET, spec=spec) == expected
 
 
+def test_names_of_disruption_budgets_only_have_to_fit_into_a_path() -> None:
+    obj = make(kinds.POD_DISRUPTION_BUDGET, spec={})
+    obj["metadata"]["name"] = "A_b"
+    assert validate_create(kinds.POD_DISRUPTION_BUDGET, obj) == []
+    obj["metadata"]["name"] = "a%b"
+    (wrong,) = validate_create(kinds.POD_DISRUPTION_BUDGET, obj)
+    assert str(wrong) == "metadata.name: Invalid value: \"a%b\": may not contain '%'"
+
+
 def test_statuses_of_disruption_budgets_have_whole_conditions() -> None:
     obj = make(kinds.POD_DISRUPTION_BUDGET, spec={})
     obj["status"] = {"disruptionsAllowed": -1, "conditions": [{"type": "A", "status": "x"}, {"type": "A"}]}

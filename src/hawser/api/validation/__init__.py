@@ -125,7 +125,9 @@ _RULES: dict[tuple[str, str, str], Rules] = {
     ("discovery.k8s.io", "v1", "EndpointSlice"): Rules(discovery.endpoint_slice, discovery.endpoint_slice_update),
     ("node.k8s.io", "v1", "RuntimeClass"): Rules(node.runtime_class, node.runtime_class_update),
     ("policy", "v1", "PodDisruptionBudget"): Rules(
-        policies.disruption_budget, status=policies.disruption_budget_status_update
+        policies.disruption_budget,
+        status=policies.disruption_budget_status_update,
+        name=values.path_segment_errors,
     ),
     ("scheduling.k8s.io", "v1", "PriorityClass"): Rules(
         update=policies.priority_class_update, create=policies.priority_class_create

@@ -10,6 +10,7 @@ from hawser.api.types import Obj
 from hawser.api.validation import rules
 from hawser.api.validation.resources import container_resource
 from hawser.api.validation.rules import NEGATIVE, Errors, each, forbidden, invalid, not_negative, required, unsupported
+from hawser.api.validation.values import path_segment_errors
 
 _MAX_WINDOW = 3600
 _MAX_PERIOD = 1800
@@ -64,20 +65,13 @@ def _autoscaler(spec: Obj, before: Obj | None) -> Errors:
             yield from _rules(found, f"spec.behavior.{field}")
 
 
-def segment_errors(name: str) -> list[str]:
-    """What a part of a path may not be or hold."""
-    if name in (".", ".."):
-        return [f"may not be '{name}'"]
-    return [f"may not contain '{character}'" for character in "/%" if character in name]
-
-
 def _reference(reference: Obj, path: str) -> Errors:
     for field in ("kind", "name"):
         value = reference.get(field, "")
         if not value:
             yield required(f"{path}.{field}")
         else:
-            yield from each(f"{path}.{field}", value, segment_errors(value))
+            yield from each(f"{path}.{field}", value, path_segment_errors(value))
 
 
 def _version_error(version: str, core: bool) -> str:
@@ -139,7 +133,7 @@ def _source(source: Obj, field: str, path: str, tolerant: bool) -> Errors:
     if not name:
         yield required(f"{path}.metric.name", "must specify a metric name")
     else:
-        yield from each(f"{path}.metric.name", name, segment_errors(name))
+        yield from each(f"{path}.metric.name", name, path_segment_errors(name))
     yield from _target(target, f"{path}.target")
     value, average = target.get("value"), target.get("averageValue")
     at = f"{path}.target.averageValue"
