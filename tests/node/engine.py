@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from hawser.api.kinds import CONFIG_MAP
 from hawser.cli.engine import pki
 from hawser.cli.engine.settings import Settings, free_port
+from hawser.client.client import Client
+from hawser.controllers import root_ca
 from hawser.node.network.agent import NetworkAgent, NetworkConfig
 
 from .private_containerd import Containerd
@@ -89,12 +92,15 @@ def running(folder: Path, containerd: Containerd, *, network: bool = False) -> I
         "token-auth-file": settings.pki_dir / "tokens.csv",
         "service-cluster-ip-range": settings.service_cidr,
     }
+    if network:
+        arguments["advertise-address"] = settings.gateway
     flags = [text for key, value in arguments.items() for text in (f"--{key}", str(value))]
     with (folder / "apiserver.log").open("w") as log:
         server = subprocess.Popen([sys.executable, "-m", "hawser.apiserver", *flags], stdout=log, stderr=log)
     engine = Engine(folder, containerd, settings, network, cgroup_root=f"hawser-t{port}")
     try:
         _wait_for_port(port, server, folder / "apiserver.log")
+        asyncio.run(_publish_ca(settings))
         engine.start_agent()
         yield engine
     finally:
@@ -104,6 +110,14 @@ def running(folder: Path, containerd: Containerd, *, network: bool = False) -> I
         server.wait(20)
         if network:
             asyncio.run(_remove_network(engine))
+
+
+async def _publish_ca(settings: Settings) -> None:
+    """What a controller does, which does not run here; pods' token volumes hold it."""
+    async with Client.from_kubeconfig(settings.kubeconfig("admin")) as client:
+        made = root_ca.wanted(None, "default", client.ca.decode())
+        assert made is not None
+        await client.create(CONFIG_MAP, made)
 
 
 async def _remove_network(engine: Engine) -> None:

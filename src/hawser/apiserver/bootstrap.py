@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+import orjson
+
 from hawser.api.errors import APIError
-from hawser.api.kinds import ENDPOINT_SLICE, NAMESPACE, PRIORITY_CLASS, SERVICE, Kind
+from hawser.api.kinds import ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, PRIORITY_CLASS, SERVICE, Kind
 from hawser.api.types import Obj
 from hawser.apiserver.authorization import reconcile
 from hawser.apiserver.resources import Resources
 from hawser.apiserver.strategies.namespaces import SYSTEM
 from hawser.apiserver.writes import Options
 
+_NO_MIRROR = "endpointslice.kubernetes.io/skip-mirror"
 _LABELS = {"component": "apiserver", "provider": "kubernetes"}
 _PRIORITIES = (
     (
@@ -63,7 +66,7 @@ def _service(address: str, port: int) -> Obj:
 
 async def _endpoints(resources: Resources, address: str, port: int) -> None:
     """The slice follows the server's address, which may change from one start to the next."""
-    # An EndpointSlice may not hold a loopback address; the agent reaches a loopback server by its own configuration.
+    # An EndpointSlice may not hold a loopback address: such a server is not there for pods.
     if ip_address(address).is_loopback or ip_address(address).is_unspecified:
         return
     wanted: Obj = {
@@ -76,9 +79,19 @@ async def _endpoints(resources: Resources, address: str, port: int) -> None:
         "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     }
-    await _ensure(resources, ENDPOINT_SLICE, "default", wanted)
+    await _keep(resources, ENDPOINT_SLICE, wanted, ("endpoints", "ports"))
+    old_form: Obj = {
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {_NO_MIRROR: "true"}},
+        "subsets": [{"addresses": [{"ip": address}], "ports": wanted["ports"]}],
+    }
+    await _keep(resources, ENDPOINTS, old_form, ("subsets",))
+
+
+async def _keep(resources: Resources, kind: Kind, wanted: Obj, fields: tuple[str, ...]) -> None:
+    """Make the object, or set these fields of it."""
+    await _ensure(resources, kind, "default", orjson.loads(orjson.dumps(wanted)))
 
     def change(old: Obj) -> Obj:
-        return {**old, "endpoints": wanted["endpoints"], "ports": wanted["ports"]}
+        return {**old, **{field: wanted[field] for field in fields}}
 
-    await resources[ENDPOINT_SLICE].update("default", "kubernetes", change, Options())
+    await resources[kind].update("default", "kubernetes", change, Options())

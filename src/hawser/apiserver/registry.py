@@ -6,7 +6,7 @@ Source of the rules: API conventions and API concepts of the Kubernetes document
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 
 import orjson
@@ -48,7 +48,7 @@ class Resource:
     """The objects of one kind.
 
     as_stored: clients are shown the stored bytes. asks: somebody else must be asked before objects can be shown or
-    stored (``ready``, ``stored``). watches: those that are running, where they may be ended.
+    stored (``ready``, ``stored``). watches: those that may be ended. before_create: called before admission.
     """
 
     as_stored = True
@@ -69,6 +69,7 @@ class Resource:
         self.store = store
         self.prefix = f"{kind.group or 'core'}/{kind.plural}/"
         self.watches: set[Watch] = set()
+        self.before_create: Callable[[str, Obj], Awaitable[None]] | None = None
         self.admission = admission or Chain()
         self._plans: dict[tuple[str, Operation], Plan] = {}
         self._admit = admit
@@ -144,6 +145,8 @@ class Resource:
         obj = {"kind": obj.pop("kind"), "apiVersion": obj.pop("apiVersion"), **obj, "metadata": metadata}
         if self.kind.namespaced:
             self._admit(self.kind, namespace)
+        if self.before_create is not None:
+            await self.before_create(namespace, obj)
         if entries is None:
             entries = ownership.created(self.kind, obj, self.author(options))
         plan = self.plan("", Operation.CREATE)

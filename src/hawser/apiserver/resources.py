@@ -8,7 +8,7 @@ from datetime import datetime
 import orjson
 
 from hawser.api.crd.kinds import CustomKind
-from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, KINDS, NAMESPACE, SERVICE, Kind
+from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, KINDS, NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT, Kind
 from hawser.api.types import Obj
 from hawser.apiserver import component_status, index, versions
 from hawser.apiserver.admission import plugins
@@ -17,6 +17,7 @@ from hawser.apiserver.callouts import Callouts
 from hawser.apiserver.custom.catalog import Catalog
 from hawser.apiserver.custom.converting import ConvertingResource
 from hawser.apiserver.custom.resource import CustomResource
+from hawser.apiserver.default_accounts import DefaultAccounts
 from hawser.apiserver.registry import Resource
 from hawser.apiserver.strategies.namespaces import Lifecycle
 from hawser.apiserver.strategies.services import Allocator
@@ -61,6 +62,7 @@ class Resources:
                 made.adopt(self._resources[made.kind.form_of])
         statuses = component_status.resource(self, store)
         self._resources[statuses.kind] = statuses
+        self._resources[POD].before_create = DefaultAccounts(self._resources[SERVICE_ACCOUNT]).ensure
         self.load_definitions()
         services = store.list(self[SERVICE].prefix)
         allocator.adopt(orjson.loads(record.value) for record in services)

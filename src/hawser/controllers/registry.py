@@ -16,6 +16,7 @@ CONTROLLERS: dict[str, str] = {
     "namespace": "hawser.controllers.namespace:NamespaceController",
     "serviceaccount": "hawser.controllers.serviceaccount:ServiceAccountController",
     "clusterrole-aggregation": "hawser.controllers.clusterrole_aggregation:ClusterRoleAggregationController",
+    "root-ca-certificate-publisher": "hawser.controllers.root_ca:RootCaController",
     "garbage-collector": "hawser.controllers.garbagecollector:GarbageCollector",
     "replicaset": "hawser.controllers.replicaset:ReplicaSetController",
     "deployment": "hawser.controllers.deployment:DeploymentController",

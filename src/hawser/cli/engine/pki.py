@@ -91,6 +91,7 @@ def kubeconfig(settings: Settings, client: str) -> bytes:
 
 def _leaves(settings: Settings) -> list[_Leaf]:
     service_ip = str(ipaddress.ip_network(settings.service_cidr)[1])
+    towards_pods = settings.gateway
     hosts = ["localhost", "127.0.0.1", "::1", settings.node_name, *host_addresses()]
     for listen in (settings.listen, settings.kubelet_listen):
         address = split_listen(listen)[0]
@@ -98,7 +99,7 @@ def _leaves(settings: Settings) -> list[_Leaf]:
             hosts.append(address)
     kubernetes = [f"kubernetes{s}" for s in ("", ".default", ".default.svc", ".default.svc.cluster.local")]
     return [
-        _Leaf("apiserver", "kube-apiserver", server_names=_unique(*hosts, service_ip, *kubernetes)),
+        _Leaf("apiserver", "kube-apiserver", server_names=_unique(*hosts, service_ip, towards_pods, *kubernetes)),
         _Leaf("kubelet", f"system:node:{settings.node_name}", ("system:nodes",), _unique(*hosts)),
         _Leaf("apiserver-kubelet-client", "kube-apiserver-kubelet-client", ("system:masters",)),
         _Leaf("admin", "kubernetes-admin", ("system:masters",)),

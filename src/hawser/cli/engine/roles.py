@@ -33,6 +33,7 @@ def _apiserver(settings: Settings) -> Role:
     arguments = {
         "data-dir": settings.data_dir / "store",
         "listen": settings.listen,
+        "advertise-address": settings.gateway,
         "tls-cert": pki / "apiserver.crt",
         "tls-key": pki / "apiserver.key",
         "client-ca": pki / "ca.crt",

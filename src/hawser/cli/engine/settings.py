@@ -61,6 +61,11 @@ class Settings:
         return f"hawser-{self.instance}"
 
     @property
+    def gateway(self) -> str:
+        """The node's address towards pods, at which they reach the API (the agent puts it on a link of its own)."""
+        return str(ipaddress.IPv4Network(self.pod_cidr)[1])
+
+    @property
     def server(self) -> str:
         """The URL clients on this host use."""
         host, port = split_listen(self.listen)

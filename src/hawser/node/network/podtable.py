@@ -54,6 +54,8 @@ table ip {spec.table} {{
     type filter hook input priority -1; policy accept;
     # Answers to the rule above arrive for 127.0.0.1 (route_localnet); what a pod begins itself must not.
     iifname "{spec.prefix}*" ip daddr 127.0.0.0/8 ct direction original drop
+    # What listens on the gateway's address (the API) is there for pods and the node, not for the node's neighbours.
+    ip daddr {spec.gateway} iifname != {{ "lo", "{spec.prefix}*" }} ct direction original drop
   }}
 }}
 {elements}"""
