@@ -177,3 +177,91 @@ async def test_defaults_are_written(api: Any) -> None:
     assert made["spec"]["matchConstraints"]["matchPolicy"] == "Equivalent"
     assert made["spec"]["matchConstraints"]["objectSelector"] == {}
     assert made["spec"]["matchConstraints"]["resourceRules"][0]["scope"] == "*"
+
+
+async def mutate(api: Any, *mutations: Obj, **spec: Any) -> str:
+    """Create a MutatingAdmissionPolicy with a binding; its name."""
+    made = policy(api, **spec)
+    made["spec"].pop("validations")
+    made["spec"]["mutations"] = [*mutations]
+    await api.create(f"{GROUP}/mutatingadmissionpolicies", made)
+    bound = binding(made)
+    bound["spec"].pop("validationActions")
+    await api.create(f"{GROUP}/mutatingadmissionpolicybindings", bound)
+    name: str = made["metadata"]["name"]
+    return name
+
+
+def apply(expression: str) -> Obj:
+    return {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}
+
+
+def json_patch(expression: str) -> Obj:
+    return {"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}
+
+
+async def test_mutations_are_applied_in_order(api: Any) -> None:
+    await mutate(
+        api,
+        apply("Object{metadata: Object.metadata{labels: {'made': 'yes'}}, data: {'name': object.metadata.name}}"),
+        json_patch(
+            "[JSONPatch{op: 'test', path: '/data/name', value: 'x'}, JSONPatch{op: 'add', "
+            "path: '/metadata/labels/' + jsonpatch.escapeKey('a.b/c'), value: string(size(object.data))}]"
+        ),
+        json_patch("[JSONPatch{op: 'test', path: '/data/name', value: 'no'}, JSONPatch{op: 'remove', path: '/data'}]"),
+    )
+    answer = await post(api, config_map("x", {"k": "v"}))
+    assert answer.status == 201, answer.body
+    assert answer.json["metadata"]["labels"] == {"made": "yes", "a.b/c": "2"}
+    assert answer.json["data"] == {"k": "v", "name": "x"}
+
+
+async def test_pods_get_containers_from_a_policy(api: Any) -> None:
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    matching = {"resourceRules": [rule], "namespaceSelector": chosen(api)}
+    expression = (
+        "Object{spec: Object.spec{initContainers: [Object.spec.initContainers{name: 'mesh', image: 'mesh:v1', "
+        "restartPolicy: 'Always'}]}}"
+    )
+    await mutate(api, apply(expression), matchConstraints=matching, reinvocationPolicy="IfNeeded")
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    made = await api.create(f"/api/v1/namespaces/{api.namespace}/pods", pod)
+    (container,) = made["spec"]["initContainers"]
+    assert (container["name"], container["restartPolicy"]) == ("mesh", "Always")
+    assert container["terminationMessagePath"] == "/dev/termination-log"
+
+
+@pytest.mark.parametrize(
+    ("mutation", "message"),
+    [
+        (json_patch("[JSONPatch{op: 'remove', path: '/nope'}]"), "JSONPath: "),
+        (json_patch("[JSONPatch{op: 'add', path: '/data/x', value: object.data.z}]"), "error: no such key: z"),
+        (apply("Object{nope: 1}"), "convert patch object to typed object: .nope: field not declared in schema"),
+    ],
+)  # fmt: skip
+async def test_a_mutation_that_cannot_be_done_refuses_the_write(api: Any, mutation: Obj, message: str) -> None:
+    name = await mutate(api, mutation)
+    answer = await post(api, config_map("x"))
+    assert answer.status == 403
+    assert answer.json["message"].startswith(f"policy '{name}' with binding '{name}-b' denied request: ")
+    assert message in answer.json["message"]
+
+
+@pytest.mark.parametrize(
+    ("mutation", "message"),
+    [
+        (apply("1"), "must evaluate to Object"),
+        (json_patch("[1]"), "must evaluate to list(JSONPatch)"),
+        (json_patch("[JSONPatch{nope: 1}]"), "undefined field 'nope'"),
+        (apply("Object{spec: Object.wrong{}}"), "expected type of field 'spec' is 'Object.spec'"),
+        ({"patchType": "JSONPatch"}, "must be specified when patchType is JSONPatch"),
+        ({"patchType": "Nope"}, 'supported values: "ApplyConfiguration", "JSONPatch"'),
+    ],
+)
+async def test_a_mutation_that_cannot_be_is_refused(api: Any, mutation: Obj, message: str) -> None:
+    made = policy(api)
+    made["spec"].pop("validations")
+    made["spec"]["mutations"] = [mutation]
+    answer = await api.call("POST", f"{GROUP}/mutatingadmissionpolicies", made)
+    assert answer.status == 422
+    assert message in answer.json["message"]

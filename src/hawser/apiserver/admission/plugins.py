@@ -21,7 +21,7 @@ from hawser.apiserver.admission.builtin import (
 )
 from hawser.apiserver.admission.chain import Chain
 from hawser.apiserver.admission.node_restriction import NodeRestriction
-from hawser.apiserver.admission.policies import validating
+from hawser.apiserver.admission.policies import mutating, validating
 from hawser.apiserver.authorization.escalation import Escalation
 from hawser.apiserver.authorization.upsert import CreationByChange
 from hawser.apiserver.committed import Committed
@@ -70,6 +70,10 @@ TABLE = (
     Row("DefaultIngressClass", lambda resources, committed: storage.DefaultIngressClass(committed)),
     Row("DenyServiceExternalIPs", lambda resources, committed: optional.DenyServiceExternalIPs(), on=False),
     Row("PodTopologyLabels", lambda resources, committed: pods.PodTopologyLabels(committed)),
+    Row(
+        "MutatingAdmissionPolicy",
+        lambda resources, committed: mutating.MutatingAdmissionPolicy(resources, committed),
+    ),
     Row("MutatingAdmissionWebhook"),
     Row(
         "ValidatingAdmissionPolicy",

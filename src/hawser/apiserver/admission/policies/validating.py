@@ -154,13 +154,13 @@ def _message(evaluation: Evaluation, check: Check) -> str:
     """Of messageExpression, message or the expression, the first that says something."""
     from hawser.apiserver.admission.policies.evaluation import Failure
 
-    text: Any = ""
+    made: Any = ""
     if check.message is not None:
         try:
-            text = evaluation.value(check.source["messageExpression"], check.message)
+            made = evaluation.value(check.source["messageExpression"], check.message)
         except Failure:
-            text = ""
-    text = text.strip() if isinstance(text, str) else ""
+            made = ""
+    text: str = made.strip() if isinstance(made, str) else ""
     if text and "\n" not in text and len(text.encode()) <= _MESSAGE_SIZE:
         return text
     given = (check.source.get("message") or "").strip()
