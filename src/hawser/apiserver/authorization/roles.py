@@ -67,28 +67,34 @@ def keys(verb: str, group: str, resource: str, subresource: str) -> tuple[_Key, 
 class Grant:
     """A binding's role for one subject. namespace: of the binding, empty for a ClusterRoleBinding."""
 
-    __slots__ = ("kind", "namespace", "reason", "role")
+    __slots__ = ("_binding", "_subject", "kind", "namespace", "role")
 
-    def __init__(self, binding: Obj, subject: Obj, namespace: str) -> None:
-        reference = binding["roleRef"]
+    def __init__(self, binding: str, kind: str, role: str, subject: Obj, namespace: str) -> None:
+        self._binding = binding
+        self._subject = subject
+        self.kind = kind
+        self.role = role
         self.namespace = namespace
-        self.kind = str(reference["kind"])
-        self.role = str(reference["name"])
-        name = binding["metadata"]["name"]
+
+    @property
+    def reason(self) -> str:
+        """What a decision by it says."""
+        name, subject, namespace = self._binding, self._subject, self.namespace
         what = f'RoleBinding "{name}/{namespace}"' if namespace else f'ClusterRoleBinding "{name}"'
         of = subject["name"]
         if subject["kind"] == "ServiceAccount":
             of += "/" + (subject.get("namespace") or namespace)
-        self.reason = f'RBAC: allowed by {what} of {self.kind} "{self.role}" to {subject["kind"]} "{of}"'
+        return f'RBAC: allowed by {what} of {self.kind} "{self.role}" to {subject["kind"]} "{of}"'
 
 
 def grants(binding: Obj) -> Iterator[tuple[str, Grant]]:
     """The grants of a binding, each under the key of its subject."""
-    namespace = binding["metadata"].get("namespace") or ""
+    metadata, reference = binding["metadata"], binding["roleRef"]
+    namespace = metadata.get("namespace") or ""
     for subject in binding.get("subjects") or ():
         key = _subject(subject, namespace)
         if key:
-            yield key, Grant(binding, subject, namespace)
+            yield key, Grant(metadata["name"], reference["kind"], reference["name"], subject, namespace)
 
 
 def _subject(subject: Obj, namespace: str) -> str:
