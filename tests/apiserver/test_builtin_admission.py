@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
 from base64 import b64encode
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -263,3 +267,40 @@ async def test_pods_and_claims_stay_within_the_limit_ranges_of_their_namespace(a
         'persistentvolumeclaims "a" is forbidden: maximum storage usage per PersistentVolumeClaim is 1Gi, '
         "but request is 2Gi"
     )
+
+
+async def test_what_is_added_to_a_running_pod_is_looked_at_too(api: Any) -> None:
+    await api.create(api.path("pods"), pod())
+    await label(api, enforce="restricted")
+    debugger = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "d"}]}}
+    path = api.path("pods", "p/ephemeralcontainers")
+    answer = await api.call("PATCH", path, debugger, content="application/strategic-merge-patch+json")
+    assert answer.status == 403
+    assert 'allowPrivilegeEscalation != false (containers "c", "debug" must set' in answer.message
+    limits = [{"type": "Container", "max": {"cpu": "1"}, "default": {"cpu": "1"}}]
+    await label(api, enforce="privileged")
+    await api.create(api.path("limitranges"), {"metadata": {"name": "l"}, "spec": {"limits": limits}})
+    await api.create(api.path("pods"), pod("sized"))
+    larger = {"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "2"}}}]}}
+    path = api.path("pods", "sized/resize")
+    answer = await api.call("PATCH", path, larger, content="application/strategic-merge-patch+json")
+    assert (answer.status, answer.message) == (
+        403,
+        'pods "sized" is forbidden: maximum cpu usage per Container is 1, but limit is 2',
+    )
+
+
+async def test_kubectl_is_told_what_a_label_would_mean(api: Any, server: Any) -> None:
+    await api.create(api.path("pods"), pod(hostNetwork=True))
+    kubectl = [str(Path(sys.executable).parent / "kubectl"), "--kubeconfig", str(server.kubeconfig)]
+    label = ["label", "--dry-run=server", "--overwrite", "ns", api.namespace]
+    label.append("pod-security.kubernetes.io/enforce=baseline")
+    done = await asyncio.to_thread(subprocess.run, [*kubectl, *label], capture_output=True, text=True, timeout=60)
+    assert done.stderr.splitlines() == [
+        (
+            f'Warning: existing pods in namespace "{api.namespace}" violate the new PodSecurity enforce level '
+            '"baseline:latest"'
+        ),
+        "Warning: p: host namespaces",
+    ]
+    assert "labeled (server dry run)" in done.stdout

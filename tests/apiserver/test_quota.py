@@ -139,3 +139,21 @@ async def test_writers_that_come_and_go_leave_nothing_taken(api: Any) -> None:
         await api.config_map(f"last{number}")
     answer = await api.call("POST", api.path("configmaps"), {"metadata": {"name": "one-more"}})
     assert "used: count/configmaps=5, limited: count/configmaps=5" in answer.message
+
+
+async def test_a_pod_does_not_grow_beyond_the_quota(api: Any) -> None:
+    await api.create(api.path("pods"), pod(requests={"cpu": "100m"}, limits={"cpu": "1"}))
+    await quota(api, requests_cpu="300m")
+    larger = {"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "400m"}}}]}}
+    path = api.path("pods", "p/resize")
+    answer = await api.call("PATCH", path, larger, content="application/strategic-merge-patch+json")
+    assert (answer.status, answer.message) == (
+        403,
+        (
+            'pods "p" is forbidden: exceeded quota: q, requested: requests.cpu=300m, used: requests.cpu=100m, '
+            "limited: requests.cpu=300m"
+        ),
+    )
+    larger["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "300m"
+    answer = await api.call("PATCH", path, larger, content="application/strategic-merge-patch+json")
+    assert answer.status == 200
