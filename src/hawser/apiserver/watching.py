@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import cache
 
@@ -30,8 +30,12 @@ _BOOKMARK_SECONDS = 55.0
 _SHORTEST, _LONGEST = 1800.0, 3600.0
 # The end of an initial list is written at once; so many initial events go into one chunk.
 _BATCH = 200
+# Bytes that may wait for a peer before its events wait in its queue.
+_SLOW = 64 * 1024
 RECORD = "audit"
 """Where a request has its audit record, when it has one."""
+_PIECE = 128 * 1024
+_STALLED = 15.0
 _INITIAL_END = "k8s.io/initial-events-end"
 
 
@@ -124,21 +128,37 @@ class Watcher:
         try:
             while True:
                 self._waiting = True
+                watch.sink = None if self._resource.asks else self._deliver
                 try:
                     batch = await anext(watch)
                 finally:
                     self._waiting = False
+                    watch.sink = None
                 if self._resource.asks:
                     await self._resource.ready(event.record for event in batch)
-                chunks = [data for data in map(self._chunk, batch) if data]
-                if chunks:
-                    self._sent.events += len(chunks)
-                    self._write(b"".join(chunks))
-                    await drain(self._request)
+                for piece in pieces([data for data in map(self._chunk, batch) if data]):
+                    self._sent.events += len(piece)
+                    self._write(b"".join(piece))
+                    await self._drain()
         except StopAsyncIteration:
             return
         except Expired as error:
             self._write(chunk(self._event("ERROR", expired(str(error)).status)))
+
+    def _deliver(self, batch: Sequence[StoreEvent]) -> bool:
+        """Write events in the moment they are committed, unless the peer is slow: no task need wake up for them."""
+        transport = self._request.transport
+        if transport is None or not self._waiting or transport.get_write_buffer_size() > _SLOW:
+            return False
+        try:
+            chunks = [data for data in map(self._chunk, batch) if data]
+        except Exception:
+            # It is this watch's failure, to be met where it is served; never the writer's.
+            return False
+        if chunks:
+            self._sent.events += len(chunks)
+            transport.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        return True
 
     async def _send_initial(self, records: list[Record], revision: int) -> None:
         kind = self._resource.kind
@@ -151,7 +171,7 @@ class Watcher:
             frames = [self._frame(EventType.ADDED, record) for record in chosen[first : first + _BATCH]]
             self._sent.events += len(frames)
             self._write(chunk(b"".join(frames)))
-            await drain(self._request)
+            await self._drain()
         if self._initial and self._bookmarks:
             self._write(chunk(self._bookmark(revision, initial_end=True)))
 
@@ -172,11 +192,10 @@ class Watcher:
         if self._shared is None:
             return chunk(self._frame(kind, record))
         key = (record.revision, kind)
-        data = self._shared.get(key)
+        data = self._shared.found.get(key)
         if data is None:
-            if len(self._shared) >= _SHARED_LIMIT:
-                self._shared.clear()
-            data = self._shared[key] = chunk(self._frame(kind, record))
+            data = chunk(self._frame(kind, record))
+            self._shared.keep(key, data)
         return data
 
     def _frame(self, event: EventType, record: Record) -> bytes:
@@ -232,6 +251,19 @@ class Watcher:
         self._write(chunk(self._event("ERROR", expired(message).status)) + LAST_CHUNK)
         return Finished(self._request.keep_alive)
 
+    async def _drain(self) -> None:
+        """Wait until the peer has read; one that reads nothing for long is dropped, and what waits for it with it."""
+        protocol = self._request.protocol
+        if protocol is None or not protocol.writing_paused:
+            return
+        try:
+            async with asyncio.timeout(_STALLED):
+                await drain(self._request)
+        except TimeoutError:
+            if self._request.transport is not None:
+                self._request.transport.abort()
+            raise ConnectionResetError from None
+
     def _write(self, data: bytes) -> None:
         transport = self._request.transport
         if transport is None:
@@ -239,17 +271,48 @@ class Watcher:
         transport.write(data)
 
 
+def pieces(chunks: list[bytes]) -> Iterator[list[bytes]]:
+    """Chunks in groups of about so many bytes: what one watcher has not read yet must not become large."""
+    piece: list[bytes] = []
+    size = 0
+    for data in chunks:
+        piece.append(data)
+        size += len(data)
+        if size >= _PIECE:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
+
+
 def _frame(event: EventType, value: bytes) -> bytes:
     return b'{"type":"%b","object":%b}\n' % (event.value.encode(), value)
 
 
-_SHARED_LIMIT = 256
+_SHARED_BYTES = 4 << 20
+
+
+class Shared:
+    """The chunks of recent events in one form, for all watchers of it (a revision belongs to one record)."""
+
+    __slots__ = ("_size", "found")
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[int, EventType], bytes] = {}
+        self._size = 0
+
+    def keep(self, key: tuple[int, EventType], data: bytes) -> None:
+        """Remember a chunk, for as long as there are not too many."""
+        self._size += len(data)
+        if self._size > _SHARED_BYTES:
+            self.found.clear()
+            self._size = len(data)
+        self.found[key] = data
 
 
 @cache
-def _shared(form: Form) -> dict[tuple[int, EventType], bytes]:
-    """The chunks of recent events in one form, for all watchers of it (a revision belongs to one record)."""
-    return {}
+def _shared(form: Form) -> Shared:
+    return Shared()
 
 
 def _jitter() -> float:

@@ -86,6 +86,10 @@ Follower = Callable[[Sequence[StoreEvent]], None]
 """Sees committed events on the event loop; see ``Store.follow``. Must neither block nor raise."""
 
 
+Sink = Callable[[Sequence[StoreEvent]], bool]
+"""Takes a watch's events at once, on the event loop; see ``Watch.sink``. Must neither block nor raise."""
+
+
 class Expired(Exception):
     """The revision asked for is older than the watch history or compacted away."""
 
@@ -116,7 +120,11 @@ class Watch(Protocol):
     ``async for batch in watch`` yields non-empty sequences of events; watches of one prefix are given the very same
     StoreEvent objects. A watcher that falls too far behind is closed: iteration raises Expired. ``close`` ends
     iteration. Cancelling ``__anext__`` loses nothing; while it waits, all up to ``Store.revision`` has been seen.
+    sink: while it is set and nothing is queued, live events are given to it first; what it returns False for is queued
+    for the iteration.
     """
+
+    sink: Sink | None
 
     def __aiter__(self) -> Watch: ...
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from hawser.store.base import Expired, Follower, StoreEvent
+from hawser.store.base import Expired, Follower, Sink, StoreEvent
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +19,10 @@ def _call(follower: Follower, events: Sequence[StoreEvent]) -> None:
         logger.exception("a follower of the store failed")
 
 
+BYTES = 64 << 20
+"""A watcher for which values of more bytes are waiting is dropped, however few they are."""
+
+
 class Watcher:
     """One watch (see ``base.Watch``). Made by ``Hub.watch``.
 
@@ -26,7 +30,18 @@ class Watcher:
     forget: called once, when the watcher is closed or dropped.
     """
 
-    __slots__ = ("_closed", "_expired", "_forget", "_limit", "_queue", "_start", "_waiter", "_waiting")
+    __slots__ = (
+        "_bytes",
+        "_closed",
+        "_expired",
+        "_forget",
+        "_limit",
+        "_queue",
+        "_start",
+        "_waiter",
+        "_waiting",
+        "sink",
+    )
 
     def __init__(
         self, start: int, limit: int, history: Sequence[StoreEvent], forget: Callable[[Watcher], None]
@@ -37,9 +52,11 @@ class Watcher:
         self._queue: list[Sequence[StoreEvent]] = [history] if history else []
         # History is there anyway, so it does not count as waiting.
         self._waiting = 0
+        self._bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
         self._expired = False
+        self.sink: Sink | None = None
 
     def __aiter__(self) -> Watcher:
         return self
@@ -56,7 +73,7 @@ class Watcher:
                 await self._waiter
             finally:
                 self._waiter = None
-        self._waiting = 0
+        self._waiting = self._bytes = 0
         if len(self._queue) == 1:
             return self._queue.pop()
         events = [event for batch in self._queue for event in batch]
@@ -69,8 +86,13 @@ class Watcher:
             events = [event for event in events if event.record.revision > self._start]
             if not events:
                 return
+        if self.sink is not None and not self._queue and not self._closed and self.sink(events):
+            return
+        if self._queue:
+            # Only of those that lag behind: what the others have not seen yet is in the history anyway.
+            self._bytes += sum(len(event.record.value) for event in events)
         self._waiting += len(events)
-        if self._waiting > self._limit:
+        if self._waiting > self._limit or self._bytes > BYTES:
             self._queue.clear()
             self._expired = True
             self.close()
