@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import socket
 import ssl
@@ -102,6 +103,7 @@ async def run(config: Config) -> None:
             for each in listening
         ]
         _settle_memory()
+        _allow_files()
         log.info("serving on https://%s:%d", config.host, port)
         await stop.wait()
         log.info("stopping")
@@ -150,6 +152,13 @@ def _tls(config: Config) -> ssl.SSLContext:
         context.load_verify_locations(config.client_ca)
         context.verify_mode = ssl.CERT_OPTIONAL
     return context
+
+
+def _allow_files() -> None:
+    """Each connection is a file: as many as the system allows, as Go's programs do."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _settle_memory() -> None:
