@@ -39,7 +39,7 @@ class Resources:
         self.store = store
         self.now = now
         self.allocator = allocator
-        self.access = Access.over(store, self)
+        self.access: Access = Access.over(store, self)
         self.admission = plugins.chain(self, choice)
         lifecycle = Lifecycle(self)
         self.callouts = Callouts(self)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from hawser.api.errors import APIError, forbidden, not_found
+from hawser.api.errors import not_found
 from hawser.api.kind import Kind
 from hawser.api.kinds import NODE, POD
 from hawser.api.types import Obj
 from hawser.apiserver.admission.base import Operation, Plugin, Request
+from hawser.apiserver.admission.refusals import refused
 from hawser.apiserver.authorization import references
 from hawser.apiserver.authorization.node import node_of
 from hawser.apiserver.strategies.base import Lookup
@@ -70,7 +71,7 @@ class NodeRestriction(Plugin):
         if node is None:
             return
         if not node:
-            raise _no(request, f'could not determine node from user "{user.name}"')
+            raise refused(request, f'could not determine node from user "{user.name}"')
         self._rows[request.kind.group, request.kind.plural](node, request)
 
     def _pod(self, node: str, request: Request) -> None:
@@ -81,10 +82,10 @@ class NodeRestriction(Plugin):
                 _pod_status(node, request)
             case "eviction":
                 if self._stored_pod(request).get("nodeName") != node:
-                    raise _no(request, f"node {node} can only evict pods with spec.nodeName set to itself")
+                    raise refused(request, f"node {node} can only evict pods with spec.nodeName set to itself")
             case other:
                 reason = f"unexpected pod subresource \"{other}\", only 'status' and 'eviction' are allowed"
-                raise _no(request, reason)
+                raise refused(request, reason)
 
     def _whole_pod(self, node: str, request: Request) -> None:
         match request.operation:
@@ -92,16 +93,16 @@ class NodeRestriction(Plugin):
                 self._mirror_pod(node, request, request.new)
             case Operation.DELETE:
                 if self._stored_pod(request).get("nodeName") != node:
-                    raise _no(request, f'node "{node}" can only delete pods with spec.nodeName set to itself')
+                    raise refused(request, f'node "{node}" can only delete pods with spec.nodeName set to itself')
             case other:
                 reason = f'unexpected operation "{other}", node "{node}" can only create and delete mirror pods'
-                raise _no(request, reason)
+                raise refused(request, reason)
 
     def _stored_pod(self, request: Request) -> Obj:
         """The spec of the pod that is named."""
         name = request.name or ((request.object or {}).get("metadata") or {}).get("name") or ""
         if not name:
-            raise _no(request, "could not determine pod from request data")
+            raise refused(request, "could not determine pod from request data")
         pod = self._lookup.find(POD, request.namespace, name)
         if pod is None:
             raise not_found("", "pod", name)
@@ -112,9 +113,9 @@ class NodeRestriction(Plugin):
         metadata, spec = pod["metadata"], pod.get("spec") or {}
         if references.MIRROR not in (metadata.get("annotations") or {}):
             reason = f'pod does not have "{references.MIRROR}" annotation, node "{node}" can only create mirror pods'
-            raise _no(request, reason)
+            raise refused(request, reason)
         if spec.get("nodeName") != node:
-            raise _no(request, f'node "{node}" can only create pods with spec.nodeName set to itself')
+            raise refused(request, f'node "{node}" can only create pods with spec.nodeName set to itself')
         self._check_owner(node, request, metadata.get("ownerReferences") or [])
         what = ""
         if spec.get("serviceAccountName"):
@@ -128,25 +129,25 @@ class NodeRestriction(Plugin):
         elif any("persistentVolumeClaim" in volume for volume in spec.get("volumes") or ()):
             what = "persistentvolumeclaims"
         if what:
-            raise _no(request, f'node "{node}" can not create pods that reference {what}')
+            raise refused(request, f'node "{node}" can not create pods that reference {what}')
 
     def _check_owner(self, node: str, request: Request, owners: list[Obj]) -> None:
         who = f'node "{node}"'
         if len(owners) > 1:
-            raise _no(request, f"{who} can only create pods with a single owner reference set to itself")
+            raise refused(request, f"{who} can only create pods with a single owner reference set to itself")
         owner = owners[0] if owners else {}
         if (owner.get("apiVersion"), owner.get("kind"), owner.get("name")) != ("v1", "Node", node):
-            raise _no(request, f"{who} can only create pods with an owner reference set to itself")
+            raise refused(request, f"{who} can only create pods with an owner reference set to itself")
         if not owner.get("controller"):
-            raise _no(request, f"{who} can only create pods with a controller owner reference set to itself")
+            raise refused(request, f"{who} can only create pods with a controller owner reference set to itself")
         if owner.get("blockOwnerDeletion"):
-            raise _no(request, f"{who} must not set blockOwnerDeletion on an owner reference")
+            raise refused(request, f"{who} must not set blockOwnerDeletion on an owner reference")
         found = self._lookup.find(NODE, "", node)
         if found is None:
             raise not_found("", "node", node)
         uid = found["metadata"]["uid"]
         if owner.get("uid") != uid:
-            raise _no(request, f"node {node} UID mismatch: expected {owner.get('uid')} got {uid}")
+            raise refused(request, f"node {node} UID mismatch: expected {owner.get('uid')} got {uid}")
 
     def _token(self, node: str, request: Request) -> None:
         if request.operation is not Operation.CREATE or request.subresource != "token":
@@ -154,10 +155,10 @@ class NodeRestriction(Plugin):
         bound = (request.new.get("spec") or {}).get("boundObjectRef") or {}
         name = bound.get("name")
         if (bound.get("apiVersion"), bound.get("kind")) != ("v1", "Pod") or not name:
-            raise _no(request, "node requested token not bound to a pod")
+            raise refused(request, "node requested token not bound to a pod")
         uid = bound.get("uid")
         if not uid:
-            raise _no(request, "node requested token with a pod binding without a uid")
+            raise refused(request, "node requested token with a pod binding without a uid")
         pod = self._lookup.find(POD, request.namespace, name)
         if pod is None:
             raise not_found("", "pod", name)
@@ -166,21 +167,21 @@ class NodeRestriction(Plugin):
                 f"the UID in the bound object reference ({uid}) does not match the UID in record. "
                 "The object might have been deleted and then recreated"
             )
-            raise _no(request, reason)
+            raise refused(request, reason)
         if pod["spec"].get("nodeName") != node:
-            raise _no(request, "node requested token bound to a pod scheduled on a different node")
+            raise refused(request, "node requested token bound to a pod scheduled on a different node")
 
 
 def _pod_status(node: str, request: Request) -> None:
     if request.operation is not Operation.UPDATE or request.old is None:
-        raise _no(request, f'unexpected operation "{request.operation}"')
+        raise refused(request, f'unexpected operation "{request.operation}"')
     old, new = request.old, request.new
     if old["spec"].get("nodeName") != node:
-        raise _no(request, f'node "{node}" can only update pod status for pods with spec.nodeName set to itself')
+        raise refused(request, f'node "{node}" can only update pod status for pods with spec.nodeName set to itself')
     if (old["metadata"].get("labels") or {}) != (new["metadata"].get("labels") or {}):
-        raise _no(request, f'node "{node}" cannot update labels through pod status')
+        raise refused(request, f'node "{node}" cannot update labels through pod status')
     if _claims_made(old) != _claims_made(new):
-        raise _no(request, f'node "{node}" cannot update resource claim statues')
+        raise refused(request, f'node "{node}" cannot update resource claim statues')
 
 
 def _claims_made(pod: Obj) -> list[tuple[str, str | None]]:
@@ -195,20 +196,20 @@ def _projections(spec: Obj) -> Iterable[Obj]:
 
 def _node(node: str, request: Request) -> None:
     if request.name != node:
-        raise _no(request, f'node "{node}" is not allowed to modify node "{request.name}"')
+        raise refused(request, f'node "{node}" is not allowed to modify node "{request.name}"')
     if request.operation is Operation.CREATE:
         labels = forbidden_labels(request.new["metadata"].get("labels") or {}, {})
         if labels:
-            raise _no(request, f'node "{node}" is not allowed to set the following labels: {", ".join(labels)}')
+            raise refused(request, f'node "{node}" is not allowed to set the following labels: {", ".join(labels)}')
     elif request.operation is Operation.UPDATE and request.old is not None:
         if _taints(request.new) != _taints(request.old):
-            raise _no(request, f'node "{node}" is not allowed to modify taints')
+            raise refused(request, f'node "{node}" is not allowed to modify taints')
         if _owners(request.new) != _owners(request.old):
-            raise _no(request, f'node "{node}" is not allowed to modify ownerReferences')
+            raise refused(request, f'node "{node}" is not allowed to modify ownerReferences')
         old = request.old["metadata"].get("labels") or {}
         labels = forbidden_labels(request.new["metadata"].get("labels") or {}, old)
         if labels:
-            raise _no(request, f"is not allowed to modify labels: {', '.join(labels)}")
+            raise refused(request, f"is not allowed to modify labels: {', '.join(labels)}")
 
 
 def _taints(node: Obj) -> list[Obj]:
@@ -244,12 +245,12 @@ def _below(name: str, domain: str) -> bool:
 
 def _claim(node: str, request: Request) -> None:
     if request.subresource != "status":
-        raise _no(request, "may only update PVC status")
+        raise refused(request, "may only update PVC status")
     if request.operation is not Operation.UPDATE or request.old is None:
-        raise _no(request, f'unexpected operation "{request.operation}"')
+        raise refused(request, f'unexpected operation "{request.operation}"')
     if _fixed(request.old) != _fixed(request.new):
         reason = f'node "{node}" is not allowed to update fields other than status.quantity and status.conditions'
-        raise _no(request, reason)
+        raise refused(request, reason)
 
 
 def _fixed(claim: Obj) -> Obj:
@@ -267,14 +268,14 @@ def _own_name(request: Request) -> str:
 
 def _lease(node: str, request: Request) -> None:
     if request.namespace != _LEASES:
-        raise _no(request, f'can only access leases in the "{_LEASES}" system namespace')
+        raise refused(request, f'can only access leases in the "{_LEASES}" system namespace')
     if _own_name(request) != node:
-        raise _no(request, "can only access node lease with the same name as the requesting node")
+        raise refused(request, "can only access node lease with the same name as the requesting node")
 
 
 def _csi_node(node: str, request: Request) -> None:
     if _own_name(request) != node:
-        raise _no(request, "can only access CSINode with the same name as the requesting node")
+        raise refused(request, "can only access CSINode with the same name as the requesting node")
 
 
 def _slice(node: str, request: Request) -> None:
@@ -283,7 +284,7 @@ def _slice(node: str, request: Request) -> None:
         (Operation.DELETE, request.old, "delete"),
     ):
         if request.operation is operation and obj is not None and (obj.get("spec") or {}).get("nodeName") != node:
-            raise _no(request, f"can only {verb} ResourceSlice with the same NodeName as the requesting node")
+            raise refused(request, f"can only {verb} ResourceSlice with the same NodeName as the requesting node")
 
 
 def _signing_request(node: str, request: Request) -> None:
@@ -299,12 +300,7 @@ def _signing_request(node: str, request: Request) -> None:
     try:
         subject = x509.load_pem_x509_csr(base64.b64decode(spec.get("request") or "")).subject
     except ValueError as error:
-        raise _no(request, f"unable to parse csr: {error}") from error
+        raise refused(request, f"unable to parse csr: {error}") from error
     names = [str(one.value) for one in subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
     if names != [f"system:node:{node}"]:
-        raise _no(request, f"can only create a node CSR with CN=system:node:{node}")
-
-
-def _no(request: Request, reason: str) -> APIError:
-    name = request.name or ((request.object or {}).get("metadata") or {}).get("name") or ""
-    return forbidden(request.kind.group, request.kind.plural, name, reason)
+        raise refused(request, f"can only create a node CSR with CN=system:node:{node}")

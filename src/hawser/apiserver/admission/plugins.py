@@ -17,6 +17,7 @@ from hawser.apiserver.admission.builtin import (
     quota,
     security,
     service_account,
+    signers,
     storage,
 )
 from hawser.apiserver.admission.chain import Chain
@@ -66,6 +67,8 @@ TABLE = (
     ),
     Row("PersistentVolumeClaimResize", lambda resources, committed: storage.PersistentVolumeClaimResize(committed)),
     Row("RuntimeClass", lambda resources, committed: pods.RuntimeClass(committed)),
+    Row("CertificateApproval", lambda resources, committed: signers.CertificateApproval(resources.access)),
+    Row("CertificateSigning", lambda resources, committed: signers.CertificateSigning(resources.access)),
     Row("CertificateSubjectRestriction", lambda resources, committed: certificates.CertificateSubjectRestriction()),
     Row("DefaultIngressClass", lambda resources, committed: storage.DefaultIngressClass(committed)),
     Row("DenyServiceExternalIPs", lambda resources, committed: optional.DenyServiceExternalIPs(), on=False),
