@@ -144,6 +144,22 @@ def test_device_classes() -> None:
     assert errors(kinds.DEVICE_CLASS, spec={"extendedResourceName": "example.com/gpu"}) == []
 
 
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ('device.driver == "d" && device.attributes["d"].model == "m"', ""),
+        ('device.capacity["d"].memory.compareTo(quantity("1Gi")) >= 0', ""),
+        ('device.attributes["d"].version.isGreaterThan(semver("1.0.0"))', ""),
+        ("device.driver", "must evaluate to bool or the unknown type, not string"),
+        ("device.colour == 1", "compilation failed: ERROR: <input>:1:7: undefined field 'colour'"),
+    ],
+)
+def test_devices_are_selected_by_expressions_that_compile(expression: str, expected: str) -> None:
+    found = errors(kinds.DEVICE_CLASS, spec={"selectors": [{"cel": {"expression": expression}}]})
+    assert len(found) == bool(expected)
+    assert all(e.startswith("spec.selectors[0].cel.expression: Invalid value: ") and expected in e for e in found)
+
+
 def device(**fields: Any) -> Obj:
     return {"devices": [{"name": "x", **fields}]}
 

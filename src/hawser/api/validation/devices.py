@@ -1,7 +1,6 @@
 """Validation of what resource.k8s.io's kinds have in common, and of DeviceClasses, claims and their templates.
 
-Source: API reference, ResourceClaimSpec and DeviceClassSpec; "Dynamic Resource Allocation". Whether CEL expressions
-compile is asked by whoever evaluates them.
+Source: API reference, ResourceClaimSpec and DeviceClassSpec; "Dynamic Resource Allocation".
 """
 
 from __future__ import annotations
@@ -135,8 +134,18 @@ def selectors(listed: list[Obj], path: str) -> Errors:
         cel = selector.get("cel")
         if cel is None:
             yield required(f"{path}[{i}].cel")
-        elif len(cel.get("expression", "").encode()) > _MAX_EXPRESSION:
-            yield too_long(f"{path}[{i}].cel.expression", _MAX_EXPRESSION)
+        else:
+            yield from _expression(cel.get("expression", ""), f"{path}[{i}].cel.expression")
+
+
+def _expression(source: str, path: str) -> Errors:
+    # Whoever has no selectors does not load the expression language.
+    from hawser.api.validation.device_expressions import selector_error
+
+    if len(source.encode()) > _MAX_EXPRESSION:
+        yield too_long(path, _MAX_EXPRESSION)
+    elif message := selector_error(source):
+        yield invalid(path, source, message)
 
 
 def configurations(listed: list[Obj], path: str, names: Names | None, limit: int = _MAX) -> Errors:
