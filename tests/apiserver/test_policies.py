@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from typing import Any
 
@@ -265,3 +266,46 @@ async def test_a_mutation_that_cannot_be_is_refused(api: Any, mutation: Obj, mes
     answer = await api.call("POST", f"{GROUP}/mutatingadmissionpolicies", made)
     assert answer.status == 422
     assert message in answer.json["message"]
+
+
+async def checked(api: Any, made: Obj) -> Obj:
+    """The status of a policy, once its types have been checked."""
+    path = f"{GROUP}/validatingadmissionpolicies?watch=1&fieldSelector=metadata.name%3D{made['metadata']['name']}"
+    async with asyncio.timeout(10):
+        async for event in api.watch(path):
+            status: Obj = event["object"].get("status") or {}
+            if "observedGeneration" in status:
+                return status
+    raise AssertionError("the watch has ended")
+
+
+async def test_expressions_are_checked_against_the_types_they_are_about(api: Any) -> None:
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["deployments"]}
+    made = policy(
+        api,
+        {"expression": "object.spec.replicas > '1'", "messageExpression": "'r: ' + object.spec.replicas"},
+        {"expression": "object.spec.template.spec.containers.all(c, has(c.image) && c.resources.limits.size() > 0)"},
+        {"expression": "variables.n > 1 && object.metadata.labels['a'] == 'b'"},
+        matchConstraints={"resourceRules": [rule]},
+        variables=[{"name": "n", "expression": "object.spec.replicas"}],
+    )
+    await api.create(f"{GROUP}/validatingadmissionpolicies", made)
+    status = await checked(api, made)
+    assert status["typeChecking"]["expressionWarnings"] == [
+        {
+            "fieldRef": "spec.validations[0].expression",
+            "warning": "apps/v1, Kind=Deployment: ERROR: <input>:1:22: found no matching overload for '_>_' applied to "
+            "'(int, string)'\n | object.spec.replicas > '1'\n | .....................^\n",
+        },
+        {
+            "fieldRef": "spec.validations[0].messageExpression",
+            "warning": "apps/v1, Kind=Deployment: ERROR: <input>:1:7: found no matching overload for '_+_' applied to "
+            "'(string, int)'\n | 'r: ' + object.spec.replicas\n | ......^\n",
+        },
+    ]
+
+
+async def test_right_types_are_worth_no_warning(api: Any) -> None:
+    made = policy(api, {"expression": "has(object.data) && object.data.all(k, k != '')"})
+    await api.create(f"{GROUP}/validatingadmissionpolicies", made)
+    assert (await checked(api, made))["typeChecking"] == {}

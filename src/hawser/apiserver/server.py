@@ -14,6 +14,7 @@ import sys
 from hawser.apiserver import bootstrap
 from hawser.apiserver.addresses import AddressKeeper
 from hawser.apiserver.admission.plugins import Choice
+from hawser.apiserver.admission.policies.status import PolicyStatus
 from hawser.apiserver.admission.webhooks.hooks import Webhooks
 from hawser.apiserver.agents import Agents
 from hawser.apiserver.aggregation.aggregator import Aggregator
@@ -96,6 +97,7 @@ async def run(config: Config) -> None:
         resources.admission.hooks = webhooks = Webhooks(resources)
         webhooks.allows = authorizer.allows
         parts = [DefinitionController(resources).run(), aggregator.run(), keeper.run(), flow.run()]
+        parts.append(PolicyStatus(resources).run())
         tasks = [asyncio.create_task(part) for part in parts]
         documents.health.hooks["poststarthook/start-apiextensions-controllers"] = lambda: not tasks[0].done()
         listeners = [
