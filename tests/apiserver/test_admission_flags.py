@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
 from hawser.apiserver.admission.plugins import TABLE, Choice, chosen
+from hawser.apiserver.admission.settings import read
 
 MERGE = "application/merge-patch+json"
 
@@ -129,3 +132,56 @@ async def test_owners_are_set_by_those_who_may_delete_and_finalize(own_server: A
         assert status == 403
         assert "cannot set an ownerRef on a resource you can't delete: " in refused["message"]
         assert (await call("PATCH", f"{maps}/b", patch))[0] == 200
+
+
+CONFIGURATION = """
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: PodSecurity
+  configuration:
+    apiVersion: pod-security.admission.config.k8s.io/v1
+    kind: PodSecurityConfiguration
+    defaults: {enforce: baseline, enforce-version: latest, warn: restricted}
+    exemptions: {usernames: [joe], namespaces: [kube-system], runtimeClasses: []}
+"""
+
+
+async def test_pod_security_is_configured_by_a_file(own_api: Any, own_server: Any) -> None:
+    own_server.stop()
+    path = own_server.folder / "admission.yaml"
+    path.write_text(CONFIGURATION)
+    own_server.extra = ["--admission-control-config-file", str(path)]
+    own_server.start()
+    answer = await own_api.call("POST", own_api.path("pods"), pod(hostPID=True))
+    assert answer.message == (
+        'pods "p" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostPID=true)'
+    )
+    answer = await own_api.call("POST", own_api.path("pods"), pod())
+    assert answer.status == 201
+    assert 'would violate PodSecurity \\"restricted:latest\\"' in answer.headers["Warning"]
+    answer = await own_api.call("POST", "/api/v1/namespaces/kube-system/pods", pod(hostPID=True))
+    assert answer.status == 201
+    patch = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    answer = await own_api.call("PATCH", "/api/v1/namespaces/kube-system", patch, content=MERGE)
+    assert "is exempt from Pod Security, and the policy (" in answer.headers["Warning"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("baseline", "strict"), 'defaults.enforce: Invalid value: "strict": must be one of privileged, baseline'),
+        (("latest", "v2"), 'defaults.enforce-version: Invalid value: "v2": must be "latest" or "v1.x"'),
+        (("usernames", "users"), "PodSecurity: unknown field users"),
+        (("name: PodSecurity", "name: EventRateLimit"), 'plugin "EventRateLimit" has no configuration in this server'),
+        (("[joe]", "joe"), "exemptions.usernames: a list of names is needed"),
+        (("AdmissionConfiguration", "Nope"), "apiVersion apiserver.config.k8s.io/v1 and kind AdmissionConfiguration"),
+    ],
+)
+def test_a_configuration_that_is_not_understood_is_not_taken(
+    tmp_path: Path, change: tuple[str, str], said: str
+) -> None:
+    path = tmp_path / "admission.yaml"
+    path.write_text(CONFIGURATION.replace(*change, 1))
+    with pytest.raises(ValueError, match=re.escape(said)):
+        read(path)

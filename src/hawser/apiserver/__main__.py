@@ -95,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
         ("disable", "of those that are on by default"),
     ):
         add(f"--{flag}-admission-plugins", default="", metavar="LIST", help=f"plugins to {flag}, {what}")
+    add(
+        "--admission-control-config-file", type=Path, metavar="FILE", help="what admission plugins are configured to do"
+    )
     audit.add_arguments(parser)
     add(
         "--encryption-provider-config",
@@ -149,6 +152,7 @@ def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Con
         audit=audit.options(given),
         plugins_on=on,
         plugins_off=off,
+        plugin_settings=given.admission_control_config_file,
         encryption=given.encryption_provider_config,
         shutdown_delay=given.shutdown_delay_duration,
     )
@@ -160,9 +164,10 @@ def _plugins(parser: argparse.ArgumentParser, enable: str, disable: str) -> tupl
     from hawser.apiserver.admission.plugins import Choice
 
     try:
-        return Choice.read(enable, disable)
+        choice = Choice.read(enable, disable)
     except ValueError as error:
         parser.error(str(error))
+    return choice.enabled, choice.disabled
 
 
 def _address(parser: argparse.ArgumentParser, text: str) -> str:

@@ -19,7 +19,7 @@ _NO_AUDIT = AuditOptions()
 class Config:
     """data: the folder of the store. kubelet_*: how the server shows itself to node agents, and whom it believes.
 
-    plugins_*: admission plugins beyond and without those that are on by default.
+    plugins_*: admission plugins beyond and without those that are on by default; plugin_settings: their configuration.
     account_*: of service account tokens: what signs them (a key in the folder of the store when None), what else is
     believed, who is said to have issued them (the first one) and whose are believed, and where the keys are found.
     seats: requests that are served at once, shared out by priority and fairness. shutdown_delay: seconds from not being
@@ -51,6 +51,7 @@ class Config:
     shutdown_delay: float = 0.0
     plugins_on: frozenset[str] = frozenset()
     plugins_off: frozenset[str] = frozenset()
+    plugin_settings: Path | None = None
 
     @property
     def address(self) -> str:

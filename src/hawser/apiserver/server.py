@@ -13,6 +13,7 @@ import sys
 
 from hawser.apiserver import bootstrap
 from hawser.apiserver.addresses import AddressKeeper
+from hawser.apiserver.admission import settings
 from hawser.apiserver.admission.plugins import Choice
 from hawser.apiserver.admission.policies.status import PolicyStatus
 from hawser.apiserver.admission.webhooks.hooks import Webhooks
@@ -64,13 +65,13 @@ async def run(config: Config) -> None:
         config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         credentials = Credentials.read(config)
         auditor = audit.start(config.audit)
+        choice = Choice(config.plugins_on, config.plugins_off, settings.read(config.plugin_settings))
         store = SqliteStore.open(config.data / "hawser.db", seal=_seal(config))
     except (OSError, ValueError, ssl.SSLError, StoreRefused, StoreUnavailable) as error:
         raise StartError(str(error)) from error
     try:
         listening = listening_sockets(config)
         port: int = listening[0].getsockname()[1]
-        choice = Choice(config.plugins_on, config.plugins_off)
         resources = Resources(store, Allocator(config.service_network, config.node_ports), choice=choice)
         keeper = AddressKeeper(resources)
         await bootstrap.run(resources, config.advertised or config.address, port)

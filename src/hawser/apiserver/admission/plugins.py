@@ -23,6 +23,7 @@ from hawser.apiserver.admission.builtin import (
 from hawser.apiserver.admission.chain import Chain
 from hawser.apiserver.admission.node_restriction import NodeRestriction
 from hawser.apiserver.admission.policies import mutating, validating
+from hawser.apiserver.admission.settings import Settings
 from hawser.apiserver.authorization.escalation import Escalation
 from hawser.apiserver.authorization.upsert import CreationByChange
 from hawser.apiserver.committed import Committed
@@ -89,10 +90,11 @@ TABLE = (
 
 
 class Choice(NamedTuple):
-    """What ``--enable-admission-plugins`` and ``--disable-admission-plugins`` say."""
+    """What the flags say: which plugins are on besides the usual ones, which are off, and how they are configured."""
 
     enabled: frozenset[str] = frozenset()
     disabled: frozenset[str] = frozenset()
+    settings: Settings = Settings()
 
     @classmethod
     def read(cls, enable: str, disable: str) -> Choice:
@@ -125,6 +127,9 @@ def chosen(rows: Iterable[Row], choice: Choice) -> list[Row]:
 
 def chain(resources: Resources, choice: Choice | None = None) -> Chain:
     """Every plugin that is on."""
-    committed = Committed(resources.store)
-    made = (row.make(resources, committed) for row in chosen(TABLE, choice or Choice()) if row.make is not None)
+    committed, choice = Committed(resources.store), choice or Choice()
+    made = [row.make(resources, committed) for row in chosen(TABLE, choice) if row.make is not None]
+    for plugin in made:
+        if isinstance(plugin, security.PodSecurity):
+            plugin.configure(choice.settings.pod_security, choice.settings.exemptions)
     return Chain((CreationByChange(resources.access), Escalation(resources.access), *made))

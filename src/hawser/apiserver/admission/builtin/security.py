@@ -27,16 +27,18 @@ _POD_PARTS = frozenset(("", "ephemeralcontainers", "resize"))
 
 
 class PodSecurity(Plugin):
-    """See the module. defaults: of namespaces without labels."""
+    """See the module."""
 
     name = "PodSecurity"
 
-    def __init__(
-        self, committed: Committed, defaults: Policy = EVERYTHING, exemptions: Exemptions | None = None
-    ) -> None:
+    def __init__(self, committed: Committed) -> None:
         self._committed = committed
-        self._defaults = defaults
-        self._exempt = exemptions or Exemptions()
+        self._defaults = EVERYTHING
+        self._exempt = Exemptions()
+
+    def configure(self, defaults: Policy, exemptions: Exemptions) -> None:
+        """Set what holds for namespaces without labels, and whom nothing holds for."""
+        self._defaults, self._exempt = defaults, exemptions
 
     def handles(self, kind: Kind, subresource: str, operation: Operation) -> bool:
         """Pods and what makes them, and namespaces."""
