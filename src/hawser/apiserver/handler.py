@@ -11,6 +11,7 @@ import orjson
 from aiohttp import web
 
 from hawser.api.errors import APIError, internal, service_unavailable
+from hawser.apiserver.authentication import impersonation
 from hawser.apiserver.authentication.authenticator import Authenticator
 from hawser.apiserver.authorization.base import Authorizer, attributes, enforce
 from hawser.apiserver.flowcontrol.control import NOWHERE, FlowControl, Place
@@ -68,9 +69,14 @@ class Handler:
         place = NOWHERE
         try:
             user = target.user = self._authenticator.authenticate(request)
-            place = self._flow.place(user, target)
             if self.audit is not None:
-                record = self._record(self.audit, request, target)
+                record = self.audit.begin(request, target)
+            headers = request._message.raw_headers
+            if impersonation.asked(headers):
+                user = target.user = impersonation.acting(headers, user, self._authorizer)
+            place = self._flow.place(user, target)
+            if record is not None:
+                self._decided(record, request, target)
             enforce(self._authorizer, user, target)
             if place.level is None:
                 answer = await self._routes.serve(request, target, user)
@@ -111,14 +117,11 @@ class Handler:
         finally:
             self._flow.levels.leave(level)
 
-    def _record(self, audit: Auditor, request: web.BaseRequest, target: Target) -> Record | None:
-        """The record of a request, when it is to have one, with what the authorizer says of it."""
-        record = audit.begin(request, target)
-        if record is not None:
-            decision = self._authorizer.allows(target.user, attributes(target))
-            record.decided(decision.allowed, decision.reason)
-            request[RECORD] = record
-        return record
+    def _decided(self, record: Record, request: web.BaseRequest, target: Target) -> None:
+        """Put what the authorizer says of a request into its record."""
+        decision = self._authorizer.allows(target.user, attributes(target))
+        record.decided(decision.allowed, decision.reason)
+        request[RECORD] = record
 
     def _count(self, request: web.BaseRequest, target: Target, answer: Answer, began: float, counted: Requests) -> None:
         took = time.perf_counter() - began
