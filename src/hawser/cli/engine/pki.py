@@ -47,6 +47,9 @@ def prepare(settings: Settings) -> None:
     ca_cert, ca_key = _ca(settings.pki_dir)
     for leaf in _leaves(settings):
         _leaf(settings.pki_dir, leaf, ca_cert, ca_key)
+    accounts = settings.pki_dir / "sa.key"
+    if not accounts.exists():
+        _write(accounts, _key_bytes(ec.generate_private_key(ec.SECP256R1())))
     tokens = settings.pki_dir / "tokens.csv"
     if not tokens.exists():
         _write(tokens, f'{secrets.token_urlsafe(32)},admin,admin,"system:masters"\n'.encode())

@@ -38,6 +38,7 @@ def _apiserver(settings: Settings) -> Role:
         "tls-key": pki / "apiserver.key",
         "client-ca": pki / "ca.crt",
         "token-auth-file": pki / "tokens.csv",
+        "service-account-signing-key-file": pki / "sa.key",
         "kubelet-client-cert": pki / "apiserver-kubelet-client.crt",
         "kubelet-client-key": pki / "apiserver-kubelet-client.key",
         "kubelet-ca": pki / "ca.crt",
