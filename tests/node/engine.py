@@ -48,7 +48,7 @@ class Engine:
             flags = ["--pod-cidr", s.pod_cidr]
         command = [
             *(sys.executable, "-m", "hawser.node", "--verbose"),
-            *("--kubeconfig", str(s.kubeconfig("admin")), "--node-name", NODE),
+            *("--kubeconfig", str(s.kubeconfig("agent")), "--node-name", NODE),
             *("--root-dir", str(self.folder / "agent"), "--run-dir", str(self.folder / "run")),
             *("--runtime-endpoint", self.containerd.endpoint, "--listen", s.kubelet_listen),
             *("--tls-cert", str(s.pki_dir / "kubelet.crt"), "--tls-key", str(s.pki_dir / "kubelet.key")),
