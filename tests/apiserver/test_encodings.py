@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests.apiserver.conftest import abandon
 
 from hawser.apiserver.protobuf import wire
 from hawser.apiserver.protobuf.table import META, RUNTIME, fields
@@ -92,13 +93,20 @@ async def frames_of(api: Any, path: str, accept: str) -> AsyncIterator[tuple[str
     headers = {"Authorization": "Bearer admin-token", "Accept": accept}
     async with api.session.get(api.server.url + path, headers=headers, ssl=api.tls) as answer:
         assert answer.headers["Content-Type"] == f"{PROTOBUF};stream=watch"
-        while True:
-            size = int.from_bytes(await answer.content.readexactly(4), "big")
-            parts = dict(wire._parts(memoryview(await answer.content.readexactly(size))))
-            kind = {number: row.name for number, row in fields(META + "WatchEvent").items()}
-            event = {kind[number]: value for number, value in parts.items()}
-            raw = dict(wire._parts(event["object"]))[next(iter(fields(RUNTIME + "RawExtension")))]
-            yield str(event["type"], "ascii"), wire.decode(bytes(raw))
+        try:
+            while True:
+                size = int.from_bytes(await answer.content.readexactly(4), "big")
+                yield event(await answer.content.readexactly(size))
+        finally:
+            abandon(answer)
+
+
+def event(frame: bytes) -> tuple[str, Any]:
+    """(type, object) of a WatchEvent."""
+    names = {number: row.name for number, row in fields(META + "WatchEvent").items()}
+    parts = {names[number]: value for number, value in wire._parts(memoryview(frame))}
+    raw = dict(wire._parts(parts["object"]))[next(iter(fields(RUNTIME + "RawExtension")))]
+    return str(parts["type"], "ascii"), wire.decode(bytes(raw))
 
 
 @pytest.mark.parametrize("shape", ["", f";{ONE_META}"])
