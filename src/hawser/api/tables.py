@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from hawser.api import conversion
 from hawser.api.crd.kinds import CustomKind
 from hawser.api.errors import bad_request
 from hawser.api.kinds import Kind
-from hawser.api.printers import cluster, core, groups, networking, pod, policies, storage, workloads
+from hawser.api.lazily import load
 from hawser.api.printers.base import NAME, Column, Printer, human_duration, name
 from hawser.api.types import Obj
 
@@ -22,58 +23,58 @@ __all__ = ["human_duration", "partial_object", "table", "table_columns", "table_
 
 META_VERSION = "meta.k8s.io/v1"
 
-_PRINTERS: dict[tuple[str, str], Printer] = {
-    ("", "Pod"): pod.POD,
-    ("", "Service"): core.SERVICE,
-    ("", "Node"): core.NODE,
-    ("", "Namespace"): core.NAMESPACE,
-    ("", "ConfigMap"): core.CONFIG_MAP,
-    ("", "Secret"): core.SECRET,
-    ("", "ServiceAccount"): core.SERVICE_ACCOUNT,
-    ("", "Event"): core.EVENT,
-    ("", "PodTemplate"): workloads.POD_TEMPLATE,
-    ("", "ReplicationController"): workloads.REPLICATION_CONTROLLER,
-    ("", "ResourceQuota"): policies.RESOURCE_QUOTA,
-    ("apps", "ControllerRevision"): workloads.CONTROLLER_REVISION,
-    ("apps", "DaemonSet"): workloads.DAEMON_SET,
-    ("apps", "StatefulSet"): workloads.STATEFUL_SET,
-    ("autoscaling", "HorizontalPodAutoscaler"): policies.AUTOSCALER,
-    ("batch", "CronJob"): workloads.CRON_JOB,
-    ("batch", "Job"): workloads.JOB,
-    ("policy", "PodDisruptionBudget"): policies.DISRUPTION_BUDGET,
-    ("scheduling.k8s.io", "PriorityClass"): policies.PRIORITY_CLASS,
-    ("apps", "Deployment"): groups.DEPLOYMENT,
-    ("apps", "ReplicaSet"): groups.REPLICA_SET,
-    ("coordination.k8s.io", "Lease"): groups.LEASE,
-    ("discovery.k8s.io", "EndpointSlice"): groups.ENDPOINT_SLICE,
-    ("node.k8s.io", "RuntimeClass"): groups.RUNTIME_CLASS,
-    ("", "ComponentStatus"): cluster.COMPONENT_STATUS,
-    ("", "Endpoints"): networking.ENDPOINTS,
-    ("", "PersistentVolume"): storage.PERSISTENT_VOLUME,
-    ("", "PersistentVolumeClaim"): storage.PERSISTENT_VOLUME_CLAIM,
-    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): cluster.WEBHOOKS,
-    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): cluster.WEBHOOKS,
-    ("apiregistration.k8s.io", "APIService"): cluster.API_SERVICE,
-    ("certificates.k8s.io", "CertificateSigningRequest"): cluster.CERTIFICATE_SIGNING_REQUEST,
-    ("flowcontrol.apiserver.k8s.io", "FlowSchema"): cluster.FLOW_SCHEMA,
-    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"): cluster.PRIORITY_LEVEL,
-    ("networking.k8s.io", "IPAddress"): networking.IP_ADDRESS,
-    ("networking.k8s.io", "Ingress"): networking.INGRESS,
-    ("networking.k8s.io", "IngressClass"): networking.INGRESS_CLASS,
-    ("networking.k8s.io", "NetworkPolicy"): networking.NETWORK_POLICY,
-    ("networking.k8s.io", "ServiceCIDR"): networking.SERVICE_CIDR,
-    ("rbac.authorization.k8s.io", "ClusterRoleBinding"): cluster.BINDING,
-    ("rbac.authorization.k8s.io", "RoleBinding"): cluster.BINDING,
-    ("resource.k8s.io", "DeviceClass"): cluster.AGED,
-    ("resource.k8s.io", "ResourceClaim"): cluster.RESOURCE_CLAIM,
-    ("resource.k8s.io", "ResourceClaimTemplate"): cluster.AGED,
-    ("resource.k8s.io", "ResourceSlice"): cluster.RESOURCE_SLICE,
-    ("storage.k8s.io", "CSIDriver"): storage.CSI_DRIVER,
-    ("storage.k8s.io", "CSINode"): storage.CSI_NODE,
-    ("storage.k8s.io", "CSIStorageCapacity"): storage.CSI_STORAGE_CAPACITY,
-    ("storage.k8s.io", "StorageClass"): storage.STORAGE_CLASS,
-    ("storage.k8s.io", "VolumeAttachment"): storage.VOLUME_ATTACHMENT,
-    ("storage.k8s.io", "VolumeAttributesClass"): storage.VOLUME_ATTRIBUTES_CLASS,
+_PRINTERS: dict[tuple[str, str], str] = {
+    ("", "Pod"): "pod.POD",
+    ("", "Service"): "core.SERVICE",
+    ("", "Node"): "core.NODE",
+    ("", "Namespace"): "core.NAMESPACE",
+    ("", "ConfigMap"): "core.CONFIG_MAP",
+    ("", "Secret"): "core.SECRET",
+    ("", "ServiceAccount"): "core.SERVICE_ACCOUNT",
+    ("", "Event"): "core.EVENT",
+    ("", "PodTemplate"): "workloads.POD_TEMPLATE",
+    ("", "ReplicationController"): "workloads.REPLICATION_CONTROLLER",
+    ("", "ResourceQuota"): "policies.RESOURCE_QUOTA",
+    ("apps", "ControllerRevision"): "workloads.CONTROLLER_REVISION",
+    ("apps", "DaemonSet"): "workloads.DAEMON_SET",
+    ("apps", "StatefulSet"): "workloads.STATEFUL_SET",
+    ("autoscaling", "HorizontalPodAutoscaler"): "policies.AUTOSCALER",
+    ("batch", "CronJob"): "workloads.CRON_JOB",
+    ("batch", "Job"): "workloads.JOB",
+    ("policy", "PodDisruptionBudget"): "policies.DISRUPTION_BUDGET",
+    ("scheduling.k8s.io", "PriorityClass"): "policies.PRIORITY_CLASS",
+    ("apps", "Deployment"): "groups.DEPLOYMENT",
+    ("apps", "ReplicaSet"): "groups.REPLICA_SET",
+    ("coordination.k8s.io", "Lease"): "groups.LEASE",
+    ("discovery.k8s.io", "EndpointSlice"): "groups.ENDPOINT_SLICE",
+    ("node.k8s.io", "RuntimeClass"): "groups.RUNTIME_CLASS",
+    ("", "ComponentStatus"): "cluster.COMPONENT_STATUS",
+    ("", "Endpoints"): "networking.ENDPOINTS",
+    ("", "PersistentVolume"): "storage.PERSISTENT_VOLUME",
+    ("", "PersistentVolumeClaim"): "storage.PERSISTENT_VOLUME_CLAIM",
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): "cluster.WEBHOOKS",
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): "cluster.WEBHOOKS",
+    ("apiregistration.k8s.io", "APIService"): "cluster.API_SERVICE",
+    ("certificates.k8s.io", "CertificateSigningRequest"): "cluster.CERTIFICATE_SIGNING_REQUEST",
+    ("flowcontrol.apiserver.k8s.io", "FlowSchema"): "cluster.FLOW_SCHEMA",
+    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"): "cluster.PRIORITY_LEVEL",
+    ("networking.k8s.io", "IPAddress"): "networking.IP_ADDRESS",
+    ("networking.k8s.io", "Ingress"): "networking.INGRESS",
+    ("networking.k8s.io", "IngressClass"): "networking.INGRESS_CLASS",
+    ("networking.k8s.io", "NetworkPolicy"): "networking.NETWORK_POLICY",
+    ("networking.k8s.io", "ServiceCIDR"): "networking.SERVICE_CIDR",
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"): "cluster.BINDING",
+    ("rbac.authorization.k8s.io", "RoleBinding"): "cluster.BINDING",
+    ("resource.k8s.io", "DeviceClass"): "cluster.AGED",
+    ("resource.k8s.io", "ResourceClaim"): "cluster.RESOURCE_CLAIM",
+    ("resource.k8s.io", "ResourceClaimTemplate"): "cluster.AGED",
+    ("resource.k8s.io", "ResourceSlice"): "cluster.RESOURCE_SLICE",
+    ("storage.k8s.io", "CSIDriver"): "storage.CSI_DRIVER",
+    ("storage.k8s.io", "CSINode"): "storage.CSI_NODE",
+    ("storage.k8s.io", "CSIStorageCapacity"): "storage.CSI_STORAGE_CAPACITY",
+    ("storage.k8s.io", "StorageClass"): "storage.STORAGE_CLASS",
+    ("storage.k8s.io", "VolumeAttachment"): "storage.VOLUME_ATTACHMENT",
+    ("storage.k8s.io", "VolumeAttributesClass"): "storage.VOLUME_ATTRIBUTES_CLASS",
 }
 
 
@@ -91,7 +92,15 @@ def _printer(kind: Kind) -> Printer:
     if isinstance(kind, CustomKind):
         return kind.model.printer
     row = kind.form_of or kind
-    return _PRINTERS.get((row.group, row.kind), _DEFAULT)
+    return _own(row.group, row.kind)
+
+
+@cache
+def _own(group: str, kind: str) -> Printer:
+    """A kind's printer; its module is imported when it is first asked for."""
+    name = _PRINTERS.get((group, kind))
+    found: Printer = _DEFAULT if name is None else load("hawser.api.printers", name)
+    return found
 
 
 def table_columns(kind: Kind) -> list[Obj]:
