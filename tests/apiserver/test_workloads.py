@@ -293,3 +293,22 @@ async def test_kubectl_makes_jobs_and_quotas(api: Any, kubectl: Any) -> None:
     kubectl("create", "pdb", "p", "--selector=app=a", "--min-available=1", namespace=api.namespace)
     described = kubectl("describe", "cronjob/c", "job/j", "quota/q", "pdb/p", namespace=api.namespace)
     assert "Schedule:" in described
+
+
+async def test_kubectl_shows_what_is_hardly_meant(api: Any) -> None:
+    env = [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
+    template = {**TEMPLATE, "spec": {"containers": [{"name": "main", "image": "x", "env": env}]}}
+    body = {"metadata": {"name": "a.b"}, "spec": {"selector": SELECTOR, "template": template}}
+    path = api.path("deployments", "", "apps")
+    answer = await api.call("POST", path, body)
+    assert answer.status == 201
+    named, hidden = answer.headers.getall("Warning")
+    assert "this is used in Pod names and hostnames" in named
+    assert hidden == (
+        '299 - "spec.template.spec.containers[0].env[1]: hides previous definition of \\"A\\", which may be dropped '
+        'when using apply"'
+    )
+    same = await api.call("PATCH", f"{path}/a.b", {"metadata": {"labels": {"x": "y"}}}, content=MERGE)
+    assert "Warning" not in same.headers
+    changed = await api.call("PATCH", f"{path}/a.b", {"spec": {"replicas": 2}}, content=MERGE)
+    assert changed.headers.getall("Warning") == [hidden]

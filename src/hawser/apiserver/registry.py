@@ -176,6 +176,7 @@ class Resource:
             obj.pop("status", None)
         self.strategy.prepare_create(obj)
         scheme.check_create(kind, obj)
+        options.fields.warnings.extend(self.strategy.warnings(obj, None))
         name = request.name = metadata["name"]
         plan.validate(request)
         if hooks is not None:
@@ -215,8 +216,7 @@ class Resource:
     def _set_namespace(self, namespace: str, metadata: Obj) -> None:
         given = metadata.get("namespace")
         if not self.kind.namespaced:
-            if given:
-                metadata.pop("namespace")
+            metadata.pop("namespace", None)
         elif not given:
             metadata["namespace"] = namespace
         elif given != namespace:
@@ -251,7 +251,6 @@ class Resource:
         binding: the pod's binding subresource, which alone may set spec.nodeName and its condition.
         APIError 404, 409, 422, and what change raises.
         """
-        kind = self.kind
         key = self.key(namespace, name)
         if create is not None and self.store.get(key) is None:
             create.setdefault("metadata", {}).pop("resourceVersion", None)
@@ -259,7 +258,7 @@ class Resource:
         if isinstance(change, Configuration) and not options.subresource and self.store.get(key) is None:
             return await self._create_applied(namespace, name, change, options)
         update = Update(self, namespace, name, change, options, status, finalize, binding)
-        hooks = None if binding else self.admission.asked(kind, options.subresource, Operation.UPDATE)
+        hooks = None if binding else self.admission.asked(self.kind, options.subresource, Operation.UPDATE)
         try:
             if hooks is None and not self.asks:
                 record = await self._commit(key, update.run, options)

@@ -153,6 +153,8 @@ class Update:
                 resource.strategy.prepare_update(new, old)
             resource.count_generation(new, old)
             scheme.check_update(resource.kind, new, old)
+            told = self._options.fields.warnings
+            told += [text for text in resource.strategy.warnings(new, old) if text not in told]
         if self.plan:
             self.plan.validate(self.request)
 

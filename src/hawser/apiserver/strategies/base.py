@@ -5,7 +5,7 @@ The generic behaviour is Kubernetes' own for most kinds (API conventions, "Metad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,6 +65,10 @@ class Strategy:
 
     def prepare_status(self, obj: Obj, old: Obj) -> None:
         """Restore what a change of the status subresource may not change; the rest of the object is old's already."""
+
+    def warnings(self, obj: Obj, old: Obj | None) -> Iterable[str]:
+        """What the client is told of a valid object by Warning headers."""
+        return ()
 
     def reserve(self, obj: Obj, old: Obj | None) -> Callable[[], None] | None:
         """Take what the object needs from a shared pool (addresses, ports), last before the write.

@@ -5,10 +5,14 @@ Source: pod lifecycle, "Pod termination"; Pod QoS classes; admission controllers
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hawser.api.errors import APIError, Cause, FieldError, bad_request, conflict, invalid
 from hawser.api.kinds import POD
 from hawser.api.qos import qos_class
 from hawser.api.types import Obj
+from hawser.api.warnings.pod import pod as pod_warnings
+from hawser.api.warnings.pod import pod_name
 from hawser.apiserver.strategies.base import Strategy
 from hawser.apiserver.strategies.pod_parts import POD_PARTS
 
@@ -23,6 +27,12 @@ class PodStrategy(Strategy):
         """Phase and QoS class."""
         spec = obj.setdefault("spec", {})
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
+
+    def warnings(self, obj: Obj, old: Obj | None) -> Iterable[str]:
+        """Of new pods only: changes come often, and not from people."""
+        if old is None:
+            yield from pod_name(obj["metadata"]["name"], "the Pod's hostname")
+            yield from pod_warnings(obj)
 
     def prepare_status(self, obj: Obj, old: Obj) -> None:
         """Kubernetes computes the QoS class once; owner references are not the node agent's."""

@@ -9,6 +9,7 @@ from hawser.api import kinds
 from hawser.api.kinds import Kind
 from hawser.apiserver.strategies import cluster, core, storage, workloads
 from hawser.apiserver.strategies.base import Lookup, Strategy
+from hawser.apiserver.strategies.certificates import SigningRequestStrategy
 from hawser.apiserver.strategies.definitions import DefinitionStrategy, Names
 from hawser.apiserver.strategies.namespaces import NamespaceStrategy
 from hawser.apiserver.strategies.pods import PodStrategy
@@ -23,11 +24,14 @@ _STRATEGIES: dict[Kind, type[Strategy]] = {
     kinds.EVENTS_EVENT: core.EventStrategy,
     kinds.LEASE: core.LeaseStrategy,
     kinds.RUNTIME_CLASS: core.RuntimeClassStrategy,
+    kinds.CRON_JOB: workloads.CronJobStrategy,
     kinds.DAEMON_SET: workloads.DaemonSetStrategy,
+    kinds.DEPLOYMENT: workloads.TemplateStrategy,
     kinds.JOB: workloads.JobStrategy,
     kinds.LIMIT_RANGE: workloads.LimitRangeStrategy,
     kinds.POD_DISRUPTION_BUDGET: workloads.DisruptionBudgetStrategy,
-    kinds.POD_TEMPLATE: workloads.ReturningStrategy,
+    kinds.POD_TEMPLATE: workloads.PodTemplateStrategy,
+    kinds.REPLICA_SET: workloads.TemplateStrategy,
     kinds.REPLICATION_CONTROLLER: workloads.ReplicationControllerStrategy,
     kinds.RESOURCE_QUOTA: workloads.ReturningStrategy,
     kinds.STATEFUL_SET: workloads.StatefulSetStrategy,
@@ -58,6 +62,8 @@ def strategy(kind: Kind, lookup: Lookup, allocator: Allocator, names: Names, now
         return DefinitionStrategy(kind, lookup, names, now)
     if kind is kinds.SERVICE:
         return ServiceStrategy(kind, lookup, allocator)
+    if kind is kinds.CERTIFICATE_SIGNING_REQUEST:
+        return SigningRequestStrategy(kind, lookup, now)
     if kind is kinds.PERSISTENT_VOLUME:
         return storage.VolumeStrategy(kind, lookup, now)
     if kind is kinds.RESOURCE_SLICE:

@@ -6,12 +6,38 @@ dependents": the defaults of the oldest kinds).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hawser.api.defaults.apps import own_labels
 from hawser.api.types import Obj
 from hawser.api.validation.job import LEGACY_LABELS, PREFIXED_LABELS
 from hawser.api.validation.pod_update import plain
 from hawser.api.validation.workloads import TEMPLATE_GENERATION
+from hawser.api.warnings.pod import pod, pod_name
 from hawser.apiserver.strategies.base import Strategy
+
+
+class TemplateStrategy(Strategy):
+    """Kinds that make pods from a template: what is said of such pods is said of the template.
+
+    template: where it is. names_pods: the object's name becomes a part of theirs.
+    """
+
+    template: tuple[str, ...] = ("spec", "template")
+    names_pods = True
+
+    def warnings(self, obj: Obj, old: Obj | None) -> Iterable[str]:
+        """Of new objects and new generations."""
+        metadata = obj["metadata"]
+        if old is None:
+            if self.names_pods:
+                yield from pod_name(metadata["name"], "Pod names and hostnames")
+        elif metadata.get("generation") == old["metadata"].get("generation"):
+            return
+        template: Obj = obj
+        for field in self.template:
+            template = template.get(field) or {}
+        yield from pod(template, ".".join(self.template) + ".")
 
 
 class CountingStrategy(Strategy):
@@ -32,20 +58,21 @@ class CountingStrategy(Strategy):
             obj["status"].setdefault(count, 0)
 
 
-class ReplicationControllerStrategy(CountingStrategy):
+class ReplicationControllerStrategy(CountingStrategy, TemplateStrategy):
     """Its pods outlive it unless the client says otherwise."""
 
     orphans = True
     counts = ("replicas",)
 
 
-class StatefulSetStrategy(CountingStrategy):
-    """See CountingStrategy."""
+class StatefulSetStrategy(CountingStrategy, TemplateStrategy):
+    """See its bases; its name has to be a label."""
 
+    names_pods = False
     counts = ("replicas", "availableReplicas")
 
 
-class JobStrategy(Strategy):
+class JobStrategy(TemplateStrategy):
     """Its pods outlive it unless the client says otherwise; its selector is made of its uid."""
 
     orphans = True
@@ -68,9 +95,10 @@ class JobStrategy(Strategy):
         selector.setdefault("matchLabels", {}).setdefault(PREFIXED_LABELS[0], metadata["uid"])
 
 
-class DaemonSetStrategy(CountingStrategy):
+class DaemonSetStrategy(CountingStrategy, TemplateStrategy):
     """Counts the changes of its template in an annotation, as old clients expect."""
 
+    names_pods = False
     counts = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady")
 
     def prepare_create(self, obj: Obj) -> None:
@@ -99,6 +127,12 @@ def _note(obj: Obj, count: int) -> None:
     metadata["annotations"] = {**(metadata.get("annotations") or {}), TEMPLATE_GENERATION: str(count)}
 
 
+class CronJobStrategy(TemplateStrategy):
+    """Its pods are those of its Jobs."""
+
+    template = ("spec", "jobTemplate", "spec", "template")
+
+
 class LimitRangeStrategy(Strategy):
     """PUT of a name that does not exist creates it."""
 
@@ -106,9 +140,16 @@ class LimitRangeStrategy(Strategy):
 
 
 class ReturningStrategy(Strategy):
-    """PodTemplates and ResourceQuotas: DELETE answers with what was deleted."""
+    """ResourceQuotas: DELETE answers with what was deleted."""
 
     returns_deleted = True
+
+
+class PodTemplateStrategy(ReturningStrategy, TemplateStrategy):
+    """See its bases."""
+
+    template = ("template",)
+    names_pods = False
 
 
 class DisruptionBudgetStrategy(CountingStrategy):
