@@ -309,3 +309,30 @@ async def test_right_types_are_worth_no_warning(api: Any) -> None:
     made = policy(api, {"expression": "has(object.data) && object.data.all(k, k != '')"})
     await api.create(f"{GROUP}/validatingadmissionpolicies", made)
     assert (await checked(api, made))["typeChecking"] == {}
+
+
+async def test_custom_resources_are_parameters_too(api: Any) -> None:
+    group = f"p{next(_numbers)}.example.com"
+    schema = {"type": "object", "properties": {"max": {"type": "integer", "default": 1}}}
+    await api.create(
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+        {
+            "metadata": {"name": f"limits.{group}"},
+            "spec": {
+                "group": group,
+                "scope": "Cluster",
+                "names": {"plural": "limits", "kind": "Limit"},
+                "versions": [
+                    {"name": name, "served": True, "storage": name == "v1", "schema": {"openAPIV3Schema": schema}}
+                    for name in ("v1", "v2")
+                ],
+            },
+        },
+    )
+    kind = {"apiVersion": f"{group}/v2", "kind": "Limit"}
+    check = {"expression": f"size(object.data) <= params.max && params.apiVersion == '{group}/v2'"}
+    await bind(api, policy(api, check, paramKind=kind), "Deny", paramRef={"selector": {"matchLabels": {"use": "it"}}})
+    assert "no params found" in (await post(api, config_map("x"))).json["message"]
+    await api.create(f"/apis/{group}/v1/limits", {"metadata": {"name": "l", "labels": {"use": "it"}}})
+    assert (await post(api, config_map("x", {"a": ""}))).status == 201
+    assert (await post(api, config_map("y", {"a": "", "b": ""}))).status == 422

@@ -41,6 +41,7 @@ def value(source: str) -> Any:
         ("[1, 2, 3, 4].slice(1, 3)", [2, 3]),
         ("[[1], [2, 3]].flatten()", [1, 2, 3]),
         ("['b', 'a'].sort()", ["a", "b"]),
+        ("[{'n': 2}, {'n': 1}].sortBy(e, e.n).map(e, e.n)", [1, 2]),
         ("[1, 2, 1].distinct()", [1, 2]),
         ("lists.range(3)", [0, 1, 2]),
         ("sets.contains([1, 2], [2]) && sets.equivalent([1, 1], [1]) && !sets.intersects([1], [2])", True),
@@ -83,7 +84,12 @@ def test_a_library_function_has_its_value(source: str, expected: Any) -> None:
         ("quantity('1,5')", "quantities must match the regular expression"),
         ("ip('1.2.3')", "parse error during conversion from string"),
         ("'%d'.format(['a'])", "error during formatting"),
-        ("lists.range(100000000)", "exceeds limit"),
+        ("[dyn(1), dyn('a')].sortBy(e, e)", "list elements must have the same type"),
+        (
+            "lists.range(50000).map(x, 'aaaaaaaaaa').join('').replace('', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa')",
+            "exceeds maximum",
+        ),
+        ("lists.range(100000000)", "exceeds maximum allowed"),
     ],
 )
 def test_a_library_function_says_why_it_fails(source: str, message: str) -> None:

@@ -28,6 +28,7 @@ from hawser.api.cel.types import (
     INT,
     NULL,
     SCALARS,
+    SORTABLE,
     STRING,
     UINT,
     Type,
@@ -328,9 +329,16 @@ class _Checker:
         self._expect(node.condition, BOOL)
         self._expect(node.step, start)
         self._scopes.pop()
-        result = self.check(node.result)
+        result = substitute(self.bound, self.check(node.result))
         self._scopes.pop()
-        return substitute(self.bound, result)
+        return self._sorted(node, given, result) if node.macro == "sortBy" else result
+
+    def _sorted(self, node: Fold, given: Type, keys: Type) -> Type:
+        """sortBy: the list that it began with, when the keys have an order."""
+        if keys.params[0].kind in (*SORTABLE, "dyn", "error", "var") and given.kind != "map":
+            return given
+        shown = f"{self._name(given)}.({self._name(keys)})"
+        return self._problem(node.at, f"found no matching overload for '@sortByAssociatedKeys' applied to '{shown}'")
 
     def _optional(self, node: Fold, given: Type) -> Type:
         if not is_optional(given) and not given.loose:

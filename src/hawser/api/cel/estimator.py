@@ -169,6 +169,8 @@ class _Estimator:
         turn = self.cost(node.condition)[0]
         step, _ = self.cost(node.step)
         value = self.cost(node.parts[-1])[1] if node.macro == "map" else item
+        if node.macro == "sortBy":
+            turn = turn + (holder.size or UNKNOWN)
         self._scopes.pop()
         result, _ = self.cost(node.result)
         self._scopes.pop()

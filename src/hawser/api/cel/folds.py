@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cmp_to_key
 from typing import TYPE_CHECKING, Any
 
 from hawser.api.cel.operators import insert
 from hawser.api.cel.syntax import Fold
-from hawser.api.cel.values import NONE, CostError, EvalError, Opt, has_value
+from hawser.api.cel.values import NONE, CostError, EvalError, Opt, compare, has_value
 
 if TYPE_CHECKING:
     from hawser.api.cel.compiler import Compiler, Run
@@ -16,7 +17,8 @@ Frame = list[Any]
 Turn = Callable[[Frame, Any], bool]
 # What cel-go charges for a turn beside the macro's own expressions: the condition's call and variables, the step's.
 _TURN = {
-    "all": 3, "exists": 4, "exists_one": 1, "map": 12, "filter": 12, "transformMap": 33, "transformMapEntry": 3,
+    "all": 3, "exists": 4, "exists_one": 1, "map": 12, "filter": 12, "sortBy": 14, "transformMap": 33,
+    "transformMapEntry": 3,
 }  # fmt: skip
 
 
@@ -42,6 +44,8 @@ def fold(compiler: Compiler, node: Fold) -> tuple[Run, int]:
             return _quantified(pairs, places, runs[0], turn, False), start
         case "exists_one":
             return _exactly_one(pairs, places, runs[0], turn), start
+        case "sortBy":
+            return _sorted(pairs, _collected(pairs, places, runs, turn, False)), start
         case "map" | "filter":
             return _collected(pairs, places, runs, turn, node.macro == "filter"), start
     return _transformed(pairs, places, runs, turn, node.macro == "transformMapEntry"), start
@@ -138,6 +142,20 @@ def _collected(pairs: Run, places: list[int], runs: list[Run], turn: int, kept: 
             if condition is None or _boolean(condition(f)):
                 made.append(item if kept else value(f))
         return made
+
+    return run
+
+
+def _sorted(pairs: Run, keys: Run) -> Run:
+    """sortBy: the items in the order of their keys."""
+
+    def run(f: Frame) -> list[Any]:
+        made = keys(f)
+        items = pairs(f)
+        if len({type(key) for key in made}) > 1:
+            raise EvalError("list elements must have the same type")
+        order = sorted(range(len(made)), key=cmp_to_key(lambda one, other: compare(made[one], made[other])))
+        return [items[place] for place in order]
 
     return run
 

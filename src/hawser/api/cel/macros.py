@@ -118,6 +118,7 @@ def _mapping(count: int, filtered: bool) -> Callable[[int, str, Node, list[Node]
         else:
             grown = _call(at, "_+_", so_far, ListNode(at, [parts[-1]]))
         step = _call(at, "_?_:_", parts[0], grown, so_far) if filtered else grown
+        # sortBy makes the keys as map does; the sorting is left to whoever evaluates it.
         macro = "map" if name == "transformList" else name
         return Fold(at, macro, target, names, RESULT, start, Literal(at, True), step, so_far, parts)
 
@@ -141,6 +142,7 @@ _MACROS: dict[tuple[str, int], Callable[[int, str, Node, list[Node]], Node]] = {
     ("map", 2): _mapping(1, False),
     ("map", 3): _mapping(1, True),
     ("filter", 2): _mapping(1, True),
+    ("sortBy", 2): _mapping(1, False),
     **{(name, 3): _mapping(2, False) for name in ("transformList", "transformMap", "transformMapEntry")},
     **{(name, 4): _mapping(2, True) for name in ("transformList", "transformMap", "transformMapEntry")},
     ("optMap", 2): _optional,

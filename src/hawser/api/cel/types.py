@@ -88,6 +88,9 @@ SCALARS = {
     one.kind: one for one in (DYN, NULL, BOOL, INT, UINT, DOUBLE, STRING, BYTES, TIMESTAMP, DURATION, TYPE)
 }  # fmt: skip
 
+SORTABLE = ("int", "uint", "double", "bool", "duration", "timestamp", "string", "bytes")
+"""Kinds whose values have an order."""
+
 
 def list_of(item: Type) -> Type:
     return Type("list", params=(item,))

@@ -12,6 +12,7 @@ from typing import Any
 
 from hawser.api.cel import operators
 from hawser.api.cel.declarations import Overload, function, method
+from hawser.api.cel.types import SORTABLE
 from hawser.api.cel.values import Duration, EvalError, UInt, compare, equal
 
 _MOST = 1_000_000
@@ -87,8 +88,10 @@ def _distinct(items: list[Any]) -> list[Any]:
 
 
 def _range(count: int) -> list[int]:
+    if count < 0:
+        raise EvalError(f"lists.range: size must be non-negative, got {count}")
     if count > _MOST:
-        raise EvalError(f"lists.range size exceeds limit: {_MOST}")
+        raise EvalError(f"lists.range: size {count} exceeds maximum allowed ({_MOST})")
     return list(range(count))
 
 
@@ -96,13 +99,10 @@ def _within(holder: list[Any], items: list[Any]) -> bool:
     return all(any(equal(item, one) for one in holder) for item in items)
 
 
-_SORTABLE = ("int", "uint", "double", "bool", "duration", "timestamp", "string", "bytes")
-
-
 def overloads() -> Iterator[Overload]:
     """The declarations."""
     zeros = {"int": 0, "uint": UInt(0), "double": 0.0, "duration": Duration(0)}
-    for one in _SORTABLE:
+    for one in SORTABLE:
         yield method(f"list({one})", "isSorted() -> bool", _is_sorted)
         yield method(f"list({one})", f"min() -> {one}", _extreme("min", -1))
         yield method(f"list({one})", f"max() -> {one}", _extreme("max", 1))

@@ -17,6 +17,8 @@ _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz
 # Unicode's white space, as Go's strings.TrimSpace sees it.
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 
+_LONGEST = 16 * 1024 * 1024
+
 
 def _char_at(text: str, at: int) -> str:
     if not 0 <= at <= len(text):
@@ -42,7 +44,16 @@ def _last_index_of(text: str, part: str, start: int | None = None) -> int:
     return text.rfind(part, 0, start + len(part))
 
 
+def _bounded(size: int) -> None:
+    """What would be larger than any request is not made: its cost would only be known afterwards."""
+    if size > _LONGEST:
+        raise EvalError(f"result size {size} exceeds maximum allowed ({_LONGEST})")
+
+
 def _replace(text: str, old: str, new: str, count: int = -1) -> str:
+    if len(new) > len(old):
+        found = text.count(old)
+        _bounded(len(text) + (min(found, count) if count >= 0 else found) * (len(new) - len(old)))
     return text.replace(old, new, max(count, -1))
 
 
@@ -72,6 +83,7 @@ def _substring(text: str, start: int, end: int | None = None) -> str:
 def _join(items: list[Any], separator: str = "") -> str:
     if not all(type(item) is str for item in items):
         raise EvalError("no such overload")
+    _bounded(sum(map(len, items)) + len(separator) * len(items))
     return separator.join(items)
 
 

@@ -6,8 +6,11 @@ Source: API reference, ParamRef; Kubernetes documentation, "Validating Admission
 from __future__ import annotations
 
 from hawser.api import kinds
+from hawser.api.crd import objects
+from hawser.api.crd.kinds import CustomKind
 from hawser.api.kind import Kind
 from hawser.api.selectors import LabelSelector
+from hawser.api.strategic import clone
 from hawser.api.types import Obj
 from hawser.apiserver.committed import Committed
 
@@ -25,6 +28,13 @@ def row(param_kind: Obj) -> Kind:
     group, _, only = version.rpartition("/")
     shown = f"{group}/{only}, Kind={name}"
     raise ConfigurationError(f"failed to find resource referenced by paramKind: '{shown}'")
+
+
+def _shown(kind: Kind, obj: Obj) -> Obj:
+    """A committed object in the version that the policy speaks of: custom resources are kept in another one."""
+    if not isinstance(kind, CustomKind):
+        return obj
+    return objects.settle(kind, {**clone(obj), "apiVersion": kind.api_version})
 
 
 def find(param_kind: Obj | None, param_ref: Obj | None, namespace: str, committed: Committed) -> list[Obj | None]:
@@ -46,11 +56,11 @@ def find(param_kind: Obj | None, param_ref: Obj | None, namespace: str, committe
     found: list[Obj | None]
     if param_ref.get("name"):
         one = committed.get(kind, chosen, param_ref["name"])
-        found = [one] if one is not None else []
+        found = [_shown(kind, one)] if one is not None else []
     else:
         selector = LabelSelector.from_object(param_ref.get("selector") or {})
         found = [
-            one
+            _shown(kind, one)
             for one in committed.every(kind, chosen)
             if selector.matches((one.get("metadata") or {}).get("labels") or {})
         ]
