@@ -86,7 +86,7 @@ def test_a_library_function_has_its_value(source: str, expected: Any) -> None:
         ("'%d'.format(['a'])", "error during formatting"),
         ("[dyn(1), dyn('a')].sortBy(e, e)", "list elements must have the same type"),
         (
-            "lists.range(50000).map(x, 'aaaaaaaaaa').join('').replace('', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa')",
+            "lists.range(50000).map(x, '1234567890').join('').replace('', '1234567890' + '1234567890123456789012345')",
             "exceeds maximum",
         ),
         ("lists.range(100000000)", "exceeds maximum allowed"),
