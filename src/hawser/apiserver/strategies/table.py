@@ -9,7 +9,6 @@ from hawser.api import kinds
 from hawser.api.kinds import Kind
 from hawser.apiserver.strategies import cluster, core, storage, workloads
 from hawser.apiserver.strategies.base import Lookup, Strategy
-from hawser.apiserver.strategies.certificates import SigningRequestStrategy
 from hawser.apiserver.strategies.definitions import DefinitionStrategy, Names
 from hawser.apiserver.strategies.namespaces import NamespaceStrategy
 from hawser.apiserver.strategies.pods import PodStrategy
@@ -62,8 +61,6 @@ def strategy(kind: Kind, lookup: Lookup, allocator: Allocator, names: Names, now
         return DefinitionStrategy(kind, lookup, names, now)
     if kind is kinds.SERVICE:
         return ServiceStrategy(kind, lookup, allocator)
-    if kind is kinds.CERTIFICATE_SIGNING_REQUEST:
-        return SigningRequestStrategy(kind, lookup, now)
     if kind is kinds.PERSISTENT_VOLUME:
         return storage.VolumeStrategy(kind, lookup, now)
     if kind is kinds.RESOURCE_SLICE:
