@@ -7,7 +7,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from hawser.apiserver.audit.setup import AuditOptions
-from hawser.apiserver.strategies.services import Network
+from hawser.apiserver.strategies.pools import Network
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 """Of service account tokens, as most clusters have it."""

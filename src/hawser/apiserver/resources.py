@@ -8,7 +8,7 @@ from datetime import datetime
 import orjson
 
 from hawser.api.crd.kinds import CustomKind
-from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, KINDS, NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT, Kind
+from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT, Kind
 from hawser.api.types import Obj
 from hawser.apiserver import component_status, index, versions
 from hawser.apiserver.admission import plugins
@@ -52,17 +52,11 @@ class Resources:
             return converting
 
         self.catalog = Catalog(custom)
-        self._resources = {
-            kind: versions.resource(kind)(kind, chosen, store, lifecycle.admit, now, self.admission)
-            for kind in KINDS
-            for chosen in (strategy(kind, self, allocator, self.catalog, now),)
-        }
-        for made in self._resources.values():
-            if isinstance(made, versions.FormResource) and made.kind.form_of is not None:
-                made.adopt(self._resources[made.kind.form_of])
+        self._lifecycle = lifecycle
+        self._resources: dict[Kind, Resource] = {}
+        self[POD].before_create = DefaultAccounts(self[SERVICE_ACCOUNT]).ensure
         statuses = component_status.resource(self, store)
         self._resources[statuses.kind] = statuses
-        self._resources[POD].before_create = DefaultAccounts(self._resources[SERVICE_ACCOUNT]).ensure
         self.load_definitions()
         services = store.list(self[SERVICE].prefix)
         allocator.adopt(orjson.loads(record.value) for record in services)
@@ -70,7 +64,16 @@ class Resources:
     def __getitem__(self, kind: Kind) -> Resource:
         if isinstance(kind, CustomKind):
             return self.catalog[kind]
-        return self._resources[kind]
+        return self._resources.get(kind) or self._make(kind)
+
+    def _make(self, kind: Kind) -> Resource:
+        """The resource of a row that nobody has asked for yet."""
+        chosen = strategy(kind, self, self.allocator, self.catalog, self.now)
+        made = versions.resource(kind)(kind, chosen, self.store, self._lifecycle.admit, self.now, self.admission)
+        if isinstance(made, versions.FormResource) and kind.form_of is not None:
+            made.adopt(self[kind.form_of])
+        self._resources[kind] = made
+        return made
 
     def load_definitions(self) -> None:
         """Serve what the committed CustomResourceDefinitions say, and nothing else."""
