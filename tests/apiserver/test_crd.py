@@ -455,6 +455,22 @@ async def test_rules_in_cel_are_held(api: Any) -> None:
     assert 'spec: Invalid value: "object": cronSpec is immutable' in answer.json["message"]
 
 
+async def test_a_rule_that_was_broken_before_is_a_warning(api: Any) -> None:
+    crd = definition()
+    await api.create(CRDS, crd)
+    stored = await api.create(path(crd, api), cron("a", replicas=7))
+
+    def rule(live: Obj) -> None:
+        spec = live["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        spec["x-kubernetes-validations"] = [{"rule": "self.replicas < 5", "message": "too many"}]
+
+    await change(api, crd, rule)
+    stored["metadata"]["labels"] = {"a": "b"}
+    answer = await api.call("PUT", path(crd, api, "a"), stored)
+    assert answer.status == 200
+    assert 'spec: Invalid value: \\"object\\": too many' in answer.headers["Warning"]
+
+
 async def test_a_rule_of_a_field_that_is_not_there_is_refused(api: Any) -> None:
     answer = await api.call("POST", CRDS, ruled({"rule": "self.nope == 1"}))
     assert answer.status == 422

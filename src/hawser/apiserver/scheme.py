@@ -78,9 +78,9 @@ def check_create(kind: Kind, obj: Obj) -> None:
         raise invalid(kind.group, kind.kind, obj["metadata"].get("name", ""), errors)
 
 
-def check_update(kind: Kind, obj: Obj, old: Obj) -> None:
-    """APIError 422 with every field error of a changed object."""
-    errors = validate_update(kind, obj, old)
+def check_update(kind: Kind, obj: Obj, old: Obj, told: list[str] | None = None) -> None:
+    """APIError 422 with every field error of a changed object. told: takes warnings."""
+    errors = validate_update(kind, obj, old, told)
     if errors:
         raise invalid(kind.group, kind.kind, obj["metadata"].get("name", ""), errors)
 
@@ -93,8 +93,8 @@ def duplicates(body: bytes, obj: Obj) -> list[str]:
     return schema.duplicates(body) if body.count(b":") > orjson.dumps(obj).count(b":") else []
 
 
-def check_status(kind: Kind, obj: Obj, old: Obj) -> None:
-    """APIError 422 with every field error of a changed status."""
-    errors = validate_status_update(kind, obj, old)
+def check_status(kind: Kind, obj: Obj, old: Obj, told: list[str] | None = None) -> None:
+    """APIError 422 with every field error of a changed status. told: takes warnings."""
+    errors = validate_status_update(kind, obj, old, told)
     if errors:
         raise invalid(kind.group, kind.kind, obj["metadata"].get("name", ""), errors)

@@ -141,8 +141,9 @@ class Update:
     def check(self) -> None:
         """Validate what is to be written. APIError 403, 422."""
         resource, new, old = self._resource, self.request.new, self._old
+        told = self.request.options.fields.warnings
         if self._status:
-            scheme.check_status(resource.kind, new, old)
+            scheme.check_status(resource.kind, new, old, told)
         elif self._part is not None:
             resource.count_generation(new, old)
             if errors := list(self._part.errors(new, old)):
@@ -152,7 +153,7 @@ class Update:
             if not self._finalize:
                 resource.strategy.prepare_update(new, old)
             resource.count_generation(new, old)
-            scheme.check_update(resource.kind, new, old)
+            scheme.check_update(resource.kind, new, old, told)
             told = self._options.fields.warnings
             told += [text for text in resource.strategy.warnings(new, old) if text not in told]
         if self.plan:

@@ -66,22 +66,25 @@ def validate_create(kind: CustomKind, obj: Obj) -> list[FieldError]:
     return [*metadata(obj["metadata"], kind.namespaced, subdomain_errors), *_check(kind, obj, ABSENT)]
 
 
-def validate_update(kind: CustomKind, obj: Obj, old: Obj) -> list[FieldError]:
-    """What is wrong with replacing old by obj; values that stay as they were are not asked about."""
+def validate_update(kind: CustomKind, obj: Obj, old: Obj, told: list[str] | None = None) -> list[FieldError]:
+    """What is wrong with replacing old by obj; values that stay as they were are not asked about.
+
+    told: takes warnings of rules that are broken as they were before.
+    """
     meta = obj["metadata"]
     return [
         *metadata_update(meta, old["metadata"]),
         *metadata(meta, kind.namespaced, subdomain_errors),
-        *_check(kind, obj, old),
+        *_check(kind, obj, old, told),
     ]
 
 
-def validate_status(kind: CustomKind, obj: Obj, old: Obj) -> list[FieldError]:
+def validate_status(kind: CustomKind, obj: Obj, old: Obj, told: list[str] | None = None) -> list[FieldError]:
     """What is wrong with writing obj's status over old's."""
-    return list(_check(kind, obj, old))
+    return list(_check(kind, obj, old, told))
 
 
-def _check(kind: CustomKind, obj: Obj, old: Any) -> list[FieldError]:
+def _check(kind: CustomKind, obj: Obj, old: Any, told: list[str] | None = None) -> list[FieldError]:
     schema = kind.model.schema
     errors = _schema_errors(kind, obj, old)
     tree = schema.tree()
@@ -93,6 +96,8 @@ def _check(kind: CustomKind, obj: Obj, old: Any) -> list[FieldError]:
         return [*errors, skipped]
     evaluation = Evaluation()
     evaluation.run(tree, obj, old)
+    if told is not None:
+        told += [text for text in evaluation.warnings if text not in told]
     return errors + evaluation.errors
 
 

@@ -203,10 +203,13 @@ def validate_create(kind: Kind, obj: Obj) -> list[FieldError]:
     return errors
 
 
-def validate_update(kind: Kind, obj: Obj, old: Obj) -> list[FieldError]:
-    """What is wrong with replacing old by obj: immutable fields, and everything that is wrong with obj itself."""
+def validate_update(kind: Kind, obj: Obj, old: Obj, told: list[str] | None = None) -> list[FieldError]:
+    """What is wrong with replacing old by obj: immutable fields, and everything that is wrong with obj itself.
+
+    told: takes warnings of what was wrong before and is let be.
+    """
     if isinstance(kind, CustomKind):
-        return objects.validate_update(kind, obj, old)
+        return objects.validate_update(kind, obj, old, told)
     of = rules_of(kind.gvk)
     meta = obj.get("metadata") or {}
     errors = list(metadata_update(meta, old.get("metadata") or {}))
@@ -216,10 +219,10 @@ def validate_update(kind: Kind, obj: Obj, old: Obj) -> list[FieldError]:
     return errors
 
 
-def validate_status_update(kind: Kind, obj: Obj, old: Obj) -> list[FieldError]:
+def validate_status_update(kind: Kind, obj: Obj, old: Obj, told: list[str] | None = None) -> list[FieldError]:
     """What is wrong with writing obj's status (and metadata) over old; the spec is not looked at."""
     if isinstance(kind, CustomKind):
-        return objects.validate_status(kind, obj, old)
+        return objects.validate_status(kind, obj, old, told)
     errors = list(metadata_update(obj.get("metadata") or {}, old.get("metadata") or {}))
     errors.extend(rules_of(kind.gvk).status(obj, old))
     return errors

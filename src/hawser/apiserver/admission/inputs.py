@@ -12,11 +12,12 @@ from typing import Any
 from hawser.api.cel.library.authorizer import Check
 from hawser.api.cel.request_types import NAMESPACE, VARIABLES
 from hawser.api.cel.schemas import converted
+from hawser.api.errors import APIError
 from hawser.api.kind import Kind
 from hawser.api.types import Obj
 from hawser.apiserver.admission.base import Request
 from hawser.apiserver.admission.webhooks import review
-from hawser.apiserver.authorization.base import Attributes, Decision
+from hawser.apiserver.authorization.base import Attributes, Decision, field_terms, label_terms
 from hawser.apiserver.identity import User
 
 Allows = Callable[[User, Attributes], Decision]
@@ -92,6 +93,12 @@ class Input:
         asked = Attributes("")
         for name in _ATTRIBUTES:
             setattr(asked, name, str(attributes.get(name, "")))
+        try:
+            asked.fields = field_terms(str(attributes.get("fieldSelector", "")))
+            asked.labels = label_terms(str(attributes.get("labelSelector", "")))
+        except APIError:
+            # What cannot be read limits nothing: the question is about everything then.
+            asked.fields = asked.labels = ()
         decision = self._allows(who, asked)
         return decision.allowed, decision.reason
 
