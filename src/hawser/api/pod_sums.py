@@ -6,13 +6,26 @@
 
 from __future__ import annotations
 
-from hawser.api.quantity import Quantity
+from functools import lru_cache
+
+from hawser.api.quantity import Number, Quantity
 from hawser.api.types import Obj
 
 _POD_LEVEL = ("cpu", "memory")
 
 
-def pod_sum(spec: Obj, part: str, overhead: bool = False) -> dict[str, str]:
+@lru_cache(maxsize=4096)
+def parsed(text: Number) -> Quantity:
+    """A quantity; the same few are written in every pod. ValueError, in Kubernetes' words."""
+    return Quantity.parse(text)
+
+
+def pod_sum(spec: Obj, part: str) -> dict[str, str]:
+    """The effective ``requests`` or ``limits`` (part) of a pod, by resource, without overhead."""
+    return {name: str(value) for name, value in pod_quantities(spec, part).items()}
+
+
+def pod_quantities(spec: Obj, part: str, overhead: bool = False) -> dict[str, Quantity]:
     """The effective ``requests`` or ``limits`` (part) of a pod, by resource.
 
     overhead: with what the RuntimeClass adds; limits only grow by it where there is one.
@@ -37,13 +50,13 @@ def pod_sum(spec: Obj, part: str, overhead: bool = False) -> dict[str, str]:
     if overhead:
         for name, text in (spec.get("overhead") or {}).items():
             if part == "requests" or (name in total and total[name].amount):
-                _add(total, {name: Quantity.parse(text)})
-    return {name: str(value) for name, value in total.items()}
+                _add(total, {name: parsed(text)})
+    return total
 
 
 def _of(container: Obj, part: str) -> dict[str, Quantity]:
     listed = (container.get("resources") or {}).get(part) or {}
-    return {name: Quantity.parse(text) for name, text in listed.items()}
+    return {name: parsed(text) for name, text in listed.items()}
 
 
 def _add(total: dict[str, Quantity], more: dict[str, Quantity]) -> None:

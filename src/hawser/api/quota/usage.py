@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from hawser.api import kinds
 from hawser.api.kind import Kind
-from hawser.api.pod_sums import pod_sum
+from hawser.api.pod_sums import parsed, pod_quantities
 from hawser.api.quantity import Quantity
 from hawser.api.quota.names import DEVICE_CLASS, HUGE_PAGES, REQUESTS, STORAGE_CLASS, count_name, is_native
 from hawser.api.types import Obj
@@ -63,20 +63,19 @@ def ended(pod: Obj, now: datetime) -> bool:
 
 def _pod(pod: Obj) -> Usage:
     spec = pod.get("spec") or {}
-    return _computed(pod_sum(spec, "requests", overhead=True), pod_sum(spec, "limits", overhead=True))
+    return _computed(pod_quantities(spec, "requests", overhead=True), pod_quantities(spec, "limits", overhead=True))
 
 
-def _computed(requests: Mapping[str, str], limits: Mapping[str, str]) -> Usage:
+def _computed(requests: Mapping[str, Quantity], limits: Mapping[str, Quantity]) -> Usage:
     found: Usage = {"pods": ONE}
-    for name, text in requests.items():
-        amount = Quantity.parse(text)
+    for name, amount in requests.items():
         if name in _COMPUTE or name.startswith(HUGE_PAGES):
             found[name] = found[REQUESTS + name] = amount
         elif not is_native(name) and not name.startswith(REQUESTS):
             found[REQUESTS + name] = amount
     for name in _COMPUTE:
         if name in limits:
-            found["limits." + name] = Quantity.parse(limits[name])
+            found["limits." + name] = limits[name]
     return found
 
 
@@ -159,22 +158,26 @@ def missing(pod: Obj, bounded: Iterable[str]) -> str:
     if not required:
         return ""
     spec = pod.get("spec") or {}
-    own = spec.get("resources") or {}
-    required -= _computed(own.get("requests") or {}, own.get("limits") or {}).keys()
+    required -= _said(spec).keys()
     lacking: dict[str, set[str]] = {}
     for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
-        resources = container.get("resources") or {}
-        said = _computed(resources.get("requests") or {}, resources.get("limits") or {})
-        for name in required - said.keys():
+        for name in required - _said(container).keys():
             lacking.setdefault(name, set()).add(container["name"])
     if not lacking:
         return ""
     return "must specify " + "; ".join(f"{name} for: {','.join(sorted(lacking[name]))}" for name in sorted(lacking))
 
 
+def _said(part: Obj) -> Usage:
+    """What a container, or the pod as a whole, says for itself."""
+    resources = part.get("resources") or {}
+    requests, limits = ({n: parsed(t) for n, t in (resources.get(k) or {}).items()} for k in ("requests", "limits"))
+    return _computed(requests, limits)
+
+
 def exceeded(name: str, hard: Mapping[str, str], used: Usage, wanted: Usage) -> str:
     """Why what is wanted on top of what is used is too much for the quota of this name; empty when it is not."""
-    bounds = {key: Quantity.parse(hard[key]) for key in wanted}
+    bounds = {key: parsed(hard[key]) for key in wanted}
     over = sorted(key for key in wanted if (used.get(key, ZERO) + wanted[key]).amount > bounds[key].amount)
     if not over:
         return ""
