@@ -14,7 +14,8 @@ _LABELS = map_of(STRING, STRING)
 
 
 def _object(title: str, /, **fields: Type) -> Type:
-    shape = Shape(fields={key: Field(key, one) for key, one in fields.items()})
+    coded = any(one.kind == "timestamp" or one.shape.coded for one in fields.values())
+    shape = Shape(fields={key: Field(key, one) for key, one in fields.items()}, coded=coded)
     return Type("object", title, shape=shape)
 
 

@@ -21,6 +21,7 @@ REQUEST_SIZE = 3 * 1024 * 1024
 """The largest request, which bounds what has no bound in the schema."""
 _RESERVED = frozenset({"true", "false", "null", "in", *RESERVED})
 _ESCAPES = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
+_CODED = frozenset(("timestamp", "duration", "bytes", "double"))
 _STRINGS = {"date": (TIMESTAMP, 12, 12), "date-time": (TIMESTAMP, 21, 32), "duration": (DURATION, 3, 32)}
 
 
@@ -144,10 +145,8 @@ def _object(schema: Obj, name: str) -> Type | None:
 
 def converted(given: Type, value: Any) -> Any:
     """A JSON value as its type has it: doubles, times, bytes. Raises EvalError for what cannot be read."""
-    if not given.shape.coded and given.kind != "object":
-        return _scalar(given, value)
-    if value is None:
-        return None
+    if value is None or (not given.shape.coded and given.kind not in _CODED):
+        return value
     match given.kind:
         case "object" if type(value) is dict:
             fields = {field.name: field.type for field in given.shape.fields.values()}
