@@ -237,6 +237,8 @@ async def test_what_the_oldest_kinds_own_outlives_them(api: Any, kind: str, quer
     await make(api, kind)
     deleted = await api.call("DELETE", f"{collection(api, kind)}/a{query}")
     assert deleted.json["metadata"]["finalizers"] == finalizers
+    told = [text for text in deleted.headers.getall("Warning", []) if "child pods are preserved by default" in text]
+    assert bool(told) is (kind == "Job" and not query)
 
 
 @pytest.mark.parametrize(

@@ -212,10 +212,7 @@ class Verbs:
         form = _form(request, target, resource.kind)
         if target.subresource:
             raise method_not_supported(resource.kind.group, resource.kind.plural, target.verb)
-        options = _options(request, target, "DeleteOptions")
-        body = await _body(request, options, optional=True)
-        _dry_run(body.get("dryRun"), options)
-        delete = DeleteOptions.read(body, target.query)
+        options, delete = await _deletion(request, target, resource)
         written = await resource.delete(target.namespace, target.name, delete, options)
         if not written.removed or resource.strategy.returns_deleted:
             return self._answer(written.value, 200, form, resource.kind, target)
@@ -228,10 +225,7 @@ class Verbs:
     async def _delete_collection(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request, target, resource.kind)
         kind = resource.kind
-        options = _options(request, target, "DeleteOptions")
-        body = await _body(request, options, optional=True)
-        _dry_run(body.get("dryRun"), options)
-        delete = DeleteOptions.read(body, target.query)
+        options, delete = await _deletion(request, target, resource)
         selection = Selection.read(kind, target.query)
         query: dict[str, str] = {key: target.query[key] for key in ("limit", "continue") if key in target.query}
         page = await listing.page(resource, target.namespace, selection, query)
@@ -342,6 +336,16 @@ async def _body(request: web.BaseRequest, options: Options, optional: bool = Fal
             if kind is not None:
                 options.fields.report(kind, repeated)
     return value
+
+
+async def _deletion(request: web.BaseRequest, target: Target, resource: Resource) -> tuple[Options, DeleteOptions]:
+    """What a DELETE says, its warnings noted."""
+    options = _options(request, target, "DeleteOptions")
+    body = await _body(request, options, optional=True)
+    _dry_run(body.get("dryRun"), options)
+    delete = DeleteOptions.read(body, target.query)
+    target.warnings += resource.strategy.deletion_warnings(delete.propagation)
+    return options, delete
 
 
 async def _patch_body(request: web.BaseRequest, media: str) -> Any:

@@ -84,6 +84,10 @@ class Strategy:
         """How long a deletion waits for somebody else to finish the object; None: kinds that are deleted at once."""
         return None
 
+    def deletion_warnings(self, propagation: str) -> Iterable[str]:
+        """What the client is told of a deletion. propagation: the policy that it names; may be empty."""
+        return ()
+
     def begin_deletion(self, obj: Obj) -> None:
         """Called when deletionTimestamp has just been set."""
 

@@ -72,10 +72,20 @@ class StatefulSetStrategy(CountingStrategy, TemplateStrategy):
     counts = ("replicas", "availableReplicas")
 
 
+_PRESERVED = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
+
+
 class JobStrategy(TemplateStrategy):
     """Its pods outlive it unless the client says otherwise; its selector is made of its uid."""
 
     orphans = True
+
+    def deletion_warnings(self, propagation: str) -> Iterable[str]:
+        """That the pods stay, to those who may not have thought of it."""
+        return () if propagation else (_PRESERVED,)
 
     def prepare_create(self, obj: Obj) -> None:
         """Labels of the template and the selector, unless the client selects by itself."""
