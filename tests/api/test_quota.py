@@ -129,6 +129,9 @@ def test_names_concern_the_kinds_that_they_are_counted_from() -> None:
         "requests.storage",
     ]
     assert concerning(kinds.RESOURCE_CLAIM, names) == ["gpu.deviceclass.resource.k8s.io/devices"]
+    assert concerning(kinds.POD, ["requests.deviceclass.resource.kubernetes.io/gpu", "requests.storage"]) == [
+        "requests.deviceclass.resource.kubernetes.io/gpu"
+    ]
     assert not counted(kinds.EVENT)
     assert not counted(kinds.NODE)
 
@@ -200,3 +203,5 @@ def test_containers_have_to_say_what_is_bounded() -> None:
         "must specify limits.cpu for: a,i; requests.memory for: a,b,i"
     )
     assert missing(mine, ["pods", "requests.nvidia.com/gpu"]) == ""
+    mine["spec"]["resources"] = {"requests": {"cpu": "1"}}
+    assert missing(mine, ["limits.cpu", "requests.memory"]) == ""

@@ -164,7 +164,10 @@ async def test_pod_security_is_configured_by_a_file(own_api: Any, own_server: An
     assert answer.status == 201
     patch = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
     answer = await own_api.call("PATCH", "/api/v1/namespaces/kube-system", patch, content=MERGE)
-    assert "is exempt from Pod Security, and the policy (" in answer.headers["Warning"]
+    assert answer.headers["Warning"] == (
+        '299 - "namespace \\"kube-system\\" is exempt from Pod Security, and the policy (enforce=restricted:latest) '
+        'will be ignored"'
+    )
 
 
 @pytest.mark.parametrize(

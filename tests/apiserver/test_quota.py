@@ -157,3 +157,17 @@ async def test_a_pod_does_not_grow_beyond_the_quota(api: Any) -> None:
     larger["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "300m"
     answer = await api.call("PATCH", path, larger, content="application/strategic-merge-patch+json")
     assert answer.status == 200
+
+
+async def test_a_pod_that_gets_a_deadline_counts_in_the_quota_for_such(api: Any) -> None:
+    await quota(api, scopes=["Terminating"], pods="1")
+    for name in ("a", "b"):
+        await api.create(api.path("pods"), pod(name))
+    patch = {"spec": {"activeDeadlineSeconds": 60}}
+    assert (await api.call("PATCH", api.path("pods", "a"), patch, content=MERGE)).status == 200
+    answer = await api.call("PATCH", api.path("pods", "b"), patch, content=MERGE)
+    assert answer.message == (
+        'pods "b" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1'
+    )
+    labels = {"metadata": {"labels": {"x": "y"}}}
+    assert (await api.call("PATCH", api.path("pods", "a"), labels, content=MERGE)).status == 200

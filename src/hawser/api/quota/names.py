@@ -14,6 +14,8 @@ STORAGE_CLASS = ".storageclass.storage.k8s.io/"
 DEVICE_CLASS = ".deviceclass.resource.k8s.io/devices"
 REQUESTS = "requests."
 HUGE_PAGES = "hugepages-"
+IMPLICIT = "deviceclass.resource.kubernetes.io/"
+"""Before a DeviceClass' name: the extended resource that every class is (KEP-5004)."""
 
 # Quotas by their plain names are older than count/.
 _PLAIN = frozenset(
@@ -72,7 +74,7 @@ def _is_huge_pages(name: str) -> bool:
 
 
 def _is_extended(name: str) -> bool:
-    return name.startswith(REQUESTS) and not is_native(name)
+    return name.startswith(REQUESTS) and (not is_native(name) or name.startswith(REQUESTS + IMPLICIT))
 
 
 def is_native(name: str) -> bool:

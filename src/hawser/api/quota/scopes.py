@@ -67,7 +67,8 @@ def _attributes_classes(claim: Obj) -> list[str]:
     return sorted({name for name in named if name})
 
 
-def _terminating(pod: Obj) -> bool:
+def terminating(pod: Obj) -> bool:
+    """Whether a pod has a deadline: scope Terminating."""
     seconds = pod["spec"].get("activeDeadlineSeconds")
     return seconds is not None and seconds >= 0
 
@@ -96,8 +97,8 @@ def _crosses_namespaces(pod: Obj) -> bool:
 
 
 _POD_SCOPES: dict[str, Callable[[Obj], bool]] = {
-    "Terminating": _terminating,
-    "NotTerminating": lambda pod: not _terminating(pod),
+    "Terminating": terminating,
+    "NotTerminating": lambda pod: not terminating(pod),
     "BestEffort": _best_effort,
     "NotBestEffort": lambda pod: not _best_effort(pod),
     "PriorityClass": lambda pod: bool(pod["spec"].get("priorityClassName")),

@@ -12,7 +12,7 @@ from hawser.api import kinds
 from hawser.api.kind import Kind
 from hawser.api.pod_sums import parsed, pod_quantities
 from hawser.api.quantity import Quantity
-from hawser.api.quota.names import DEVICE_CLASS, HUGE_PAGES, REQUESTS, STORAGE_CLASS, count_name, is_native
+from hawser.api.quota.names import DEVICE_CLASS, HUGE_PAGES, IMPLICIT, REQUESTS, STORAGE_CLASS, count_name, is_native
 from hawser.api.types import Obj
 
 Usage = dict[str, Quantity]
@@ -71,7 +71,7 @@ def _computed(requests: Mapping[str, Quantity], limits: Mapping[str, Quantity]) 
     for name, amount in requests.items():
         if name in _COMPUTE or name.startswith(HUGE_PAGES):
             found[name] = found[REQUESTS + name] = amount
-        elif not is_native(name) and not name.startswith(REQUESTS):
+        elif name.startswith(IMPLICIT) or (not is_native(name) and not name.startswith(REQUESTS)):
             found[REQUESTS + name] = amount
     for name in _COMPUTE:
         if name in limits:
@@ -153,12 +153,17 @@ def increase(new: Usage, old: Usage) -> Usage:
 
 
 def missing(pod: Obj, bounded: Iterable[str]) -> str:
-    """What the containers of a pod have to say because it is bounded: ``must specify limits.cpu for: c``."""
+    """What the containers of a pod have to say because it is bounded: ``must specify limits.cpu for: c``.
+
+    Nothing when the pod as a whole says what it needs (KEP-2837).
+    """
     required = _REQUIRED.intersection(bounded)
     if not required:
         return ""
     spec = pod.get("spec") or {}
-    required -= _said(spec).keys()
+    own = spec.get("resources") or {}
+    if own.get("requests") or own.get("limits"):
+        return ""
     lacking: dict[str, set[str]] = {}
     for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
         for name in required - _said(container).keys():
@@ -168,9 +173,9 @@ def missing(pod: Obj, bounded: Iterable[str]) -> str:
     return "must specify " + "; ".join(f"{name} for: {','.join(sorted(lacking[name]))}" for name in sorted(lacking))
 
 
-def _said(part: Obj) -> Usage:
-    """What a container, or the pod as a whole, says for itself."""
-    resources = part.get("resources") or {}
+def _said(container: Obj) -> Usage:
+    """What a container says for itself."""
+    resources = container.get("resources") or {}
     requests, limits = ({n: parsed(t) for n, t in (resources.get(k) or {}).items()} for k in ("requests", "limits"))
     return _computed(requests, limits)
 

@@ -12,7 +12,7 @@ from hawser.api import kinds
 from hawser.api.kind import Kind
 from hawser.api.kinds import POD, RESOURCE_QUOTA
 from hawser.api.quota.names import concerning, counted
-from hawser.api.quota.scopes import matches, selectors
+from hawser.api.quota.scopes import matches, selectors, terminating
 from hawser.api.quota.usage import Usage, exceeded, increase, missing
 from hawser.api.types import Obj
 from hawser.apiserver.admission.base import Operation, Plugin, Request
@@ -23,6 +23,17 @@ from hawser.apiserver.writes import Undo
 
 _GROWING = frozenset((kinds.SERVICE, kinds.PERSISTENT_VOLUME_CLAIM, kinds.RESOURCE_CLAIM))
 _MOST = 4096
+
+
+def _stays(request: Request) -> bool:
+    """Whether an update of a pod leaves it with the quotas that it counts in: all but new deadlines do."""
+    old = request.old
+    return (
+        request.kind is POD
+        and not request.subresource
+        and old is not None
+        and terminating(request.new) == terminating(old)
+    )
 
 
 class ResourceQuota(Plugin):
@@ -41,7 +52,7 @@ class ResourceQuota(Plugin):
             return not subresource and counted(kind)
         if operation is not Operation.UPDATE:
             return False
-        return (subresource == "resize" and kind is POD) or (not subresource and kind in _GROWING)
+        return (kind is POD and subresource in ("", "resize")) or (not subresource and kind in _GROWING)
 
     def validate(self, request: Request) -> None:
         """A dry run takes nothing, but is told whether there is room. APIError 403."""
@@ -64,7 +75,7 @@ class ResourceQuota(Plugin):
     def _check(self, request: Request) -> list[tuple[Ledger, Usage]]:
         """What is needed of which quota."""
         quotas = self._committed.every(RESOURCE_QUOTA, request.namespace)
-        if not quotas:
+        if not quotas or _stays(request):
             return []
         now = self._now()
         wanted: list[tuple[Ledger, Usage]] = []

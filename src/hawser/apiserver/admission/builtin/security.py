@@ -56,6 +56,8 @@ class PodSecurity(Plugin):
         labels = self._committed.labels(NAMESPACE, request.namespace)
         policy, errors = policy_of(labels, self._defaults)
         if policy.idle and not errors:
+            if request.kind is POD:
+                request.annotations[PREFIX + "enforce-policy"] = str(policy.enforce)
             return
         pod = template(request.kind.kind, request.new)
         if pod is None or self._is_exempt(request, pod):
@@ -126,6 +128,12 @@ class PodSecurity(Plugin):
 
     def _tell_exempt(self, request: Request, name: str, policy: Policy) -> None:
         """A policy that has no effect should not be trusted."""
-        if name in self._exempt.namespaces and not policy.idle:
-            text = f"enforce={policy.enforce}, audit={policy.audit}, warn={policy.warn}"
+        if name in self._exempt.namespaces and not policy.idle and policy != self._defaults:
+            labels = request.new["metadata"].get("labels") or {}
+            text = ", ".join(
+                f"{mode}={rule}"
+                for mode, rule in (("enforce", policy.enforce), ("audit", policy.audit), ("warn", policy.warn))
+                if rule.level is not Level.PRIVILEGED
+                and not labels.keys().isdisjoint((PREFIX + mode, f"{PREFIX}{mode}-version"))
+            )
             request.warn(f'namespace "{name}" is exempt from Pod Security, and the policy ({text}) will be ignored')
