@@ -28,12 +28,18 @@ def matched(given: Matching, request: Request, committed: Committed) -> Kind | N
 
 
 def _by_rules(rules: tuple[tuple[Rule, frozenset[str]], ...], exact: bool, request: Request) -> Kind | None:
-    rows = [request.kind] if exact else [request.kind, *twins(request.kind)]
-    for row in rows:
-        for rule, names in rules:
-            if rule.matches(row, request.subresource, request.operation) and (not names or request.name in names):
-                return row
-    return None
+    if _by_row(rules, request.kind, request):
+        return request.kind
+    if exact:
+        return None
+    return next((row for row in twins(request.kind) if _by_row(rules, row, request)), None)
+
+
+def _by_row(rules: tuple[tuple[Rule, frozenset[str]], ...], row: Kind, request: Request) -> bool:
+    return any(
+        rule.matches(row, request.subresource, request.operation) and (not names or request.name in names)
+        for rule, names in rules
+    )
 
 
 def _selects_namespace(given: Matching, request: Request, committed: Committed) -> bool:
