@@ -103,6 +103,7 @@ class APIServerProcess:
         command = [sys.executable, "-m", "hawser.apiserver", "--listen", f"127.0.0.1:{self.port}"]
         command += ["--data-dir", str(self.folder / "data"), "--token-auth-file", str(self.folder / "tokens.csv")]
         command += ["--tls-cert", str(self.folder / "tls.crt"), "--tls-key", str(self.folder / "tls.key")]
+        command += ["--client-ca", str(self.folder / "tls.crt")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + 30

@@ -241,7 +241,7 @@ class Update:
         metadata.pop("selfLink", None)
         if self._status:
             new = {**old, "metadata": metadata, "status": new.get("status", {})}
-        elif kind.has_status:
+        elif kind.has_status and self._part is None:
             if "status" in old:
                 new["status"] = old["status"]
             else:

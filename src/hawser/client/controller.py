@@ -41,7 +41,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from time import thread_time
 from typing import Any
 
@@ -71,6 +71,9 @@ class Controller:
     name = ""
     workers = 1
     queue: WorkQueue
+
+    def configure(self, options: Mapping[str, Any]) -> None:
+        """Takes what it needs of its process's command line, before ``setup``; most need nothing."""
 
     def setup(self, manager: Manager) -> None:
         """Takes informers from the manager and registers handlers. Nothing is running yet."""

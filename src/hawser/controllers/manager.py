@@ -8,7 +8,9 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -35,6 +37,19 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="comma-separated names; * is all, -NAME all but that one (default: *); there are: "
         + ", ".join(registry.CONTROLLERS),
     )
+    parser.add_argument(
+        "--cluster-signing-cert-file", type=Path, metavar="FILE", help="CA that signs certificates, PEM"
+    )
+    parser.add_argument(
+        "--cluster-signing-key-file", type=Path, metavar="FILE", help="its key; without one none is signed"
+    )
+    parser.add_argument(
+        "--cluster-signing-duration",
+        type=float,
+        default=8760.0,
+        metavar="HOURS",
+        help="the longest life of what is signed (default: %(default)s)",
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     options = parser.parse_args(argv)
     try:
@@ -44,11 +59,13 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-async def run(client: Client, names: Sequence[str]) -> None:
-    """Runs the named controllers until SIGTERM, SIGINT or cancellation."""
+async def run(client: Client, names: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Runs the named controllers until SIGTERM, SIGINT or cancellation. options: of the command line, for them."""
     manager = Manager(client)
     for name in names:
-        manager.add(registry.make(name))
+        controller = registry.make(name)
+        controller.configure(options)
+        manager.add(controller)
     # What is imported and set up by now stays; the collector need not walk it again.
     gc.freeze()
     running = asyncio.ensure_future(manager.run())
@@ -75,5 +92,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as err:
         print(f"hawser.controllers: {err}", file=sys.stderr)
         return 1
-    uvloop.run(run(client, options.chosen))
+    uvloop.run(run(client, options.chosen, vars(options)))
     return 0

@@ -100,6 +100,12 @@ _RULES: dict[tuple[str, str, str], Row] = {
     ("batch", "v1", "Job"): Row(
         update="job.job_update", status="job_status.job_status_update", create="job.job_create"
     ),
+    ("certificates.k8s.io", "v1", "CertificateSigningRequest"): Row(
+        "certificates.request",
+        "certificates.update",
+        "certificates.status_update",
+        name="certificates.any_name",
+    ),
     ("coordination.k8s.io", "v1", "Lease"): Row("coordination.lease"),
     ("discovery.k8s.io", "v1", "EndpointSlice"): Row("discovery.endpoint_slice", "discovery.endpoint_slice_update"),
     ("node.k8s.io", "v1", "RuntimeClass"): Row("node.runtime_class", "node.runtime_class_update"),

@@ -15,6 +15,7 @@ from hawser.apiserver.admission.builtin import (
     optional,
     pods,
     quota,
+    requesters,
     security,
     service_account,
     signers,
@@ -132,4 +133,4 @@ def chain(resources: Resources, choice: Choice | None = None) -> Chain:
     for plugin in made:
         if isinstance(plugin, security.PodSecurity):
             plugin.configure(choice.settings.pod_security, choice.settings.exemptions)
-    return Chain((CreationByChange(resources.access), Escalation(resources.access), *made))
+    return Chain((CreationByChange(resources.access), Escalation(resources.access), requesters.Requesters(), *made))

@@ -49,7 +49,12 @@ def _apiserver(settings: Settings) -> Role:
 
 
 def _controllers(settings: Settings) -> Role:
-    return _python("controllers", "hawser.controllers", {"kubeconfig": settings.kubeconfig("controllers")})
+    arguments: dict[str, object] = {
+        "kubeconfig": settings.kubeconfig("controllers"),
+        "cluster-signing-cert-file": settings.pki_dir / "ca.crt",
+        "cluster-signing-key-file": settings.pki_dir / "ca.key",
+    }
+    return _python("controllers", "hawser.controllers", arguments)
 
 
 def _agent(settings: Settings) -> Role:
