@@ -48,6 +48,15 @@ def test_a_pod_counts_for_what_it_asks_for() -> None:
     }
 
 
+def test_a_container_that_still_has_more_than_it_asks_for_counts_for_that() -> None:
+    mine = pod(container(requests={"cpu": "1"}, limits={"cpu": "1"}))
+    given = {"name": "c", "allocatedResources": {"cpu": "2"}, "resources": {"limits": {"cpu": "3"}}}
+    found = counts(kinds.POD, {**mine, "status": {"containerStatuses": [given]}})
+    assert (found["requests.cpu"], found["limits.cpu"]) == ("2", "3")
+    given = {"name": "c", "resources": {"requests": {"cpu": "500m"}}}
+    assert counts(kinds.POD, {**mine, "status": {"containerStatuses": [given]}})["requests.cpu"] == "1"
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -25,18 +25,20 @@ def pod_sum(spec: Obj, part: str) -> dict[str, str]:
     return {name: str(value) for name, value in pod_quantities(spec, part).items()}
 
 
-def pod_quantities(spec: Obj, part: str, overhead: bool = False) -> dict[str, Quantity]:
+def pod_quantities(spec: Obj, part: str, overhead: bool = False, status: Obj | None = None) -> dict[str, Quantity]:
     """The effective ``requests`` or ``limits`` (part) of a pod, by resource.
 
-    overhead: with what the RuntimeClass adds; limits only grow by it where there is one.
+    overhead: with what the RuntimeClass adds; limits only grow by it where there is one. status: of the pod; where a
+    container still has more than it asks for, that counts (KEP-1287).
     """
+    held = _held(status, part) if status else {}
     total: dict[str, Quantity] = {}
     for container in spec.get("containers") or ():
-        _add(total, _of(container, part))
+        _add(total, _with(_of(container, part), container, held))
     peak: dict[str, Quantity] = {}
     sidecars: dict[str, Quantity] = {}
     for container in spec.get("initContainers") or ():
-        needed = _of(container, part)
+        needed = _with(_of(container, part), container, held)
         if container.get("restartPolicy") == "Always":
             _add(total, needed)
             _add(sidecars, needed)
@@ -57,6 +59,26 @@ def pod_quantities(spec: Obj, part: str, overhead: bool = False) -> dict[str, Qu
 def _of(container: Obj, part: str) -> dict[str, Quantity]:
     listed = (container.get("resources") or {}).get(part) or {}
     return {name: parsed(text) for name, text in listed.items()}
+
+
+def _held(status: Obj, part: str) -> dict[str, dict[str, Quantity]]:
+    """What the node has given to containers, by their names."""
+    found: dict[str, dict[str, Quantity]] = {}
+    for kind in ("containerStatuses", "initContainerStatuses"):
+        for one in status.get(kind) or ():
+            given = _of(one, part)
+            if part == "requests":
+                _raise(given, {name: parsed(text) for name, text in (one.get("allocatedResources") or {}).items()})
+            if given:
+                found[one["name"]] = given
+    return found
+
+
+def _with(asked: dict[str, Quantity], container: Obj, held: dict[str, dict[str, Quantity]]) -> dict[str, Quantity]:
+    """The larger of what a container asks for and what it has."""
+    if held and container.get("name") in held:
+        _raise(asked, held[container["name"]])
+    return asked
 
 
 def _add(total: dict[str, Quantity], more: dict[str, Quantity]) -> None:

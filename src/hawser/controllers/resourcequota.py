@@ -51,8 +51,16 @@ def counts_differently(kind: Kind, old: Obj, new: Obj) -> bool:
     before, after = old.get("status") or {}, new.get("status") or {}
     if any(before.get(name) != after.get(name) for name in ("phase", "allocatedResources")):
         return True
+    if _given(before) != _given(after):
+        return True
     deleted = old["metadata"].get("deletionTimestamp") != new["metadata"].get("deletionTimestamp")
     return deleted or old.get("spec") != new.get("spec")
+
+
+def _given(status: Obj) -> list[tuple[object, object]]:
+    """What a node has given to the containers of a pod."""
+    listed = status.get("containerStatuses") or ()
+    return [(one.get("resources"), one.get("allocatedResources")) for one in listed]
 
 
 class ResourceQuotaController(Controller):

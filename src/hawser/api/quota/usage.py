@@ -62,8 +62,9 @@ def ended(pod: Obj, now: datetime) -> bool:
 
 
 def _pod(pod: Obj) -> Usage:
-    spec = pod.get("spec") or {}
-    return _computed(pod_quantities(spec, "requests", overhead=True), pod_quantities(spec, "limits", overhead=True))
+    spec, status = pod.get("spec") or {}, pod.get("status")
+    requests, limits = (pod_quantities(spec, part, overhead=True, status=status) for part in ("requests", "limits"))
+    return _computed(requests, limits)
 
 
 def _computed(requests: Mapping[str, Quantity], limits: Mapping[str, Quantity]) -> Usage:
