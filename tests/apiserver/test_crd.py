@@ -155,7 +155,7 @@ async def gone(api: Any, crd: Obj) -> None:
                 versions=[version(), version("v2", storage=False)],
                 conversion={"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"]}},
             ),
-            "conversion webhooks are not called by this version of Hawser",
+            "spec.conversion.webhook.clientConfig: Required value: required when strategy is set to Webhook",
         ),
         (
             lambda c: c["spec"]["versions"][0].update(
