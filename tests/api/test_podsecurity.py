@@ -1,8 +1,11 @@
 """Pod security: what each level forbids, in kube-apiserver's words."""
 
+import copy
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hawser.api.podsecurity.checks import details, reasons, violations
 from hawser.api.podsecurity.levels import LATEST, Level, Policy, Rule, policy_of
@@ -270,3 +273,56 @@ def test_the_pod_of_a_workload_is_found() -> None:
     assert template("CronJob", {"spec": {"jobTemplate": {"spec": {"template": inner}}}}) is inner
     assert template("PodTemplate", {"template": inner}) is inner
     assert template("ReplicationController", {"spec": {}}) is None
+
+
+SECURITY = st.fixed_dictionaries(
+    {},
+    optional={
+        "privileged": st.booleans(),
+        "allowPrivilegeEscalation": st.booleans(),
+        "runAsNonRoot": st.booleans(),
+        "runAsUser": st.sampled_from([0, 1000]),
+        "procMount": st.sampled_from(["Default", "Unmasked"]),
+        "capabilities": st.fixed_dictionaries(
+            {},
+            optional={
+                "add": st.lists(st.sampled_from(["CHOWN", "SYS_ADMIN", "NET_BIND_SERVICE"]), max_size=2),
+                "drop": st.lists(st.sampled_from(["ALL", "CHOWN"]), max_size=1),
+            },
+        ),
+        "seccompProfile": st.fixed_dictionaries({"type": st.sampled_from(["RuntimeDefault", "Unconfined"])}),
+        "appArmorProfile": st.fixed_dictionaries({"type": st.sampled_from(["Localhost", "Unconfined"])}),
+        "seLinuxOptions": st.fixed_dictionaries(
+            {}, optional={"type": st.sampled_from(["container_t", "x"]), "user": st.just("u")}
+        ),
+    },
+)
+CONTAINER = st.fixed_dictionaries(
+    {"name": st.sampled_from(["a", "b"])},
+    optional={"securityContext": SECURITY, "ports": st.just([{"hostPort": 80}])},
+)
+POD = st.fixed_dictionaries(
+    {"containers": st.lists(CONTAINER, min_size=1, max_size=2)},
+    optional={
+        "securityContext": SECURITY,
+        "initContainers": st.lists(CONTAINER, max_size=1),
+        "hostUsers": st.booleans(),
+        "hostPID": st.booleans(),
+        "os": st.just({"name": "windows"}),
+        "volumes": st.lists(
+            st.sampled_from([{"name": "v", "hostPath": {}}, {"name": "w", "secret": {}}, {"name": "x", "nfs": {}}])
+        ),
+    },
+)
+
+
+@given(POD, st.sampled_from([*range(37), LATEST]))
+def test_what_restricted_allows_baseline_and_privileged_allow_too(pod: dict[str, Any], version: int) -> None:
+    before = copy.deepcopy(pod)
+    found = {level: violations(Rule(level, version), {}, pod) for level in Level}
+    assert pod == before
+    assert found[Level.PRIVILEGED] == []
+    # In a user namespace root is nobody, and windows pods have no capabilities: that is for restricted to say.
+    if version < 25 or "os" not in pod:
+        assert bool(found[Level.RESTRICTED]) >= bool(found[Level.BASELINE])
+    assert all(violation.reason and violation.detail for listed in found.values() for violation in listed)

@@ -31,9 +31,10 @@ class Committed:
         records = self.store.list(f"{prefix}{namespace}/" if namespace else prefix)
         return [self._object(record) for record in records] if records else _NONE
 
-    def records(self, kind: Kind, namespace: str) -> list[Record]:
-        """The same, as they are stored."""
-        return self.store.list(f"{kind.group or 'core'}/{kind.plural}/{namespace}/")
+    def once(self, kind: Kind, namespace: str) -> Iterator[Obj]:
+        """The same of a kind that is seldom asked for: nothing is kept."""
+        for record in self.store.list(f"{kind.group or 'core'}/{kind.plural}/{namespace}/"):
+            yield orjson.loads(record.value)
 
     def get(self, kind: Kind, namespace: str, name: str) -> Obj | None:
         """One object, or None."""

@@ -122,7 +122,7 @@ class PodSecurity(Plugin):
         if name in self._exempt.namespaces:
             self._tell_exempt(request, name, policy)
             return
-        pods = self._committed.every(POD, name)
+        pods = list(self._committed.once(POD, name))
         for text in existing(name, rule, pods, self._exempt.runtime_classes):
             request.warn(text)
 
