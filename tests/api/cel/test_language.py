@@ -130,6 +130,13 @@ def test_an_evaluation_fails_in_the_words_of_cel_go(source: str, message: str) -
         ("has(x)", "1:5", "invalid argument to has() macro"),
         ("'a'.matches('(')", "1:13", "invalid matches argument"),
         ("duration('a')", "1:10", "invalid duration argument"),
+        (
+            "'%d'.format(['a'])",
+            "1:14",
+            "error during formatting: decimal clause can only be used on integers",
+        ),
+        ("'%s'.format(['a', 'b'])", "1:12", "too many arguments supplied to string.format (expected 1, got 2)"),
+        ("'%s %s'.format(['a'])", "1:15", "index 1 out of range"),
         ("if", "1:1", "reserved identifier: if"),
         ("cel.bind(a, 1, a)", "1:1", "undeclared reference to 'cel'"),
     ],
