@@ -72,10 +72,12 @@ class Scope:
         self.types.setdefault(name, Field(name, DYN))
         known = {key: one for key, one in self.types.items() if key != name}
         before, self.types = self.types, known
+        # Patches are what mutations make, not variables.
+        mutating, self.mutating = self.mutating, False
         try:
             program = self.compile(entry.get("expression", ""), ())
         finally:
-            self.types = before
+            self.types, self.mutating = before, mutating
         self.types[name] = Field(name, program.result)
         return program
 

@@ -259,14 +259,14 @@ def _mutation(given: Obj, scope: Scope, path: str) -> Errors:
     if given.get(field) is None:
         yield required(f"{path}.{field}", f"must be specified when patchType is {form}")
     else:
-        source = given[field].get("expression") or ""
-        if not source.strip():
-            yield required(f"{path}.{field}.expression", "expression is not specified")
+        source = (given[field].get("expression") or "").strip()
+        if not source:
+            yield required(f"{path}.{field}.expression")
         else:
             wanted = APPLY if form == "ApplyConfiguration" else PATCH
             yield from _expression(source, scope, wanted, f"{path}.{field}.expression")
     if given.get(other) is not None:
-        yield invalid(f"{path}.{other}", given[other], f"must not be specified when patchType is {form}")
+        yield invalid(f"{path}.{other}", f"{{{other}}}", f"must not be specified when patchType is {form}")
 
 
 def binding(obj: Obj) -> Errors:

@@ -18,7 +18,7 @@ _PRECISION = 6
 _MOST = 1000
 """More digits than this nobody reads; a larger precision only makes a large string."""
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_SHOWN = "string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, types, durations, and timestamps"
+_KINDS = "strings, bools, bytes, ints, doubles, maps, lists, types, durations, and timestamps"
 VERBS: dict[str, tuple[tuple[str, ...], str]] = {
     "d": (("int", "uint"), "decimal clause can only be used on integers"),
     "f": (("double", "string"), "fixed-point clause can only be used on doubles"),
@@ -28,7 +28,7 @@ VERBS: dict[str, tuple[tuple[str, ...], str]] = {
     "X": (("int", "uint", "string", "bytes"), "only integers, byte buffers, and strings can be formatted as hex"),
     "o": (("int", "uint"), "octal clause can only be used on integers"),
     "s": (("string", "bool", "bytes", "int", "uint", "double", "map", "list", "type", "duration", "timestamp", "null"),
-          _SHOWN),
+          f"string clause can only be used on {_KINDS}"),
 }  # fmt: skip
 """What each clause is for, and the sentence for anything else."""
 
