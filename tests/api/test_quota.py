@@ -8,6 +8,7 @@ import pytest
 from hawser.api import kinds
 from hawser.api.kind import Kind
 from hawser.api.quantity import Quantity
+from hawser.api.quota.limited import Limited, uncovered
 from hawser.api.quota.names import concerning, counted
 from hawser.api.quota.scopes import matches, selectors
 from hawser.api.quota.usage import exceeded, increase, missing, usage
@@ -214,3 +215,29 @@ def test_containers_have_to_say_what_is_bounded() -> None:
     assert missing(mine, ["pods", "requests.nvidia.com/gpu"]) == ""
     mine["spec"]["resources"] = {"requests": {"cpu": "1"}}
     assert missing(mine, ["limits.cpu", "requests.memory"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("quotas", "said"),
+    [
+        ([], "insufficient quota to consume: requests.gpu.io/a"),
+        (
+            [{"hard": {"requests.gpu.io/a": "1"}}],
+            "insufficient quota to match these scopes: [{PriorityClass In [high]}]",
+        ),
+        (
+            [
+                {"hard": {"requests.gpu.io/a": "1"}},
+                {"hard": {"pods": "1"}, "scopes": ["PriorityClass"]},
+            ],
+            "",
+        ),
+    ],
+)
+def test_what_is_limited_has_to_be_covered(quotas: list[dict[str, Any]], said: str) -> None:
+    limited = [Limited("", "pods", ("gpu.io/",), (("PriorityClass", "In", ("high",)),))]
+    mine = pod(container(requests={"gpu.io/a": "1"}), priorityClassName="high")
+    used = usage(kinds.POD, mine, NOW)
+    assert uncovered(limited, kinds.POD, used, mine, [{"spec": spec} for spec in quotas]) == said
+    plain = pod()
+    assert uncovered(limited, kinds.POD, usage(kinds.POD, plain, NOW), plain, []) == ""

@@ -147,6 +147,24 @@ plugins:
 """
 
 
+LIMITS = """
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: ResourceQuota
+  configuration:
+    apiVersion: apiserver.config.k8s.io/v1
+    kind: ResourceQuotaConfiguration
+    limitedResources:
+    - resource: pods
+      matchContains: [example.com/]
+      matchScopes:
+      - scopeName: PriorityClass
+        operator: In
+        values: [system-node-critical, system-cluster-critical]
+"""
+
+
 async def test_pod_security_is_configured_by_a_file(own_api: Any, own_server: Any) -> None:
     own_server.stop()
     path = own_server.folder / "admission.yaml"
@@ -168,6 +186,32 @@ async def test_pod_security_is_configured_by_a_file(own_api: Any, own_server: An
         '299 - "namespace \\"kube-system\\" is exempt from Pod Security, and the policy (enforce=restricted:latest) '
         'will be ignored"'
     )
+
+
+async def test_what_is_limited_needs_a_quota_that_covers_it(own_api: Any, own_server: Any) -> None:
+    own_server.stop()
+    path = own_server.folder / "admission.yaml"
+    path.write_text(LIMITS)
+    own_server.extra = ["--admission-control-config-file", str(path)]
+    own_server.start()
+    critical = pod(priorityClassName="system-node-critical")
+    answer = await own_api.call("POST", own_api.path("pods"), critical)
+    assert answer.message == (
+        'pods "p" is forbidden: insufficient quota to match these scopes: '
+        "[{PriorityClass In [system-node-critical system-cluster-critical]}]"
+    )
+    assert (await own_api.call("POST", own_api.path("pods"), pod("plain"))).status == 201
+    asking = pod("gpu")
+    asking["spec"]["containers"][0]["resources"] = {"limits": {"example.com/gpu": "1"}}
+    answer = await own_api.call("POST", own_api.path("pods"), asking)
+    assert answer.message == ('pods "gpu" is forbidden: insufficient quota to consume: requests.example.com/gpu')
+    scope = {"scopeName": "PriorityClass", "operator": "In", "values": ["system-node-critical"]}
+    spec = {"hard": {"pods": "1"}, "scopeSelector": {"matchExpressions": [scope]}}
+    await own_api.create(own_api.path("resourcequotas"), {"metadata": {"name": "critical"}, "spec": spec})
+    spec = {"hard": {"requests.example.com/gpu": "1"}}
+    await own_api.create(own_api.path("resourcequotas"), {"metadata": {"name": "gpus"}, "spec": spec})
+    assert (await own_api.call("POST", own_api.path("pods"), critical)).status == 201
+    assert (await own_api.call("POST", own_api.path("pods"), asking)).status == 201
 
 
 @pytest.mark.parametrize(

@@ -133,4 +133,6 @@ def chain(resources: Resources, choice: Choice | None = None) -> Chain:
     for plugin in made:
         if isinstance(plugin, security.PodSecurity):
             plugin.configure(choice.settings.pod_security, choice.settings.exemptions)
+        elif isinstance(plugin, quota.ResourceQuota):
+            plugin.configure(choice.settings.limited)
     return Chain((CreationByChange(resources.access), Escalation(resources.access), requesters.Requesters(), *made))

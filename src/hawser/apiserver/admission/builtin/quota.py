@@ -5,15 +5,16 @@ Source: Kubernetes documentation, "Resource Quotas", "Admission Control in Kuber
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from hawser.api import kinds
 from hawser.api.kind import Kind
 from hawser.api.kinds import POD, RESOURCE_QUOTA
+from hawser.api.quota.limited import Limited, uncovered
 from hawser.api.quota.names import concerning, counted
 from hawser.api.quota.scopes import matches, selectors, terminating
-from hawser.api.quota.usage import Usage, exceeded, increase, missing
+from hawser.api.quota.usage import Usage, exceeded, increase, missing, usage
 from hawser.api.types import Obj
 from hawser.apiserver.admission.base import Operation, Plugin, Request
 from hawser.apiserver.admission.refusals import refused
@@ -45,6 +46,11 @@ class ResourceQuota(Plugin):
         self._committed = committed
         self._now = now
         self._ledgers: dict[str, Ledger] = {}
+        self._limited: tuple[Limited, ...] = ()
+
+    def configure(self, limited: tuple[Limited, ...]) -> None:
+        """Set what may only be used where a quota says how much."""
+        self._limited = limited
 
     def handles(self, kind: Kind, subresource: str, operation: Operation) -> bool:
         """What is created in namespaces, and what may count for more when it is changed."""
@@ -75,15 +81,23 @@ class ResourceQuota(Plugin):
     def _check(self, request: Request) -> list[tuple[Ledger, Usage]]:
         """What is needed of which quota."""
         quotas = self._committed.every(RESOURCE_QUOTA, request.namespace)
-        if not quotas or _stays(request):
+        if (not quotas and not self._limited) or _stays(request):
             return []
         now = self._now()
+        self._check_limited(request, quotas, now)
         wanted: list[tuple[Ledger, Usage]] = []
         for quota in quotas:
             found = self._ask(request, quota, now)
             if found is not None:
                 wanted.append(found)
         return wanted
+
+    def _check_limited(self, request: Request, quotas: Sequence[Obj], now: datetime) -> None:
+        limited = [one for one in self._limited if one.concerns(request.kind)]
+        if limited:
+            reason = uncovered(limited, request.kind, usage(request.kind, request.new, now), request.new, quotas)
+            if reason:
+                raise refused(request, reason)
 
     def _ask(self, request: Request, quota: Obj, now: datetime) -> tuple[Ledger, Usage] | None:
         """What a quota has to give for a write; None for nothing. APIError 403 when it has not got it."""
