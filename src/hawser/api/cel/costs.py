@@ -38,6 +38,11 @@ def traversal(value: Any) -> int:
     return len(value) // 10 if kind in (str, bytes) else 1
 
 
+def selector(size: int) -> int:
+    """Reading a selector, which may have a requirement in every other character."""
+    return 10 + (size + 1) // 2 * 50 + tenth(size)
+
+
 def _smaller(args: list[Any], _: Any) -> int:
     return tenth(min(size_of(args[0]), size_of(args[1])))
 
@@ -68,6 +73,7 @@ _READ = _first(1)
 _BUILD = _first(2)
 _CHARGES: dict[str, int | Charge] = {
     "check": 350_000,
+    **dict.fromkeys(("fieldSelector", "labelSelector"), lambda args, _: selector(size_of(args[1]))),
     **dict.fromkeys(("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf"), lambda args, _: traversal(args[0])),
     **dict.fromkeys(("url", "lowerAscii", "upperAscii", "substring", "trim", "cidr", "isIP", "isCIDR", "ip",
                      "quantity", "isQuantity", "semver", "isSemver", "string", "bytes",

@@ -97,6 +97,11 @@ def _joined(args: list[Operand]) -> Estimate:
     return Estimate(ONE if args[0].is_list else size.times(TENTH), size)
 
 
+def _selector(args: list[Operand]) -> Estimate:
+    size = args[1].size
+    return Estimate(exactly(10) + size.times(0.5) * exactly(50) + size.times(TENTH))
+
+
 def _pairs(factor: int) -> Estimator:
     return lambda args: Estimate(ONE + args[0].size * args[-1].size * exactly(factor))
 
@@ -105,6 +110,7 @@ _SHOWN = Range(1, 32)
 """A number, a time or a truth value as text."""
 _ESTIMATES: dict[str, Estimator] = {
     "check": lambda _: Estimate(exactly(350_000)),
+    **dict.fromkeys(("fieldSelector", "labelSelector"), _selector),
     **dict.fromkeys(("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf"), _walk),
     **dict.fromkeys(("url", "isURL", "cidr", "isIP", "isCIDR", "ip"), _read),
     **dict.fromkeys(("quantity", "isQuantity", "semver", "isSemver"), _read),
