@@ -112,3 +112,24 @@ async def test_readiness_fails_before_connections_are_refused(own_server: Any) -
         assert (await api.get("/livez")).status == 200
         await api.config_map("late")
         assert await stopping == 0
+
+
+async def test_what_admission_finds_is_recorded(own_server: Any, log: Path) -> None:
+    own_server.start()
+    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+        api = Api(own_server, session, "strict")
+        key = "pod-security.kubernetes.io/"
+        labels = {key + "enforce": "baseline", key + "audit": "restricted", key + "audit-version": "v1.22"}
+        await api.create("/api/v1/namespaces", {"metadata": {"name": "strict", "labels": labels}})
+        pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+        await api.create(api.path("pods"), pod)
+        pod = {"metadata": {"name": "q"}, "spec": {**pod["spec"], "hostPID": True}}
+        assert (await api.call("POST", api.path("pods"), pod)).status == 403
+    assert own_server.stop() == 0
+    found = [e for e in events(log, stage="ResponseComplete", verb="create") if about(e)[0] == "pods"]
+    for event in found:
+        assert event["annotations"][key + "enforce-policy"] == "baseline:latest"
+        assert event["annotations"][key + "audit-violations"].startswith(
+            'would violate PodSecurity "restricted:v1.22": '
+        )
+    assert [event["responseStatus"]["code"] for event in found] == [201, 403]

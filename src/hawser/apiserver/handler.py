@@ -96,6 +96,8 @@ class Handler:
             log.exception("%s %s failed", request.method, target.path)
             answer = failure(internal(repr(error)))
         if record is not None:
+            for key, value in (target.annotations or {}).items():
+                record.annotate(key, value)
             record.end(answer)
         if isinstance(answer, Reply):
             if place.headers:

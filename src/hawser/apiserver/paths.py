@@ -22,9 +22,11 @@ class Target:
     resources of the kind table. verb: create, update, patch, delete, deletecollection, get, list or watch; for other
     paths the method in lower case. rest: what follows the subresource (``nodes/n/proxy/REST``). user: who asks, once
     that is known. warnings: what the client is to be told beside the answer.
+    annotations: what admission says to the audit log.
     """
 
     __slots__ = (
+        "annotations",
         "group",
         "kind",
         "name",
@@ -52,6 +54,7 @@ class Target:
         self.verb = ""
         self.user = ANONYMOUS
         self.warnings: list[str] = []
+        self.annotations: dict[str, str] | None = None
 
     def flag(self, name: str) -> bool:
         """A boolean query parameter: given as ``true``, ``1`` or without a value."""

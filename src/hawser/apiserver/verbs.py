@@ -282,6 +282,7 @@ def _options(request: web.BaseRequest, target: Target, options_kind: str, apply:
     manager = manager or ownership.manager_of(request.headers.get("User-Agent", ""))
     fields = scheme.Fields(query.get("fieldValidation") or scheme.WARN, target.warnings)
     options = Options(False, fields, manager, target.subresource, user=target.user, kind=options_kind)
+    target.annotations = options.annotations
     if not query:
         return options
     if "dryRun" in query:

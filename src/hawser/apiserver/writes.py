@@ -31,6 +31,7 @@ class Options:
 
     sees_owners: the change wants to see metadata.managedFields (a JSON patch of them). user: who asks; the server
     itself where nobody else does. kind: the Kubernetes name of these options, ``PatchOptions`` for one.
+    annotations: what admission says to the audit log.
     """
 
     dry_run: bool = False
@@ -40,6 +41,7 @@ class Options:
     sees_owners: bool = False
     user: User = SERVER
     kind: str = ""
+    annotations: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class Request:
         self.options = options
         self.subresource = subresource
         self.delete: Obj = {}
-        self.annotations: dict[str, str] = {}
+        self.annotations = options.annotations
 
     @property
     def user(self) -> User:
