@@ -155,7 +155,15 @@ def test_a_message_shows_the_line_and_points_at_the_column() -> None:
     )
 
 
-@pytest.mark.parametrize("source", ["(" * 500 + "1" + ")" * 500, "-" + "+".join("1" * 900), "x" + ".optMap(a, a)" * 70])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "(" * 500 + "1" + ")" * 500,
+        "-" + "+".join("1" * 900),
+        "x" + ".optMap(a, a)" * 70,
+        f"[{', '.join(['[]'] * 3000)}]",
+    ],
+)
 def test_deep_expressions_are_refused_or_evaluated_but_never_break_the_stack(source: str) -> None:
     try:
         compile_expression(source, _VARIABLES)

@@ -38,7 +38,7 @@ from hawser.api.cel.types import (
     optional_of,
     type_of,
 )
-from hawser.api.cel.unify import Bindings, assignable, rename, substitute
+from hawser.api.cel.unify import Bindings, assignable, open_ended, rename, substitute
 from hawser.api.cel.values import UInt
 
 _LITERALS: dict[type, Type] = {
@@ -213,17 +213,20 @@ class _Checker:
     def _resolve(self, node: Call, name: str, args: list[Type], method: bool) -> Type:
         result: Type | None = None
         fitting: list[Overload] = []
+        # Without open variables in the arguments, what a form binds is its own affair.
+        own = not any(map(open_ended, args))
         for one in self._environment.functions[name]:
             if one.method != method or len(one.params) != len(args):
                 continue
             fresh = _Fresh(self._variable)
             params = [rename(param, fresh) for param in one.params]
-            trial = dict(self.bound)
+            trial: Bindings = {} if own else dict(self.bound)
             if not all(assignable(trial, param, arg) for param, arg in zip(params, args, strict=True)):
                 continue
-            self.bound = trial
             fitting.append(one)
             found = substitute(trial, rename(one.result, fresh))
+            if not own:
+                self.bound = trial
             if result is None:
                 result = found
             elif result.kind != "dyn" and result != found:

@@ -12,7 +12,7 @@ from hawser.api.cel.compiler import Compiler, Run
 from hawser.api.cel.costs import PER_CALL
 from hawser.api.cel.declarations import Environment, Functions, by_name
 from hawser.api.cel.parser import parse
-from hawser.api.cel.syntax import CompileError
+from hawser.api.cel.syntax import CompileError, Source
 from hawser.api.cel.types import Type
 from hawser.api.cel.validators import literals
 from hawser.api.cel.values import CostError, EvalError
@@ -90,6 +90,13 @@ def compile_expression(source: str, known: Environment, wanted: Sequence[Type] =
     wanted: the types that its result may have; any when empty. Raises CompileError, whose text is cel-go's, and
     WrongTypeError when the result is of another type.
     """
+    try:
+        return _compiled(source, known, wanted)
+    except RecursionError:
+        raise CompileError(Source(source), [(0, "expression recursion limit exceeded: 250")]) from None
+
+
+def _compiled(source: str, known: Environment, wanted: Sequence[Type]) -> Program:
     root = parse(source)
     checked = check(root, source, known)
     literals(checked, source)

@@ -73,6 +73,11 @@ def substitute(bound: Bindings, given: Type, free_to_dyn: bool = False) -> Type:
     return given if params == given.params else Type(given.kind, given.name, params, given.shape)
 
 
+def open_ended(given: Type) -> bool:
+    """Whether there are variables in a type."""
+    return given.kind == "var" or any(map(open_ended, given.params))
+
+
 def rename(given: Type, names: dict[str, Type]) -> Type:
     """A declared type with fresh variables in place of its own."""
     if given.kind == "var":
