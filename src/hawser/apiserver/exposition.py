@@ -82,19 +82,20 @@ def _aborted(series: list[Requests]) -> Iterator[str]:
 def _histograms(name: str, text: str, series: Iterable[Requests], first: int = 0) -> Iterator[str]:
     yield family(name, "histogram", text)
     for requests in series:
-        if requests.durations is not None:
+        if any(requests.durations.buckets):
             yield from histogram(name, requests.labels, requests.durations, first)
 
 
 def _flights(metrics: Metrics) -> Iterator[str]:
     name = "apiserver_current_inflight_requests"
     yield family(name, "gauge", "Currently used inflight request limit of this apiserver per request kind.")
-    yield f'{name}{{request_kind="mutating"}} {metrics.mutating}'
-    yield f'{name}{{request_kind="readOnly"}} {metrics.reading}'
+    for flight in ("mutating", "readOnly"):
+        running = sum(requests.running for requests in metrics.requests.values() if requests.flight == flight)
+        yield f'{name}{{request_kind="{flight}"}} {running}'
     name = "apiserver_longrunning_requests"
     yield family(name, "gauge", "Gauge of all active long-running apiserver requests.")
     for requests in metrics.requests.values():
-        if requests.running:
+        if requests.running and not requests.flight:
             yield f"{name}{{{requests.labels}}} {requests.running}"
 
 

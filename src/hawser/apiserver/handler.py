@@ -18,7 +18,7 @@ from hawser.apiserver.flowcontrol.control import NOWHERE, FlowControl, Place
 from hawser.apiserver.identity import User
 from hawser.apiserver.metrics import Metrics, Requests
 from hawser.apiserver.paths import Target, parse
-from hawser.apiserver.presenting import present
+from hawser.apiserver.presenting import present, settled
 from hawser.apiserver.reply import JSON, Answer, Reply
 from hawser.apiserver.routes import Routes
 from hawser.apiserver.watching import RECORD
@@ -58,7 +58,7 @@ class Handler:
         try:
             answer = await self._answer(request, target)
         except BaseException:
-            self._metrics.lost(counted, target)
+            self._metrics.lost(counted)
             raise
         self._count(request, target, answer, began, counted)
         return answer
@@ -104,7 +104,8 @@ class Handler:
                 answer.headers = [*(answer.headers or ()), *place.headers]
             if target.warnings:
                 answer = answer.warned(target.warnings)
-            answer = await present(request, target, answer)
+            if not settled(request, target, answer):
+                answer = await present(request, target, answer)
         return answer
 
     async def _in_turn(self, request: web.BaseRequest, target: Target, user: User, place: Place) -> Answer:
@@ -129,7 +130,7 @@ class Handler:
         took = time.perf_counter() - began
         streaming = target.verb == "watch" or not isinstance(answer, Reply)
         code, size = (answer.status, len(answer.body)) if isinstance(answer, Reply) else (200, 0)
-        self._metrics.end(counted, target, code, -1.0 if streaming else took, size)
+        self._metrics.end(counted, code, -1.0 if streaming else took, size)
         if code >= 500 or (took > _SLOW and not streaming):
             log.warning("%s %s: %d in %.3f s", request.method, target.path, code, took)
 

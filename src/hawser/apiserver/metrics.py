@@ -5,11 +5,12 @@ Names and labels are those of Kubernetes' metrics reference, so that its dashboa
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 
 from hawser.api.kinds import Kind
 from hawser.apiserver.paths import Target
-from hawser.store.timing import Histogram
+from hawser.store.timing import SECONDS, Histogram
 
 SIZES = (1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9)
 TERMINATING = (429, 504)
@@ -18,33 +19,36 @@ _READING = frozenset({"get", "list", "head", "options"})
 _SIZED = frozenset({"get", "list"})
 _VERBS = {"create": "POST", "update": "PUT"}
 _CONNECT = frozenset({"exec", "attach", "portforward", "proxy"})
+_LONG = _CONNECT | {"log"}
 _HEALTH = ("/livez", "/readyz", "/healthz")
 
 
 class Requests:
-    """What is counted of the requests that share labels."""
+    """What is counted of the requests that share labels.
 
-    __slots__ = ("codes", "durations", "labels", "running", "sizes")
+    flight: what those are that run now: "mutating", "readOnly", or "" for those that take long by nature.
+    """
 
-    def __init__(self, labels: str) -> None:
+    __slots__ = ("codes", "durations", "flight", "labels", "running", "sizes")
+
+    def __init__(self, labels: str, flight: str, sized: bool) -> None:
         self.labels = labels
+        self.flight = flight
         self.codes: dict[int, int] = {}
         self.running = 0
-        self.durations: Histogram | None = None
-        self.sizes: Histogram | None = None
+        self.durations = Histogram()
+        self.sizes = Histogram(SIZES) if sized else None
 
 
 class Metrics:
     """Counters of one server.
 
-    requests: by their labels. mutating, reading: requests in flight. extra: functions that give more lines of text.
+    requests: by their labels. extra: functions that give more lines of text.
     """
 
     def __init__(self) -> None:
         self.requests: dict[str, Requests] = {}
         self._found: dict[tuple[str, ...], Requests] = {}
-        self.mutating = 0
-        self.reading = 0
         self.extra: list[Callable[[], Iterable[str]]] = []
 
     def begin(self, target: Target) -> Requests:
@@ -68,47 +72,39 @@ class Metrics:
         found = self._found.get(key)
         if found is None:
             found = self._new(key, target)
-        if target.verb == "watch" or target.subresource in _CONNECT:
-            found.running += 1
-        elif target.verb in _READING:
-            self.reading += 1
-        else:
-            self.mutating += 1
+        found.running += 1
         return found
 
     def _new(self, key: tuple[str, ...], target: Target) -> Requests:
         """Where requests with such words are counted; once there are too many of those, all others together."""
-        if len(self._found) >= _MOST:
-            return self.requests.setdefault(_OTHER, Requests(_OTHER))
-        labels = _labels(target)
-        found = self._found[key] = self.requests.setdefault(labels, Requests(labels))
+        crowded = len(self._found) >= _MOST
+        labels = _OTHER if crowded else _labels(target)
+        found = self.requests.get(labels)
+        if found is None:
+            reads = target.verb in _READING
+            flight = "readOnly" if reads else "mutating"
+            if target.verb == "watch" or target.subresource in _LONG:
+                flight = ""
+            found = self.requests[labels] = Requests(labels, flight, target.verb in _SIZED)
+        if not crowded:
+            self._found[key] = found
         return found
 
-    def end(self, requests: Requests, target: Target, code: int, seconds: float, size: int) -> None:
+    def end(self, requests: Requests, code: int, seconds: float, size: int) -> None:
         """A request was answered. seconds: negative for those that have no duration; size: of the answer's body."""
-        if target.verb == "watch" or target.subresource in _CONNECT:
-            requests.running -= 1
-        elif target.verb in _READING:
-            self.reading -= 1
-        else:
-            self.mutating -= 1
+        requests.running -= 1
         codes = requests.codes
         codes[code] = codes.get(code, 0) + 1
-        if seconds < 0:
-            return
-        durations = requests.durations
-        if durations is None:
-            durations = requests.durations = Histogram()
-        durations.observe(seconds)
-        if target.verb in _SIZED:
-            sizes = requests.sizes
-            if sizes is None:
-                sizes = requests.sizes = Histogram(SIZES)
-            sizes.observe(size)
+        if seconds >= 0:
+            durations = requests.durations
+            durations.buckets[bisect_left(SECONDS, seconds)] += 1
+            durations.total += seconds
+            if requests.sizes is not None:
+                requests.sizes.observe(size)
 
-    def lost(self, requests: Requests, target: Target) -> None:
+    def lost(self, requests: Requests) -> None:
         """The peer of a request is gone, or its handler was cancelled: nothing was answered."""
-        self.end(requests, target, 0, -1.0, 0)
+        self.end(requests, 0, -1.0, 0)
 
 
 _MOST = 5_000

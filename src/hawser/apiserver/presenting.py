@@ -22,6 +22,19 @@ _LEVEL = 1
 _GZIP = zlib.MAX_WBITS | 16
 
 
+_NEGOTIATED = frozenset({"get", "list", "update", "patch"})
+
+
+def settled(request: web.BaseRequest, target: Target, answer: Reply) -> bool:
+    """Whether an answer is in its last form, as nearly all are: of a resource, in a form that was negotiated, small."""
+    if target.kind is None or answer.status >= 400 or len(answer.body) > COMPRESS_ABOVE:
+        return False
+    if target.verb in _NEGOTIATED and not target.subresource:
+        return True
+    accept = request.headers.get("Accept", "")
+    return "protobuf" not in accept and "yaml" not in accept
+
+
 async def present(request: web.BaseRequest, target: Target, answer: Reply) -> Reply:
     """The answer as the client takes it."""
     if answer.content_type == JSON:
