@@ -344,6 +344,18 @@ async def test_closing_commits_what_is_pending_and_ends_watches(open_store: Call
         await store.write(POD, put(b""))
 
 
+async def test_closing_ends_while_one_group_commits_and_another_waits(open_store: Callable[..., Store]) -> None:
+    store = open_store()
+    first = asyncio.create_task(store.write(KEYS[0], put(b"")))
+    for _ in range(3):  # the writer, the flush, the commit thread
+        await asyncio.sleep(0)
+    second = asyncio.create_task(store.write(KEYS[1], put(b"")))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await store.close()
+    assert [record and record.revision for record in await asyncio.gather(first, second)] == [1, 2]
+
+
 async def test_a_reopened_store_goes_on_where_it_was(open_store: Callable[..., Store]) -> None:
     store = open_store()
     await fill(store, KEYS)

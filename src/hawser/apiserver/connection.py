@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from hawser.apiserver.identity import User, from_certificate
+from hawser.apiserver.identity import Peer, User, from_certificate
 
 Handler = Callable[[web.BaseRequest], Any]
 BODY_LIMIT = 3 * 1024 * 1024
@@ -17,13 +17,18 @@ BODY_LIMIT = 3 * 1024 * 1024
 
 
 class Connection(RequestHandler):
-    """user: of the client certificate, or None. on_end: called when the peer is gone or the server stops."""
+    """One client.
 
-    __slots__ = ("on_end", "user")
+    user: of the client certificate, or None. peer: what the certificate makes of the client, once somebody has asked.
+    on_end: called when the peer is gone or the server stops.
+    """
+
+    __slots__ = ("on_end", "peer", "user")
 
     def __init__(self, manager: Server, **options: Any) -> None:
         super().__init__(manager, **options)
         self.user: User | None = None
+        self.peer: Peer | None = None
         self.on_end: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -41,6 +46,9 @@ class Connection(RequestHandler):
         """End what streams, then what is in progress, then the connection."""
         if self.on_end is not None:
             self.on_end()
+        if not self._request_in_progress:
+            # Or aiohttp would wait for a next request for the whole of the timeout.
+            self.close()
         await super().shutdown(timeout)
 
 

@@ -210,12 +210,12 @@ class SqliteStore:
         if self._closed:
             return
         self._closed = True
-        for group in (self._collecting, self._committing):
-            if group is not None and group.rows:
-                try:
-                    await self._wait(group, None)
-                except StoreUnavailable:
-                    pass  # The writers were told.
+        # Asked anew each time: a group that is done wakes nobody any more.
+        while (group := self._committing or self._collecting).rows:
+            try:
+                await self._wait(group, None)
+            except StoreUnavailable:
+                pass  # The writers were told.
         self._hub.close()
         self._committer.close()
         self._log.close()
