@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import orjson
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, PRIORITY_CLASS, SERVICE, Kind
+from hawser.api.kinds import CONFIG_MAP, ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, PRIORITY_CLASS, SERVICE, Kind
 from hawser.api.types import Obj
 from hawser.apiserver.authorization import reconcile
 from hawser.apiserver.resources import Resources
@@ -40,6 +40,17 @@ async def run(resources: Resources, address: str, port: int) -> None:
     await reconcile.run(resources)
     await _ensure(resources, SERVICE, "default", _service(resources.allocator.first_address, port))
     await _endpoints(resources, address, port)
+
+
+async def publish(resources: Resources, wanted: Obj) -> None:
+    """Make a ConfigMap, or set its data."""
+    metadata = wanted["metadata"]
+    await _ensure(resources, CONFIG_MAP, metadata["namespace"], orjson.loads(orjson.dumps(wanted)))
+
+    def change(old: Obj) -> Obj:
+        return {**old, "data": wanted["data"]}
+
+    await resources[CONFIG_MAP].update(metadata["namespace"], metadata["name"], change, Options())
 
 
 async def _ensure(resources: Resources, kind: Kind, namespace: str, obj: Obj) -> None:

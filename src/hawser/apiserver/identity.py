@@ -36,6 +36,17 @@ class User:
         return info
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What a connection's certificate makes of its client.
+
+    proxy: it may say for whom it asks. own: the certificate's subject is a user of this server.
+    """
+
+    proxy: bool
+    own: bool
+
+
 ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
 AUTHENTICATED = "system:authenticated"
 SERVER = User("system:apiserver", groups=(AUTHENTICATED, "system:masters"))

@@ -16,6 +16,18 @@ _NO_AUDIT = AuditOptions()
 
 
 @dataclass(frozen=True, slots=True)
+class ProxySettings:
+    """Whose X-Remote-* headers count. certificate: the CA's file. names: allowed CNs, any when empty."""
+
+    certificate: Path
+    names: tuple[str, ...] = ()
+    users: tuple[str, ...] = ("X-Remote-User",)
+    uids: tuple[str, ...] = ("X-Remote-Uid",)
+    groups: tuple[str, ...] = ("X-Remote-Group",)
+    extras: tuple[str, ...] = ("X-Remote-Extra-",)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """data: the folder of the store. kubelet_*: how the server shows itself to node agents, and whom it believes.
 
@@ -24,6 +36,7 @@ class Config:
     believed, who is said to have issued them (the first one) and whose are believed, and where the keys are found.
     seats: requests that are served at once, shared out by priority and fairness. shutdown_delay: seconds from not being
     ready to not taking connections.
+    front_proxy: whose word on users is taken. proxy_client: certificate and key shown to aggregated API servers.
     advertised: the address at which pods reach this server; empty when that is the one it listens on.
     """
 
@@ -43,6 +56,9 @@ class Config:
     account_keys_uri: str = ""
     api_audiences: tuple[str, ...] = ()
     advertised: str = ""
+    front_proxy: ProxySettings | None = None
+    proxy_client: tuple[Path, Path] | None = None
+    bootstrap_tokens: bool = False
     service_network: Network = _SERVICE_NETWORK
     node_ports: range = range(30000, 32768)
     seats: int = 150

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from hawser.api.errors import unauthorized
+from hawser.apiserver.authentication.bootstrap_tokens import BootstrapTokens
+from hawser.apiserver.authentication.front_proxy import FrontProxy
 from hawser.apiserver.authentication.jws import TokenError
 from hawser.apiserver.authentication.service_accounts import ServiceAccountTokens
 from hawser.apiserver.connection import Connection
@@ -31,15 +33,31 @@ class Verified:
 class Authenticator:
     """Asks each way in turn."""
 
-    def __init__(self, static: Tokens, accounts: ServiceAccountTokens) -> None:
+    def __init__(
+        self,
+        static: Tokens,
+        accounts: ServiceAccountTokens,
+        front: FrontProxy | None,
+        bootstrap: BootstrapTokens | None,
+    ) -> None:
         self._static = static
         self._accounts = accounts
+        self._front = front
+        self._bootstrap = bootstrap
 
     def authenticate(self, request: web.BaseRequest) -> User:
         """The user of a request. APIError 401 for credentials that are not good."""
         protocol = request.protocol
         assert isinstance(protocol, Connection)
-        if protocol.user is not None:
+        if self._front is not None:
+            peer = protocol.peer
+            if peer is None:
+                peer = protocol.peer = self._front.peer(_certificate(protocol))
+            if peer.proxy and (user := self._front.user(request)) is not None:
+                return user
+            if peer.own and protocol.user is not None:
+                return protocol.user
+        elif protocol.user is not None:
             return protocol.user
         header = request.headers.get("Authorization")
         if header is None:
@@ -75,9 +93,18 @@ class Authenticator:
         if found is not None:
             return Verified(found[0].user, found[1])
         user = self._static.find(f"Bearer {token}")
+        if user is None and self._bootstrap is not None:
+            user = self._bootstrap.find(token)
         if user is None:
             return None
         # Such tokens say nothing of audiences: they are for this server.
         own = self._accounts.audiences
         shared = tuple(name for name in own if name in audiences) if audiences else own
         return Verified(user, shared) if shared else None
+
+
+def _certificate(protocol: Connection) -> bytes | None:
+    """The verified client certificate of a connection, DER; None without one."""
+    session = protocol.transport.get_extra_info("ssl_object") if protocol.transport is not None else None
+    der: bytes | None = session.getpeercert(True) if session is not None else None
+    return der

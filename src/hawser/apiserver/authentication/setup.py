@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from hawser.api.kind import Kind
 from hawser.apiserver.authentication.authenticator import Authenticator
+from hawser.apiserver.authentication.bootstrap_tokens import BootstrapTokens
+from hawser.apiserver.authentication.front_proxy import FrontProxy
 from hawser.apiserver.authentication.issuer_documents import IssuerDocuments
 from hawser.apiserver.authentication.service_accounts import Keys, ServiceAccountTokens, own_key
 from hawser.apiserver.authentication.token_requests import TokenRequests
@@ -21,12 +23,14 @@ class Credentials:
 
     static: Tokens
     keys: Keys
+    front: FrontProxy | None
 
     @classmethod
     def read(cls, config: Config) -> Credentials:
         """OSError, ValueError (KeyFileError is one) when a file cannot be read."""
         signing = config.account_signing_key or own_key(config.data / "sa.key")
-        return cls(Tokens.read(config.token_file), Keys(signing, config.account_keys))
+        front = FrontProxy(config.front_proxy, config.client_ca) if config.front_proxy is not None else None
+        return cls(Tokens.read(config.token_file), Keys(signing, config.account_keys), front)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,9 @@ def authentication(config: Config, credentials: Credentials, resources: Resource
 
     accounts = ServiceAccountTokens(find, credentials.keys, config.account_issuers, config.api_audiences)
     return Authentication(
-        Authenticator(credentials.static, accounts),
+        Authenticator(
+            credentials.static, accounts, credentials.front, BootstrapTokens(find) if config.bootstrap_tokens else None
+        ),
         TokenRequests(resources, accounts),
         IssuerDocuments(accounts, server, config.account_keys_uri),
     )
