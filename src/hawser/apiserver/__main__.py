@@ -10,7 +10,14 @@ from pathlib import Path
 
 from hawser import quickly
 from hawser.apiserver.audit import setup as audit
-from hawser.apiserver.options import ISSUER, Config
+from hawser.apiserver.options import ISSUER, Config, ProxySettings
+
+_PROXY_HEADERS = {
+    "username-headers": "X-Remote-User",
+    "uid-headers": "X-Remote-Uid",
+    "group-headers": "X-Remote-Group",
+    "extra-headers-prefix": "X-Remote-Extra-",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -78,6 +85,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--service-account-jwks-uri", default="", metavar="URL", help="where others find the keys of such tokens")
     add("--api-audiences", default="", metavar="LIST", help="whom tokens for this API are for (default: the issuer)")
+    add(
+        "--requestheader-client-ca-file", type=Path, metavar="FILE", help="CA of proxies whose X-Remote-* headers count"
+    )
+    add("--requestheader-allowed-names", default="", metavar="LIST", help="CNs of such proxies (default: any)")
+    for what, default in _PROXY_HEADERS.items():
+        add(f"--requestheader-{what}", default=default, metavar="LIST", help="(default: %(default)s)")
+    add("--proxy-client-cert-file", type=Path, metavar="FILE", help="certificate shown to aggregated API servers")
+    add("--proxy-client-key-file", type=Path, metavar="FILE", help="its key")
+    add(
+        "--enable-bootstrap-token-auth",
+        action="store_true",
+        help="Secrets of type bootstrap.kubernetes.io/token log in",
+    )
     add("--service-cluster-ip-range", default="10.96.0.0/16", metavar="CIDR", help="(default: %(default)s)")
     more = "requests served at once beyond those of the exempt priority level"
     add("--max-requests-inflight", type=int, default=100, metavar="N", help=f"{more} (default: %(default)s)")
@@ -141,6 +161,9 @@ def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Con
         kubelet_key=given.kubelet_client_key,
         kubelet_ca=given.kubelet_ca,
         advertised=_address(parser, given.advertise_address),
+        front_proxy=_front_proxy(given),
+        proxy_client=_pair(given.proxy_client_cert_file, given.proxy_client_key_file),
+        bootstrap_tokens=given.enable_bootstrap_token_auth,
         account_signing_key=given.service_account_signing_key_file,
         account_keys=tuple(given.service_account_key_file),
         account_issuers=tuple(given.service_account_issuer or (ISSUER,)),
@@ -168,6 +191,22 @@ def _plugins(parser: argparse.ArgumentParser, enable: str, disable: str) -> tupl
     except ValueError as error:
         parser.error(str(error))
     return choice.enabled, choice.disabled
+
+
+def _front_proxy(given: argparse.Namespace) -> ProxySettings | None:
+    if given.requestheader_client_ca_file is None:
+        return None
+    lists = [
+        tuple(
+            name.strip() for name in getattr(given, f"requestheader_{key}".replace("-", "_")).split(",") if name.strip()
+        )
+        for key in ("allowed-names", *_PROXY_HEADERS)
+    ]
+    return ProxySettings(given.requestheader_client_ca_file, *lists)
+
+
+def _pair(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
+    return (certificate, key) if certificate is not None and key is not None else None
 
 
 def _address(parser: argparse.ArgumentParser, text: str) -> str:
