@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from hawser.api.podsecurity.checks import reasons, violations
 from hawser.api.podsecurity.levels import Rule
 from hawser.api.types import Obj
 
@@ -78,6 +77,8 @@ def existing(namespace: str, rule: Rule, pods: Sequence[Obj], exempt: Iterable[s
 
     exempt: RuntimeClasses that pod security does not concern.
     """
+    from hawser.api.podsecurity.checks import reasons, violations
+
     looked = _sorted_out(pods)[:MOST_PODS]
     found: dict[str, list[str]] = {}
     for pod in looked:

@@ -12,7 +12,6 @@ from hawser.apiserver.admission.base import Plugin
 from hawser.apiserver.admission.builtin import (
     certificates,
     limits,
-    optional,
     pods,
     quota,
     requesters,
@@ -42,38 +41,41 @@ class Row(NamedTuple):
     on: bool = True
 
 
+def _optional(name: str) -> Row:
+    """A row of a plugin that is off unless the flag names it; until then it is not even imported."""
+
+    def make(resources: Resources, committed: Committed) -> Plugin:
+        from hawser.apiserver.admission.builtin import optional
+
+        return optional.make(name, resources, committed)
+
+    return Row(name, make, on=False)
+
+
 TABLE = (
-    Row("AlwaysAdmit", lambda resources, committed: optional.AlwaysAdmit(), on=False),
+    _optional("AlwaysAdmit"),
     Row("NamespaceLifecycle"),
-    Row("NamespaceExists", lambda resources, committed: optional.NamespaceExists(committed), on=False),
-    Row(
-        "LimitPodHardAntiAffinityTopology",
-        lambda resources, committed: optional.LimitPodHardAntiAffinityTopology(),
-        on=False,
-    ),
+    _optional("NamespaceExists"),
+    _optional("LimitPodHardAntiAffinityTopology"),
     Row("LimitRanger", lambda resources, committed: limits.LimitRanger(committed)),
     Row("NodeRestriction", lambda resources, committed: NodeRestriction(resources)),
     Row("ServiceAccount", lambda resources, committed: service_account.ServiceAccount(committed)),
     Row("TaintNodesByCondition", lambda resources, committed: pods.TaintNodesByCondition()),
-    Row("AlwaysPullImages", lambda resources, committed: optional.AlwaysPullImages(), on=False),
+    _optional("AlwaysPullImages"),
     Row("PodSecurity", lambda resources, committed: security.PodSecurity(committed)),
     Row("Priority", lambda resources, committed: pods.Priority(committed)),
     Row("DefaultTolerationSeconds", lambda resources, committed: pods.DefaultTolerationSeconds()),
-    Row("ExtendedResourceToleration", lambda resources, committed: optional.ExtendedResourceToleration(), on=False),
+    _optional("ExtendedResourceToleration"),
     Row("DefaultStorageClass", lambda resources, committed: storage.DefaultStorageClass(committed)),
     Row("StorageObjectInUseProtection", lambda resources, committed: storage.StorageObjectInUseProtection()),
-    Row(
-        "OwnerReferencesPermissionEnforcement",
-        lambda resources, committed: optional.OwnerReferencesPermissionEnforcement(resources),
-        on=False,
-    ),
+    _optional("OwnerReferencesPermissionEnforcement"),
     Row("PersistentVolumeClaimResize", lambda resources, committed: storage.PersistentVolumeClaimResize(committed)),
     Row("RuntimeClass", lambda resources, committed: pods.RuntimeClass(committed)),
     Row("CertificateApproval", lambda resources, committed: signers.CertificateApproval(resources.access)),
     Row("CertificateSigning", lambda resources, committed: signers.CertificateSigning(resources.access)),
     Row("CertificateSubjectRestriction", lambda resources, committed: certificates.CertificateSubjectRestriction()),
     Row("DefaultIngressClass", lambda resources, committed: storage.DefaultIngressClass(committed)),
-    Row("DenyServiceExternalIPs", lambda resources, committed: optional.DenyServiceExternalIPs(), on=False),
+    _optional("DenyServiceExternalIPs"),
     Row("PodTopologyLabels", lambda resources, committed: pods.PodTopologyLabels(committed)),
     Row(
         "MutatingAdmissionPolicy",
@@ -86,7 +88,7 @@ TABLE = (
     ),
     Row("ValidatingAdmissionWebhook"),
     Row("ResourceQuota", lambda resources, committed: quota.ResourceQuota(committed, utc_now)),
-    Row("AlwaysDeny", lambda resources, committed: optional.AlwaysDeny(), on=False),
+    _optional("AlwaysDeny"),
 )
 
 

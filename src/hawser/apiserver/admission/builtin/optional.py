@@ -225,3 +225,22 @@ class NamespaceExists(Plugin):
         """APIError 404."""
         if self._committed.get(NAMESPACE, "", request.namespace) is None:
             raise not_found("", NAMESPACE.plural, request.namespace)
+
+
+_PLUGINS = (
+    AlwaysAdmit,
+    AlwaysDeny,
+    AlwaysPullImages,
+    DenyServiceExternalIPs,
+    ExtendedResourceToleration,
+    LimitPodHardAntiAffinityTopology,
+)
+
+
+def make(name: str, resources: Resources, committed: Committed) -> Plugin:
+    """The plugin of a name. KeyError when there is none."""
+    if name == OwnerReferencesPermissionEnforcement.name:
+        return OwnerReferencesPermissionEnforcement(resources)
+    if name == NamespaceExists.name:
+        return NamespaceExists(committed)
+    return {plugin.name: plugin for plugin in _PLUGINS}[name]()

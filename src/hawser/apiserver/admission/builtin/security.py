@@ -9,7 +9,6 @@ from hawser.api import kinds
 from hawser.api.errors import invalid
 from hawser.api.kind import Kind
 from hawser.api.kinds import NAMESPACE, POD
-from hawser.api.podsecurity.checks import details, violations
 from hawser.api.podsecurity.levels import EVERYTHING, PREFIX, Level, Policy, Rule, policy_of, stricter
 from hawser.api.podsecurity.workloads import Exemptions, existing, significant, template
 from hawser.api.types import Obj
@@ -82,6 +81,9 @@ class PodSecurity(Plugin):
         return bool(dimension)
 
     def _pod(self, request: Request, policy: Policy, pod: Obj) -> None:
+        # A server without labelled namespaces never needs the checks.
+        from hawser.api.podsecurity.checks import details, violations
+
         metadata, spec = pod.get("metadata") or {}, pod.get("spec") or {}
         found: dict[Rule, str] = {}
 
