@@ -140,6 +140,9 @@ class AddressKeeper:
                     await self._settle_cidrs()
             except (APIError, StoreUnavailable) as error:
                 log.warning("IPAddresses and ServiceCIDRs were not written: %s", error)
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    # The failure of a part came before its cancellation, and took its place.
+                    return
                 self._due |= due
                 self._cidrs_due = self._cidrs_due or cidrs_due
                 self._wake.set()
