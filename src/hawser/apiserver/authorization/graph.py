@@ -19,6 +19,7 @@ from hawser.apiserver.strategies.base import Lookup
 from hawser.store.base import EventType, Record, Store, StoreEvent
 
 _PODS = "core/pods/"
+_MOST = 20_000
 _NOTHING: Counter[Reference] = Counter()
 
 
@@ -80,6 +81,11 @@ class Graph:
             return  # Nobody has asked yet: everything is still to be read.
         for event in events:
             noted[event.record.key] = None if event.type is EventType.DELETED else event.record
+        if len(noted) > _MOST:
+            # Nobody asks any more: start over should somebody do so again.
+            self._noted = None
+            self._pods.clear()
+            self._nodes.clear()
 
     def _settle(self) -> None:
         """Read what was noted."""

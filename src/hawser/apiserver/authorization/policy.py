@@ -41,6 +41,9 @@ class Bindings:
         self._by_subject: dict[str, dict[tuple[str, int], Grant]] = {}
         self._subjects: dict[str, list[tuple[str, int]]] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._subjects)
+
     def put(self, key: str, binding: Obj) -> None:
         """Take over a binding as it is now."""
         self.remove(key)
@@ -136,6 +139,8 @@ class Policy:
                 continue
             if event.type is EventType.DELETED:
                 bindings.remove(key)
+                if namespace and not bindings:
+                    del self._bindings[namespace]
             else:
                 bindings.put(key, orjson.loads(event.record.value))
 
