@@ -73,7 +73,7 @@ _OBJECTS: dict[str, Obj] = {
             "mutations": [
                 {
                     "patchType": "JSONPatch",
-                    "jsonPatch": {"expression": 'has(object.spec) ? [JSONPatch{op: "remove", path: "/a"}] : []'},
+                    "jsonPatch": {"expression": '[JSONPatch{op: "remove", path: "/a"}]'},
                 }
             ],
         }
