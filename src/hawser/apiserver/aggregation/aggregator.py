@@ -104,8 +104,10 @@ class Aggregator:
                 log.warning("APIServices: %s", error)
             # Definitions are served a little after their event.
             wait = _LOOK_AGAIN if settled and served is kinds.served() else _LOOK_SOON
+            # Not wait_for: it may swallow a cancellation that comes together with news (CPython issue 86296).
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._news.wait()
 
     async def _settle_local(self) -> None:
         """One APIService a group version of our own, as kubectl get apiservices shows them."""

@@ -106,7 +106,8 @@ class FlowControl:
     async def wait(self, level: Level, future: asyncio.Future[None]) -> None:
         """Until a seat is free. APIError 429 when that takes too long."""
         try:
-            await asyncio.wait_for(asyncio.shield(future), WAIT_SECONDS)
+            async with asyncio.timeout(WAIT_SECONDS):
+                await asyncio.shield(future)
         except TimeoutError:
             level.rejected += 1
             self._give_up(level, future)

@@ -90,7 +90,9 @@ class ServiceProxy:
     async def _wait(self) -> bool:
         """Wait for a change; False when the table is found gone meanwhile."""
         try:
-            await asyncio.wait_for(self._wake.wait(), _CHECK_SECONDS)
+            # Not wait_for: it may swallow a cancellation that comes together with a change (CPython issue 86296).
+            async with asyncio.timeout(_CHECK_SECONDS):
+                await self._wake.wait()
         except TimeoutError:
             try:
                 await self._transact(f"list chain ip {self._table} prerouting\n")
