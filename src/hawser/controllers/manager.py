@@ -50,6 +50,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="HOURS",
         help="the longest life of what is signed (default: %(default)s)",
     )
+    parser.add_argument(
+        "--service-account-private-key-file",
+        type=Path,
+        metavar="FILE",
+        help="key that signs the tokens of Secrets; without one none is filled",
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     options = parser.parse_args(argv)
     try:

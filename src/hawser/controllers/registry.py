@@ -16,6 +16,7 @@ CONTROLLERS: dict[str, str] = {
     "namespace": "hawser.controllers.namespace:NamespaceController",
     "serviceaccount": "hawser.controllers.serviceaccount:ServiceAccountController",
     "clusterrole-aggregation": "hawser.controllers.clusterrole_aggregation:ClusterRoleAggregationController",
+    "serviceaccount-token": "hawser.controllers.token_secrets:TokenSecretController",
     "root-ca-certificate-publisher": "hawser.controllers.root_ca:RootCaController",
     "certificatesigningrequest-approving-controller": "hawser.controllers.csr_approver:ApproverController",
     "certificatesigningrequest-signing-controller": "hawser.controllers.csr_signer:SignerController",

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from hawser.api.errors import unauthorized
+from hawser.api.jws import TokenError
 from hawser.apiserver.authentication.bootstrap_tokens import BootstrapTokens
 from hawser.apiserver.authentication.front_proxy import FrontProxy
-from hawser.apiserver.authentication.jws import TokenError
 from hawser.apiserver.authentication.service_accounts import ServiceAccountTokens
 from hawser.apiserver.connection import Connection
 from hawser.apiserver.identity import ANONYMOUS, Tokens, User

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hawser.api import kinds
+from hawser.api.jws import TokenError
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
-from hawser.apiserver.authentication.jws import TokenError
 from hawser.apiserver.identity import AUTHENTICATED, User
 
 LEEWAY = 60.0
@@ -83,19 +83,6 @@ def bound(
         "kubernetes.io": private,
         "nbf": now,
         "sub": f"{PREFIX}{metadata['namespace']}:{metadata['name']}",
-    }
-
-
-def legacy(account: Obj, secret: Obj) -> Obj:
-    """The claims of a token that a Secret holds for ever."""
-    namespace, name = account["metadata"]["namespace"], account["metadata"]["name"]
-    return {
-        "iss": LEGACY_ISSUER,
-        f"{_LEGACY}namespace": namespace,
-        f"{_LEGACY}secret.name": secret["metadata"]["name"],
-        f"{_LEGACY}service-account.name": name,
-        f"{_LEGACY}service-account.uid": account["metadata"]["uid"],
-        "sub": f"{PREFIX}{namespace}:{name}",
     }
 
 

@@ -7,6 +7,7 @@ servers learn from the ConfigMap extension-apiserver-authentication whom they ma
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -28,12 +29,17 @@ class FrontProxy:
     """Knows proxies by their certificates."""
 
     def __init__(self, settings: ProxySettings, clients: Path | None) -> None:
-        """clients: the CA of users' own certificates. OSError, ValueError."""
+        """clients: the CA of users' own certificates. OSError."""
+        self._settings = settings
+        self._pem = (settings.certificate.read_bytes(), clients.read_bytes() if clients is not None else b"")
+
+    @cached_property
+    def _authorities(self) -> tuple[list[x509.Certificate], list[x509.Certificate]]:
+        """Of proxies and of users; TLS has read them already."""
         from cryptography import x509
 
-        self._settings = settings
-        self._proxies = x509.load_pem_x509_certificates(settings.certificate.read_bytes())
-        self._clients = x509.load_pem_x509_certificates(clients.read_bytes()) if clients is not None else []
+        proxies, clients = self._pem
+        return x509.load_pem_x509_certificates(proxies), x509.load_pem_x509_certificates(clients) if clients else []
 
     def peer(self, der: bytes | None) -> Peer:
         """What a client's certificate makes it."""
@@ -43,7 +49,8 @@ class FrontProxy:
             return Peer(proxy=False, own=True)
         certificate = x509.load_der_x509_certificate(der)
         allowed = not self._settings.names or _common_name(certificate) in self._settings.names
-        return Peer(allowed and _issued(certificate, self._proxies), _issued(certificate, self._clients))
+        proxies, clients = self._authorities
+        return Peer(allowed and _issued(certificate, proxies), _issued(certificate, clients))
 
     def user(self, request: web.BaseRequest) -> User | None:
         """Whom a proxy asks for; None when it names nobody."""

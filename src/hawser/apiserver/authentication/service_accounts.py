@@ -16,12 +16,12 @@ from pathlib import Path
 
 import orjson
 
-from hawser.api import kinds
+from hawser.api import jws, kinds
+from hawser.api.jws import KeyFileError, SigningKey, TokenError, VerifyingKey
 from hawser.api.kind import Kind
 from hawser.api.types import Obj
-from hawser.apiserver.authentication import claims, jws
+from hawser.apiserver.authentication import claims
 from hawser.apiserver.authentication.claims import Binding, Identity, Reference
-from hawser.apiserver.authentication.jws import KeyFileError, SigningKey, TokenError, VerifyingKey
 from hawser.apiserver.writes import new_uid
 from hawser.store.base import Record
 
@@ -90,10 +90,6 @@ class ServiceAccountTokens:
         """A new token. seconds: how long it is good; warn_after: see ``claims.bound``."""
         made = claims.bound(account, binding, audiences, int(time.time()), seconds, warn_after, new_uid())
         return self.keys.signing.sign({"iss": self.issuers[0], **made})
-
-    def legacy(self, account: Obj, secret: Obj) -> str:
-        """The token of a Secret of type kubernetes.io/service-account-token."""
-        return self.keys.signing.sign(claims.legacy(account, secret))
 
     def identify(self, token: str, audiences: Sequence[str] = ()) -> tuple[Identity, tuple[str, ...]] | None:
         """Whose token this is, and for which of the audiences (this server's when empty) it is meant.

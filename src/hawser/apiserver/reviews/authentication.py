@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hawser.api.errors import bad_request
+from hawser.api.jws import TokenError
 from hawser.api.types import Obj
 from hawser.apiserver.authentication.authenticator import Authenticator
-from hawser.apiserver.authentication.jws import TokenError
 from hawser.apiserver.identity import User
 from hawser.apiserver.paths import Target
 from hawser.apiserver.writes import timestamp, utc_now

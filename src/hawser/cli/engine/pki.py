@@ -47,6 +47,9 @@ def prepare(settings: Settings) -> None:
     ca_cert, ca_key = _ca(settings.pki_dir)
     for leaf in _leaves(settings):
         _leaf(settings.pki_dir, leaf, ca_cert, ca_key)
+    # A CA of its own: whoever has one of its certificates may say for whom it asks.
+    proxies = _ca(settings.pki_dir, "front-proxy-ca", "hawser-front-proxy-ca")
+    _leaf(settings.pki_dir, _Leaf("front-proxy-client", "front-proxy-client"), *proxies)
     accounts = settings.pki_dir / "sa.key"
     if not accounts.exists():
         _write(accounts, _key_bytes(ec.generate_private_key(ec.SECP256R1())))
@@ -131,8 +134,10 @@ def host_addresses() -> list[str]:
     return [a for a in dict.fromkeys(found) if not ipaddress.ip_address(a).is_loopback]
 
 
-def _ca(directory: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    cert_path, key_path = directory / "ca.crt", directory / "ca.key"
+def _ca(
+    directory: Path, file: str = "ca", common_name: str = "hawser-ca"
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    cert_path, key_path = directory / f"{file}.crt", directory / f"{file}.key"
     if cert_path.exists() and key_path.exists():
         try:
             return x509.load_pem_x509_certificate(cert_path.read_bytes()), _load_key(key_path)
@@ -142,7 +147,7 @@ def _ca(directory: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
                 "to have all certificates made anew"
             ) from e
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hawser-ca")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     cert = (
         _builder(name, name, key.public_key(), _CA_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)

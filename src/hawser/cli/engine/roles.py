@@ -39,6 +39,10 @@ def _apiserver(settings: Settings) -> Role:
         "client-ca": pki / "ca.crt",
         "token-auth-file": pki / "tokens.csv",
         "service-account-signing-key-file": pki / "sa.key",
+        "requestheader-client-ca-file": pki / "front-proxy-ca.crt",
+        "requestheader-allowed-names": "front-proxy-client",
+        "proxy-client-cert-file": pki / "front-proxy-client.crt",
+        "proxy-client-key-file": pki / "front-proxy-client.key",
         "kubelet-client-cert": pki / "apiserver-kubelet-client.crt",
         "kubelet-client-key": pki / "apiserver-kubelet-client.key",
         "kubelet-ca": pki / "ca.crt",
@@ -51,6 +55,7 @@ def _apiserver(settings: Settings) -> Role:
 def _controllers(settings: Settings) -> Role:
     arguments: dict[str, object] = {
         "kubeconfig": settings.kubeconfig("controllers"),
+        "service-account-private-key-file": settings.pki_dir / "sa.key",
         "cluster-signing-cert-file": settings.pki_dir / "ca.crt",
         "cluster-signing-key-file": settings.pki_dir / "ca.key",
     }

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hawser.apiserver.authentication import jws
-from hawser.apiserver.authentication.jws import KeyFileError, SigningKey
+from hawser.api import jws
+from hawser.api.jws import KeyFileError, SigningKey
 
 
 def _pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
