@@ -31,8 +31,10 @@ REQUESTS = {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName"
 KINDS: list[tuple[str, str, str, bool, Obj, str, str]] = [
     (
         *("v1", "persistentvolumes", "PersistentVolume", False, {"spec": VOLUME}),
-        ("NAME CAPACITY ACCESS MODES RECLAIM POLICY STATUS CLAIM STORAGECLASS VOLUMEATTRIBUTESCLASS REASON AGE "
-        "VOLUMEMODE"),
+        (
+            "NAME CAPACITY ACCESS MODES RECLAIM POLICY STATUS CLAIM STORAGECLASS VOLUMEATTRIBUTESCLASS REASON AGE "
+            "VOLUMEMODE"
+        ),
         "it 1Gi RWO Retain Pending <unset>",
     ),
     (
@@ -230,6 +232,29 @@ async def test_a_claims_devices_go_when_they_are_deallocated(api: Any) -> None:
     assert gone.json.get("status", {}) == {}
     changed = await api.call("PATCH", f"{path}/c", {"spec": {"devices": {"requests": []}}}, content=MERGE)
     assert "field is immutable" in changed.message
+
+
+async def test_ingresses_that_say_their_class_in_an_annotation_are_told_of_the_field(api: Any) -> None:
+    path = f"/apis/networking.k8s.io/v1/namespaces/{api.namespace}/ingresses"
+    metadata = {"name": "old", "annotations": {"kubernetes.io/ingress.class": "x"}}
+    spec = {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}
+    made = await api.call("POST", path, {"metadata": metadata, "spec": spec})
+    assert made.status == 201
+    assert "please use 'spec.ingressClassName' instead" in made.headers["Warning"]
+    changed = await api.call("PATCH", f"{path}/old", {"metadata": {"labels": {"a": "b"}}}, content=MERGE)
+    assert (changed.status, "Warning" in changed.headers) == (200, False)
+    named = {"metadata": {**metadata, "name": "new"}, "spec": {**spec, "ingressClassName": "x"}}
+    said = await api.call("POST", path, named)
+    assert (said.status, "Warning" in said.headers) == (201, False)
+    named["metadata"]["name"], named["spec"]["ingressClassName"] = "both", "y"
+    assert "must match `ingressClassName` when both are specified" in (await api.call("POST", path, named)).message
+
+
+async def test_volumes_that_are_recycled_are_deprecated(api: Any) -> None:
+    spec = {**VOLUME, "persistentVolumeReclaimPolicy": "Recycle"}
+    made = await api.call("POST", "/api/v1/persistentvolumes", {"metadata": {"name": "recycled"}, "spec": spec})
+    assert made.status == 201
+    assert "The Recycle reclaim policy is deprecated" in made.headers["Warning"]
 
 
 async def test_taints_of_devices_say_since_when(api: Any) -> None:

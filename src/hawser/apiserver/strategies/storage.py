@@ -5,11 +5,12 @@ Source: API reference, PersistentVolumeStatus (lastPhaseTransitionTime) and Pers
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
+from hawser.api.warnings import storage as warnings
 from hawser.apiserver.strategies.base import Lookup, Strategy
 from hawser.apiserver.writes import timestamp
 
@@ -37,6 +38,10 @@ class VolumeStrategy(Strategy):
         elif status.get(field) in (None, was.get(field)):
             status[field] = timestamp(self._now())
 
+    def warnings(self, obj: Obj, old: Obj | None) -> Iterable[str]:
+        """What is deprecated."""
+        return warnings.volume(obj)
+
 
 class ClaimStrategy(Strategy):
     """A claim's two references to its source say the same."""
@@ -51,6 +56,10 @@ class ClaimStrategy(Strategy):
     def prepare_update(self, obj: Obj, old: Obj) -> None:
         """As at creation."""
         _normalize(obj["spec"])
+
+    def warnings(self, obj: Obj, old: Obj | None) -> Iterable[str]:
+        """What is deprecated, and fractions of a byte."""
+        return warnings.claim(obj)
 
 
 def _normalize(spec: Obj) -> None:

@@ -40,6 +40,7 @@ _STRATEGIES: dict[Kind, str] = {
     kinds.CSI_STORAGE_CAPACITY: "storage.CapacityStrategy",
     kinds.ENDPOINTS: "cluster.UpsertStrategy",
     kinds.FLOW_SCHEMA: "cluster.StatusOnlyStrategy",
+    kinds.INGRESS: "networking.IngressStrategy",
     kinds.MUTATING_WEBHOOK_CONFIGURATION: "cluster.VersionedStrategy",
     kinds.PERSISTENT_VOLUME_CLAIM: "storage.ClaimStrategy",
     kinds.PRIORITY_LEVEL_CONFIGURATION: "cluster.StatusOnlyStrategy",
