@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
+import ssl
 from typing import Any
 
 import aiohttp
@@ -29,9 +31,11 @@ async def test_a_client_certificate_names_user_and_groups(api: Any) -> None:
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
     answer = await api.call("POST", path, body, token=None, tls=tls)
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert((api.server.folder / "admin.crt").read_text())).hexdigest()
     assert answer.json["status"]["userInfo"] == {
         "username": "admin",
         "groups": ["system:masters", "system:authenticated"],
+        "extra": {"authentication.kubernetes.io/credential-id": [f"X509SHA256={digest}"]},
     }
 
 

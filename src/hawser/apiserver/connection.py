@@ -33,7 +33,9 @@ class Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is over: read the certificate once for all requests."""
-        self.user = from_certificate(transport.get_extra_info("peercert"))
+        certificate = transport.get_extra_info("peercert")
+        if certificate:
+            self.user = from_certificate(certificate, transport.get_extra_info("ssl_object").getpeercert(True))
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:

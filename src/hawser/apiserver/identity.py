@@ -7,6 +7,7 @@ token file (``token,user,uid,"group1,group2"``) and anonymous requests.
 from __future__ import annotations
 
 import csv
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,16 @@ class Peer:
 
 ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
 AUTHENTICATED = "system:authenticated"
+CREDENTIAL = "authentication.kubernetes.io/credential-id"
 SERVER = User("system:apiserver", groups=(AUTHENTICATED, "system:masters"))
 """The server itself, as others are told of it."""
 
 
-def from_certificate(certificate: dict[str, Any] | None) -> User | None:
-    """The user of a verified client certificate, in the shape of ``ssl.SSLSocket.getpeercert``; None without one."""
+def from_certificate(certificate: dict[str, Any] | None, der: bytes = b"") -> User | None:
+    """The user of a verified client certificate, in the shape of ``ssl.SSLSocket.getpeercert``; None without one.
+
+    der: the same certificate as it came, which tells the user's credentials apart (KEP-4193).
+    """
     if not certificate:
         return None
     name = ""
@@ -65,7 +70,10 @@ def from_certificate(certificate: dict[str, Any] | None) -> User | None:
                 name = value
             elif key == "organizationName":
                 groups.append(value)
-    return User(name, groups=(*groups, AUTHENTICATED)) if name else None
+    if not name:
+        return None
+    extra = ((CREDENTIAL, (f"X509SHA256={hashlib.sha256(der).hexdigest()}",)),) if der else ()
+    return User(name, groups=(*groups, AUTHENTICATED), extra=extra)
 
 
 class Tokens:

@@ -20,8 +20,8 @@ from hawser.apiserver.admission.webhooks.hooks import Webhooks
 from hawser.apiserver.agents import Agents
 from hawser.apiserver.aggregation.aggregator import Aggregator
 from hawser.apiserver.audit import setup as audit
-from hawser.apiserver.authentication.setup import Credentials, authentication
 from hawser.apiserver.authentication.front_proxy import published
+from hawser.apiserver.authentication.setup import Credentials, authentication
 from hawser.apiserver.connection import Server
 from hawser.apiserver.custom.controller import DefinitionController
 from hawser.apiserver.documents import Documents
@@ -76,9 +76,9 @@ async def run(config: Config) -> None:
         resources = Resources(store, Allocator(config.service_network, config.node_ports), choice=choice)
         keeper = AddressKeeper(resources)
         await bootstrap.run(resources, config.advertised or config.address, port)
-        metrics = Metrics()
         await bootstrap.publish(resources, published(config.front_proxy, config.client_ca))
-        who = authentication(config, credentials, resources, f"{config.address}:{port}")
+        metrics = Metrics()
+        who = authentication(config, credentials, resources, f"{config.advertised or config.address}:{port}")
         documents = Documents(store, metrics, f"{config.address}:{port}", who.issuer)
         agents = Agents(resources, config)
         streams = Streams(resources, agents)
@@ -156,10 +156,10 @@ def _tls(config: Config) -> ssl.SSLContext:
     if config.client_ca is not None:
         context.load_verify_locations(config.client_ca)
         context.verify_mode = ssl.CERT_OPTIONAL
-    return context
     if config.front_proxy is not None:
         context.load_verify_locations(config.front_proxy.certificate)
         context.verify_mode = ssl.CERT_OPTIONAL
+    return context
 
 
 def _allow_files() -> None:

@@ -188,6 +188,14 @@ async def test_the_issuer_publishes_its_keys(api: Any) -> None:
     assert orjson.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))["kid"] == key["kid"]
 
 
+async def test_service_accounts_may_read_what_verifies_them(api: Any) -> None:
+    await _account(api)
+    token = await _token(api)
+    for path in ("/.well-known/openid-configuration", "/openid/v1/jwks"):
+        assert (await api.get(path, token=token)).status == 200
+        assert (await api.get(path, token=None)).status == 401
+
+
 async def test_tokens_outlive_a_restart_of_the_server(own_server: Any) -> None:
     import aiohttp
 
