@@ -34,6 +34,10 @@ class Kind:
     field_names: tuple[tuple[str, str], ...] = ()
     deprecated: str = ""
 
+    def __hash__(self) -> int:
+        # Of all requests: a string knows its hash.
+        return hash(self.plural)
+
     @property
     def api_version(self) -> str:
         """``v1`` or ``apps/v1``."""
