@@ -17,6 +17,8 @@ CONTROLLERS: dict[str, str] = {
     "serviceaccount": "hawser.controllers.serviceaccount:ServiceAccountController",
     "clusterrole-aggregation": "hawser.controllers.clusterrole_aggregation:ClusterRoleAggregationController",
     "serviceaccount-token": "hawser.controllers.token_secrets:TokenSecretController",
+    "token-cleaner": "hawser.controllers.token_cleaner:TokenCleaner",
+    "bootstrap-signer": "hawser.controllers.bootstrap_signer:BootstrapSigner",
     "root-ca-certificate-publisher": "hawser.controllers.root_ca:RootCaController",
     "certificatesigningrequest-approving-controller": "hawser.controllers.csr_approver:ApproverController",
     "certificatesigningrequest-signing-controller": "hawser.controllers.csr_signer:SignerController",
