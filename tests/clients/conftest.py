@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import aiohttp
 import pytest
@@ -23,8 +26,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests; it must have survived them."""
     running = Server(tmp_path_factory.mktemp("clients"))
     running.start()
+    process = running.process
+    assert process is not None
+    assert process.stderr is not None
+    # A pipe that nobody reads would stop a server that has much to say.
+    said = threading.Thread(target=_keep, args=(process.stderr, running.folder / "log"))
+    said.start()
     yield running
-    assert running.stop() == 0
+    process.send_signal(signal.SIGTERM)
+    said.join(20)
+    assert process.wait(20) == 0
+
+
+def _keep(stream: IO[str], file: Path) -> None:
+    with stream, file.open("w") as log:
+        for line in stream:
+            log.write(line)
+            log.flush()
 
 
 @pytest.fixture

@@ -163,7 +163,7 @@ def decode_yaml(body: bytes) -> Any:
     try:
         # JSON's types only: a round trip also turns YAML dates back into text.
         return orjson.loads(orjson.dumps(yaml.load(body, Loader=_loader())))
-    except (yaml.YAMLError, TypeError) as error:
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
         raise bad_request(f"the request body is not valid YAML: {error}") from None
 
 
