@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     config = _config(_parser(), arguments)
     import uvloop
 
-    quickly.import_aiohttp()
+    quickly.begin()
     from hawser.apiserver.server import StartError, run
 
     try:

@@ -11,6 +11,7 @@ import socket
 import ssl
 import sys
 
+from hawser import quickly
 from hawser.apiserver import bootstrap
 from hawser.apiserver.addresses import AddressKeeper
 from hawser.apiserver.admission import settings
@@ -170,7 +171,6 @@ def _allow_files() -> None:
 
 
 def _settle_memory() -> None:
-    """What was made at start lives for ever: the garbage collector need not look at it again."""
-    gc.collect()
-    gc.freeze()
+    """The garbage collector may work again, seldom: a request's objects are gone without it."""
     gc.set_threshold(50_000, 20, 50)
+    quickly.settle()

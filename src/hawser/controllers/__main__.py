@@ -4,7 +4,7 @@ import sys
 
 from hawser import quickly
 
-quickly.import_aiohttp()
+quickly.begin()
 
 from hawser.controllers.manager import main  # noqa: E402
 

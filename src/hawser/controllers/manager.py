@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
 import signal
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 
 import uvloop
 
+from hawser import quickly
 from hawser.client.client import Client
 from hawser.client.config import ConfigError
 from hawser.client.controller import Manager
@@ -73,7 +73,7 @@ async def run(client: Client, names: Sequence[str], options: Mapping[str, Any]) 
         controller.configure(options)
         manager.add(controller)
     # What is imported and set up by now stays; the collector need not walk it again.
-    gc.freeze()
+    quickly.settle()
     running = asyncio.ensure_future(manager.run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -9,7 +9,7 @@ import sys
 
 from hawser import quickly
 
-quickly.import_aiohttp()
+quickly.begin()
 
 # ruff: noqa: E402
 from hawser.client.config import ConfigError
@@ -39,7 +39,9 @@ def main() -> int:
     )
 
     async def build_and_run() -> None:
-        await _run(Agent(options))
+        agent = Agent(options)
+        quickly.settle()
+        await _run(agent)
 
     try:
         asyncio.run(build_and_run())
