@@ -37,6 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def flags() -> frozenset[str]:
+    """The names of all flags, without dashes."""
+    return frozenset(name[2:] for action in _parser()._actions for name in action.option_strings)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hawser-apiserver", description="The Kubernetes API server of a Hawser engine."

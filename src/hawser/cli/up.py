@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +35,12 @@ def up(
         str | None,
         typer.Option(metavar="unix:///PATH", help="A CRI socket to use instead of a private containerd."),
     ] = None,
+    apiserver_arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help='A flag of the API server, kept for later starts; "" forgets them all.'
+        ),
+    ] = None,
 ) -> None:
     """Start the engine: a Kubernetes API, controllers, scheduler and node for this machine.
 
@@ -48,13 +54,16 @@ def up(
       hawser up --detach                  in the background
 
       hawser up -d --data-dir /srv/two    a second engine beside the first
+
+      hawser up -d --apiserver-arg audit-log-path=/var/log/audit.json --apiserver-arg audit-policy-file=/etc/audit.yaml
     """
+    given = Given(listen, runtime_endpoint, None if apiserver_arg is None else tuple(filter(None, apiserver_arg)))
     with context.failures():
         context.need_root()
         if detach:
-            ready.say(start(data_dir.resolve(), listen, runtime_endpoint))
+            ready.say(start(data_dir.resolve(), given))
             return
-        with _claimed(data_dir.resolve(), listen, runtime_endpoint) as (engine, held):
+        with _claimed(data_dir.resolve(), given) as (engine, held):
             if context.supervisor_pid(engine) is not None:
                 out.print(f"The engine in {engine.data_dir} runs already: {engine.server}")
                 return
@@ -65,9 +74,45 @@ def up(
             os.execv(sys.executable, [*supervisor_command(engine), "--release", str(held)])
 
 
-def start(data_dir: Path, listen: str | None = None, runtime_endpoint: str | None = None) -> Settings:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the user asks of an engine; None: as it was, or the default."""
+
+    listen: str | None = None
+    runtime_endpoint: str | None = None
+    apiserver_args: tuple[str, ...] | None = None
+
+    def check(self) -> None:
+        """Raises Failure for what cannot be."""
+        if self.listen is not None:
+            settings.split_listen(self.listen)
+        if self.runtime_endpoint and not self.runtime_endpoint.startswith("unix:///"):
+            raise Failure(f"--runtime-endpoint wants unix:///PATH; got {self.runtime_endpoint!r}")
+        for argument in self.apiserver_args or ():
+            name, _, value = argument.partition("=")
+            # Only here, and only then: the commands do not know the server's parts.
+            from hawser.apiserver.__main__ import flags
+
+            if name not in flags() or not value or "\n" in value:
+                raise Failure(
+                    f"--apiserver-arg wants NAME=VALUE with a flag of the API server; got {argument!r}",
+                    "`python -m hawser.apiserver --help` lists them",
+                )
+
+    def changed(self, engine: Settings) -> Settings:
+        """An engine's settings with what is asked."""
+        endpoint, flags = self.runtime_endpoint, self.apiserver_args
+        return replace(
+            engine,
+            listen=self.listen or engine.listen,
+            runtime_endpoint=engine.runtime_endpoint if endpoint is None else endpoint,
+            apiserver_args=engine.apiserver_args if flags is None else "\n".join(flags),
+        )
+
+
+def start(data_dir: Path, given: Given = Given()) -> Settings:
     """The engine of a data directory, running in the background and ready. Raises Failure."""
-    with _claimed(data_dir, listen, runtime_endpoint) as (engine, _):
+    with _claimed(data_dir, given) as (engine, _):
         if context.supervisor_pid(engine) is None:
             engine = clear_the_way(engine)
             _spawn(engine)
@@ -76,15 +121,12 @@ def start(data_dir: Path, listen: str | None = None, runtime_endpoint: str | Non
 
 
 @contextlib.contextmanager
-def _claimed(data_dir: Path, listen: str | None, runtime_endpoint: str | None) -> Iterator[tuple[Settings, int]]:
+def _claimed(data_dir: Path, given: Given) -> Iterator[tuple[Settings, int]]:
     """The prepared engine, and the lock that keeps every other `up` and `down` of it waiting meanwhile."""
-    if listen is not None:
-        settings.split_listen(listen)
-    if runtime_endpoint and not runtime_endpoint.startswith("unix:///"):
-        raise Failure(f"--runtime-endpoint wants unix:///PATH; got {runtime_endpoint!r}")
+    given.check()
     with settings.exclusive(data_dir) as held:
         try:
-            engine = prepare(data_dir, listen, runtime_endpoint)
+            engine = prepare(data_dir, given)
         except BaseException:
             # Of a directory made in vain nothing stays.
             with contextlib.suppress(OSError):
@@ -110,21 +152,18 @@ def clear_the_way(engine: Settings) -> Settings:
     return engine
 
 
-def prepare(data_dir: Path, listen: str | None = None, runtime_endpoint: str | None = None) -> Settings:
+def prepare(data_dir: Path, given: Given = Given()) -> Settings:
     """Makes or updates everything on disk that the processes need. Idempotent."""
     engine = settings.load(data_dir)
     if engine is None:
-        if listen is not None:
-            _check_listen(listen)
-        engine = settings.create(data_dir, listen, runtime_endpoint or "")
-    elif listen not in (None, engine.listen) or runtime_endpoint not in (None, engine.runtime_endpoint):
+        if given.listen is not None:
+            _check_listen(given.listen)
+        engine = settings.create(data_dir, given.listen, given.runtime_endpoint or "")
+        engine = given.changed(engine)
+        engine.save()
+    elif (changed := given.changed(engine)) != engine:
         if context.supervisor_pid(engine) is not None:
             raise Failure("the engine runs with other settings", "`hawser down` first, then start it with the new ones")
-        changed = replace(
-            engine,
-            listen=listen or engine.listen,
-            runtime_endpoint=engine.runtime_endpoint if runtime_endpoint is None else runtime_endpoint,
-        )
         if changed.listen != engine.listen:
             _check_listen(changed.listen)
         changed.save()

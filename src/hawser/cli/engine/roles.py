@@ -49,7 +49,10 @@ def _apiserver(settings: Settings) -> Role:
         "service-cluster-ip-range": settings.service_cidr,
         "service-node-port-range": settings.node_port_range,
     }
-    return _python("apiserver", "hawser.apiserver", arguments)
+    role = _python("apiserver", "hawser.apiserver", arguments)
+    # The last one counts: what the user wants comes after what the engine needs.
+    role.argv.extend(f"--{line}" for line in settings.apiserver_args.splitlines())
+    return role
 
 
 def _controllers(settings: Settings) -> Role:
