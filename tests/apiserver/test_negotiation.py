@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hawser.api.errors import APIError
+from hawser.apiserver import negotiation
 from hawser.apiserver.negotiation import As, Form, Media, accepted, document_media, pretty
 
 META = "as={};v=v1;g=meta.k8s.io"
@@ -80,3 +81,28 @@ def test_a_status_is_sent_in_the_first_encoding_that_asks_for_no_other_shape() -
 )
 def test_json_is_pretty_for_people(query: dict[str, str], agent: str, wanted: bool) -> None:
     assert pretty(query, agent) is wanted
+
+
+BOMB = "a0: &a0 [x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
+)  # fmt: skip
+MERGES = "m0: &m0 {x: y}\n" + "".join(
+    f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 9)}]}}\n" for n in range(1, 10)
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [BOMB, MERGES])
+def test_aliases_that_multiply_are_refused_before_they_are_written_out(text: str) -> None:
+    with pytest.raises(APIError, match="excessive aliasing"):
+        negotiation.decode_yaml(text.encode())
+
+
+def test_an_anchor_in_itself_is_refused() -> None:
+    with pytest.raises(APIError, match="contains itself"):
+        negotiation.decode_yaml(b"a: &a [*a]")
+
+
+def test_aliases_and_merges_work() -> None:
+    text = b"a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}\nd: 2026-01-01\n"
+    assert negotiation.decode_yaml(text) == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "y": 2}, "d": "2026-01-01"}
+    assert negotiation.decode_yaml(b"") is None

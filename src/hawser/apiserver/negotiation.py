@@ -162,9 +162,38 @@ def decode_yaml(body: bytes) -> Any:
 
     try:
         # JSON's types only: a round trip also turns YAML dates back into text.
-        return orjson.loads(orjson.dumps(yaml.load(body, Loader=_loader())))
+        loader = _loader()(body)
+        try:
+            node = loader.get_single_node()
+            if node is not None and _size(node, {}) > _MOST_NODES:
+                raise ValueError("yaml: document contains excessive aliasing")
+            value = loader.construct_document(node) if node is not None else None
+        finally:
+            loader.dispose()
+        return orjson.loads(orjson.dumps(value))
     except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
         raise bad_request(f"the request body is not valid YAML: {error}") from None
+
+
+_MOST_NODES = 1_000_000
+# A plain document of the largest size that is taken has no more; one with aliases may be worth endlessly many.
+
+
+def _size(node: Any, known: dict[int, int]) -> int:
+    """How many nodes a composed YAML document has with every alias written out. ValueError when it contains itself."""
+    found = known.get(id(node))
+    if found is not None:
+        if found == 0:
+            raise ValueError("yaml: anchor contains itself")
+        return found
+    known[id(node)] = 0
+    size = 1
+    if not isinstance(node.value, str):
+        for item in node.value:
+            parts = item if isinstance(item, tuple) else (item,)
+            size += sum(_size(part, known) for part in parts)
+    known[id(node)] = size
+    return size
 
 
 @lru_cache(maxsize=1)
