@@ -126,3 +126,22 @@ def test_no_order_of_writes_gets_more_than_there_is_or_leaves_something_taken(
     steps: list[tuple[str, str, int]],
 ) -> None:
     asyncio.run(play(steps))
+
+
+async def test_what_fails_after_others_were_committed_is_given_back() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = SqliteStore.open(Path(folder) / "x.db")
+        ledger = Ledger(store, QUOTA)
+        committed, failing = pod("a", 100), pod("b", 100)
+        ledger.take(committed, ledger.tally(POD).amount(committed, NOW))
+        give_back = ledger.take(failing, ledger.tally(POD).amount(failing, NOW))
+
+        def fn(current: Record | None, revision: int) -> Put:
+            committed["metadata"]["resourceVersion"] = str(revision)
+            return Put(orjson.dumps(committed))
+
+        await store.write("core/pods/n/a", fn)
+        assert ledger.used(POD, NOW)["pods"].amount == 2
+        give_back()
+        assert ledger.used(POD, NOW)["pods"].amount == 1
+        await store.close()

@@ -131,11 +131,13 @@ class Ledger:
             return
         newest = self._store.revision
         left: list[tuple[Obj, Usage]] = []
-        for obj, amount in self._taken:
+        for taken in self._taken:
+            obj, amount = taken
             revision = obj["metadata"].get("resourceVersion")
             if revision and int(revision) <= newest:
                 self._under_way = subtract(self._under_way, amount)
             else:
-                left.append((obj, amount))
+                # The very same one: whoever gives it back looks for it.
+                left.append(taken)
         if len(left) != len(self._taken):
             self._taken = left
