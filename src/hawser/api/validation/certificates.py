@@ -26,7 +26,7 @@ def any_name(value: str) -> tuple[str, ...]:
 
 def request(obj: Obj) -> Errors:
     """The whole object."""
-    spec = obj["spec"]
+    spec: Obj = obj.get("spec") or {}
     try:
         certificates.parse(spec.get("request") or "")
     except RequestError as error:
