@@ -43,6 +43,12 @@ class Extension:
             resources = [{**flunder, "verbs": ["get", "list", "create"], "shortNames": ["fl"]}]
             document = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": f"{self.group}/v1"}
             return web.json_response({**document, "resources": resources})
+        if request.path.endswith("/echo"):
+            socket = web.WebSocketResponse()
+            await socket.prepare(request)
+            async for message in socket:
+                await socket.send_str(message.data.upper())
+            return socket
         if request.query.get("watch"):
             answer = web.StreamResponse()
             await answer.prepare(request)
@@ -129,6 +135,37 @@ async def test_an_extension_server_is_discovered_and_used(api: Api, extension: E
 async def test_watches_of_an_extension_server_stream(api: Api, extension: Extension) -> None:
     events = [event async for event in api.watch(f"{extension.root}/flunders?watch=true")]
     assert [event["object"]["n"] for event in events] == [0, 1, 2]
+
+
+async def test_an_extension_server_may_upgrade(api: Api, extension: Extension) -> None:
+    url = f"{api.server.url}{extension.root}/echo"
+    async with api.session.ws_connect(url, headers={"Authorization": "Bearer admin-token"}, ssl=api.tls) as socket:
+        for word in ("one", "two"):
+            await socket.send_str(word)
+            assert await socket.receive_str() == word.upper()
+    assert extension.seen[-1][2]["X-Remote-User"] == ["admin"]
+
+
+async def test_a_refused_upgrade_is_no_way_to_the_extension_server(api: Api, extension: Extension) -> None:
+    host, port = api.server.url.removeprefix("https://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=api.tls, server_hostname="localhost")
+    path = f"{extension.root}/flunders"
+    first = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer joe-token\r\nConnection: Upgrade\r\n"
+    first += "Upgrade: websocket\r\n\r\n"
+    second = f"GET {path}?second HTTP/1.1\r\nHost: x\r\nX-Remote-User: admin\r\nX-Remote-Group: system:masters\r\n\r\n"
+    role = {"apiGroups": [extension.group], "resources": ["*"], "verbs": ["*"]}
+    rbac = "rbac.authorization.k8s.io"
+    await api.create(f"/apis/{rbac}/v1/clusterroles", {"metadata": {"name": extension.group}, "rules": [role]})
+    reference = {"apiGroup": rbac, "kind": "ClusterRole", "name": extension.group}
+    subjects = [{"apiGroup": rbac, "kind": "User", "name": "joe"}]
+    body = {"metadata": {"name": extension.group}, "roleRef": reference, "subjects": subjects}
+    await api.create(f"/apis/{rbac}/v1/clusterrolebindings", body)
+    writer.write((first + second).encode())
+    answered = await reader.read()
+    writer.transport.abort()
+    assert answered.startswith(b"HTTP/1.1 200 ")
+    assert b'"kind": "Echo"' in answered
+    assert [(seen, headers["X-Remote-User"]) for _, seen, headers in extension.seen] == [(path, ["joe"])]
 
 
 async def test_kubectl_finds_what_an_extension_server_serves(api: Api, extension: Extension, kubectl: Any) -> None:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import cast
 
+from aiohttp import web
+
+from hawser.apiserver.connection import Connection
+from hawser.apiserver.reply import Finished
+
 _HEAD_LIMIT = 64 * 1024
+_ANSWER_LIMIT = 64 * 1024
+_ANSWER_SECONDS = 5.0
 
 
 class End(asyncio.Protocol):
@@ -108,9 +116,50 @@ class UpgradeEnd(End):
             other.transport.write(self._buffer)
             self._buffer = b""
 
-    async def body(self, length: int) -> bytes:
-        """What follows the head of an answer that is no upgrade: length bytes, or all there is until the end."""
-        while len(self._buffer) < length and not self.closed.done():
-            self._more.clear()
-            await self._more.wait()
+    async def body(self, head: bytes) -> bytes:
+        """What follows the head of an answer that is no upgrade, as far as it comes within a few seconds."""
+        length = _length(head)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                while len(self._buffer) < length and not self.closed.done():
+                    self._more.clear()
+                    await self._more.wait()
         return self._buffer[:length]
+
+
+async def pipe(request: web.BaseRequest, other: UpgradeEnd, head: bytes) -> Finished:
+    """Join a client with whoever answered its upgrade by head (a 101), until one of them leaves.
+
+    Never for another answer: the client's next request would reach the other side with our identity.
+    """
+    transport = request.transport
+    if transport is None:
+        return Finished(keep_alive=False)
+    connection = cast(Connection, request.protocol)
+    client = ClientEnd(transport, connection)
+    connection.on_end = client.close
+    try:
+        transport.write(head)
+        other.join(client)
+        await client.closed
+    finally:
+        connection.on_end = None
+        client.close()
+    return Finished(keep_alive=False)
+
+
+def status(head: bytes) -> int:
+    """The status of an answer's head. ConnectionError when it is none."""
+    parts = head.split(b" ", 2)
+    try:
+        return int(parts[1][:3])
+    except (IndexError, ValueError):
+        raise ConnectionError("the answer is not HTTP") from None
+
+
+def _length(head: bytes) -> int:
+    for line in head.split(b"\r\n")[1:]:
+        key, _, value = line.partition(b":")
+        if key.strip().lower() == b"content-length" and value.strip().isdigit():
+            return min(int(value), _ANSWER_LIMIT)
+    return _ANSWER_LIMIT

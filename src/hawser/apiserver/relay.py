@@ -20,7 +20,7 @@ from yarl import URL
 
 from hawser.api.errors import APIError, service_unavailable
 from hawser.apiserver.connection import Connection
-from hawser.apiserver.piping import ClientEnd, UpgradeEnd
+from hawser.apiserver.piping import UpgradeEnd, pipe, status
 from hawser.apiserver.reply import LAST_CHUNK, Answer, Finished, chunk, drain
 
 _CONNECT_SECONDS = 30.0
@@ -137,19 +137,12 @@ class Relay:
             lines = [f"{request.method} {goal.path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
             other.transport.write(("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape"))
             head = await other.head
-            if b" 101 " not in head.split(b"\r\n", 1)[0] + b" ":
-                # No upgrade: what the other side says is passed on to its end, and that is the connection's end, too.
-                head = head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
-            connection = cast(Connection, request.protocol)
-            client = ClientEnd(transport, connection)
-            connection.on_end = client.close
-            try:
-                transport.write(head)
-                other.join(client)
-                await client.closed
-            finally:
-                connection.on_end = None
-                client.close()
+            if status(head) == 101:
+                return await pipe(request, other, head)
+            # What the other side says instead is passed on, and that is the end of both connections.
+            said = head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1) + await other.body(head)
+            if request.transport is not None:
+                request.transport.write(said)
         except ConnectionError as error:
             raise unreachable(error) from None
         finally:

@@ -21,7 +21,7 @@ from hawser.apiserver.admission.base import Operation, Request
 from hawser.apiserver.agents import Address, Agents
 from hawser.apiserver.connection import Connection
 from hawser.apiserver.paths import Target
-from hawser.apiserver.piping import ClientEnd, UpgradeEnd
+from hawser.apiserver.piping import UpgradeEnd, pipe, status
 from hawser.apiserver.reply import LAST_CHUNK, Answer, Finished, Reply, chunk, chunked_head, drain
 from hawser.apiserver.resources import Resources
 from hawser.apiserver.scheme import Fields
@@ -29,7 +29,6 @@ from hawser.apiserver.writes import Options
 
 STREAMS = ("attach", "exec", "log", "portforward")
 _CONNECT_SECONDS = 10.0
-_ANSWER_LIMIT = 64 * 1024
 _PLAIN = "text/plain"
 _LOG_PARAMETERS = (
     "follow",
@@ -151,31 +150,14 @@ class Streams:
             assert agent.transport is not None
             agent.transport.write(_head(request, address, path))
             head = await agent.head
-            status = _status(head)
-            if status != 101:
-                # Never a pipe without an upgrade: the client's next request would reach the agent with our identity.
-                raise _refused(status, (await agent.body(_length(head))).decode(errors="replace"))
-            return await self._pipe(request, agent, head)
+            code = status(head)
+            if code != 101:
+                raise _refused(code, (await agent.body(head)).decode(errors="replace"))
+            return await pipe(request, agent, head)
         except ConnectionError as error:
             raise APIError(500, "InternalError", f"error dialing backend: {error}", details={}) from None
         finally:
             agent.close()
-
-    async def _pipe(self, request: web.BaseRequest, agent: UpgradeEnd, head: bytes) -> Finished:
-        transport = request.transport
-        if transport is None:
-            return Finished(keep_alive=False)
-        connection = cast(Connection, request.protocol)
-        client = ClientEnd(transport, connection)
-        connection.on_end = client.close
-        try:
-            transport.write(head)
-            agent.join(client)
-            await client.closed
-        finally:
-            connection.on_end = None
-            client.close()
-        return Finished(keep_alive=False)
 
 
 _CONNECT_KINDS = {"attach": "PodAttachOptions", "exec": "PodExecOptions", "portforward": "PodPortForwardOptions"}
@@ -247,22 +229,6 @@ def _head(request: web.BaseRequest, address: Address, path: str) -> bytes:
         if name not in _DROPPED and not name.startswith(_DROPPED_PREFIXES):
             lines.append(f"{key}: {value}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
-
-
-def _status(head: bytes) -> int:
-    parts = head.split(b" ", 2)
-    try:
-        return int(parts[1][:3])
-    except (IndexError, ValueError):
-        raise ConnectionError("the agent's answer is not HTTP") from None
-
-
-def _length(head: bytes) -> int:
-    for line in head.split(b"\r\n")[1:]:
-        key, _, value = line.partition(b":")
-        if key.strip().lower() == b"content-length" and value.strip().isdigit():
-            return min(int(value), _ANSWER_LIMIT)
-    return _ANSWER_LIMIT
 
 
 def _refused(status: int, text: str) -> APIError:

@@ -16,7 +16,7 @@ from hawser.api.errors import APIError
 from hawser.api.kind import Kind
 from hawser.api.kinds import FLOW_SCHEMA, PRIORITY_LEVEL_CONFIGURATION
 from hawser.api.types import Obj
-from hawser.apiserver.authorization.base import Attributes
+from hawser.apiserver.authorization.base import attributes
 from hawser.apiserver.flowcontrol import defaults, schemas
 from hawser.apiserver.flowcontrol.levels import WAIT_SECONDS, Level, Levels, too_many
 from hawser.apiserver.flowcontrol.schemas import FlowSchema
@@ -80,17 +80,7 @@ class FlowControl:
         return found
 
     def _find(self, user: User, target: Target) -> Place:
-        asked = Attributes(
-            *(
-                target.verb,
-                target.group,
-                target.resource,
-                target.subresource,
-                target.namespace,
-                target.name,
-                target.path,
-            )
-        )
+        asked = attributes(target)
         for schema in self._schemas:
             if schema.level in self.levels and schema.matches(user, asked):
                 level = self.levels[schema.level]
