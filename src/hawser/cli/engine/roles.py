@@ -13,13 +13,15 @@ from hawser.cli.engine.settings import Settings
 class Role:
     """One supervised process.
 
-    name: also its log file's and pid file's. stop_after: seconds between SIGTERM and SIGKILL.
+    name: also its log file's and pid file's. stop_after: seconds between SIGTERM and SIGKILL. needs_api: it can do
+    nothing before the API server listens, so the processors are left to that one first.
     """
 
     name: str
     argv: list[str]
     env: dict[str, str] = field(default_factory=dict)
     stop_after: float = 10.0
+    needs_api: bool = False
 
 
 def roles(settings: Settings) -> list[Role]:
@@ -62,7 +64,7 @@ def _controllers(settings: Settings) -> Role:
         "cluster-signing-cert-file": settings.pki_dir / "ca.crt",
         "cluster-signing-key-file": settings.pki_dir / "ca.key",
     }
-    return _python("controllers", "hawser.controllers", arguments)
+    return _python("controllers", "hawser.controllers", arguments, needs_api=True)
 
 
 def _agent(settings: Settings) -> Role:
@@ -85,10 +87,11 @@ def _agent(settings: Settings) -> Role:
         "cgroup-root": settings.cgroup_root,
         "pause-image": containerd.PAUSE_IMAGE,
     }
-    return _python("agent", "hawser.node", arguments)
+    return _python("agent", "hawser.node", arguments, needs_api=True)
 
 
-def _python(name: str, module: str, arguments: dict[str, object]) -> Role:
+def _python(name: str, module: str, arguments: dict[str, object], needs_api: bool = False) -> Role:
     flags = [text for key, value in arguments.items() for text in (f"--{key}", str(value))]
     # Fewer malloc arenas keep a process with a few threads small; -X frozen modules stay on by default.
-    return Role(name, [sys.executable, "-m", module, *flags], {"MALLOC_ARENA_MAX": "2", "PYTHONUNBUFFERED": "1"})
+    env = {"MALLOC_ARENA_MAX": "2", "PYTHONUNBUFFERED": "1"}
+    return Role(name, [sys.executable, "-m", module, *flags], env, needs_api=needs_api)

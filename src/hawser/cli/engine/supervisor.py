@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,13 +24,16 @@ from pathlib import Path
 
 from hawser.cli.engine import processes
 from hawser.cli.engine.roles import Role, roles
-from hawser.cli.engine.settings import Settings, SettingsError, load
+from hawser.cli.engine.settings import Settings, SettingsError, load, split_listen
 
 SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _PR_SET_PDEATHSIG = 1
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 10.0
 _LOOK_AT_LOGS = 300.0
+_LOOK_AT_API = 0.02
+# How long the others wait for an API server that does not come.
+_PATIENCE = 5.0
 _CALM = 30.0
 """A process that lived so many seconds starts again at once, its back-off forgotten."""
 
@@ -66,12 +70,17 @@ class Supervisor:
         self._settings = settings
         self._children = {role.name: Child(role) for role in roles(settings)}
         self._signals = SIGNALS
+        self._patience = 0.0
 
     def run(self) -> int:
         """Supervises; returns the exit code. Signals are taken synchronously, so nothing is ever interrupted."""
         signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
-        for name in self._children:
-            self._start(name)
+        self._patience = time.monotonic() + _PATIENCE
+        for name, child in self._children.items():
+            if child.role.needs_api:
+                self._children[name] = replace(child, next_start=time.monotonic())
+            else:
+                self._start(name)
         while True:
             self._write_state()
             info = signal.sigtimedwait(self._signals, self._until_next_start())
@@ -81,10 +90,26 @@ class Supervisor:
             self._rotate()
             now = time.monotonic()
             for name, child in self._children.items():
-                if child.next_start is not None and child.next_start <= now:
+                if child.next_start is not None and child.next_start <= now and not self._waits(child):
                     self._start(name)
         self._stop_all()
         return 0
+
+    def _waits(self, child: Child) -> bool:
+        """Whether a process is still to wait for the API server to listen: once, when the engine starts."""
+        if not child.role.needs_api or not self._patience:
+            return False
+        if time.monotonic() < self._patience and not self._api_listens():
+            return True
+        self._patience = 0.0
+        return False
+
+    def _api_listens(self) -> bool:
+        host, port = split_listen(self._settings.listen)
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.settimeout(1.0)
+            return probe.connect_ex((host, port)) == 0
 
     def _start(self, name: str) -> None:
         child = self._children[name]
@@ -128,7 +153,7 @@ class Supervisor:
 
     def _until_next_start(self) -> float:
         waits = [c.next_start - time.monotonic() for c in self._children.values() if c.next_start is not None]
-        return max(0.0, min(waits, default=_LOOK_AT_LOGS))
+        return max(_LOOK_AT_API if self._patience else 0.0, min(waits, default=_LOOK_AT_LOGS))
 
     def _rotate(self) -> None:
         for name in (*self._children, "supervisor"):
