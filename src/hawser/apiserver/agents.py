@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
 from functools import cached_property
 
 from hawser.api.errors import internal
 from hawser.api.kinds import NODE
 from hawser.api.types import Obj
 from hawser.apiserver.options import Config
+from hawser.apiserver.relay import Address
 from hawser.apiserver.resources import Resources
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Of one agent's HTTPS server."""
-
-    host: str
-    port: int
-
-    @property
-    def authority(self) -> str:
-        """As in a Host header."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Agents:

@@ -13,7 +13,7 @@ import ssl
 from dataclasses import dataclass
 from functools import lru_cache
 from random import choice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import orjson
@@ -21,6 +21,7 @@ from yarl import URL
 
 from hawser.api.kinds import ENDPOINT_SLICE, SERVICE
 from hawser.api.types import Obj
+from hawser.apiserver.relay import Address
 
 if TYPE_CHECKING:
     from hawser.apiserver.resources import Resources
@@ -112,16 +113,16 @@ class Callouts:
         server = f"{name}.{namespace}.svc"
         shown = f"https://{server}:{port}{path}"
         address = self.resolve(namespace, name, port)
-        return Place(shown, f"https://{address}{path}", server, tls)
+        return Place(shown, f"https://{address.authority}{path}", server, tls)
 
-    def resolve(self, namespace: str, name: str, port: int) -> str:
-        """HOST:PORT of a ready endpoint of a Service's port. CalloutError when there is none."""
+    def resolve(self, namespace: str, name: str, port: int) -> Address:
+        """A ready endpoint of a Service's port. CalloutError when there is none."""
         found = self._resources.find(SERVICE, namespace, name)
         if found is None:
             raise CalloutError(f'service "{name}" not found')
         spec = found["spec"]
         if spec.get("type") == "ExternalName":
-            return f"{spec['externalName']}:{port}"
+            return Address(spec["externalName"], port)
         wanted = next((p for p in spec.get("ports") or () if p["port"] == port), None)
         if wanted is None:
             raise CalloutError(f'no service port {port} found for service "{name}"')
@@ -130,8 +131,8 @@ class Callouts:
             raise CalloutError(f'no endpoints available for service "{name}"')
         return choice(ready)
 
-    def _endpoints(self, namespace: str, name: str, port_name: str) -> list[str]:
-        ready = []
+    def _endpoints(self, namespace: str, name: str, port_name: str) -> list[Address]:
+        ready: list[Address] = []
         slices = self._resources[ENDPOINT_SLICE]
         for record in slices.store.list(f"{slices.prefix}{namespace}/"):
             found: Obj = orjson.loads(record.value)
@@ -141,7 +142,7 @@ class Callouts:
                 p["port"] for p in found.get("ports") or () if (p.get("name") or "") == port_name and "port" in p
             ]
             ready += [
-                f"[{address}]:{number}" if ":" in address else f"{address}:{number}"
+                Address(address, number)
                 for number in numbers
                 for endpoint in found.get("endpoints") or ()
                 if (endpoint.get("conditions") or {}).get("ready", True)
@@ -156,9 +157,13 @@ def _trusting(bundle: str) -> ssl.SSLContext:
     if not bundle:
         return ssl.create_default_context()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trust(context, bundle)
+    return context
+
+
+def trust(context: ssl.SSLContext, bundle: str) -> None:
+    """Make TLS trust a base64 bundle of PEM certificates. CalloutError when it is none."""
     try:
-        data: Any = base64.b64decode(bundle).decode()
-        context.load_verify_locations(cadata=data)
+        context.load_verify_locations(cadata=base64.b64decode(bundle).decode())
     except (ValueError, ssl.SSLError) as error:
         raise CalloutError(f"unable to load root certificates: {error}") from None
-    return context

@@ -117,10 +117,8 @@ class Proxies:
             address = self._resources.callouts.resolve(namespace, named.name, chosen["port"])
         except CalloutError as error:
             raise service_unavailable(str(error)) from None
-        host, _, port = address.rpartition(":")
-        host = host.strip("[]")
-        _check(host)
-        return host, int(port)
+        _check(address.host)
+        return address.host, address.port
 
 
 def _check(address: str) -> None:

@@ -36,6 +36,19 @@ _OWN_PREFIXES = ("x-remote-", "impersonate-")
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """Of a server."""
+
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """As in a URL or a Host header."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class Goal:
     """Where a request goes. path: percent-encoded, with the query. server: the name in TLS and Host, if another."""
 
@@ -56,8 +69,8 @@ class Goal:
     @property
     def url(self) -> URL:
         """The URL to connect to."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return URL(f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.path}", encoded=True)
+        authority = Address(self.host, self.port).authority
+        return URL(f"{'https' if self.tls else 'http'}://{authority}{self.path}", encoded=True)
 
 
 class Relay:

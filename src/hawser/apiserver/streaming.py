@@ -18,10 +18,11 @@ from hawser.api.errors import APIError, bad_request, internal, method_not_suppor
 from hawser.api.kinds import POD
 from hawser.api.types import Obj
 from hawser.apiserver.admission.base import Operation, Request
-from hawser.apiserver.agents import Address, Agents
+from hawser.apiserver.agents import Agents
 from hawser.apiserver.connection import Connection
 from hawser.apiserver.paths import Target
 from hawser.apiserver.piping import UpgradeEnd, pipe, status
+from hawser.apiserver.relay import Address
 from hawser.apiserver.reply import LAST_CHUNK, Answer, Finished, Reply, chunk, chunked_head, drain
 from hawser.apiserver.resources import Resources
 from hawser.apiserver.scheme import Fields

@@ -7,7 +7,6 @@ headers); the reasons and messages of the Available condition are kube-aggregato
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import ssl
 from contextlib import suppress
@@ -26,7 +25,7 @@ from hawser.api.kinds import API_SERVICE, CUSTOM_RESOURCE_DEFINITION
 from hawser.api.types import Obj
 from hawser.apiserver.aggregation import services
 from hawser.apiserver.aggregation.services import Reference
-from hawser.apiserver.callouts import CalloutError
+from hawser.apiserver.callouts import CalloutError, trust
 from hawser.apiserver.deletion import DeleteOptions
 from hawser.apiserver.identity import User
 from hawser.apiserver.relay import Goal, Relay
@@ -88,9 +87,8 @@ class Aggregator:
 
     def _goal(self, reference: Reference, path: str) -> Goal:
         address = self._resources.callouts.resolve(reference.namespace, reference.service, reference.port)
-        host, _, port = address.rpartition(":")
         tls = _tls(reference.bundle, reference.insecure, self._credentials)
-        return Goal(host.strip("[]"), int(port), path, tls, f"{reference.service}.{reference.namespace}.svc")
+        return Goal(address.host, address.port, path, tls, f"{reference.service}.{reference.namespace}.svc")
 
     async def run(self) -> None:
         """Keep the APIServices of this server and the availability of the others up to date, until cancelled."""
@@ -127,7 +125,7 @@ class Aggregator:
         ]
         await asyncio.gather(*(resource.create("", obj, Options()) for obj in missing))
         await asyncio.gather(*(resource.delete("", name, DeleteOptions(), Options()) for name in gone))
-        names = [name for name in wanted if (held.get(name) or {}).get("spec", {}).get("service") is None]
+        names = [name for name in wanted if name not in held or services.needs_report(held[name])]
         await asyncio.gather(*(self._report(name, *services.LOCAL, True) for name in names))
 
     async def _check_all(self) -> bool:
@@ -208,16 +206,16 @@ def identity(user: User) -> list[tuple[str, str]]:
 def _tls(bundle: str, insecure: bool, credentials: tuple[Path, Path] | None) -> ssl.SSLContext:
     """TLS to another server. CalloutError when the bundle is none."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        if insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        elif bundle:
-            context.load_verify_locations(cadata=base64.b64decode(bundle).decode())
-        else:
-            context.load_default_certs()
-        if credentials is not None:
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif bundle:
+        trust(context, bundle)
+    else:
+        context.load_default_certs()
+    if credentials is not None:
+        try:
             context.load_cert_chain(*credentials)
-    except (ValueError, ssl.SSLError) as error:
-        raise CalloutError(f"unable to load root certificates: {error}") from None
+        except (OSError, ssl.SSLError) as error:
+            raise CalloutError(f"unable to load the proxy's client certificate: {error}") from None
     return context

@@ -91,6 +91,16 @@ def available(reason: str, message: str, good: bool, now: str, old: Obj) -> Obj:
     return {**old, "conditions": [*rest, condition]}
 
 
+def needs_report(obj: Obj) -> bool:
+    """Whether an APIService of our own does not say yet that it is available."""
+    if obj["spec"].get("service"):
+        return False
+    conditions = (obj.get("status") or {}).get("conditions") or ()
+    return not any(
+        (c.get("type"), c.get("status"), c.get("reason")) == ("Available", "True", LOCAL[0]) for c in conditions
+    )
+
+
 LOCAL = ("Local", "Local APIServices are always available")
 """Reason and message of what this server serves itself."""
 
