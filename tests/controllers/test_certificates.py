@@ -21,10 +21,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hawser.api import certificates
 from hawser.api.kinds import CERTIFICATE_SIGNING_REQUEST as CSR
 from hawser.client.client import Client
-from hawser.client.controller import Manager
 from hawser.controllers import csr_approver, csr_cleaner, csr_signer
 from hawser.controllers.csr_approver import ApproverController
 from hawser.controllers.csr_signer import Authority, SignerController
+
+from .running import running
 
 Obj = dict[str, Any]
 NOW = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
@@ -146,18 +147,10 @@ def test_what_is_done_or_forgotten_goes(made: Obj, due: bool) -> None:
 @pytest.fixture
 async def client(api_server: Any) -> AsyncIterator[Client]:
     """A client, with approver and signer running on the server's own authority."""
-    async with Client.from_kubeconfig(api_server.kubeconfig) as made:
-        manager = Manager(made)
-        signer = SignerController()
-        signer.authority = Authority(api_server.folder / "tls.crt", api_server.folder / "tls.key")
-        manager.add(signer)
-        manager.add(ApproverController())
-        task = asyncio.create_task(manager.run())
-        try:
-            yield made
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    signer = SignerController()
+    signer.authority = Authority(api_server.folder / "tls.crt", api_server.folder / "tls.key")
+    async with running(api_server.kubeconfig, signer, ApproverController()) as made:
+        yield made
 
 
 async def _seen(client: Client, name: str, field: str) -> Any:

@@ -22,7 +22,6 @@ from hawser.api.kinds import (
     Kind,
 )
 from hawser.client.client import Client
-from hawser.client.controller import Manager
 from hawser.controllers.resourcequota import ResourceQuotaController, counts_differently, status, total
 from hawser.controllers.storage_protection import (
     AttributesClassProtection,
@@ -30,6 +29,8 @@ from hawser.controllers.storage_protection import (
     VolumeProtection,
     claims_of,
 )
+
+from .running import running
 
 Obj = dict[str, Any]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -72,16 +73,8 @@ def test_a_claim_is_used_by_pods_on_nodes() -> None:
 @pytest.fixture
 async def client(api_server: Any) -> AsyncIterator[Client]:
     """A client, with the controllers running."""
-    async with Client.from_kubeconfig(api_server.kubeconfig) as made:
-        manager = Manager(made)
-        for controller in CONTROLLERS:
-            manager.add(controller())
-        task = asyncio.create_task(manager.run())
-        try:
-            yield made
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    async with running(api_server.kubeconfig, *(make() for make in CONTROLLERS)) as made:
+        yield made
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ from hawser.api.errors import APIError
 from hawser.api.jws import SigningKey
 from hawser.api.kinds import SECRET, SERVICE_ACCOUNT, TOKEN_REVIEW
 from hawser.client.client import Client
-from hawser.client.controller import Manager
 from hawser.controllers import token_secrets as sut
 from hawser.controllers.token_secrets import TokenSecretController
+
+from .running import running
 
 Obj = dict[str, Any]
 
@@ -50,17 +51,10 @@ def test_a_filled_secret_stays_as_it_is_and_keeps_its_token() -> None:
 
 @pytest.fixture
 async def client(api_server: Any) -> AsyncIterator[Client]:
-    async with Client.from_kubeconfig(api_server.kubeconfig) as made:
-        manager = Manager(made)
-        controller = TokenSecretController()
-        controller.key_file = api_server.folder / "data/sa.key"
-        manager.add(controller)
-        task = asyncio.create_task(manager.run())
-        try:
-            yield made
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    controller = TokenSecretController()
+    controller.key_file = api_server.folder / "data/sa.key"
+    async with running(api_server.kubeconfig, controller) as made:
+        yield made
 
 
 async def _token(client: Client, name: str) -> str:

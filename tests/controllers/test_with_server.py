@@ -22,7 +22,6 @@ from hawser.api.kinds import (
     Kind,
 )
 from hawser.client.client import Client
-from hawser.client.controller import Manager
 from hawser.controllers import pods
 from hawser.controllers.deployment import DeploymentController
 from hawser.controllers.endpointslice import EndpointSliceController
@@ -32,6 +31,7 @@ from hawser.controllers.replicaset import ReplicaSetController
 from hawser.controllers.serviceaccount import ServiceAccountController
 
 from .objects import Obj, deployment, replica_set
+from .running import running
 
 CONTROLLERS = (
     DeploymentController,
@@ -46,16 +46,8 @@ CONTROLLERS = (
 @pytest.fixture
 async def client(api_server: Any) -> AsyncIterator[Client]:
     """A client, with all controllers running."""
-    async with Client.from_kubeconfig(api_server.kubeconfig) as made:
-        manager = Manager(made)
-        for controller in CONTROLLERS:
-            manager.add(controller())
-        task = asyncio.create_task(manager.run())
-        try:
-            yield made
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    async with running(api_server.kubeconfig, *(make() for make in CONTROLLERS)) as made:
+        yield made
 
 
 @pytest.fixture

@@ -1,0 +1,26 @@
+"""Controllers against a real API server, for the tests that need both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from hawser.client.client import Client
+from hawser.client.controller import Controller, Manager
+
+
+@asynccontextmanager
+async def running(kubeconfig: Path, *controllers: Controller) -> AsyncIterator[Client]:
+    """A client, with these controllers running."""
+    async with Client.from_kubeconfig(kubeconfig) as made:
+        manager = Manager(made)
+        for controller in controllers:
+            manager.add(controller)
+        task = asyncio.create_task(manager.run())
+        try:
+            yield made
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
