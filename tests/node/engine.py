@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import subprocess
@@ -72,15 +73,16 @@ class Engine:
 def running(folder: Path, containerd: Containerd, *, network: bool = False) -> Iterator[Engine]:
     """Starts both; at the end stops them and removes cgroups and links."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port("127.0.0.1", 26443)
+    # Runs beside others of this kind: what it takes is made of its number.
+    port = free_port("127.0.0.1", 26000 + os.getpid() % 1000)
     settings = Settings(
         data_dir=folder,
         instance=f"t{port}",
         listen=f"127.0.0.1:{port}",
         kubelet_listen=f"127.0.0.1:{free_port('127.0.0.1', port + 1000)}",
         node_name=NODE,
-        pod_cidr="10.251.0.0/24",
-        service_cidr="10.252.0.0/24",
+        pod_cidr=f"10.251.{port % 256}.0/24",
+        service_cidr=f"10.252.{port % 256}.0/24",
     )
     pki.prepare(settings)
     arguments = {
