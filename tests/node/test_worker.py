@@ -34,7 +34,7 @@ async def test_tokens_are_renewed_in_time(title: str, renewal: float | None, ref
     one = worker(renewal, refreshed_at)
     one._renew_tokens(1000)
     assert one._refresh_volumes is due
-    assert (one._timer is not None) is (renewal is not None and not due)
+    assert (one._jobs.timed) is (renewal is not None and not due)
     one.close()
 
 
