@@ -23,7 +23,7 @@ from hawser.node import machine
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError
 from hawser.node.machine import Facts, Pressure
-from hawser.node.pod.status import stamp
+from hawser.node.pod.container_status import stamp
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from hawser.api.types import Obj
-from hawser.node.pod import refs
+from hawser.node.pod import refs, view
 
 _REFERENCE = re.compile(r"\$(?:\$|\(([^()]*)\))")
 # Since Kubernetes 1.30 any printable ASCII but "=" is a name.
@@ -72,7 +72,7 @@ def referenced(pod: Obj) -> tuple[set[str], set[str]]:
     """The names of ConfigMaps and Secrets that a pod's environments refer to."""
     maps: set[str] = set()
     secrets: set[str] = set()
-    for container in (*(pod["spec"].get("initContainers") or ()), *(pod["spec"].get("containers") or ())):
+    for _, container in view.every_container(pod):
         for source in container.get("envFrom") or ():
             if ref := source.get("configMapRef"):
                 maps.add(ref.get("name", ""))

@@ -43,6 +43,13 @@ def namespaces(pod: Obj) -> Obj:
     }
 
 
+def share_processes(config: Obj, container_id: str) -> None:
+    """Puts a container (ContainerConfig) among another's processes, unless it is among all of the pod's or node's."""
+    options = config["linux"]["security_context"]["namespace_options"]
+    if options["pid"] == _CONTAINER:
+        options["pid"], options["target_id"] = _TARGET, container_id
+
+
 def sandbox_security(pod: Obj, seccomp_root: str) -> Obj:
     """runtime.v1 LinuxSandboxSecurityContext."""
     context = pod["spec"].get("securityContext") or {}

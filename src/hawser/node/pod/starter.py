@@ -14,12 +14,12 @@ from hawser.api.kinds import CONFIG_MAP, RUNTIME_CLASS, SECRET
 from hawser.api.types import Obj
 from hawser.node.cri.errors import CRIError, Unavailable
 from hawser.node.images import ImageError
-from hawser.node.pod import configs, dns, env, handlers, resources, view
+from hawser.node.pod import configs, dns, env, handlers, resources, security, view
+from hawser.node.pod.actions import CreateSandbox, StartContainer
 from hawser.node.pod.configs import Mount
 from hawser.node.pod.context import Context, ProbeSink
 from hawser.node.pod.env import ConfigError, Sources
 from hawser.node.pod.observed import Memory, Waiting
-from hawser.node.pod.plan import CreateSandbox, StartContainer
 from hawser.node.pod.records import Records
 from hawser.node.volumes import payload
 from hawser.node.volumes.payload import Contents, VolumeError
@@ -125,7 +125,8 @@ class Starter:
     async def container(self, pod: Obj, action: StartContainer) -> None:
         """Image, configuration, create, start, postStart. Failures become the container's waiting state."""
         name = action.name
-        spec = next(c for _, c in view.every_container(pod) if c["name"] == name)
+        spec = view.find(pod, name)
+        assert spec is not None
         if action.previous:
             self.memory.crashes.next(name, action.previous, self.context.now())
         try:
@@ -177,6 +178,7 @@ class Starter:
         config = configs.container(
             pod, spec, attempt, image=image, env=variables, mounts=mounts, machine=context.machine
         )
+        self._aim(pod, spec, config)
         sandbox_config = self._sandbox_config(pod, sandbox.attempt)
         (Path(sandbox_config["log_directory"]) / name).mkdir(parents=True, exist_ok=True)
         try:
@@ -200,6 +202,16 @@ class Starter:
         await self.records.container(container_id, sandbox.id)
         return container_id
 
+    def _aim(self, pod: Obj, spec: Obj, config: Obj) -> None:
+        """An ephemeral container with a target shares its processes. Raises ConfigError."""
+        name = spec.get("targetContainerName")
+        if not name:
+            return
+        target = self.records.observed().newest(name)
+        if target is None:
+            raise ConfigError(f"unable to find target container {name}")
+        security.share_processes(config, target.id)
+
     async def _check_sandbox(self, sandbox_id: str, name: str, container_id: str = "") -> None:
         """After a failed start: when the sandbox has died, the container is not to blame. Raises _SandboxDied."""
         for pause in _SANDBOX_DIES_SECONDS:
@@ -218,6 +230,7 @@ class Starter:
         memory.ready[container_id] = not spec.get("readinessProbe")
         if (spec.get("lifecycle") or {}).get("postStart"):
             memory.started[container_id] = False
+            memory.hooking.add(container_id)
 
     async def adopt(self, pod: Obj, spec: Obj, container_id: str) -> None:
         """Runs postStart of a fresh container, then its probes."""
@@ -226,9 +239,13 @@ class Starter:
         if container is None:
             return
         if hook:
-            ok = await self._post_start(pod, spec, container_id, hook)
-            if not ok:
-                return
+            # Nobody is to take it for running before the hook has ended.
+            self.memory.hooking.add(container_id)
+            try:
+                if not await self._post_start(pod, spec, container_id, hook):
+                    return
+            finally:
+                self.memory.hooking.discard(container_id)
             self.memory.started[container_id] = not spec.get("startupProbe")
         self.context.prober.watch(self.sink, pod, spec, container, self.pod_ip(pod))
 
@@ -285,7 +302,7 @@ class Starter:
 
     def back_off_pull(self, pod: Obj, name: str) -> None:
         """What follows a failed pull a moment later: ImagePullBackOff until the next try."""
-        spec = next(c for _, c in view.every_container(pod) if c["name"] == name)
+        spec = view.find(pod, name) or {}
         why = self.memory.waiting.get(name)
         if why is None or why.reason != "ErrImagePull":
             return

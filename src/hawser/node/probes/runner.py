@@ -96,5 +96,5 @@ class Probes:
 
 
 def _killing(kind: Kind, spec: Obj) -> str:
-    """The message of the Killing event that a failure leads to."""
-    return f"Container {spec['name']} failed {kind.value} probe, will be restarted"
+    """The message of the Killing event that a failure leads to, if the container is not to be restarted."""
+    return f"Container {spec['name']} failed {kind.value} probe"
