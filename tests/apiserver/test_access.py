@@ -128,6 +128,16 @@ async def test_discovery(api: Any, path: str, kind: str) -> None:
     assert (await api.get(path, token="joe-token")).json["kind"] == kind
 
 
+@pytest.mark.parametrize("path", ["/openapi/v2", "/openapi/v3", "/openapi/v3/apis/apps/v1"])
+async def test_openapi_is_sent_whatever_form_objects_are_wanted_in(api: Any, path: str) -> None:
+    """As a client asks that is configured for protobuf, or a person's with compression."""
+    accept = "application/vnd.kubernetes.protobuf,application/json"
+    for headers in ({"Accept-Encoding": "gzip"}, {"Accept-Encoding": "gzip", "User-Agent": "curl/8"}):
+        found = await api.get(path, accept=accept, headers=headers)
+        assert found.status == 200
+        assert found.json
+
+
 async def test_openapi_is_not_sent_twice(api: Any) -> None:
     first = await api.get("/openapi/v3/apis/apps/v1")
     assert first.json["openapi"].startswith("3.")
