@@ -21,6 +21,8 @@ from hawser.node.cri.client import Runtime
 from hawser.node.cri.model import Container, Sandbox
 from hawser.node.images import Images
 from hawser.node.lifecycle import Lifecycle, by_pod
+from hawser.node.metrics import starts
+from hawser.node.metrics.counters import Counters
 from hawser.node.network.agent import NetworkAgent, NetworkConfig
 from hawser.node.network.proxy import ServiceProxy
 from hawser.node.objects import Objects
@@ -31,8 +33,13 @@ from hawser.node.pod.dns import parse_resolv_conf
 from hawser.node.pods import Pods
 from hawser.node.probes.runner import Probes
 from hawser.node.served import ServedPods
+from hawser.node.server.access import Access
+from hawser.node.server.pages import Pages
 from hawser.node.server.server import KubeletServer, tls_context
 from hawser.node.shims import LostShims
+from hawser.node.stats.cgroup import Reader
+from hawser.node.stats.collector import Collector
+from hawser.node.stats.subjects import subjects
 from hawser.node.volumes.folders import Folders
 
 log = logging.getLogger(__name__)
@@ -59,8 +66,10 @@ class Agent:
         private = Path(options.runtime_endpoint.removeprefix("unix://")).is_relative_to(options.run_dir)
         self._shims = LostShims(options.runtime_endpoint) if private else None
         self._tidying: asyncio.Task[None] | None = None
+        self.counters = Counters()
         self.registration: registration.Registration
         self.pods: Pods
+        self.collector: Collector
 
     async def run(self) -> None:
         """Runs until cancelled. Raises CRIError when there is no container runtime."""
@@ -82,6 +91,15 @@ class Agent:
         context = self._context()
         context.cgroups.prepare()
         self.pods = Pods(context, self.informer)
+        self.collector = Collector(
+            Reader(context.cgroups.hierarchies),
+            self.runtime,
+            options.root_dir,
+            options.cgroup_root,
+            options.node_name,
+            lambda: subjects(self.pods, self.network),
+        )
+        starts.follow(self.informer, self.counters)
         try:
             await self._run(context)
         finally:
@@ -104,7 +122,7 @@ class Agent:
             await self._serve()
             await self._register()
             self.pods.start(set(found))
-            lifecycle = Lifecycle(self.runtime, self.pods.exited, self._listed)
+            lifecycle = Lifecycle(self.runtime, self.pods.exited, self._listed, self.counters)
             tasks.create_task(lifecycle.run(), name="lifecycle")
             tasks.create_task(self.registration.run(), name="registration")
             tasks.create_task(logrotate.run(self.runtime, self.pods.running_logs), name="logs")
@@ -119,7 +137,10 @@ class Agent:
             log.warning("without --tls-cert, --tls-key and --client-ca there is no kubelet API: no logs, no exec")
             return
         tls = tls_context(options.tls_cert, options.tls_key, options.client_ca)
-        self.server = KubeletServer(ServedPods(self.pods, options.root_dir), self.runtime, tls)
+        pages = Pages(options, self.client, self.runtime, self.pods, self.counters, self.collector).all()
+        access = Access(self.client.create, options.node_name)
+        served = ServedPods(self.pods, options.root_dir)
+        self.server = KubeletServer(served, self.runtime, tls, access, pages, self.counters)
         await self.server.start(options.host, options.port)
 
     async def _register(self) -> None:
@@ -154,10 +175,11 @@ class Agent:
             cgroups=cgroups,
             images=Images(self.runtime),
             objects=Objects(self.client, lambda kind, namespace, name: self.pods.object_changed(kind, namespace, name)),
-            prober=Probes(self.runtime, self.recorder),
+            prober=Probes(self.runtime, self.recorder, self.counters),
             services=self.services.list,
             allocatable=lambda: self.registration.allocatable,
             dns=parse_resolv_conf(resolv_conf.read_text() if resolv_conf.exists() else ""),
+            counters=self.counters,
         )
 
     # Network

@@ -156,6 +156,15 @@ class Stats:
     disk_inodes: int
 
 
+@dataclass(frozen=True, slots=True)
+class ImageDisk:
+    """Where images lie, and bytes and inodes that they take there."""
+
+    mountpoint: str
+    used: int
+    inodes: int
+
+
 def sandbox_of(row: Any) -> Sandbox:
     """From runtime.v1 PodSandbox, or PodSandboxStatus (then with addresses)."""
     ips: tuple[str, ...] = ()

@@ -64,11 +64,13 @@ class Starter:
             async with context.sandboxes:
                 sandbox_id = await context.runtime.run_pod_sandbox(config, handler)
             await self.records.sandbox(sandbox_id)
+            context.counters.pods_started += 1
         except Unavailable:
             # Nobody's fault and soon over: the runtime is being started again.
             raise
         except (CRIError, OSError) as err:
             text = err.text if isinstance(err, CRIError) else str(err)
+            context.counters.pods_failed[handler] += 1
             self.event(pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {text}")
             self._later("", Waiting("ContainerCreating"))
             return
@@ -163,12 +165,14 @@ class Starter:
             context.objects.secrets(namespace, {*secrets, *pull_secrets}),
             context.objects.config_maps(namespace, maps),
         )
+        began = context.now()
         image = await context.images.ensure(
             spec.get("image") or "",
             spec.get("imagePullPolicy") or "",
             [secret_objects[s] for s in pull_secrets if s in secret_objects],
             lambda kind, reason, text: self.event(pod, kind, reason, text, name),
         )
+        context.counters.pulled(view.uid(pod), context.now() - began)
         ips = (context.machine.node_ip,) if view.host_network(pod) else sandbox.ips
         sources = Sources(
             config_maps, secret_objects, context.services(), context.allocatable(), ips, context.machine.node_ip
@@ -198,6 +202,7 @@ class Starter:
             await self._check_sandbox(sandbox.id, name, container_id)
             raise _StepError("RunContainerError", err.message) from err
         self.event(pod, "Normal", "Started", "Container started", name)
+        context.counters.started[view.container_type(pod, name)] += 1
         self._begin(pod, spec, container_id)
         await self.records.container(container_id, sandbox.id)
         return container_id
@@ -287,6 +292,7 @@ class Starter:
     # Failures
 
     def _failed(self, pod: Obj, name: str, why: Waiting) -> None:
+        self.context.counters.start_failed[(view.container_type(pod, name), why.reason)] += 1
         self.event(pod, "Warning", "Failed", f"Error: {why.message}", name)
         self._later(name, why)
 

@@ -56,6 +56,11 @@ def find(pod: Obj, name: str) -> Obj | None:
     return next((container for _, container in every_container(pod) if container["name"] == name), None)
 
 
+def container_type(pod: Obj, name: str) -> str:
+    """``container`` or ``init_container``, as metrics tell them apart."""
+    return "init_container" if any(c["name"] == name for c in init_containers(pod)) else "container"
+
+
 def is_sidecar(container: Obj) -> bool:
     """Whether an init container is to keep running beside the app (KEP-753)."""
     return container.get("restartPolicy") == "Always"
