@@ -23,7 +23,10 @@ from hawser.node.images import Images
 from hawser.node.lifecycle import Lifecycle, by_pod
 from hawser.node.metrics import starts
 from hawser.node.metrics.counters import Counters
-from hawser.node.network.agent import NetworkAgent, NetworkConfig
+from hawser.node.network.agent import NetworkAgent
+from hawser.node.network.config import NetworkConfig
+from hawser.node.network.endpoints import ZONE, Place
+from hawser.node.network.healthchecks import HealthChecks
 from hawser.node.network.proxy import ServiceProxy
 from hawser.node.objects import Objects
 from hawser.node.options import Options
@@ -206,16 +209,18 @@ class Agent:
         return None if pod is None else pod["metadata"].get("annotations") or {}
 
     def _proxy(self, network: NetworkAgent) -> ServiceProxy:
-        config = network.config
-        return ServiceProxy(
-            config.services_table,
-            config.service_cidr,
-            config.gateway,
-            network.transact,
-            self.services,
-            self.slices,
-            self.options.node_name,
-        )
+        def place() -> Place:
+            labels = self.registration.node["metadata"].get("labels") or {}
+            return Place(self.options.node_name, labels.get(ZONE, ""))
+
+        def refused(key: str, port: int, error: OSError) -> None:
+            namespace, _, name = key.partition("/")
+            if (service := self.services.get(namespace, name)) is not None:
+                text = f'node {self.options.node_name} failed to start healthcheck "{key}" on port {port}: {error}'
+                self.recorder.event(service, "Warning", "FailedToStartServiceHealthcheck", text)
+
+        tables = network.config.service_tables
+        return ServiceProxy(tables, network, self.services, self.slices, place, HealthChecks(refused))
 
     def _listed(self, found: dict[str, tuple[list[Sandbox], list[Container]]]) -> None:
         self.pods.listed(found)

@@ -22,7 +22,8 @@ from pathlib import Path
 from hawser.cli.engine import processes
 from hawser.cli.engine.containerd import cni_bin_dir, cni_conf_dir, runc_dir
 from hawser.cli.engine.settings import Settings
-from hawser.node.network.agent import NetworkAgent, NetworkConfig
+from hawser.node.network.agent import NetworkAgent
+from hawser.node.network.config import NetworkConfig
 
 CGROUP_MOUNT = Path("/sys/fs/cgroup")
 RUNTIME_NOTES = Path("/run/hawser-runtime")

@@ -85,5 +85,5 @@ def _family4(port: HostPort) -> bool:
 
 
 def drop_table(table: str) -> str:
-    """Commands that remove a table whether it exists or not."""
-    return f"add table ip {table}\ndelete table ip {table}\n"
+    """Commands that remove a table, named with its family, whether it exists or not."""
+    return f"add table {table}\ndelete table {table}\n"
