@@ -18,7 +18,7 @@ from hawser.client.informer import Informer
 from hawser.node import logrotate, machine, registration
 from hawser.node.cgroups import Cgroups
 from hawser.node.cri.client import Runtime
-from hawser.node.cri.model import Container, Sandbox
+from hawser.node.cri.model import Container, Features, Sandbox
 from hawser.node.images import Images
 from hawser.node.lifecycle import Lifecycle, by_pod
 from hawser.node.metrics import starts
@@ -65,6 +65,7 @@ class Agent:
         self.services = Informer(self.client, SERVICE)
         self.slices = Informer(self.client, ENDPOINT_SLICE)
         self.server: KubeletServer | None = None
+        self._features = Features()
         # A containerd that others use too has shims of theirs.
         private = Path(options.runtime_endpoint.removeprefix("unix://")).is_relative_to(options.run_dir)
         self._shims = LostShims(options.runtime_endpoint) if private else None
@@ -80,6 +81,7 @@ class Agent:
         for folder in (options.root_dir, options.run_dir):
             folder.mkdir(parents=True, exist_ok=True, mode=0o755)
         version = await self.runtime.ready(_RUNTIME_SECONDS)
+        self._features = await self.runtime.features()
         await self._start_network()
         wanted = registration.node(
             options.node_name,
@@ -88,6 +90,7 @@ class Agent:
             options.port,
             f"{version.name}://{version.version}",
             str(options.pod_cidr or ""),
+            self._features,
         )
         self.registration = registration.Registration(self.client, self.runtime, wanted, options.root_dir)
         self.registration.network_ready = self.network is None
@@ -124,6 +127,8 @@ class Agent:
             found = by_pod(*await asyncio.gather(self.runtime.list_pod_sandboxes(), self.runtime.list_containers()))
             await self._serve()
             await self._register()
+            # Variables of Services are never fewer than there are: the API's own is what every client looks for.
+            await self.services.synced()
             self.pods.start(set(found))
             lifecycle = Lifecycle(self.runtime, self.pods.exited, self._listed, self.counters)
             tasks.create_task(lifecycle.run(), name="lifecycle")
@@ -173,6 +178,8 @@ class Agent:
                 options.cluster_domain,
                 options.cluster_dns,
                 cgroup_v2=cgroups.unified,
+                features=self._features,
+                unsafe_sysctls=options.allowed_unsafe_sysctls,
             ),
             folders=Folders(options.root_dir),
             cgroups=cgroups,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from hawser.node.pod import admission
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -34,6 +36,7 @@ class Options:
     cluster_dns: tuple[str, ...]
     cluster_domain: str
     max_pods: int
+    allowed_unsafe_sysctls: tuple[str, ...]
     verbose: bool
 
 
@@ -68,11 +71,21 @@ def parse(arguments: list[str] | None = None) -> Options:
     add("--cluster-dns", action="append", default=[], metavar="IP", help="name server of pods; may be repeated")
     add("--cluster-domain", default="cluster.local", help="(default: %(default)s)")
     add("--max-pods", type=int, default=250, help="(default: %(default)s)")
+    add(
+        "--allowed-unsafe-sysctls",
+        default="",
+        metavar="NAME,...",
+        help="namespaced sysctls that pods may set besides the safe ones; a name may end in *",
+    )
     add("--verbose", action="store_true", help="log what happens, not only what goes wrong")
     given = parser.parse_args(arguments)
     host, _, port = given.listen.rpartition(":")
     if not port.isdigit():
         parser.error(f"--listen needs HOST:PORT, not {given.listen}")
+    sysctls = tuple(name for name in given.allowed_unsafe_sysctls.split(",") if name)
+    for name in sysctls:
+        if not admission.namespaced(admission.dotted(name).removesuffix("*")):
+            parser.error(f'the sysctl "{name}" are not known to be namespaced')
     return Options(
         kubeconfig=given.kubeconfig,
         node_name=given.node_name,
@@ -95,5 +108,6 @@ def parse(arguments: list[str] | None = None) -> Options:
         cluster_dns=tuple(given.cluster_dns),
         cluster_domain=given.cluster_domain,
         max_pods=given.max_pods,
+        allowed_unsafe_sysctls=sysctls,
         verbose=given.verbose,
     )

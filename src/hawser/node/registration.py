@@ -22,6 +22,7 @@ from hawser.client.clock import micro_timestamp
 from hawser.node import machine
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError
+from hawser.node.cri.model import Features
 from hawser.node.machine import Facts, Pressure
 from hawser.node.pod.container_status import stamp
 
@@ -47,7 +48,9 @@ _MESSAGES = {
 }
 
 
-def node(name: str, facts: Facts, address: str, port: int, runtime: str, pod_cidr: str) -> Obj:
+def node(
+    name: str, facts: Facts, address: str, port: int, runtime: str, pod_cidr: str, features: Features | None = None
+) -> Obj:
     """The Node without conditions."""
     capacity: dict[str, str] = {
         "cpu": str(facts.cpus),
@@ -86,8 +89,24 @@ def node(name: str, facts: Facts, address: str, port: int, runtime: str, pod_cid
                 "operatingSystem": "linux",
                 "architecture": facts.architecture,
             },
+            **_runtime_features(features or Features()),
         },
     }
+
+
+def _runtime_features(features: Features) -> Obj:
+    """What a runtime that tells of its features can do."""
+    if not features.handlers:
+        return {}
+    rows: list[Obj] = []
+    for name in features.handlers:
+        able = {
+            "recursiveReadOnlyMounts": name in features.recursive_read_only,
+            "userNamespaces": name in features.user_namespaces,
+        }
+        rows.append({"name": name, "features": able})
+    groups = features.supplemental_groups_policy
+    return {"runtimeHandlers": rows, "features": {"supplementalGroupsPolicy": groups}}
 
 
 def conditions(old: list[Obj], pressure: Pressure, problem: str, now: float) -> list[Obj]:

@@ -17,7 +17,17 @@ import grpc.aio
 
 from hawser.node.cri import model, schema
 from hawser.node.cri.errors import CRIError, NotFound, from_status
-from hawser.node.cri.model import Condition, Container, ExecResult, Image, ImageDisk, Sandbox, Stats, Version
+from hawser.node.cri.model import (
+    Condition,
+    Container,
+    ExecResult,
+    Features,
+    Image,
+    ImageDisk,
+    Sandbox,
+    Stats,
+    Version,
+)
 from hawser.node.cri.operations import Operations
 
 CALL_SECONDS = 120.0
@@ -111,6 +121,10 @@ class Runtime:
         """RuntimeReady and NetworkReady."""
         row = await self.call("Status", seconds=10)
         return [Condition(c.type, c.status, c.reason, c.message) for c in row.status.conditions]
+
+    async def features(self) -> Features:
+        """What it can do beyond the oldest CRI v1."""
+        return model.features_of(await self.call("Status", seconds=10))
 
     async def cni_dirs(self) -> tuple[str, str]:
         """The runtime's CNI folders, configurations and plugins; the usual ones when it does not tell."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from typing import Any
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import CONFIG_MAP, RUNTIME_CLASS, SECRET
 from hawser.api.types import Obj
 from hawser.node.cri.errors import CRIError, Unavailable
 from hawser.node.images import ImageError
-from hawser.node.pod import configs, dns, env, handlers, resources, security, view
+from hawser.node.pod import configs, dns, env, handlers, resources, security, userns, view
 from hawser.node.pod.actions import CreateSandbox, StartContainer
 from hawser.node.pod.configs import Mount
 from hawser.node.pod.context import Context, ProbeSink
@@ -51,15 +52,14 @@ class Starter:
         context = self.context
         try:
             await self.volumes(pod)
-            handler = await self._runtime_handler(pod)
         except (VolumeError, APIError) as err:
             self.event(pod, "Warning", "FailedMount", str(err))
             self._later("", Waiting("ContainerCreating"))
             return
-        config = self._sandbox_config(pod, action.attempt)
-        log_folder = Path(config["log_directory"])
-        log_folder.mkdir(parents=True, exist_ok=True)
         try:
+            handler = await self._runtime_handler(pod)
+            config = self._sandbox_config(pod, action.attempt, self._users(pod, handler))
+            Path(config["log_directory"]).mkdir(parents=True, exist_ok=True)
             context.cgroups.create(config["linux"]["cgroup_parent"], config["linux"]["resources"])
             async with context.sandboxes:
                 sandbox_id = await context.runtime.run_pod_sandbox(config, handler)
@@ -68,7 +68,7 @@ class Starter:
         except Unavailable:
             # Nobody's fault and soon over: the runtime is being started again.
             raise
-        except (CRIError, OSError) as err:
+        except (CRIError, OSError, ConfigError, APIError) as err:
             text = err.text if isinstance(err, CRIError) else str(err)
             context.counters.pods_failed[handler] += 1
             self.event(pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {text}")
@@ -112,15 +112,15 @@ class Starter:
         name = pod["spec"].get("runtimeClassName")
         if not name:
             return ""
-        try:
-            row = await self.context.client.get(RUNTIME_CLASS, name)
-        except APIError as err:
-            raise VolumeError(f'failed to get sandbox runtime: RuntimeClass "{name}": {err.message}') from err
-        return str(row.get("handler") or "")
+        return str((await self.context.client.get(RUNTIME_CLASS, name)).get("handler") or "")
 
-    def _sandbox_config(self, pod: Obj, attempt: int) -> Obj:
+    def _users(self, pod: Obj, handler: str) -> dict[str, Any] | None:
+        context = self.context
+        return userns.of(pod, context.machine.features, handler, context.folders.pods)
+
+    def _sandbox_config(self, pod: Obj, attempt: int, users: dict[str, Any] | None) -> Obj:
         machine = self.context.machine
-        return configs.sandbox(pod, attempt, machine, dns.dns_config(pod, machine, self.context.dns))
+        return configs.sandbox(pod, attempt, machine, dns.dns_config(pod, machine, self.context.dns), users)
 
     # Containers
 
@@ -173,17 +173,24 @@ class Starter:
             lambda kind, reason, text: self.event(pod, kind, reason, text, name),
         )
         context.counters.pulled(view.uid(pod), context.now() - began)
+        users = self._users(pod, sandbox.runtime_handler)
         ips = (context.machine.node_ip,) if view.host_network(pod) else sandbox.ips
         sources = Sources(
-            config_maps, secret_objects, context.services(), context.allocatable(), ips, context.machine.node_ip
+            config_maps,
+            secret_objects,
+            context.services(),
+            context.allocatable(),
+            ips,
+            context.machine.node_ip,
+            lambda volume: context.folders.named(pod, volume),
         )
         variables = env.environment(pod, spec, sources)
         mounts = context.folders.mounts(pod, spec, variables) + self._own_mounts(pod, spec, attempt, ips)
         config = configs.container(
-            pod, spec, attempt, image=image, env=variables, mounts=mounts, machine=context.machine
+            pod, spec, attempt, image=image, env=variables, mounts=mounts, machine=context.machine, users=users
         )
         self._aim(pod, spec, config)
-        sandbox_config = self._sandbox_config(pod, sandbox.attempt)
+        sandbox_config = self._sandbox_config(pod, sandbox.attempt, users)
         (Path(sandbox_config["log_directory"]) / name).mkdir(parents=True, exist_ok=True)
         try:
             container_id = await context.runtime.create_container(sandbox.id, config, sandbox_config)

@@ -28,6 +28,10 @@ def status(
     waiting: reasons from the plan. ended: nothing of the pod runs and nothing will be started (deletion, or its end).
     """
     old = pod.get("status") or {}
+    if memory.rejected and memory.evicted:
+        # Nothing of it was ever here, and nothing else is said of it.
+        why = memory.evicted
+        return {"phase": "Failed", "reason": why.reason, "message": why.message, "startTime": stamp(now)}
     rows = Rows(pod, observed, memory, {**memory.waiting, **waiting})
     inits, apps, others = rows.of("initContainers"), rows.of("containers"), rows.of("ephemeralContainers")
     phase = _phase(pod, inits, apps, ended)

@@ -12,8 +12,8 @@ from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp
 from hawser.node.cri.errors import CRIError
 from hawser.node.cri.model import Container, Labels, Sandbox
+from hawser.node.pod import admission, stopper, view
 from hawser.node.pod import plan as planning
-from hawser.node.pod import stopper, view
 from hawser.node.pod.actions import (
     Action,
     CreateSandbox,
@@ -61,6 +61,7 @@ class Worker:
         # Of a pod that was just bound here the runtime knows nothing: no need to ask.
         self._observer.stale = not fresh
         self._adopted = fresh
+        self._admitted = False
         self._removed = False
         self._done = False
         self._refresh_volumes = False
@@ -79,8 +80,10 @@ class Worker:
             if view.deleting(before) and view.grace_period(pod) < view.grace_period(before):
                 self._jobs.cancel("kill ")
                 self.memory.ending = None
-        elif payload.shows_metadata(pod) and _shown(pod) != _shown(before):
-            self._refresh_volumes = True
+        elif _shown(pod) != _shown(before):
+            self._refresh_volumes |= payload.shows_metadata(pod)
+            # Environment and subPathExpr may be made of labels and annotations.
+            self._retry_configs()
         self._jobs.wake.set()
 
     def remove(self) -> None:
@@ -116,10 +119,13 @@ class Worker:
 
     def retry(self) -> None:
         """Something that a container's configuration refers to has changed."""
+        self._retry_configs()
+        self._jobs.wake.set()
+
+    def _retry_configs(self) -> None:
         for name, why in self.memory.waiting.items():
             if why.reason == "CreateContainerConfigError":
                 self.memory.retry_at.pop(name, None)
-        self._jobs.wake.set()
 
     def probed(self, container_id: str, kind: str, ok: bool, message: str) -> None:
         """A probe has come to a result. kind: startup, liveness or readiness."""
@@ -172,6 +178,8 @@ class Worker:
         await self._observer.look(self.pod)
         if not self._adopted:
             self._adopt()
+        if not self._admitted:
+            self._admit()
         now = self.context.now()
         self._check_deadline(now)
         observed = self.records.observed()
@@ -197,6 +205,18 @@ class Worker:
             # What changed meanwhile is caught up with, and from here on changes and expiring tokens are seen.
             self._refresh_volumes = self.records.observed().sandbox is not None
         self._observer.adopt(self.pod, self, self.starter.pod_ip(self.pod))
+
+    def _admit(self) -> None:
+        """Refuses a pod that this node cannot run, before anything of it is started."""
+        self._admitted = True
+        machine, observed = self.context.machine, self.records.observed()
+        if view.deleting(self.pod) or view.finished(self.pod) or observed.sandboxes or observed.containers:
+            return
+        why = admission.rejection(self.pod, machine.features, machine.unsafe_sysctls)
+        if why is not None:
+            self.memory.evicted = Waiting(why.reason, f"Pod was rejected: {why.message}")
+            self.memory.rejected = True
+            self.starter.event(self.pod, "Warning", why.reason, why.message)
 
     def _renew_tokens(self, now: float) -> None:
         """Brings service account tokens in volumes up to date before they expire."""
