@@ -56,6 +56,7 @@ class Starter:
             self.event(pod, "Warning", "FailedMount", str(err))
             self._later("", Waiting("ContainerCreating"))
             return
+        handler = ""
         try:
             handler = await self._runtime_handler(pod)
             config = self._sandbox_config(pod, action.attempt, self._users(pod, handler))
