@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from hawser.exposition import Histogram
+from hawser.store.timing import Histogram
 
 
 class Record:
