@@ -17,9 +17,31 @@ async def test_anybody_may_see_health_and_version(api: Any, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api", "/apis", "/openapi/v3", "/api/v1/pods", "/metrics", "/nope", "/livez/ping"])
-async def test_nobody_else_is_anonymous(api: Any, path: str) -> None:
+async def test_nobody_in_particular_may_see_no_more(api: Any, path: str) -> None:
     answer = await api.get(path, token=None)
-    assert (answer.status, answer.json["reason"]) == (401, "Unauthorized")
+    assert (answer.status, answer.json["reason"]) == (403, "Forbidden")
+    assert 'User "system:anonymous" cannot' in answer.message
+
+
+async def test_roles_may_be_bound_to_nobody_in_particular(api: Any) -> None:
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list"]}]
+    await api.create(api.path("roles", group="rbac.authorization.k8s.io"), {"metadata": {"name": "r"}, "rules": rules})
+    group = {"kind": "Group", "name": "system:unauthenticated", "apiGroup": "rbac.authorization.k8s.io"}
+    role = {"kind": "Role", "name": "r", "apiGroup": "rbac.authorization.k8s.io"}
+    binding = {"metadata": {"name": "b"}, "subjects": [group], "roleRef": role}
+    await api.create(api.path("rolebindings", group="rbac.authorization.k8s.io"), binding)
+    assert (await api.get(api.path("configmaps"), token=None)).status == 200
+    assert (await api.get(api.path("secrets"), token=None)).status == 403
+
+
+async def test_nobody_in_particular_may_be_refused(own_server: Any) -> None:
+    own_server.extra = ["--anonymous-auth=false"]
+    own_server.start()
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{own_server.url}/livez", ssl=own_server.tls()) as answer,
+    ):
+        assert answer.status == 401
 
 
 async def test_an_unknown_token_is_unauthorized_everywhere(api: Any) -> None:
@@ -104,6 +126,16 @@ async def test_a_node_may_report_itself(api: Any) -> None:
 )
 async def test_discovery(api: Any, path: str, kind: str) -> None:
     assert (await api.get(path, token="joe-token")).json["kind"] == kind
+
+
+@pytest.mark.parametrize("path", ["/openapi/v2", "/openapi/v3", "/openapi/v3/apis/apps/v1"])
+async def test_openapi_is_sent_whatever_form_objects_are_wanted_in(api: Any, path: str) -> None:
+    """As a client asks that is configured for protobuf, or a person's with compression."""
+    accept = "application/vnd.kubernetes.protobuf,application/json"
+    for headers in ({"Accept-Encoding": "gzip"}, {"Accept-Encoding": "gzip", "User-Agent": "curl/8"}):
+        found = await api.get(path, accept=accept, headers=headers)
+        assert found.status == 200
+        assert found.json
 
 
 async def test_openapi_is_not_sent_twice(api: Any) -> None:

@@ -37,7 +37,7 @@ def ready(answer: Any) -> bool:
 async def test_every_cluster_address_is_an_object_as_long_as_its_service(api: Any, kubectl: Any) -> None:
     path = api.path("services")
     address = (await api.create(path, service("s")))["spec"]["clusterIP"]
-    found = (await until(api, f"{ADDRESSES}/{address}", lambda a: a.status == 200)).json
+    found = (await api.get(f"{ADDRESSES}/{address}")).json
     assert found["spec"] == {"parentRef": {"resource": "services", "namespace": api.namespace, "name": "s"}}
     assert found["metadata"]["labels"] == {
         "ipaddress.kubernetes.io/ip-family": "IPv4",
@@ -48,7 +48,22 @@ async def test_every_cluster_address_is_an_object_as_long_as_its_service(api: An
     again = (await until(api, f"{ADDRESSES}/{address}", lambda a: a.status == 200)).json
     assert again["metadata"]["uid"] != found["metadata"]["uid"]
     await api.call("DELETE", f"{path}/s")
-    await until(api, f"{ADDRESSES}/{address}", lambda a: a.status == 404)
+    assert (await api.get(f"{ADDRESSES}/{address}")).status == 404
+
+
+async def test_many_services_at_once_have_their_addresses_when_they_are_answered(api: Any) -> None:
+    async def one(number: int) -> None:
+        made = await api.create(api.path("services"), service(f"s{number}"))
+        address = f"{ADDRESSES}/{made['spec']['clusterIP']}"
+        assert (await api.get(address)).json["spec"]["parentRef"]["name"] == f"s{number}"
+        await api.call("DELETE", api.path("services", f"s{number}"))
+        gone = await api.get(address)
+        # Unless another Service has got it meanwhile.
+        assert gone.status == 404 or gone.json["spec"]["parentRef"]["name"] != f"s{number}"
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(40):
+            group.create_task(one(number))
 
 
 async def test_an_address_goes_with_its_service_to_the_next(api: Any) -> None:

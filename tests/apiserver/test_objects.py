@@ -208,3 +208,15 @@ async def test_a_collection_is_deleted_by_selector(api: Any) -> None:
     assert {item["metadata"]["name"] for item in answer.json["items"]} == {"a", "b"}
     left = (await api.get(api.path("configmaps"))).json["items"]
     assert [item["metadata"]["name"] for item in left] == ["c"]
+
+
+async def test_an_object_to_be_created_has_no_revision_yet(api: Any) -> None:
+    metadata = {"name": "a", "resourceVersion": "12"}
+    answer = await api.call("POST", api.path("configmaps"), {"metadata": metadata})
+    message = "resourceVersion should not be set on objects to be created"
+    assert (answer.status, answer.message, "reason" in answer.json) == (500, message, False)
+    refused = await api.call("POST", api.path("configmaps"), {"metadata": metadata, "data": {"no/key": ""}})
+    assert refused.status == 422
+    assert (
+        await api.call("POST", api.path("configmaps"), {"metadata": {"name": "a", "resourceVersion": "0"}})
+    ).status == 201

@@ -39,7 +39,7 @@ def test_notes_on_containers_go_and_those_of_others_stay(
     other = tmp_path / "notes" / "run" / "containerd"
     if shared:
         other.mkdir(parents=True)
-    cleanup.remove_notes(mine)
+    cleanup._remove_notes(mine)
     assert not mine.exists()
     assert other.exists() is shared
     assert (tmp_path / "notes").exists() is shared
@@ -100,7 +100,7 @@ def test_mounts_of_the_engine_are_taken_away_and_the_users_below_it_stays(
 ) -> None:
     data, volume = mounted
     assert cleanup.mounts_below(*cleanup.mount_dirs(engine)) == [str(volume)]
-    cleanup.unmount_below(*cleanup.mount_dirs(engine))
+    cleanup._unmount_below(*cleanup.mount_dirs(engine))
     assert not volume.is_mount()
     assert data.is_mount()
     engine.save()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from hawser.client.client import Client
+
+from . import engine as engines
 from . import private_containerd
+from .engine import Engine
 from .private_containerd import Containerd
+from .running import node_is_there, remove_pods, until
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +25,23 @@ def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]
     folder = Path(tmp_path_factory.mktemp("cd"))
     with private_containerd.running(folder) as daemon:
         yield daemon
+
+
+@pytest.fixture(scope="module")
+def engine(containerd: Containerd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """An API server and an agent for one module of tests; its pods have the node's network."""
+    folder = Path(tmp_path_factory.mktemp("engine"))
+    try:
+        with engines.running(folder, containerd) as running:
+            yield running
+            asyncio.run(remove_pods(running))
+    finally:
+        engines.remove_cgroups(running.cgroup_root)
+
+
+@pytest.fixture
+async def client(engine: Engine) -> AsyncIterator[Client]:
+    """An administrator of the engine whose node is there."""
+    async with Client.from_kubeconfig(engine.kubeconfig) as made:
+        await until(lambda: node_is_there(made))
+        yield made

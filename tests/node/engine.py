@@ -20,7 +20,8 @@ from hawser.cli.engine import pki
 from hawser.cli.engine.settings import Settings, free_port
 from hawser.client.client import Client
 from hawser.controllers import root_ca
-from hawser.node.network.agent import NetworkAgent, NetworkConfig
+from hawser.node.network.agent import NetworkAgent
+from hawser.node.network.config import NetworkConfig
 
 from .private_containerd import Containerd
 

@@ -12,10 +12,12 @@ from pathlib import Path
 BUSYBOX = "hawser.test/busybox:1"
 PAUSE = "hawser.test/pause:1"
 USER = "hawser.test/user:1"
+NAMED = "hawser.test/named:1"
+ENTRY = "hawser.test/entry:1"
 
 
 def archive(path: Path) -> None:
-    """Writes an OCI archive with the test images: busybox, the same as a pause image, and one with USER 1000."""
+    """Writes an OCI archive with the test images: busybox, as a pause image, with users, with an entry point."""
     layer = _layer()
     blobs: dict[str, bytes] = {}
     packed = gzip.compress(layer, 1, mtime=0)
@@ -23,6 +25,8 @@ def archive(path: Path) -> None:
         _image(blobs, packed, layer, PAUSE, {"Entrypoint": ["/bin/sleep", "2147483647"]}),
         _image(blobs, packed, layer, BUSYBOX, {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"], "WorkingDir": "/"}),
         _image(blobs, packed, layer, USER, {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"], "User": "1000:1000"}),
+        _image(blobs, packed, layer, NAMED, {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"], "User": "user"}),
+        _image(blobs, packed, layer, ENTRY, {"Entrypoint": ["/bin/echo", "entry"], "Cmd": ["cmd"], "Env": ["I=image"]}),
     ]
     with tarfile.open(path, "w") as tar:
         _file(tar, "oci-layout", json.dumps({"imageLayoutVersion": "1.0.0"}).encode())
@@ -64,7 +68,7 @@ def _layer() -> bytes:
             tar.addfile(info)
         _file(tar, "bin/busybox", Path("/bin/busybox").read_bytes(), 0o755)
         _file(tar, "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n")
-        _file(tar, "etc/group", b"root:x:0:\nuser:x:1000:\n")
+        _file(tar, "etc/group", b"root:x:0:\nuser:x:1000:\nextra:x:5000:user\n")
         for name in ("sh", "sleep", "cat", "ls", "id", "env", "echo", "true", "false", "nc", "httpd", "touch", "stat"):
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"

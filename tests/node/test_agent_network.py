@@ -19,7 +19,7 @@ from hawser.client.client import Client
 from . import engine as engines
 from .engine import Engine
 from .private_containerd import Containerd
-from .test_agent import _node, _remove_pods, gone, log_of, phase, pod, ready, seen, until
+from .running import gone, log_of, node_is_there, phase, pod, ready, remove_pods, seen, until
 
 pytestmark = pytest.mark.containerd
 
@@ -30,14 +30,14 @@ def engine(containerd: Containerd, tmp_path_factory: pytest.TempPathFactory) -> 
     try:
         with engines.running(folder, containerd, network=True) as running:
             yield running
-            asyncio.run(_remove_pods(running))
+            asyncio.run(remove_pods(running))
     finally:
         engines.remove_cgroups(running.cgroup_root)
 
 
 async def test_a_server_is_probed_and_reached_by_another_pod(engine: Engine) -> None:
     async with Client.from_kubeconfig(engine.kubeconfig) as client:
-        await until(lambda: _node(client))
+        await until(lambda: node_is_there(client))
         probe = {"readinessProbe": {"httpGet": {"path": "/f", "port": "web"}, "periodSeconds": 1}}
         ports = {"ports": [{"name": "web", "containerPort": 8080}]}
         script = "trap exit TERM; mkdir -p /tmp/w; echo -n hello > /tmp/w/f; busybox httpd -f -p 8080 -h /tmp/w & wait"
@@ -70,7 +70,7 @@ print(urllib.request.urlopen(request, context=context, timeout=10).read().decode
 
 async def test_a_pod_asks_the_api_by_its_service_with_its_own_token(engine: Engine) -> None:
     async with Client.from_kubeconfig(engine.kubeconfig) as client:
-        await until(lambda: _node(client))
+        await until(lambda: node_is_there(client))
         script = "trap exit TERM; echo $KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT; busybox sleep 1000 & wait"
         made = await client.create(POD, pod("asker-of-the-api", script, hostNetwork=False))
         running = await seen(client, "asker-of-the-api", ready)

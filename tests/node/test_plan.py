@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 from hawser.node.cri.model import Container, ContainerState, Labels, Sandbox
-from hawser.node.pod.observed import Memory, Observed, Waiting
-from hawser.node.pod.plan import (
+from hawser.node.pod.actions import (
     CreateSandbox,
     FinishDeletion,
     KillContainer,
     RemoveContainer,
     StartContainer,
     StopSandbox,
-    complete,
-    plan,
 )
+from hawser.node.pod.observed import Memory, Observed, Waiting
+from hawser.node.pod.plan import plan
+from hawser.node.pod.restarts import complete
 
 NOW = 1_000_000.0
 Obj = dict[str, Any]
@@ -188,7 +188,7 @@ def test_a_crash_loop_waits_with_kubelets_words() -> None:
 
 
 def test_a_failed_probe_dooms_the_container() -> None:
-    memory = Memory(doomed={"a0": "Container a failed liveness probe, will be restarted"})
+    memory = Memory(doomed={"a0": "Container a failed liveness probe"})
     (action,) = plan(pod("a"), Observed.of([sandbox()], [box("a", UP)]), memory, NOW).actions
     assert action == KillContainer("a0", "a", "Container a failed liveness probe, will be restarted")
 

@@ -12,6 +12,7 @@ from hawser.client.events import EventRecorder
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError, DeadlineExceeded, Unavailable
 from hawser.node.cri.model import Container, ExecResult
+from hawser.node.metrics.counters import Counters
 from hawser.node.pod.context import ProbeSink
 from hawser.node.probes.runner import Probes
 
@@ -55,7 +56,7 @@ async def test_only_the_containers_own_failures_count(
     outcome: Exception | int, verdicts: list[Any], said: list[str]
 ) -> None:
     node: Any = Node(outcome)
-    probes = Probes(cast(Runtime, node), cast(EventRecorder, node))
+    probes = Probes(cast(Runtime, node), cast(EventRecorder, node), Counters())
     spec = {"name": "c", "livenessProbe": {"exec": {"command": ["x"]}, "failureThreshold": 1}}
     pod = {"metadata": {"name": "p", "uid": "u"}, "spec": {"containers": [spec]}}
     probes.watch(cast(ProbeSink, node), pod, spec, cast(Container, SimpleNamespace(id="c0")), "")

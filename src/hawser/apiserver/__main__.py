@@ -103,6 +103,13 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="Secrets of type bootstrap.kubernetes.io/token log in",
     )
+    add(
+        "--anonymous-auth",
+        type=_boolean,
+        default=True,
+        metavar="BOOL",
+        help="requests without credentials are system:anonymous's; else they are refused (default: true)",
+    )
     add("--service-cluster-ip-range", default="10.96.0.0/16", metavar="CIDR", help="(default: %(default)s)")
     more = "requests served at once beyond those of the exempt priority level"
     add("--max-requests-inflight", type=int, default=100, metavar="N", help=f"{more} (default: %(default)s)")
@@ -169,6 +176,7 @@ def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Con
         front_proxy=_front_proxy(given),
         proxy_client=_pair(given.proxy_client_cert_file, given.proxy_client_key_file),
         bootstrap_tokens=given.enable_bootstrap_token_auth,
+        anonymous=given.anonymous_auth,
         account_signing_key=given.service_account_signing_key_file,
         account_keys=tuple(given.service_account_key_file),
         account_issuers=tuple(given.service_account_issuer or (ISSUER,)),
@@ -184,6 +192,13 @@ def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Con
         encryption=given.encryption_provider_config,
         shutdown_delay=given.shutdown_delay_duration,
     )
+
+
+def _boolean(text: str) -> bool:
+    """A flag's value as Kubernetes' programs write it."""
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text == "true"
 
 
 def _plugins(parser: argparse.ArgumentParser, enable: str, disable: str) -> tuple[frozenset[str], frozenset[str]]:

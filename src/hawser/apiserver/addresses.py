@@ -1,7 +1,7 @@
 """IPAddresses and ServiceCIDRs: an object for every cluster address, and ranges that may be added and taken away.
 
-Services are served from memory (``strategies.pools``); what is written here follows their commits, so that creating a
-Service costs what it did. Whatever a crash leaves undone is made good at the next start. Source: KEP-1880; "Extend
+Services are served from memory (``strategies.pools``); what is written here follows their commits, and who wrote a
+Service is answered after it. Whatever a crash leaves undone is made good at the next start. Source: KEP-1880; "Extend
 Service IP Ranges"; API reference, IPAddress and ServiceCIDR.
 """
 
@@ -52,6 +52,9 @@ class AddressKeeper:
         self._due: set[str] = set()
         self._cidrs_due = True
         self._wake = asyncio.Event()
+        # Rounds of writing: how many there were, and the end of the one that is under way or comes next.
+        self._begun = self._ended = 0
+        self._end = asyncio.Event()
         for record in self._store.list(self._services.prefix):
             self._note(record)
         for record in self._store.list(self._addresses.prefix):
@@ -129,24 +132,46 @@ class AddressKeeper:
     async def run(self) -> None:
         """Until it is cancelled."""
         self._wake.set()
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            due, self._due = self._due, set()
-            cidrs_due, self._cidrs_due = self._cidrs_due, False
-            try:
-                await self._settle(due)
-                if cidrs_due:
-                    await self._settle_cidrs()
-            except (APIError, StoreUnavailable) as error:
-                log.warning("IPAddresses and ServiceCIDRs were not written: %s", error)
-                if (task := asyncio.current_task()) is not None and task.cancelling():
-                    # The failure of a part came before its cancellation, and took its place.
-                    return
-                self._due |= due
-                self._cidrs_due = self._cidrs_due or cidrs_due
-                self._wake.set()
-                await asyncio.sleep(_AGAIN)
+        self._services.after_write = self.settled
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                if not await self._round():
+                    await asyncio.sleep(_AGAIN)
+        finally:
+            self._services.after_write = None
+            self._end.set()
+
+    async def settled(self) -> None:
+        """Wait until what is due now has been written, or could not be."""
+        wanted = self._begun + bool(self._due)
+        while self._ended < wanted and not self._end.is_set():
+            await self._end.wait()
+
+    async def _round(self) -> bool:
+        """Write what is due; False when that failed and is due still."""
+        self._begun += 1
+        due, self._due = self._due, set()
+        cidrs_due, self._cidrs_due = self._cidrs_due, False
+        try:
+            await self._settle(due)
+            if cidrs_due:
+                await self._settle_cidrs()
+        except (APIError, StoreUnavailable) as error:
+            log.warning("IPAddresses and ServiceCIDRs were not written: %s", error)
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                # The failure of a part came before its cancellation, and took its place.
+                raise asyncio.CancelledError from error
+            self._due |= due
+            self._cidrs_due = self._cidrs_due or cidrs_due
+            self._wake.set()
+            return False
+        finally:
+            self._ended = self._begun
+            self._end.set()
+            self._end = asyncio.Event()
+        return True
 
     async def _settle(self, due: Iterable[str]) -> None:
         """Bring the objects of some addresses in line with who has them."""

@@ -26,8 +26,8 @@ class DeleteOptions:
 
     grace_seconds: int | None = None
     propagation: str = ""
-    uid: str = ""
-    resource_version: str = ""
+    uid: str | None = None
+    resource_version: str | None = None
 
     @classmethod
     def read(cls, body: Obj, query: dict[str, str]) -> DeleteOptions:
@@ -53,7 +53,7 @@ class DeleteOptions:
         if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
             raise bad_request("gracePeriodSeconds must be an integer")
         preconditions = body.get("preconditions") or {}
-        return cls(grace, propagation, preconditions.get("uid") or "", preconditions.get("resourceVersion") or "")
+        return cls(grace, propagation, preconditions.get("uid"), preconditions.get("resourceVersion"))
 
     def shown(self, dry_run: bool) -> Obj:
         """As a metav1.DeleteOptions."""
@@ -61,8 +61,8 @@ class DeleteOptions:
         if self.grace_seconds is not None:
             shown["gracePeriodSeconds"] = self.grace_seconds
         preconditions = {"uid": self.uid, "resourceVersion": self.resource_version}
-        if any(preconditions.values()):
-            shown["preconditions"] = {key: value for key, value in preconditions.items() if value}
+        if given := {key: value for key, value in preconditions.items() if value is not None}:
+            shown["preconditions"] = given
         if self.propagation:
             shown["propagationPolicy"] = self.propagation
         if dry_run:
@@ -74,11 +74,11 @@ def check_preconditions(kind: Kind, obj: Obj, options: DeleteOptions) -> None:
     """APIError 409 unless the object is the one the caller means."""
     metadata = obj["metadata"]
     name = metadata["name"]
-    if options.uid and options.uid != metadata["uid"]:
+    if options.uid is not None and options.uid != metadata["uid"]:
         detail = f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: {metadata['uid']}"
         raise conflict(kind.group, kind.plural, name, detail)
     version = metadata["resourceVersion"]
-    if options.resource_version and options.resource_version != version:
+    if options.resource_version is not None and options.resource_version != version:
         detail = (
             f"Precondition failed: ResourceVersion in precondition: {options.resource_version}, "
             f"ResourceVersion in object meta: {version}"

@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import time
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from pathlib import Path
 
 from hawser.api import discovery, kinds
 from hawser.apiserver.metrics import SENT, TERMINATING, Metrics, Requests
+from hawser.exposition import CONTENT_TYPE, build_info, family, histogram, process
 from hawser.store.base import Store
-from hawser.store.timing import Histogram
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_UNBOUNDED = "+Inf"
+__all__ = ["CONTENT_TYPE", "family", "histogram", "render"]
 
 
 def render(metrics: Metrics, store: Store) -> bytes:
     """Everything the server counts."""
-    parts = (_requests(metrics), _flights(metrics), _watches(), _storage(store), _process())
-    lines = [line for part in parts for line in part]
+    parts = (_requests(metrics), _flights(metrics), _watches(), _storage(store))
+    lines = [line for part in (*parts, process(), build_info(discovery.version_document())) for line in part]
     for extra in metrics.extra:
         lines += extra()
     return ("\n".join(lines) + "\n").encode()
-
-
-def family(name: str, kind: str, text: str) -> str:
-    """The head of a metric. kind: counter, gauge or histogram."""
-    return f"# HELP {name} {text}\n# TYPE {name} {kind}"
-
-
-def histogram(name: str, labels: str, values: Histogram, first: int = 0) -> Iterator[str]:
-    """The lines of a histogram; first: its buckets start at this edge."""
-    count = 0
-    start = labels + "," if labels else ""
-    for number, edge in enumerate((*values.edges, _UNBOUNDED)):
-        count += values.buckets[number]
-        if number >= first:
-            text = edge if edge is _UNBOUNDED else f"{edge:g}"
-            yield f'{name}_bucket{{{start}le="{text}"}} {count}'
-    yield f"{name}_sum{{{labels}}} {values.total}"
-    yield f"{name}_count{{{labels}}} {count}"
 
 
 def _requests(metrics: Metrics) -> Iterator[str]:
@@ -126,34 +102,3 @@ def _storage(store: Store) -> Iterator[str]:
     name = "etcd_request_duration_seconds"
     yield family(name, "histogram", "Time of a group commit to the store, waiting for the disk included.")
     yield from histogram(name, 'operation="txn",type="store"', store.commits)
-
-
-@lru_cache(maxsize=1)
-def _ticks() -> tuple[float, float]:
-    """Clock ticks a second, and when the machine booted."""
-    boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
-    return float(os.sysconf("SC_CLK_TCK")), float(boot.split()[1])
-
-
-def _process() -> Iterator[str]:
-    """The standard process metrics of Prometheus' client libraries, and what this server is."""
-    stat = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    ticks, boot = _ticks()
-    page = resource.getpagesize()
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    values: tuple[tuple[str, str, float, str], ...] = (
-        ("cpu_seconds_total", "counter", time.process_time(), "Total user and system CPU time spent in seconds."),
-        ("resident_memory_bytes", "gauge", int(stat[21]) * page, "Resident memory size in bytes."),
-        ("virtual_memory_bytes", "gauge", int(stat[20]), "Virtual memory size in bytes."),
-        ("start_time_seconds", "gauge", boot + int(stat[19]) / ticks, "Start time since unix epoch in seconds."),
-        ("open_fds", "gauge", sum(1 for _ in Path("/proc/self/fd").iterdir()), "Number of open file descriptors."),
-        ("max_fds", "gauge", files, "Maximum number of open file descriptors."),
-    )
-    for name, kind, value, text in values:
-        yield family(f"process_{name}", kind, text)
-        yield f"process_{name} {value}"
-    build = discovery.version_document()
-    labels = {"git_version": "gitVersion", "git_commit": "gitCommit", "major": "major", "minor": "minor"}
-    shown = ",".join(f'{label}="{build.get(key, "")}"' for label, key in labels.items())
-    yield family("kubernetes_build_info", "gauge", "A metric with a constant '1' value labeled by version.")
-    yield f"kubernetes_build_info{{{shown}}} 1"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from hawser.api.kinds import Kind
 from hawser.apiserver.paths import Target
-from hawser.store.timing import SECONDS, Histogram
+from hawser.exposition import SECONDS, Histogram
 
 SIZES = (1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9)
 TERMINATING = (429, 504)

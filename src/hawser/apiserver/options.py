@@ -37,6 +37,7 @@ class Config:
     seats: requests that are served at once, shared out by priority and fairness. shutdown_delay: seconds from not being
     ready to not taking connections.
     front_proxy: whose word on users is taken. proxy_client: certificate and key shown to aggregated API servers.
+    anonymous: requests without credentials are system:anonymous's, which RBAC decides; else they are refused.
     advertised: the address at which pods reach this server; empty when that is the one it listens on.
     """
 
@@ -59,6 +60,7 @@ class Config:
     front_proxy: ProxySettings | None = None
     proxy_client: tuple[Path, Path] | None = None
     bootstrap_tokens: bool = False
+    anonymous: bool = True
     service_network: Network = _SERVICE_NETWORK
     node_ports: range = range(30000, 32768)
     seats: int = 150

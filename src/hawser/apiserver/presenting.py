@@ -37,6 +37,9 @@ def settled(request: web.BaseRequest, target: Target, answer: Reply) -> bool:
 
 async def present(request: web.BaseRequest, target: Target, answer: Reply) -> Reply:
     """The answer as the client takes it."""
+    if answer.headers and any(name == "Content-Encoding" for name, _ in answer.headers):
+        # A document that is kept compressed has one form only.
+        return answer
     if answer.content_type == JSON:
         accept = request.headers.get("Accept", "")
         if "protobuf" in accept or "yaml" in accept:
@@ -69,11 +72,8 @@ def _takes_gzip(accepted: str) -> bool:
 
 async def _compress(answer: Reply) -> None:
     """In a thread, which does not hold up other requests: zlib works without the interpreter's lock."""
-    headers = answer.headers or []
-    if any(name == "Content-Encoding" for name, _ in headers):
-        return
     answer.body = await asyncio.to_thread(_gzip, answer.body)
-    answer.headers = [*headers, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+    answer.headers = [*(answer.headers or ()), ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
 
 
 def _gzip(body: bytes) -> bytes:

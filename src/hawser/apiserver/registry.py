@@ -34,7 +34,7 @@ from hawser.apiserver.deletion import DeleteOptions
 from hawser.apiserver.ownership import Configuration
 from hawser.apiserver.strategies.base import Strategy
 from hawser.apiserver.updates import Update, applied_name, desired
-from hawser.apiserver.writes import Change, Options, Undo, Written, generate, new_uid, timestamp, utc_now
+from hawser.apiserver.writes import Change, Options, Undo, Written, generate, new_uid, timestamp, tried, utc_now
 from hawser.store.base import Delete, Keep, Put, Record, Store, Watch, WriteFn
 
 _TRIES = 8
@@ -49,6 +49,7 @@ class Resource:
 
     as_stored: clients are shown the stored bytes. asks: somebody else must be asked before objects can be shown or
     stored (``ready``, ``stored``). watches: those that may be ended. before_create: called before admission.
+    after_write: awaited before whoever wrote an object is answered.
     """
 
     as_stored = True
@@ -70,6 +71,7 @@ class Resource:
         self.prefix = f"{kind.group or 'core'}/{kind.plural}/"
         self.watches: set[Watch] = set()
         self.before_create: Callable[[str, Obj], Awaitable[None]] | None = None
+        self.after_write: Callable[[], Awaitable[None]] | None = None
         self.admission = admission or Chain()
         self._plans: dict[tuple[str, Operation], Plan] = {}
         self._admit = admit
@@ -137,8 +139,6 @@ class Resource:
         scheme.read(self.kind, obj, options.fields)
         metadata = obj.get("metadata") or {}
         self._set_namespace(namespace, metadata)
-        if metadata.get("resourceVersion"):
-            raise APIError(500, "InternalError", "resourceVersion should not be set on objects to be created")
         generated = not metadata.get("name") and bool(metadata.get("generateName"))
         if not generated and not metadata.get("name"):
             raise self._invalid("", FieldError(Cause.REQUIRED, "metadata.name", "name or generateName is required"))
@@ -181,6 +181,9 @@ class Resource:
         plan.validate(request)
         if hooks is not None:
             await hooks.validate(request)
+        if (metadata.get("resourceVersion") or "0").strip("0").isdecimal():
+            # An error of the storage in kube-apiserver, which clients are told as it is.
+            raise APIError(500, "", "resourceVersion should not be set on objects to be created")
         if entries:
             metadata["managedFields"] = entries
         kept = await self.stored(obj) if self.asks else obj
@@ -380,21 +383,13 @@ class Resource:
 
     async def _commit(self, key: str, fn: WriteFn, options: Options) -> Record:
         if options.dry_run:
-            return _try(key, fn, self.store)
+            return tried(key, fn, self.store)
         record = await self.store.write(key, fn)
         if record is None:
             raise timeout("the write was not kept")
+        if self.after_write is not None:
+            await self.after_write()
         return record
 
     def _invalid(self, name: str, error: FieldError) -> APIError:
         return invalid(self.kind.group, self.kind.kind, name, [error])
-
-
-def _try(key: str, fn: WriteFn, store: Store) -> Record:
-    """What a write would do, without doing it (dryRun=All)."""
-    current = store.get(key)
-    outcome = fn(current, current.revision if current is not None else 0)
-    if isinstance(outcome, Keep):
-        assert current is not None
-        return current
-    return Record(key, outcome.value, 0, 0, outcome.index)

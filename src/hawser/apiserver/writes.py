@@ -13,6 +13,7 @@ from secrets import choice
 from hawser.api.types import Obj
 from hawser.apiserver import ownership, scheme
 from hawser.apiserver.identity import SERVER, User
+from hawser.store.base import Keep, Record, Store, WriteFn
 
 # The suffix of generateName: Kubernetes leaves out vowels and what looks alike.
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
@@ -89,3 +90,13 @@ def _format(second: int) -> str:
 def timestamp(moment: datetime) -> str:
     """A time as Kubernetes writes it, in whole seconds of UTC."""
     return _format(int(moment.timestamp()))
+
+
+def tried(key: str, fn: WriteFn, store: Store) -> Record:
+    """What a write would do, without doing it (dryRun=All)."""
+    current = store.get(key)
+    outcome = fn(current, current.revision if current is not None else 0)
+    if isinstance(outcome, Keep):
+        assert current is not None
+        return current
+    return Record(key, outcome.value, 0, 0, outcome.index)

@@ -18,10 +18,15 @@ from hawser.client.informer import Informer
 from hawser.node import logrotate, machine, registration
 from hawser.node.cgroups import Cgroups
 from hawser.node.cri.client import Runtime
-from hawser.node.cri.model import Container, Sandbox
+from hawser.node.cri.model import Container, Features, Sandbox
 from hawser.node.images import Images
 from hawser.node.lifecycle import Lifecycle, by_pod
-from hawser.node.network.agent import NetworkAgent, NetworkConfig
+from hawser.node.metrics import starts
+from hawser.node.metrics.counters import Counters
+from hawser.node.network.agent import NetworkAgent
+from hawser.node.network.config import NetworkConfig
+from hawser.node.network.endpoints import ZONE, Place
+from hawser.node.network.healthchecks import HealthChecks
 from hawser.node.network.proxy import ServiceProxy
 from hawser.node.objects import Objects
 from hawser.node.options import Options
@@ -31,8 +36,13 @@ from hawser.node.pod.dns import parse_resolv_conf
 from hawser.node.pods import Pods
 from hawser.node.probes.runner import Probes
 from hawser.node.served import ServedPods
+from hawser.node.server.access import Access
+from hawser.node.server.pages import Pages
 from hawser.node.server.server import KubeletServer, tls_context
 from hawser.node.shims import LostShims
+from hawser.node.stats.cgroup import Reader
+from hawser.node.stats.collector import Collector
+from hawser.node.stats.subjects import subjects
 from hawser.node.volumes.folders import Folders
 
 log = logging.getLogger(__name__)
@@ -55,12 +65,15 @@ class Agent:
         self.services = Informer(self.client, SERVICE)
         self.slices = Informer(self.client, ENDPOINT_SLICE)
         self.server: KubeletServer | None = None
+        self._features = Features()
         # A containerd that others use too has shims of theirs.
         private = Path(options.runtime_endpoint.removeprefix("unix://")).is_relative_to(options.run_dir)
         self._shims = LostShims(options.runtime_endpoint) if private else None
         self._tidying: asyncio.Task[None] | None = None
+        self.counters = Counters()
         self.registration: registration.Registration
         self.pods: Pods
+        self.collector: Collector
 
     async def run(self) -> None:
         """Runs until cancelled. Raises CRIError when there is no container runtime."""
@@ -68,21 +81,31 @@ class Agent:
         for folder in (options.root_dir, options.run_dir):
             folder.mkdir(parents=True, exist_ok=True, mode=0o755)
         version = await self.runtime.ready(_RUNTIME_SECONDS)
+        self._features = await self.runtime.features()
         await self._start_network()
         wanted = registration.node(
             options.node_name,
-            self._facts(),
+            machine.facts(options.root_dir, options.max_pods),
             self.address,
             options.port,
             f"{version.name}://{version.version}",
             str(options.pod_cidr or ""),
-            options.node_labels,
+            self._features,
         )
         self.registration = registration.Registration(self.client, self.runtime, wanted, options.root_dir)
         self.registration.network_ready = self.network is None
         context = self._context()
         context.cgroups.prepare()
         self.pods = Pods(context, self.informer)
+        self.collector = Collector(
+            Reader(context.cgroups.hierarchies),
+            self.runtime,
+            options.root_dir,
+            options.cgroup_root,
+            options.node_name,
+            lambda: subjects(self.pods, self.network),
+        )
+        starts.follow(self.informer, self.counters)
         try:
             await self._run(context)
         finally:
@@ -104,8 +127,10 @@ class Agent:
             found = by_pod(*await asyncio.gather(self.runtime.list_pod_sandboxes(), self.runtime.list_containers()))
             await self._serve()
             await self._register()
+            # Variables of Services are never fewer than there are: the API's own is what every client looks for.
+            await self.services.synced()
             self.pods.start(set(found))
-            lifecycle = Lifecycle(self.runtime, self.pods.exited, self._listed)
+            lifecycle = Lifecycle(self.runtime, self.pods.exited, self._listed, self.counters)
             tasks.create_task(lifecycle.run(), name="lifecycle")
             tasks.create_task(self.registration.run(), name="registration")
             tasks.create_task(logrotate.run(self.runtime, self.pods.running_logs), name="logs")
@@ -120,7 +145,10 @@ class Agent:
             log.warning("without --tls-cert, --tls-key and --client-ca there is no kubelet API: no logs, no exec")
             return
         tls = tls_context(options.tls_cert, options.tls_key, options.client_ca)
-        self.server = KubeletServer(ServedPods(self.pods, options.root_dir), self.runtime, tls)
+        pages = Pages(options, self.client, self.runtime, self.pods, self.counters, self.collector).all()
+        access = Access(self.client.create, options.node_name)
+        served = ServedPods(self.pods, options.root_dir)
+        self.server = KubeletServer(served, self.runtime, tls, access, pages, self.counters)
         await self.server.start(options.host, options.port)
 
     async def _register(self) -> None:
@@ -132,13 +160,9 @@ class Agent:
                 log.warning("the node is registered again: %s", err.message)
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    def _facts(self) -> machine.Facts:
-        options = self.options
-        return machine.facts(options.root_dir, options.max_pods, options.node_cpu, options.node_memory)
-
     def _context(self) -> Context:
         options = self.options
-        facts = self._facts()
+        facts = machine.facts(options.root_dir, options.max_pods)
         cgroups = Cgroups(options.cgroup_root)
         resolv_conf = Path("/etc/resolv.conf")
         return Context(
@@ -154,15 +178,18 @@ class Agent:
                 options.cluster_domain,
                 options.cluster_dns,
                 cgroup_v2=cgroups.unified,
+                features=self._features,
+                unsafe_sysctls=options.allowed_unsafe_sysctls,
             ),
             folders=Folders(options.root_dir),
             cgroups=cgroups,
             images=Images(self.runtime),
             objects=Objects(self.client, lambda kind, namespace, name: self.pods.object_changed(kind, namespace, name)),
-            prober=Probes(self.runtime, self.recorder),
+            prober=Probes(self.runtime, self.recorder, self.counters),
             services=self.services.list,
             allocatable=lambda: self.registration.allocatable,
             dns=parse_resolv_conf(resolv_conf.read_text() if resolv_conf.exists() else ""),
+            counters=self.counters,
         )
 
     # Network
@@ -180,7 +207,6 @@ class Agent:
             cni_bin_dir=options.cni_bin_dir,
             cni_conf_dir=options.cni_conf_dir,
             namespaces=options.run_dir,
-            cluster_cidr=options.cluster_cidr,
         )
         self.network = NetworkAgent(config, self._annotations)
         await self.network.start()
@@ -190,16 +216,18 @@ class Agent:
         return None if pod is None else pod["metadata"].get("annotations") or {}
 
     def _proxy(self, network: NetworkAgent) -> ServiceProxy:
-        config = network.config
-        return ServiceProxy(
-            config.services_table,
-            config.service_cidr,
-            config.gateway,
-            network.transact,
-            self.services,
-            self.slices,
-            self.options.node_name,
-        )
+        def place() -> Place:
+            labels = self.registration.node["metadata"].get("labels") or {}
+            return Place(self.options.node_name, labels.get(ZONE, ""))
+
+        def refused(key: str, port: int, error: OSError) -> None:
+            namespace, _, name = key.partition("/")
+            if (service := self.services.get(namespace, name)) is not None:
+                text = f'node {self.options.node_name} failed to start healthcheck "{key}" on port {port}: {error}'
+                self.recorder.event(service, "Warning", "FailedToStartServiceHealthcheck", text)
+
+        tables = network.config.service_tables
+        return ServiceProxy(tables, network, self.services, self.slices, place, HealthChecks(refused))
 
     def _listed(self, found: dict[str, tuple[list[Sandbox], list[Container]]]) -> None:
         self.pods.listed(found)

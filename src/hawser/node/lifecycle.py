@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError, Unimplemented
 from hawser.node.cri.model import Container, Labels, Sandbox
+from hawser.node.metrics.counters import Counters
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +27,11 @@ Listed = Callable[[dict[str, tuple[list[Sandbox], list[Container]]]], None]
 class Lifecycle:
     """Watches the runtime. exited: called with the id of what exited. listed: with everything there is, by pod uid."""
 
-    def __init__(self, runtime: Runtime, exited: Callable[[str], None], listed: Listed) -> None:
+    def __init__(self, runtime: Runtime, exited: Callable[[str], None], listed: Listed, counters: Counters) -> None:
         self._runtime = runtime
         self._exited = exited
         self._listed = listed
+        self._counters = counters
         self._hears = False
         self._again = asyncio.Event()
 
@@ -57,10 +60,12 @@ class Lifecycle:
 
     async def _relist(self) -> None:
         while True:
+            began = time.perf_counter()
             try:
                 self._listed(
                     by_pod(*await asyncio.gather(self._runtime.list_pod_sandboxes(), self._runtime.list_containers()))
                 )
+                self._counters.relisted(time.time(), time.perf_counter() - began)
             except CRIError as err:
                 log.warning("the runtime is listed again: %s", err)
             self._again.clear()

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,12 +22,12 @@ from hawser.client.clock import micro_timestamp
 from hawser.node import machine
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError
+from hawser.node.cri.model import Features
 from hawser.node.machine import Facts, Pressure
-from hawser.node.pod.status import stamp
+from hawser.node.pod.container_status import stamp
 
 log = logging.getLogger(__name__)
 
-_NONE: Mapping[str, str] = {}
 LEASE_SECONDS = 40
 RENEW_SECONDS = 10.0
 STATUS_SECONDS = 10.0
@@ -50,9 +49,9 @@ _MESSAGES = {
 
 
 def node(
-    name: str, facts: Facts, address: str, port: int, runtime: str, pod_cidr: str, extra: Mapping[str, str] = _NONE
+    name: str, facts: Facts, address: str, port: int, runtime: str, pod_cidr: str, features: Features | None = None
 ) -> Obj:
-    """The Node without conditions. extra: further labels."""
+    """The Node without conditions."""
     capacity: dict[str, str] = {
         "cpu": str(facts.cpus),
         "memory": f"{facts.memory // 1024}Ki",
@@ -66,7 +65,6 @@ def node(
         "kubernetes.io/arch": facts.architecture,
         "beta.kubernetes.io/os": "linux",
         "beta.kubernetes.io/arch": facts.architecture,
-        **extra,
     }
     spec: Obj = {"podCIDR": pod_cidr, "podCIDRs": [pod_cidr]} if pod_cidr else {}
     return {
@@ -91,8 +89,24 @@ def node(
                 "operatingSystem": "linux",
                 "architecture": facts.architecture,
             },
+            **_runtime_features(features or Features()),
         },
     }
+
+
+def _runtime_features(features: Features) -> Obj:
+    """What a runtime that tells of its features can do."""
+    if not features.handlers:
+        return {}
+    rows: list[Obj] = []
+    for name in features.handlers:
+        able = {
+            "recursiveReadOnlyMounts": name in features.recursive_read_only,
+            "userNamespaces": name in features.user_namespaces,
+        }
+        rows.append({"name": name, "features": able})
+    groups = features.supplemental_groups_policy
+    return {"runtimeHandlers": rows, "features": {"supplementalGroupsPolicy": groups}}
 
 
 def conditions(old: list[Obj], pressure: Pressure, problem: str, now: float) -> list[Obj]:
@@ -153,10 +167,7 @@ class Registration:
         except APIError as err:
             if err.reason != "AlreadyExists":
                 raise
-            found = await self._client.get(NODE, self.name)
-            # A range of pods is given once.
-            spec = {} if found["spec"].get("podCIDR") else wanted["spec"]
-            body = {"metadata": {"labels": wanted["metadata"]["labels"]}, "spec": spec}
+            body = {"metadata": {"labels": wanted["metadata"]["labels"]}, "spec": wanted["spec"]}
             self.node = await self._client.patch(NODE, self.name, None, body, STRATEGIC)
         await self.report()
         await self._renew()
@@ -179,22 +190,19 @@ class Registration:
         self._reported = time.monotonic()
 
     async def _refresh(self) -> None:
-        """Reports what changed: here, or there, where the node controller may have given this node up meanwhile."""
-        try:
-            self.node = await self._client.get(NODE, self.name)
-        except APIError as err:
-            if err.code != 404:
-                raise
-            # Somebody deleted the Node while the agent runs: it is here nevertheless.
-            await self.register()
-            return
         old = (self.node.get("status") or {}).get("conditions") or []
         now = await self._conditions(old)
         before = {c["type"]: c["status"] for c in old}
         changed = any(before.get(c["type"]) != c["status"] for c in now)
         if not changed and time.monotonic() - self._reported < REPORT_SECONDS:
             return
-        await self.report()
+        try:
+            await self.report()
+        except APIError as err:
+            if err.code != 404:
+                raise
+            # Somebody deleted the Node while the agent runs: it is here nevertheless.
+            await self.register()
 
     async def _conditions(self, old: list[Obj]) -> list[Obj]:
         problem = ""

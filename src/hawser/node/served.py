@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
-from hawser.api.errors import bad_request, not_found
+import orjson
+
+from hawser.api.errors import APIError, bad_request, not_found
 from hawser.api.types import Obj
+from hawser.node.cri.errors import CRIError
 from hawser.node.cri.model import Container
 from hawser.node.pod import configs, view
 from hawser.node.pod.worker import Worker
@@ -65,6 +69,20 @@ class ServedPods:
             if self._path(worker, container, instance) == path:
                 return not instance.running
         return True
+
+    async def checkpoint(self, namespace: str, pod: str, container: str) -> bytes:
+        """Freezes a running container into an archive below the agent's folder; JSON that says where (KEP-2008)."""
+        container_id = self.container_id(namespace, pod, container)
+        folder = self._root / "checkpoints"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        location = folder / f"checkpoint-{pod}_{namespace}-{container}-{moment}.tar"
+        try:
+            await self._worker(namespace, pod).context.runtime.checkpoint_container(container_id, str(location))
+        except CRIError as err:
+            text = f"checkpointing of {namespace}/{pod}/{container} failed ({err.text})"
+            raise APIError(500, "InternalError", text) from err
+        return orjson.dumps({"items": [str(location)]})
 
     def _path(self, worker: Worker, container: str, instance: Container) -> Path:
         folder = Path(configs.log_directory(str(self._root), worker.pod))

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from hawser.store.timing import Histogram
+from hawser.exposition import Histogram
 
 
 class Record:

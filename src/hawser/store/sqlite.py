@@ -13,6 +13,7 @@ import logging
 import time
 from pathlib import Path
 
+from hawser.exposition import Histogram
 from hawser.store import copies
 from hawser.store.base import (
     Delete,
@@ -29,7 +30,6 @@ from hawser.store.history import History
 from hawser.store.log import Log, Row, sealed
 from hawser.store.memory import Memory, check_prefix
 from hawser.store.sealing import Seal
-from hawser.store.timing import Histogram
 from hawser.store.watch import Hub, Watcher
 
 logger = logging.getLogger(__name__)

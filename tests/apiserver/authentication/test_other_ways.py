@@ -47,13 +47,14 @@ async def test_a_proxy_says_who_asks(proxies: Any, own_api: Any) -> None:
         "groups": ["system:masters", "system:authenticated"],
         "extra": {"example.com/team": ["a"]},
     }
-    # The proxy itself is nobody, another of its CA neither; headers of others say nothing.
+    # The proxy itself is nobody, another of its CA neither: certificates that are no users'.
+    # Headers of others say nothing.
     assert (await own_api.get("/api", token=None, tls=proxies("proxy"))).status == 401
     assert (await own_api.get("/api", token=None, tls=proxies("other"), headers=HEADERS)).status == 401
     admin = own_api.server.tls("admin")
     answer = await own_api.call("POST", WHO_AM_I, {}, token=None, tls=admin, headers=HEADERS)
     assert answer.json["status"]["userInfo"]["username"] == "admin"
-    assert (await own_api.get("/api", token=None, headers=HEADERS)).status == 401
+    assert (await own_api.get("/api", token=None, headers=HEADERS)).status == 403
 
 
 async def test_aggregated_servers_are_told_whom_to_believe(proxies: Any, own_api: Any) -> None:

@@ -193,7 +193,7 @@ async def test_service_accounts_may_read_what_verifies_them(api: Any) -> None:
     token = await _token(api)
     for path in ("/.well-known/openid-configuration", "/openid/v1/jwks"):
         assert (await api.get(path, token=token)).status == 200
-        assert (await api.get(path, token=None)).status == 401
+        assert (await api.get(path, token=None)).status == 403
 
 
 async def test_tokens_outlive_a_restart_of_the_server(own_server: Any) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from hawser.node.network.agent import NetworkAgent, NetworkConfig
+from hawser.node.network.agent import NetworkAgent
+from hawser.node.network.config import NetworkConfig
 
 from .conftest import Pod
 
@@ -23,6 +24,7 @@ def config(folder: Path) -> NetworkConfig:
         instance="test",
         pod_cidr=IPv4Network("10.77.0.0/24"),
         service_cidr=IPv4Network("10.78.0.0/16"),
+        balancers=(IPv4Network("10.79.0.0/24"),),
         state_dir=folder / "state",
         socket=folder / "cni.sock",
         cni_bin_dir=folder / "bin",

@@ -3,13 +3,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hawser.node.network.agent import NetworkAgent
+from hawser.node.network.conntrack import Flow
+from hawser.node.network.endpoints import Place
 from hawser.node.network.proxy import ServiceProxy
 
 from .support import NewPod, add, answer_with, ask
@@ -67,16 +69,17 @@ class Cluster:
         self.applied = 0
         self.done = asyncio.Event()
         self._agent = agent
-        config = agent.config
-        self.proxy = ServiceProxy(
-            config.services_table, config.service_cidr, config.gateway, self.transact, self.services, self.slices
-        )
+        self.place = Place("here", "z1")
+        self.proxy = ServiceProxy(agent.config.service_tables, self, self.services, self.slices, lambda: self.place)
 
     async def transact(self, commands: str) -> str:
         answer = await self._agent.transact(commands)
         self.applied += 1
         self.done.set()
         return answer
+
+    async def forget_flows(self, version: int, flows: Mapping[Flow, frozenset[str]]) -> None:
+        await self._agent.forget_flows(version, flows)
 
     async def change(self, *changes: Callable[[], None]) -> float:
         """Make changes and wait until the kernel has them; seconds that took."""
@@ -88,7 +91,9 @@ class Cluster:
             while self.applied == before:
                 await self.done.wait()
                 self.done.clear()
-        return time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        await self.proxy.settled()
+        return seconds
 
 
 @pytest.fixture

@@ -15,8 +15,10 @@ import pytest
 from aiohttp import WSMsgType
 
 from hawser.api.errors import APIError, not_found
+from hawser.api.kinds import Kind
 from hawser.node.cri.client import Runtime
 from hawser.node.server import spdy
+from hawser.node.server.access import Access, subresources
 from hawser.node.server.identity import allowed
 from hawser.node.server.server import KubeletServer, tls_context
 
@@ -52,6 +54,9 @@ class OnePod:
         if previous:
             raise APIError(400, "BadRequest", f'previous terminated container "{container}" in pod "{pod}" not found')
         return self.log
+
+    async def checkpoint(self, namespace: str, pod: str, container: str) -> bytes:
+        raise APIError(500, "InternalError", "no checkpoints here")
 
     def log_ended(self, namespace: str, pod: str, container: str, path: Path) -> bool:
         return not self.running
@@ -112,12 +117,22 @@ class Client:
 async def client(containerd: Containerd, pod: OnePod, certificates: Certificates) -> AsyncIterator[Client]:
     tls = tls_context(*certificates.pair("server"), certificates.ca)
     async with Runtime(containerd.endpoint) as runtime:
-        server = KubeletServer(pod, runtime, tls, {"/metrics": _metrics})
+        server = KubeletServer(pod, runtime, tls, Access(_review, "node-1"), {"/metrics": _metrics})
         port = await server.start("127.0.0.1", 0)
         mine = certificates.client("kube-apiserver-kubelet-client")
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=mine)) as session:
             yield Client(session, port, mine)
         await server.stop()
+
+
+async def _review(kind: Kind, review: Obj) -> Obj:
+    """As an API server that knows one token, whose owner may see nothing but metrics."""
+    spec = review["spec"]
+    if kind.kind == "TokenReview":
+        known = spec["token"] == "scraper's"
+        return {"status": {"authenticated": known, "user": {"username": "scraper"}} if known else {}}
+    part = spec["resourceAttributes"]["subresource"]
+    return {"status": {"allowed": spec["user"] == "scraper" and part == "metrics"}}
 
 
 async def _metrics(query: object) -> tuple[str, bytes]:
@@ -339,6 +354,35 @@ async def test_others_are_refused(client: Client, certificates: Certificates, na
     tls = certificates.client(name)
     async with client.session.get(client.url("/pods"), ssl=tls) as answer:
         assert answer.status == status
+
+
+@pytest.mark.parametrize(
+    ("token", "path", "status"),
+    [("scraper's", "/metrics", 200), ("scraper's", "/pods", 403), ("stolen", "/metrics", 401)],
+)
+async def test_a_token_is_reviewed(
+    client: Client, certificates: Certificates, token: str, path: str, status: int
+) -> None:
+    headers = {"Authorization": f"Bearer {token}"}
+    async with client.session.get(client.url(path), ssl=certificates.client(None), headers=headers) as answer:
+        assert answer.status == status
+        if status == 403:
+            assert "user=scraper, verb=get, resource=nodes, subresource(s)=[pods proxy]" in await answer.text()
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("/metrics/cadvisor", ("metrics",)),
+        ("/stats/summary", ("stats",)),
+        ("/checkpoint/a/b/c", ("checkpoint",)),
+        ("/runningpods/", ("pods", "proxy")),
+        ("/configz", ("configz", "proxy")),
+        ("/exec/a/b/c", ("proxy",)),
+    ],
+)
+def test_a_path_is_a_subresource_of_nodes(path: str, wanted: tuple[str, ...]) -> None:
+    assert subresources(path) == wanted
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from hawser.api.pod_restarts import may_restart_all, restarts
 from hawser.api.types import Obj
 from hawser.api.validation import rules
 from hawser.api.validation.pod import MIRROR, pod_ips
@@ -75,15 +76,16 @@ def pod_status_update(obj: Obj, old: Obj) -> Errors:
         yield from each("status.nominatedNodeName", nominated, rules.subdomain_errors(nominated))
     spec = old.get("spec") or {}
     policy = spec.get("restartPolicy", "Always")
+    if may_restart_all(spec):
+        return
     for field, containers in (("containerStatuses", "containers"), ("initContainerStatuses", "initContainers")):
-        own = {container.get("name"): container.get("restartPolicy") for container in spec.get(containers) or ()}
+        own = {container.get("name"): container for container in spec.get(containers) or ()}
         fresh = {entry.get("name"): entry for entry in status.get(field) or ()}
         for i, entry in enumerate(before.get(field) or ()):
             ended = (entry.get("state") or {}).get("terminated")
-            rule = own.get(entry.get("name")) or policy
-            # An init container may run again when the pod is made anew, so only the failed ones of Never are held.
-            if ended is None or rule == "Always" or (ended.get("exitCode") and rule == "OnFailure"):
+            if ended is None or restarts(spec, own.get(entry.get("name")) or {}, ended.get("exitCode") or 0):
                 continue
+            # An init container may run again when the pod is made anew, so only the failed ones of Never are held.
             if field == "initContainerStatuses" and policy != "Never":
                 continue
             now = fresh.get(entry.get("name"))

@@ -39,14 +39,17 @@ class Authenticator:
         accounts: ServiceAccountTokens,
         front: FrontProxy | None,
         bootstrap: BootstrapTokens | None,
+        anonymous: bool = True,
     ) -> None:
+        """anonymous: who shows no credentials is system:anonymous, not refused."""
         self._static = static
         self._accounts = accounts
         self._front = front
         self._bootstrap = bootstrap
+        self._anonymous = anonymous
 
     def authenticate(self, request: web.BaseRequest) -> User:
-        """The user of a request. APIError 401 for credentials that are not good."""
+        """The user of a request. APIError 401 for credentials that are not good, or for none where some are needed."""
         protocol = request.protocol
         assert isinstance(protocol, Connection)
         if self._front is not None:
@@ -61,15 +64,15 @@ class Authenticator:
             return protocol.user
         header = request.headers.get("Authorization")
         if header is None:
-            return ANONYMOUS
-        return self._static.find(header) or self._bearer(header)
+            return self._nobody(protocol)
+        return self._static.find(header) or self._bearer(header, protocol)
 
-    def _bearer(self, header: str) -> User:
+    def _bearer(self, header: str, protocol: Connection) -> User:
         scheme, _, token = header.strip().partition(" ")
         token = token.strip()
         # Other schemes say nothing to this server.
         if scheme.lower() != "bearer" or not token:
-            return ANONYMOUS
+            return self._nobody(protocol)
         try:
             verified = self.token(token, ())
         except TokenError as error:
@@ -78,6 +81,12 @@ class Authenticator:
         if verified is None:
             raise unauthorized()
         return verified.user
+
+    def _nobody(self, protocol: Connection) -> User:
+        """Who shows no credentials; a certificate that is not a user's is a bad one."""
+        if not self._anonymous or (protocol.peer is not None and not protocol.peer.own):
+            raise unauthorized()
+        return ANONYMOUS
 
     @property
     def audiences(self) -> tuple[str, ...]:

@@ -51,7 +51,11 @@ def authentication(config: Config, credentials: Credentials, resources: Resource
     accounts = ServiceAccountTokens(find, credentials.keys, config.account_issuers, config.api_audiences)
     return Authentication(
         Authenticator(
-            credentials.static, accounts, credentials.front, BootstrapTokens(find) if config.bootstrap_tokens else None
+            credentials.static,
+            accounts,
+            credentials.front,
+            BootstrapTokens(find) if config.bootstrap_tokens else None,
+            config.anonymous,
         ),
         TokenRequests(resources, accounts),
         IssuerDocuments(accounts, server, config.account_keys_uri),

@@ -9,17 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from hawser.api.errors import APIError, unauthorized
+from hawser.api.errors import APIError
 from hawser.api.selectors import FieldSelector, LabelSelector, Operator
-from hawser.apiserver.identity import ANONYMOUS, User
+from hawser.apiserver.identity import User
 from hawser.apiserver.paths import Target
 
 MASTERS = "system:masters"
 """Members of this group may do everything, whatever the policy says."""
-
-ANONYMOUS_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version", "/version/"})
-"""Where requests without credentials are looked at, as with the conditions of AuthenticationConfiguration (KEP-4633):
-what system:public-info-viewer grants. Everywhere else they are 401."""
 
 _SESSIONS = ("attach", "exec", "portforward")
 _SELECTED = ("list", "watch", "deletecollection")
@@ -100,11 +96,9 @@ class Union:
 
 
 def enforce(authorizer: Authorizer, user: User, target: Target) -> None:
-    """APIError 403 in Kubernetes' words unless the user may; 401 for nobody where nobody is looked at."""
+    """APIError 403 in Kubernetes' words unless the user may."""
     if MASTERS in user.groups:
         return
-    if user is ANONYMOUS and target.path not in ANONYMOUS_PATHS:
-        raise unauthorized()
     request = attributes(target)
     decision = authorizer.allows(user, request)
     if decision.allowed and request.verb == "get" and request.subresource in _SESSIONS and request.resource == "pods":

@@ -15,14 +15,15 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
 
 from hawser.cli.engine import processes
 from hawser.cli.engine.containerd import cni_bin_dir, cni_conf_dir, runc_dir
 from hawser.cli.engine.settings import Settings
-from hawser.node.network.agent import NetworkAgent, NetworkConfig
+from hawser.node.network.agent import NetworkAgent
+from hawser.node.network.config import NetworkConfig
 
 CGROUP_MOUNT = Path("/sys/fs/cgroup")
 RUNTIME_NOTES = Path("/run/hawser-runtime")
@@ -34,9 +35,9 @@ def sweep(settings: Settings) -> list[str]:
     """Removes every trace of a stopped engine but its data; returns what could not be removed, in words."""
     sockets = shim_sockets(settings)
     _kill_processes(settings)
-    unmount_below(*mount_dirs(settings))
+    _unmount_below(*mount_dirs(settings))
     left = asyncio.run(_remove_network(settings))
-    remove_cgroups(settings.cgroup_root)
+    _remove_cgroups(settings.cgroup_root)
     left += [f"cgroup {c}" for c in cgroups(settings.cgroup_root)]
     left += [f"process {p} {' '.join(processes.argv(p))[:80]}" for p in engine_pids(settings)]
     mounted = mounts_below(*mount_dirs(settings))
@@ -48,11 +49,11 @@ def sweep(settings: Settings) -> list[str]:
             settings.run_dir.parent.rmdir()
     for socket in sockets:
         socket.unlink(missing_ok=True)
-    remove_notes(RUNTIME_NOTES / str(runc_dir(settings)).lstrip("/"))
+    _remove_notes(RUNTIME_NOTES / str(runc_dir(settings)).lstrip("/"))
     return left
 
 
-def remove_notes(folder: Path) -> None:
+def _remove_notes(folder: Path) -> None:
     """Removes the notes on one engine's containers, and what was above them when nobody else has notes."""
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
@@ -62,8 +63,7 @@ def remove_notes(folder: Path) -> None:
                 folder.rmdir()
 
 
-_OWN = ("agent", "bin", "containerd", "demo", "images", "kubeconfig", "logs", "nodes", "pki", "store")
-_OWN_FILES = ("config.tmp", "nodes.tmp", "nodes.json", "config.json")
+_OWN = ("agent", "bin", "containerd", "demo", "images", "kubeconfig", "logs", "pki", "store")
 
 
 def purge(settings: Settings) -> list[Path]:
@@ -77,9 +77,9 @@ def purge(settings: Settings) -> list[Path]:
     for name in _OWN:
         if (data / name).exists():
             shutil.rmtree(data / name)
-    foreign = [p for p in data.iterdir() if p.name not in _OWN_FILES]
-    for name in _OWN_FILES:
-        (data / name).unlink(missing_ok=True)
+    foreign = [p for p in data.iterdir() if not p.name.startswith("config.")]
+    (data / "config.tmp").unlink(missing_ok=True)
+    (data / "config.json").unlink(missing_ok=True)
     if not foreign:
         # A mount point, or a directory that a process stands in, stays and is empty.
         with contextlib.suppress(OSError):
@@ -107,16 +107,6 @@ def engine_pids(settings: Settings) -> list[int]:
     own = {os.getpid(), os.getppid()}
     found = _cgroup_pids(settings.cgroup_root) | {p for p in processes.all_pids() if _is_of(settings, p)}
     return sorted(found - own)
-
-
-def node_pids(cgroup_root: str, directories: Sequence[Path]) -> list[int]:
-    """Processes of one node: all in its cgroups, and roles, shims and runtime calls that name its directories."""
-    found = _cgroup_pids(cgroup_root)
-    for pid in processes.all_pids():
-        arguments = processes.argv(pid)
-        if is_role(arguments) and any(names(a, *directories) for a in arguments):
-            found.add(pid)
-    return sorted(found - {os.getpid(), os.getppid()})
 
 
 def _is_of(settings: Settings, pid: int) -> bool:
@@ -183,7 +173,7 @@ def _kill_processes(settings: Settings) -> None:
         time.sleep(0.02)
 
 
-def unmount_below(*directories: Path) -> None:
+def _unmount_below(*directories: Path) -> None:
     for _ in range(8):  # stacked mounts show one below the other
         points = mounts_below(*directories)
         if not points:
@@ -214,7 +204,7 @@ def network_config(settings: Settings) -> NetworkConfig:
     )
 
 
-def remove_cgroups(root: str) -> None:
+def _remove_cgroups(root: str) -> None:
     deadline = time.monotonic() + 5
     while (left := cgroups(root)) and time.monotonic() < deadline:
         for directory in left:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +17,18 @@ import grpc.aio
 
 from hawser.node.cri import model, schema
 from hawser.node.cri.errors import CRIError, NotFound, from_status
-from hawser.node.cri.model import Condition, Container, ExecResult, Image, Sandbox, Stats, Version
+from hawser.node.cri.model import (
+    Condition,
+    Container,
+    ExecResult,
+    Features,
+    Image,
+    ImageDisk,
+    Sandbox,
+    Stats,
+    Version,
+)
+from hawser.node.cri.operations import Operations
 
 CALL_SECONDS = 120.0
 CREATE_SECONDS = 240.0
@@ -45,6 +57,7 @@ class Runtime:
         options = (*_OPTIONS, ("grpc.default_authority", "localhost"))
         self.channel = grpc.aio.insecure_channel(endpoint, options=options)
         self._calls: dict[str, Any] = {}
+        self.operations = Operations()
 
     async def __aenter__(self) -> Self:
         return self
@@ -76,10 +89,15 @@ class Runtime:
                 response_deserializer=method.response.FromString,
             )
             self._calls[name] = stub
+        counted = self.operations.of(name)
+        started = time.perf_counter()
         try:
             return await stub(method.request(**(request or {})), timeout=seconds)
         except grpc.aio.AioRpcError as err:
+            counted.errors += 1
             raise from_status(err.code(), err.details()) from None
+        finally:
+            counted.durations.observe(time.perf_counter() - started)
 
     async def ready(self, seconds: float = 30.0, *, interval: float = 0.02) -> Version:
         """Waits until the runtime answers. Raises CRIError when it does not within the time."""
@@ -103,6 +121,10 @@ class Runtime:
         """RuntimeReady and NetworkReady."""
         row = await self.call("Status", seconds=10)
         return [Condition(c.type, c.status, c.reason, c.message) for c in row.status.conditions]
+
+    async def features(self) -> Features:
+        """What it can do beyond the oldest CRI v1."""
+        return model.features_of(await self.call("Status", seconds=10))
 
     async def cni_dirs(self) -> tuple[str, str]:
         """The runtime's CNI folders, configurations and plugins; the usual ones when it does not tell."""
@@ -191,6 +213,10 @@ class Runtime:
         """Makes the runtime open the log file anew, after it was renamed."""
         await self.call("ReopenContainerLog", {"container_id": container_id})
 
+    async def checkpoint_container(self, container_id: str, location: str) -> None:
+        """Writes a running container's state into an archive. Raises Unimplemented where the runtime cannot."""
+        await self.call("CheckpointContainer", {"container_id": container_id, "location": location})
+
     async def exec_sync(self, container_id: str, command: Sequence[str], seconds: int) -> ExecResult:
         """Runs a command and waits for it. seconds: the runtime kills it then (DeadlineExceeded); 0 for no limit."""
         request = {"container_id": container_id, "cmd": list(command), "timeout": seconds}
@@ -264,6 +290,15 @@ class Runtime:
 
     async def remove_image(self, image: str) -> None:
         await self.call("RemoveImage", {"image": {"image": image}}, images=True)
+
+    async def image_fs(self) -> ImageDisk:
+        """Where the runtime keeps its images, and what they take there."""
+        row = await self.call("ImageFsInfo", images=True)
+        rows = row.image_filesystems or row.container_filesystems
+        if not rows:
+            raise CRIError("the runtime does not tell where its images lie")
+        found = rows[0]
+        return ImageDisk(found.fs_id.mountpoint, found.used_bytes.value, found.inodes_used.value)
 
     async def _quiet(self, name: str, request: Mapping[str, Any], *, seconds: float = CALL_SECONDS) -> None:
         try:

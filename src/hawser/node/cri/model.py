@@ -141,6 +141,20 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Features:
+    """What the runtime says it can do; by default nothing, as of one that is too old to tell.
+
+    handlers: names of the runtime handlers, "" for the default one. user_namespaces, recursive_read_only: the handlers
+    that have them. supplemental_groups_policy: whether ``Strict`` works.
+    """
+
+    handlers: tuple[str, ...] = ()
+    user_namespaces: frozenset[str] = frozenset()
+    recursive_read_only: frozenset[str] = frozenset()
+    supplemental_groups_policy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """Resource use of one container. cpu_ns counts up; memory figures are bytes, None when unknown."""
 
@@ -154,6 +168,15 @@ class Stats:
     memory_rss: int | None
     disk_bytes: int
     disk_inodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDisk:
+    """Where images lie, and bytes and inodes that they take there."""
+
+    mountpoint: str
+    used: int
+    inodes: int
 
 
 def sandbox_of(row: Any) -> Sandbox:
@@ -228,6 +251,17 @@ def image_of(row: Any) -> Image:
         uid=row.uid.value if row.HasField("uid") else None,
         username=row.username,
         pinned=row.pinned,
+    )
+
+
+def features_of(row: Any) -> Features:
+    """From runtime.v1 StatusResponse."""
+    rows = row.runtime_handlers
+    return Features(
+        handlers=tuple(handler.name for handler in rows),
+        user_namespaces=frozenset(handler.name for handler in rows if handler.features.user_namespaces),
+        recursive_read_only=frozenset(handler.name for handler in rows if handler.features.recursive_read_only_mounts),
+        supplemental_groups_policy=row.features.supplemental_groups_policy,
     )
 
 

@@ -9,17 +9,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from hashlib import sha256
-from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hawser.node.network import cni, netns, plugin
 from hawser.node.network.cni import CNIError, Code, Request
+from hawser.node.network.config import NetworkConfig
+from hawser.node.network.conntrack import Flow, forget_stale
 from hawser.node.network.ipam import Pool, PoolError
 from hawser.node.network.links import Links, PodLink, default_mtu, pod_mac, veth_name
 from hawser.node.network.nft import Nft, NftError
-from hawser.node.network.podtable import TableSpec, drop_table, host_port_commands, pod_table
+from hawser.node.network.podtable import drop_table, host_port_commands, pod_table
 from hawser.node.network.records import Record, Records
 
 log = logging.getLogger(__name__)
@@ -32,77 +33,6 @@ _WANTED_ADDRESS = "cni.projectcalico.org/ipAddrs"
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 # Between making a namespace and asking for its network the runtime does nothing else.
 _NAMESPACE_SECONDS = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkConfig:
-    """Where an engine's pod network lives.
-
-    instance: the engine's id; link and table names derive from it.
-    pod_cidr, service_cidr: the address ranges.
-    state_dir: for records, best on a tmpfs such as /run/hawser/<instance>/network.
-    socket: the unix socket that the CNI plugin calls.
-    cni_bin_dir, cni_conf_dir: the folders that containerd's configuration names.
-    mtu: of pods' links, in bytes; 0 takes that of the link with the default route.
-    namespaces: the folder below which only this engine's runtime mounts network namespaces; None when it shares one.
-    cluster_cidr: the pods of all nodes, whose addresses are not translated; None when there are no other nodes.
-    """
-
-    instance: str
-    pod_cidr: IPv4Network
-    service_cidr: IPv4Network
-    state_dir: Path
-    socket: Path
-    cni_bin_dir: Path
-    cni_conf_dir: Path
-    mtu: int = 0
-    namespaces: Path | None = None
-    cluster_cidr: IPv4Network | None = None
-
-    @property
-    def tag(self) -> str:
-        """Five characters that tell engines of a machine apart in names that the kernel keeps short."""
-        return sha256(self.instance.encode()).hexdigest()[:5]
-
-    @property
-    def network(self) -> str:
-        """The network's name in CNI."""
-        return f"hawser-{self.tag}"
-
-    @property
-    def link_prefix(self) -> str:
-        """Begins the names of the host ends of pods' links."""
-        return f"hw{self.tag}v"
-
-    @property
-    def node_link_prefix(self) -> str:
-        """Begins the names of the links to further nodes of the engine on this machine."""
-        return f"hw{self.tag}n"
-
-    @property
-    def gateway_link(self) -> str:
-        """The link that holds the gateway address."""
-        return f"hw{self.tag}g"
-
-    @property
-    def table(self) -> str:
-        """nftables table of the pod network."""
-        return f"hawser-{self.tag}-pods"
-
-    @property
-    def services_table(self) -> str:
-        """nftables table of Services."""
-        return f"hawser-{self.tag}-services"
-
-    @property
-    def gateway(self) -> IPv4Address:
-        """The node's address towards pods."""
-        return self.pod_cidr[1]
-
-    @property
-    def table_spec(self) -> TableSpec:
-        pods = self.cluster_cidr or self.pod_cidr
-        return TableSpec(self.table, self.link_prefix, pods, self.gateway, self.node_link_prefix)
 
 
 @dataclass(slots=True)
@@ -160,14 +90,14 @@ class NetworkAgent:
     def _open(self) -> None:
         config = self.config
         mtu = config.mtu or default_mtu()
-        self._links = Links(config.link_prefix, config.gateway_link, {4: config.gateway}, mtu)
+        self._links = Links(config.link_prefix, config.gateway_link, config.gateways, mtu)
         self._nft = Nft()
         self._records = Records(config.state_dir)
 
     def _prepare(self) -> None:
         if _FORWARD.read_text().strip() != "1":
             _FORWARD.write_text("1")
-        self._links.ensure_gateway((self.config.pod_cidr, self.config.service_cidr))
+        self._links.ensure_gateway(self.config.routed)
 
     async def stop(self) -> None:
         """Stop answering; pods keep their network."""
@@ -184,8 +114,9 @@ class NetworkAgent:
         """Remove links, tables, records and files of the engine's network, and stop. Needs no start before."""
         await self._connect()
         await self._run(self._links.teardown)
-        for table in (self.config.table, self.config.services_table):
-            await self._run(self._nft.run, drop_table(table))
+        await self._run(self._nft.run, drop_table(f"ip {self.config.table}"))
+        for table in self.config.service_tables:
+            await self._run(self._nft.run, drop_table(table.name))
         for record in list(self._records.load()):
             self._forget(record.container_id)
         plugin.forget_results(self.config.network)
@@ -228,6 +159,13 @@ class NetworkAgent:
     async def transact(self, commands: str) -> str:
         """Run nftables commands as one transaction; what they print. Raises NftError."""
         return await self._run(self._nft.run, commands)
+
+    async def forget_flows(self, version: int, flows: Mapping[Flow, frozenset[str]]) -> None:
+        """Forget UDP flows that go elsewhere than they may; version: of IP. A failure is logged: they time out."""
+        try:
+            await self._run(forget_stale, version, flows)
+        except OSError as error:
+            log.warning("stale UDP flows are left to time out: %s", error)
 
     def record(self, container_id: str) -> Record | None:
         """What the network knows of a sandbox."""

@@ -31,10 +31,11 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 _TABLE_MAIN, _PROTO_STATIC, _UNICAST = 254, 4, 1
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _NDA_DST, _NDA_LLADDR, _NUD_PERMANENT = 1, 2, 0x80
-_SIOCGIFMTU, _SIOCGIFINDEX = 0x8921, 0x8933
+_SIOCGIFINDEX = 0x8933
 
 
-def _attr(kind: int, payload: bytes) -> bytes:
+def attr(kind: int, payload: bytes) -> bytes:
+    """A netlink attribute, padded."""
     size = 4 + len(payload)
     return struct.pack("=HH", size, kind) + payload + b"\0" * (-size % 4)
 
@@ -44,7 +45,7 @@ def _u32(kind: int, value: int) -> bytes:
 
 
 def _name(name: str) -> bytes:
-    return _attr(_IFLA_IFNAME, name.encode() + b"\0")
+    return attr(_IFLA_IFNAME, name.encode() + b"\0")
 
 
 def _message(kind: int, flags: int, body: bytes) -> bytes:
@@ -65,12 +66,12 @@ def new_veth(name: str, mac: bytes, peer: str, peer_mac: bytes, netns: int, mtu:
     peer_body = (
         _link_header()
         + _name(peer)
-        + _attr(_IFLA_ADDRESS, peer_mac)
+        + attr(_IFLA_ADDRESS, peer_mac)
         + _u32(_IFLA_MTU, mtu)
         + _u32(_IFLA_NET_NS_FD, netns)
     )
-    info = _attr(_INFO_KIND, b"veth\0") + _attr(_INFO_DATA, _attr(_VETH_PEER, peer_body))
-    body = _link_header() + _name(name) + _attr(_IFLA_ADDRESS, mac) + _u32(_IFLA_MTU, mtu) + _attr(_IFLA_LINKINFO, info)
+    info = attr(_INFO_KIND, b"veth\0") + attr(_INFO_DATA, attr(_VETH_PEER, peer_body))
+    body = _link_header() + _name(name) + attr(_IFLA_ADDRESS, mac) + _u32(_IFLA_MTU, mtu) + attr(_IFLA_LINKINFO, info)
     return _message(_NEWLINK, _CREATE | _EXCL, body)
 
 
@@ -79,7 +80,7 @@ def new_bridge(name: str) -> bytes:
 
     A dummy link would say the same, but not every kernel has that module.
     """
-    body = _link_header(up=True) + _name(name) + _attr(_IFLA_LINKINFO, _attr(_INFO_KIND, b"bridge\0"))
+    body = _link_header(up=True) + _name(name) + attr(_IFLA_LINKINFO, attr(_INFO_KIND, b"bridge\0"))
     return _message(_NEWLINK, _CREATE | _EXCL, body)
 
 
@@ -90,10 +91,10 @@ def set_up(index: int) -> bytes:
 
 def set_up_pod_side(index: int, ipv6: bool) -> bytes:
     """Bring the host end of a pod's pair up, with route_localnet and without a link-local IPv6 address."""
-    spec = _attr(socket.AF_INET, _attr(_INET_CONF, _u32(_ROUTE_LOCALNET, 1)))
+    spec = attr(socket.AF_INET, attr(_INET_CONF, _u32(_ROUTE_LOCALNET, 1)))
     if ipv6:
-        spec += _attr(socket.AF_INET6, _attr(_INET6_ADDR_GEN_MODE, bytes([_GEN_NONE])))
-    return _message(_SETLINK, 0, _link_header(index, up=True) + _attr(_IFLA_AF_SPEC, spec))
+        spec += attr(socket.AF_INET6, attr(_INET6_ADDR_GEN_MODE, bytes([_GEN_NONE])))
+    return _message(_SETLINK, 0, _link_header(index, up=True) + attr(_IFLA_AF_SPEC, spec))
 
 
 def delete_link(index: int) -> bytes:
@@ -105,7 +106,7 @@ def new_address(index: int, address: Address, prefix: int) -> bytes:
     """Give a link an address; one that it has already is no error."""
     packed = address.packed
     body = struct.pack("=BBBBi", _family(address), prefix, 0, _SCOPE_UNIVERSE, index)
-    body += _attr(_IFA_LOCAL, packed) + _attr(_IFA_ADDRESS, packed)
+    body += attr(_IFA_LOCAL, packed) + attr(_IFA_ADDRESS, packed)
     return _message(_NEWADDR, _CREATE | _REPLACE, body)
 
 
@@ -113,7 +114,7 @@ def _route(kind: int, flags: int, destination: Address | None, prefix: int, scop
     family = _family(destination) if destination is not None else socket.AF_INET
     body = struct.pack("=BBBBBBBBI", family, prefix, 0, 0, _TABLE_MAIN, _PROTO_STATIC, scope, _UNICAST, 0)
     if destination is not None:
-        body += _attr(_RTA_DST, destination.packed)
+        body += attr(_RTA_DST, destination.packed)
     return _message(kind, flags, body + attributes)
 
 
@@ -121,19 +122,13 @@ def new_route(destination: Address, prefix: int, index: int, source: Address | N
     """A route to destination/prefix directly over a link; source is the address that the host sends from."""
     attributes = _u32(_RTA_OIF, index)
     if source is not None:
-        attributes += _attr(_RTA_PREFSRC, source.packed)
+        attributes += attr(_RTA_PREFSRC, source.packed)
     return _route(_NEWROUTE, _CREATE | _REPLACE, destination, prefix, _SCOPE_LINK, attributes)
-
-
-def new_route_via(destination: Address, prefix: int, gateway: Address, index: int) -> bytes:
-    """A route to destination/prefix through gateway, which a link leads to."""
-    attributes = _attr(_RTA_GATEWAY, gateway.packed) + _u32(_RTA_OIF, index)
-    return _route(_NEWROUTE, _CREATE | _REPLACE, destination, prefix, _SCOPE_UNIVERSE, attributes)
 
 
 def new_default_route(gateway: Address, index: int) -> bytes:
     """The default route through gateway."""
-    attributes = _attr(_RTA_GATEWAY, gateway.packed) + _u32(_RTA_OIF, index)
+    attributes = attr(_RTA_GATEWAY, gateway.packed) + _u32(_RTA_OIF, index)
     return _route(_NEWROUTE, _CREATE | _REPLACE, None, 0, _SCOPE_UNIVERSE, attributes)
 
 
@@ -145,7 +140,7 @@ def delete_route(destination: Address, prefix: int, index: int) -> bytes:
 def new_neighbour(index: int, address: Address, mac: bytes) -> bytes:
     """A permanent neighbour entry, so that the first packet need not wait for ARP."""
     body = struct.pack("=BxxxiHBB", _family(address), index, _NUD_PERMANENT, 0, 0)
-    return _message(_NEWNEIGH, _CREATE | _REPLACE, body + _attr(_NDA_DST, address.packed) + _attr(_NDA_LLADDR, mac))
+    return _message(_NEWNEIGH, _CREATE | _REPLACE, body + attr(_NDA_DST, address.packed) + attr(_NDA_LLADDR, mac))
 
 
 class Socket:
@@ -172,11 +167,6 @@ class Socket:
             answer = fcntl.ioctl(self._socket, _SIOCGIFINDEX, request)
         except OSError:
             return 0
-        return int(struct.unpack_from("i", answer, 16)[0])
-
-    def mtu(self, name: str) -> int:
-        """The MTU of a link in bytes. Raises OSError when there is none of that name."""
-        answer = fcntl.ioctl(self._socket, _SIOCGIFMTU, struct.pack("16si20x", name.encode(), 0))
         return int(struct.unpack_from("i", answer, 16)[0])
 
     def send(self, requests: Sequence[bytes]) -> None:
@@ -206,7 +196,7 @@ class Socket:
         found: dict[str, int] = {}
         while True:
             data = self._socket.recv(1 << 18)
-            for kind, payload in _messages(data):
+            for kind, payload in messages(data):
                 if kind == _NLMSG_DONE:
                     return found
                 if kind == _NLMSG_ERROR:
@@ -214,12 +204,13 @@ class Socket:
                     raise OSError(number, os.strerror(number))
                 if kind == _NEWLINK:
                     index = struct.unpack_from("=i", payload, 4)[0]
-                    for attribute, value in _attributes(payload[16:]):
+                    for attribute, value in attributes(payload[16:]):
                         if attribute == _IFLA_IFNAME:
                             found[value.rstrip(b"\0").decode()] = index
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and payload of each message in a datagram."""
     at = 0
     while at + 16 <= len(data):
         size, kind = struct.unpack_from("=IH", data, at)
@@ -227,7 +218,8 @@ def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += (size + 3) & ~3
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and payload of each attribute."""
     at = 0
     while at + 4 <= len(data):
         size, kind = struct.unpack_from("=HH", data, at)

@@ -11,16 +11,12 @@ from hawser.node.network.records import HostPort, Record
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """Names and ranges that the table is made of.
-
-    prefix: of the host ends of pods' links. pods: of all nodes. nodes: prefix of the links to further nodes.
-    """
+    """Names and ranges that the table is made of. prefix: of the host ends of pods' links."""
 
     table: str
     prefix: str
     pods: IPv4Network
     gateway: IPv4Address
-    nodes: str
 
 
 def pod_table(spec: TableSpec, records: Iterable[Record]) -> str:
@@ -59,7 +55,7 @@ table ip {spec.table} {{
     # Answers to the rule above arrive for 127.0.0.1 (route_localnet); what a pod begins itself must not.
     iifname "{spec.prefix}*" ip daddr 127.0.0.0/8 ct direction original drop
     # What listens on the gateway's address (the API) is there for pods and the node, not for the node's neighbours.
-    ip daddr {spec.gateway} iifname != {{ "lo", "{spec.prefix}*", "{spec.nodes}*" }} ct direction original drop
+    ip daddr {spec.gateway} iifname != {{ "lo", "{spec.prefix}*" }} ct direction original drop
   }}
 }}
 {elements}"""
@@ -89,5 +85,5 @@ def _family4(port: HostPort) -> bool:
 
 
 def drop_table(table: str) -> str:
-    """Commands that remove a table whether it exists or not."""
-    return f"add table ip {table}\ndelete table ip {table}\n"
+    """Commands that remove a table, named with its family, whether it exists or not."""
+    return f"add table {table}\ndelete table {table}\n"

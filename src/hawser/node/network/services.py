@@ -1,260 +1,237 @@
 """What nftables must hold for one Service: pure functions from a Service and its EndpointSlices to rules.
 
-The table (``service_table``) looks a packet's destination up in one of two verdict maps, which lead to the chain of the
+The table (``servicetable``) looks a packet's destination up in one of two verdict maps, which lead to the chain of the
 Service's port; the chain translates to one of its endpoints. So the cost of a packet does not grow with the number of
 Services, and a change touches one chain. Only a connection's first packet comes here: established connections keep
 their endpoint.
 
-Sources: Kubernetes documentation, "Virtual IPs and Service Proxies"; KEP-1669 (terminating endpoints), API reference of
-Service and EndpointSlice; nft(8).
+Sources: Kubernetes documentation, "Virtual IPs and Service Proxies", "Service", "Source IP"; API reference of Service;
+nft(8).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from enum import StrEnum
+from ipaddress import collapse_addresses, ip_address, ip_network
 
 from hawser.api.types import Obj
+from hawser.node.network.conntrack import Flow
+from hawser.node.network.endpoints import NOWHERE, Chosen, Endpoint, Place, choose, is_external, proxied
 
-SERVICE_NAME = "kubernetes.io/service-name"
 _AFFINITY_SECONDS = 10800
+_DROP = "drop"
+_REFUSE = "goto refuse"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Endpoint:
-    """Where a connection may go."""
+class Family(StrEnum):
+    """An address family, in EndpointSlices' words."""
 
-    address: str
-    port: int
+    V4 = "IPv4"
+    V6 = "IPv6"
+
+    @property
+    def table(self) -> str:
+        """nftables' word for tables and addresses of the family."""
+        return "ip" if self is Family.V4 else "ip6"
+
+    @property
+    def type(self) -> str:
+        """nftables' type of an address."""
+        return "ipv4_addr" if self is Family.V4 else "ipv6_addr"
+
+    @property
+    def version(self) -> int:
+        return 4 if self is Family.V4 else 6
+
+    def has(self, address: str) -> bool:
+        """Whether an address is of the family."""
+        return (":" in address) == (self is Family.V6)
 
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A Service's part of the table.
+    """A Service's part of a family's table.
 
-    sets: seconds by name, the clients that stick to an endpoint. chains: rules by chain name. services: chain by
-    ``address . protocol . port``. nodeports: chain by ``protocol . port``. hairpin: addresses of its endpoints.
+    sets: seconds by name, the clients that stick to an endpoint. chains: rules by chain name. services: verdict by
+    ``address . protocol . port``; nodeports: verdict by ``protocol . port``. refused, refused_ports: the same for what
+    has no endpoints and is not in the Service range. hairpin: addresses of its endpoints. flows: the addresses of
+    endpoints that datagrams to an address may go to, for those that have any.
     """
 
     sets: dict[str, int] = field(default_factory=dict)
     chains: dict[str, tuple[str, ...]] = field(default_factory=dict)
     services: dict[str, str] = field(default_factory=dict)
     nodeports: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    refused_ports: dict[str, str] = field(default_factory=dict)
     hairpin: frozenset[str] = frozenset()
+    flows: dict[Flow, frozenset[str]] = field(default_factory=dict)
 
 
 EMPTY = Fragment()
 
 
-def endpoints(service: Obj, port: Obj, slices: Iterable[Obj], node: str) -> list[Endpoint]:
-    """The endpoints of one Service port that connections go to, sorted.
+def fragment(
+    service: Obj, slices: Iterable[Obj], place: Place = NOWHERE, pods: str = "", family: Family = Family.V4
+) -> Fragment:
+    """A Service's part of the table; empty for those that are not proxied.
 
-    All ready ones; when there are none, those that are terminating but still serve (KEP-1669). With
-    internalTrafficPolicy Local, only those on the node.
+    pods: how links of pods are named in nftables (``hwxv*``): what they send never counts as from outside.
     """
-    local = service["spec"].get("internalTrafficPolicy") == "Local"
-    ready: set[Endpoint] = set()
-    leaving: set[Endpoint] = set()
-    for one in slices:
-        if one.get("addressType") != "IPv4":
-            continue
-        number = _target_port(port, one)
-        if number is None:
-            continue
-        for endpoint in one.get("endpoints") or ():
-            if local and endpoint.get("nodeName") != node:
-                continue
-            conditions = endpoint.get("conditions") or {}
-            addresses = {Endpoint(address, number) for address in endpoint.get("addresses") or ()}
-            if conditions.get("ready") is not False:
-                ready |= addresses
-            elif conditions.get("terminating") and conditions.get("serving") is not False:
-                leaving |= addresses
-    return sorted(ready or leaving)
-
-
-def _target_port(port: Obj, one: Obj) -> int | None:
-    for candidate in one.get("ports") or ():
-        same_name = (candidate.get("name") or "") == (port.get("name") or "")
-        if same_name and (candidate.get("protocol") or "TCP") == (port.get("protocol") or "TCP"):
-            number: int | None = candidate.get("port")
-            return number
-    return None
-
-
-def fragment(service: Obj, slices: Iterable[Obj], node: str = "") -> Fragment:
-    """A Service's part of the table; empty for headless and external ones and for those without endpoints."""
-    spec = service["spec"]
-    addresses = list(_virtual_addresses(service))
-    if not addresses:
+    if not proxied(service):
         return EMPTY
-    made = Fragment()
-    listed = list(slices)
+    made, listed = Fragment(), list(slices)
     hairpin: set[str] = set()
-    for port in spec.get("ports") or ():
-        targets = endpoints(service, port, listed, node)
+    for port in service["spec"].get("ports") or ():
+        chosen = choose(service, port, listed, place, family)
+        _Port(made, service, port, chosen, pods, family).write()
+        hairpin.update(target.address for target in (*chosen.cluster, *chosen.local))
+    return Fragment(
+        made.sets,
+        made.chains,
+        made.services,
+        made.nodeports,
+        made.refused,
+        made.refused_ports,
+        frozenset(hairpin),
+        made.flows,
+    )
+
+
+class _Port:
+    """Writes one port of a Service into a fragment."""
+
+    def __init__(self, made: Fragment, service: Obj, port: Obj, chosen: Chosen, pods: str, family: Family) -> None:
+        metadata, self._spec = service["metadata"], service["spec"]
+        self._status = service.get("status") or {}
+        self._made, self._port, self._chosen, self._pods, self._family = made, port, chosen, pods, family
+        self._protocol = (port.get("protocol") or "TCP").lower()
+        self._chain = f"svc-{metadata['namespace']}/{metadata['name']}/{self._protocol}/{port['port']}"
+        self._external = is_external(service)
+
+    def write(self) -> None:
+        spec, made = self._spec, self._made
+        cluster_ips = self._of_family(spec.get("clusterIPs") or [spec["clusterIP"]])
+        outside = self._of_family(spec.get("externalIPs") or ())
+        balancers = self._balancer_addresses()
+        if self._protocol == "udp":
+            self._flows([*cluster_ips, *outside, *balancers])
+        if not self._chosen.exist:
+            # What goes to the Service range without an entry is refused by the table's last rule.
+            made.refused.update({self._key(address): _REFUSE for address in (*outside, *balancers)})
+            if node_port := self._port.get("nodePort"):
+                made.refused_ports[f"{self._protocol} . {node_port}"] = _REFUSE
+            return
+        internal = self._internal()
+        made.services.update({self._key(address): internal for address in cluster_ips})
+        if not self._external:
+            return
+        external = self._externally()
+        made.services.update({self._key(address): external for address in outside})
+        if balancers:
+            guarded = self._guarded(external)
+            made.services.update({self._key(address): guarded for address in balancers})
+        if node_port := self._port.get("nodePort"):
+            made.nodeports[f"{self._protocol} . {node_port}"] = external
+
+    def _internal(self) -> str:
+        """The verdict on what goes to the cluster address. Without endpoints where it may go, it is dropped."""
+        if self._spec.get("internalTrafficPolicy") == "Local":
+            return self._spread("/local", self._chosen.local)
+        return self._spread("", self._chosen.cluster)
+
+    def _externally(self) -> str:
+        """The verdict on what goes to addresses for those outside."""
+        cluster = self._spread("", self._chosen.cluster)
+        if self._spec.get("externalTrafficPolicy") != "Local":
+            return cluster
+        # What comes from the cluster itself is treated as if it had asked for the cluster address.
+        rules = [f'iifname "{self._pods}" {cluster}'] if self._pods else []
+        name = f"{self._chain}/external"
+        self._made.chains[name] = (
+            *rules,
+            f"fib saddr type local {cluster}",
+            self._spread("/local", self._chosen.local),
+        )
+        return f"goto {name}"
+
+    def _guarded(self, external: str) -> str:
+        """The verdict on what goes to a load balancer's address: only from where it may come."""
+        listed = [text.strip() for text in self._spec.get("loadBalancerSourceRanges") or ()]
+        if not listed:
+            return external
+        ranges = [ip_network(text, strict=False) for text in listed]
+        kept = list(collapse_addresses([r for r in ranges if r.version == self._family.version]))  # type: ignore[type-var]
+        if any(r.prefixlen == 0 for r in kept):
+            return external
+        name = f"{self._chain}/firewall"
+        ip = self._family.table
+        first = f"{ip} saddr != {{ {', '.join(map(str, kept))} }} {_DROP}" if kept else _DROP
+        self._made.chains[name] = (first, external) if kept else (first,)
+        return f"goto {name}"
+
+    def _spread(self, suffix: str, targets: Sequence[Endpoint]) -> str:
+        """The verdict that leads to one of the targets; its chain is made when it is not there yet."""
         if not targets:
-            continue  # Without an entry, what goes to the address is refused by the table's last rule.
-        metadata = service["metadata"]
-        protocol = (port.get("protocol") or "TCP").lower()
-        chain = f"svc-{metadata['namespace']}/{metadata['name']}/{protocol}/{port['port']}"
-        if spec.get("sessionAffinity") == "ClientIP":
-            _sticky_chains(made, chain, protocol, targets, _affinity_seconds(spec))
-        else:
-            made.chains[chain] = (f"meta l4proto {protocol} dnat ip to {_choice(targets)}",)
-        for address in addresses:
-            made.services[f"{address} . {protocol} . {port['port']}"] = chain
-        if port.get("nodePort"):
-            made.nodeports[f"{protocol} . {port['nodePort']}"] = chain
-        hairpin.update(target.address for target in targets)
-    return Fragment(made.sets, made.chains, made.services, made.nodeports, frozenset(hairpin))
+            return _DROP
+        chain = self._chain + suffix
+        if chain not in self._made.chains:
+            if self._spec.get("sessionAffinity") == "ClientIP":
+                self._sticky(chain, targets)
+            else:
+                self._made.chains[chain] = (self._translate(_choice(targets)),)
+        return f"goto {chain}"
+
+    def _sticky(self, chain: str, targets: Sequence[Endpoint]) -> None:
+        """A chain an endpoint, with a set of the clients that it had within the last seconds."""
+        config = (self._spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
+        seconds = int(config.get("timeoutSeconds") or _AFFINITY_SECONDS)
+        known: list[str] = []
+        steps: list[str] = []
+        ip = self._family.table
+        for number, target in enumerate(targets):
+            name = f"{self._chain}/to/{target.address.replace(':', '-')}/{target.port}"
+            # Sets and chains have separate names, but a set's time-out cannot be changed: it is part of the name.
+            clients = f"{name}/{seconds}"
+            self._made.sets[clients] = seconds
+            self._made.chains[name] = (
+                f"update @{clients} {{ {ip} saddr }}",
+                self._translate(_choice([target])),
+            )
+            known.append(f"{ip} saddr @{clients} goto {name}")
+            steps.append(f"{number} : goto {name}")
+        self._made.chains[chain] = (*known, f"numgen random mod {len(targets)} vmap {{ {', '.join(steps)} }}")
+
+    def _translate(self, where: str) -> str:
+        return f"meta l4proto {self._protocol} dnat {self._family.table} to {where}"
+
+    def _key(self, address: str) -> str:
+        return f"{address} . {self._protocol} . {self._port['port']}"
+
+    def _of_family(self, addresses: Iterable[str]) -> list[str]:
+        # One form for an address: whoever writes it differently means the same key.
+        return [str(ip_address(a)) for a in addresses if self._family.has(a)]
+
+    def _balancer_addresses(self) -> list[str]:
+        if self._spec.get("type") != "LoadBalancer":
+            return []
+        ingress = (self._status.get("loadBalancer") or {}).get("ingress") or ()
+        return self._of_family(i["ip"] for i in ingress if i.get("ip") and i.get("ipMode", "VIP") == "VIP")
+
+    def _flows(self, addresses: Iterable[str]) -> None:
+        serving = self._chosen.serving
+        if not serving:
+            return
+        self._made.flows.update({(address, self._port["port"]): serving for address in addresses})
+        if node_port := self._port.get("nodePort"):
+            self._made.flows["", node_port] = serving
 
 
-def _virtual_addresses(service: Obj) -> Iterator[str]:
-    spec = service["spec"]
-    cluster_ip = spec.get("clusterIP")
-    if spec.get("type") == "ExternalName" or cluster_ip in (None, "", "None"):
-        return
-    candidates = [*(spec.get("clusterIPs") or [cluster_ip]), *(spec.get("externalIPs") or ())]
-    balancer = (service.get("status") or {}).get("loadBalancer") or {}
-    candidates += [i["ip"] for i in balancer.get("ingress") or () if i.get("ip") and i.get("ipMode", "VIP") == "VIP"]
-    for address in candidates:
-        if ":" not in address:
-            yield address
-
-
-def _affinity_seconds(spec: Obj) -> int:
-    config = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
-    return int(config.get("timeoutSeconds") or _AFFINITY_SECONDS)
-
-
-def _choice(targets: list[Endpoint]) -> str:
+def _choice(targets: Sequence[Endpoint]) -> str:
     if len(targets) == 1:
-        return f"{targets[0].address}:{targets[0].port}"
+        address, port = targets[0].address, targets[0].port
+        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     listed = ", ".join(f"{i} : {t.address} . {t.port}" for i, t in enumerate(targets))
     return f"numgen random mod {len(targets)} map {{ {listed} }}"
-
-
-def _sticky_chains(made: Fragment, chain: str, protocol: str, targets: list[Endpoint], seconds: int) -> None:
-    """A chain an endpoint, with a set of the clients that it had within the last seconds."""
-    known: list[str] = []
-    steps: list[str] = []
-    for number, target in enumerate(targets):
-        name = f"{chain}/{target.address}/{target.port}"
-        # Sets and chains have separate names, but a set's time-out cannot be changed: it is part of the name.
-        clients = f"{name}/{seconds}"
-        made.sets[clients] = seconds
-        made.chains[name] = (
-            f"update @{clients} {{ ip saddr }}",
-            f"meta l4proto {protocol} dnat ip to {target.address}:{target.port}",
-        )
-        known.append(f"ip saddr @{clients} goto {name}")
-        steps.append(f"{number} : goto {name}")
-    made.chains[chain] = (*known, f"numgen random mod {len(targets)} vmap {{ {', '.join(steps)} }}")
-
-
-def service_table(table: str, services: IPv4Network, gateway: IPv4Address) -> str:
-    """Commands that replace the table, in the same transaction as what follows them, by one without Services."""
-    return f"""\
-add table ip {table}
-delete table ip {table}
-table ip {table} {{
-  map services {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
-  map nodeports {{ type inet_proto . inet_service : verdict; }}
-  set hairpin {{ type ipv4_addr . ipv4_addr; }}
-  chain dispatch {{
-    ip daddr . meta l4proto . th dport vmap @services
-    fib daddr type local meta l4proto . th dport vmap @nodeports
-  }}
-  chain prerouting {{
-    type nat hook prerouting priority -100; policy accept;
-    meta l4proto {{ tcp, udp, sctp }} goto dispatch
-  }}
-  chain output {{
-    type nat hook output priority -100; policy accept;
-    meta l4proto {{ tcp, udp, sctp }} goto dispatch
-  }}
-  chain postrouting {{
-    type nat hook postrouting priority 99; policy accept;
-    # A pod that reaches itself by its Service would drop a packet that seems to come from itself.
-    ip saddr . ip daddr @hairpin snat to {gateway}
-  }}
-  chain refuse {{
-    meta l4proto tcp reject with tcp reset
-    reject
-  }}
-  # What still goes to a Service's address has no endpoints, or no such port.
-  chain refuse-forwarded {{
-    type filter hook forward priority 0; policy accept;
-    ip daddr {services} goto refuse
-  }}
-  chain refuse-own {{
-    type filter hook output priority 0; policy accept;
-    ip daddr {services} goto refuse
-  }}
-}}
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One Service's part before and after."""
-
-    old: Fragment
-    new: Fragment
-
-
-def commands(table: str, changes: Iterable[Change], hairpin_new: Iterable[str], hairpin_gone: Iterable[str]) -> str:
-    """Commands of one transaction that makes the changes; empty when there are none.
-
-    The order lets everything exist while something refers to it: sets, chains, rules, map elements, then the reverse.
-    hairpin_new, hairpin_gone: addresses that no Service had before, or has any longer.
-    """
-    listed = list(changes)
-    lines: list[str] = []
-    for change in listed:
-        old, new = change.old, change.new
-        for name, seconds in new.sets.items():
-            if name not in old.sets:
-                kind = f"type ipv4_addr; flags dynamic,timeout; timeout {seconds}s;"
-                lines.append(f"add set ip {table} {name} {{ {kind} }}")
-        lines += [f"add chain ip {table} {name}" for name in new.chains if name not in old.chains]
-    for change in listed:
-        old, new = change.old, change.new
-        for name, rules in new.chains.items():
-            if old.chains.get(name) == rules:
-                continue
-            if name in old.chains:
-                lines.append(f"flush chain ip {table} {name}")
-            lines += [f"add rule ip {table} {name} {rule}" for rule in rules]
-    # All deletions go before all additions: an address may move from one Service to another.
-    for change in listed:
-        for map_name, before, after in _maps(change):
-            lines += [
-                f"delete element ip {table} {map_name} {{ {key} }}"
-                for key, chain in before.items()
-                if after.get(key) != chain
-            ]
-    for change in listed:
-        for map_name, before, after in _maps(change):
-            lines += [
-                f"add element ip {table} {map_name} {{ {key} : goto {chain} }}"
-                for key, chain in after.items()
-                if before.get(key) != chain
-            ]
-    lines += [f"add element ip {table} hairpin {{ {a} . {a} }}" for a in hairpin_new]
-    lines += [f"delete element ip {table} hairpin {{ {a} . {a} }}" for a in hairpin_gone]
-    for change in listed:
-        gone = [name for name in change.old.chains if name not in change.new.chains]
-        lines += [f"flush chain ip {table} {name}" for name in gone]
-        lines += [f"delete chain ip {table} {name}" for name in reversed(gone)]
-        lines += [f"delete set ip {table} {name}" for name in change.old.sets if name not in change.new.sets]
-    return "".join(line + "\n" for line in lines)
-
-
-def _maps(change: Change) -> tuple[tuple[str, dict[str, str], dict[str, str]], ...]:
-    return (
-        ("services", change.old.services, change.new.services),
-        ("nodeports", change.old.nodeports, change.new.nodeports),
-    )

@@ -8,15 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from hawser.api.types import Obj
-from hawser.node.cri.model import Image, Labels
-from hawser.node.pod import resources, security, view
+from hawser.node.cri.model import Features, Image, Labels
+from hawser.node.pod import admission, resources, security, view
 from hawser.node.pod.env import ConfigError, expand
 
 LOG_FOLDER = "logs/pods"
-_SAFE_SYSCTLS = ("kernel.shm_rmid_forced", "net.ipv4.", "net.ipv6.")
+_HOSTNAME_MAX, _NODENAME_MAX = 63, 64
 _PROPAGATION = {"None": 0, "HostToContainer": 1, "Bidirectional": 2}
 
 
@@ -26,7 +27,8 @@ class Machine:
 
     root: the agent's folder. cgroup_root: name of the cgroup above all pods. memory: bytes of the machine.
     dns_servers: addresses for pods with ``dnsPolicy: ClusterFirst``; empty gives them the node's.
-    cgroup_v2: whether containers are limited by it.
+    cgroup_v2: whether containers are limited by it. features: what the runtime can do. unsafe_sysctls: names and
+    prefixes (``net.core.*``) that pods may set besides the safe ones.
     """
 
     root: str
@@ -38,16 +40,20 @@ class Machine:
     dns_servers: tuple[str, ...] = ()
     resolv_conf: str = "/etc/resolv.conf"
     cgroup_v2: bool = False
+    features: Features = field(default_factory=Features)
+    unsafe_sysctls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One bind mount of a container. propagation: None, HostToContainer or Bidirectional."""
+    """One bind mount of a container. propagation: None, HostToContainer or Bidirectional. recursive: what is mounted
+    below is read-only, too."""
 
     container_path: str
     host_path: str
     readonly: bool = False
     propagation: str = "None"
+    recursive: bool = False
 
 
 def log_directory(root: str, pod: Obj) -> str:
@@ -61,19 +67,38 @@ def log_path(container: str, restart_count: int) -> str:
     return f"{container}/{restart_count}.log"
 
 
-def hostname(pod: Obj) -> tuple[str, str]:
+def hostname(pod: Obj, cluster_domain: str) -> tuple[str, str]:
     """The pod's host name, and its domain ("" without a subdomain)."""
     spec = pod["spec"]
     namespace, name = view.key(pod)
-    host = spec.get("hostnameOverride") or spec.get("hostname") or name
+    override = spec.get("hostnameOverride")
+    host = override or spec.get("hostname") or name
     # A host name is at most 63 characters and does not end in a dash or dot (hostname(7)).
-    host = host[:63].rstrip("-.")
-    domain = f"{spec['subdomain']}.{namespace}.svc" if spec.get("subdomain") else ""
+    host = host[:_HOSTNAME_MAX].rstrip("-.") if len(host) > _HOSTNAME_MAX else host
+    # A name that replaces the pod's own has no domain of the cluster (KEP-4762).
+    domain = f"{spec['subdomain']}.{namespace}.svc.{cluster_domain}" if spec.get("subdomain") and not override else ""
     return host, domain
 
 
-def sandbox(pod: Obj, attempt: int, machine: Machine, dns: Obj) -> Obj:
-    """runtime.v1 PodSandboxConfig. dns: DNSConfig, see ``hawser.node.pod.dns``."""
+def kernel_name(pod: Obj, cluster_domain: str) -> str:
+    """What the kernel calls the pod's machine: setHostnameAsFQDN. Raises ConfigError for a name it cannot hold."""
+    host, domain = hostname(pod, cluster_domain)
+    if not (pod["spec"].get("setHostnameAsFQDN") and domain):
+        return host
+    full = f"{host}.{domain}"
+    if len(full) > _NODENAME_MAX:
+        raise ConfigError(
+            f"failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long "
+            f"({_NODENAME_MAX} characters is the max, {len(full)} characters requested)"
+        )
+    return full
+
+
+def sandbox(pod: Obj, attempt: int, machine: Machine, dns: Obj, users: Mapping[str, Any] | None = None) -> Obj:
+    """runtime.v1 PodSandboxConfig. dns: DNSConfig, see ``hawser.node.pod.dns``. users: see ``hawser.node.pod.userns``.
+
+    Raises ConfigError for what can never run.
+    """
     metadata = pod["metadata"]
     namespace, name = view.key(pod)
     spec = pod["spec"]
@@ -91,8 +116,8 @@ def sandbox(pod: Obj, attempt: int, machine: Machine, dns: Obj) -> Obj:
         "annotations": dict(metadata.get("annotations") or {}),
         "linux": {
             "cgroup_parent": resources.cgroup_parent(machine.cgroup_root, pod),
-            "security_context": security.sandbox_security(pod, f"{machine.root}/seccomp"),
-            "sysctls": {s["name"]: str(s["value"]) for s in security_context.get("sysctls") or ()},
+            "security_context": security.sandbox_security(pod, f"{machine.root}/seccomp", users),
+            "sysctls": {admission.dotted(s["name"]): str(s["value"]) for s in security_context.get("sysctls") or ()},
             "resources": resources.pod_resources(pod),
         },
         "port_mappings": [
@@ -107,7 +132,7 @@ def sandbox(pod: Obj, attempt: int, machine: Machine, dns: Obj) -> Obj:
         ],
     }
     if not view.host_network(pod):
-        config["hostname"] = hostname(pod)[0]
+        config["hostname"] = kernel_name(pod, machine.cluster_domain)
     return config
 
 
@@ -120,6 +145,7 @@ def container(
     env: Mapping[str, str],
     mounts: Iterable[Mount],
     machine: Machine,
+    users: Mapping[str, Any] | None = None,
 ) -> Obj:
     """runtime.v1 ContainerConfig of one container. Raises ConfigError for what can never run."""
     namespace, name = view.key(pod)
@@ -150,6 +176,8 @@ def container(
                 "host_path": m.host_path,
                 "readonly": m.readonly,
                 "propagation": _PROPAGATION[m.propagation],
+                "recursive_read_only": m.recursive,
+                **({"uidMappings": users["uids"], "gidMappings": users["gids"]} if users else {}),
             }
             for m in mounts
         ],
@@ -166,7 +194,7 @@ def container(
         "tty": bool(spec.get("tty")),
         "linux": {
             "resources": resources.container_resources(pod, spec, machine.memory, cgroup_v2=machine.cgroup_v2),
-            "security_context": security.container_security(pod, spec, image, f"{machine.root}/seccomp"),
+            "security_context": security.container_security(pod, spec, image, f"{machine.root}/seccomp", users),
         },
     }
 

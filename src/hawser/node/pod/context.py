@@ -16,6 +16,7 @@ from hawser.node.cgroups import Cgroups
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.model import Container
 from hawser.node.images import Images
+from hawser.node.metrics.counters import Counters
 from hawser.node.objects import Objects
 from hawser.node.pod.configs import Machine
 from hawser.node.volumes.folders import Folders
@@ -39,7 +40,8 @@ class Prober(Protocol):
 class Context:
     """The node as pod workers see it.
 
-    services: all known Services. allocatable: the node's. dns: the node's own DNSConfig. sandboxes: limits how many
+    services: all known Services. allocatable: the node's. dns: the node's own DNSConfig. counters: what is
+    counted for metrics. sandboxes: limits how many
     sandboxes are made at once; more than the cores can carry only make each other late. now: seconds since the epoch.
     """
 
@@ -55,5 +57,6 @@ class Context:
     services: Callable[[], Iterable[Obj]]
     allocatable: Callable[[], Obj]
     dns: Obj
+    counters: Counters = field(default_factory=Counters)
     sandboxes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1))))
     now: Callable[[], float] = time.time

@@ -64,11 +64,11 @@ def hosts_file(pod: Obj, machine: Machine, ips: tuple[str, ...], node_hosts: str
         text = _HEADER + (
             "127.0.0.1\tlocalhost\n"
             "::1\tlocalhost ip6-localhost ip6-loopback\n"
-            "fe00::\tip6-localnet\nfe00::\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n"
+            "fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n"
         )
-        host, domain = hostname(pod)
+        host, domain = hostname(pod, machine.cluster_domain)
         for ip in ips:
-            full = f"{host}.{domain}.{machine.cluster_domain}\t" if domain else ""
+            full = f"{host}.{domain}\t" if domain else ""
             text += f"{ip}\t{full}{host}\n"
     aliases = pod["spec"].get("hostAliases") or ()
     if aliases:

@@ -6,16 +6,17 @@ and "Discovering services" (variables of services).
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hawser.api.types import Obj
-from hawser.node.pod import refs
+from hawser.node.pod import envfile, refs, view
+from hawser.node.volumes import beneath
 
 _REFERENCE = re.compile(r"\$(?:\$|\(([^()]*)\))")
-# Since Kubernetes 1.30 any printable ASCII but "=" is a name.
-_NAME = re.compile(r"[ -<>-~]+")
 
 
 class ConfigError(ValueError):
@@ -27,7 +28,7 @@ class Sources:
     """What an environment may refer to.
 
     config_maps, secrets: by name, in the pod's namespace; an object that does not exist is absent.
-    services: of the pod's namespace and ``default/kubernetes``.
+    services: of the pod's namespace and ``default/kubernetes``. folder: where a volume of the pod lies, by name.
     """
 
     config_maps: Mapping[str, Obj] = field(default_factory=dict)
@@ -36,6 +37,7 @@ class Sources:
     allocatable: Obj = field(default_factory=dict)
     pod_ips: tuple[str, ...] = ()
     host_ip: str = ""
+    folder: Callable[[str], Path] | None = None
 
 
 def expand(text: str, known: Mapping[str, str]) -> str:
@@ -47,6 +49,14 @@ def expand(text: str, known: Mapping[str, str]) -> str:
         return known.get(found[1], found[0])
 
     return _REFERENCE.sub(value, text)
+
+
+def expand_strictly(text: str, known: Mapping[str, str]) -> str:
+    """As ``expand``, for a subPathExpr: raises ConfigError for references that nothing is known for."""
+    for found in _REFERENCE.finditer(text):
+        if found[0] != "$$" and found[1] not in known:
+            raise ConfigError(f'missing value for "{found[1]}"')
+    return expand(text, known)
 
 
 def environment(pod: Obj, container: Obj, sources: Sources) -> dict[str, str]:
@@ -72,7 +82,7 @@ def referenced(pod: Obj) -> tuple[set[str], set[str]]:
     """The names of ConfigMaps and Secrets that a pod's environments refer to."""
     maps: set[str] = set()
     secrets: set[str] = set()
-    for container in (*(pod["spec"].get("initContainers") or ()), *(pod["spec"].get("containers") or ())):
+    for _, container in view.every_container(pod):
         for source in container.get("envFrom") or ():
             if ref := source.get("configMapRef"):
                 maps.add(ref.get("name", ""))
@@ -89,18 +99,20 @@ def referenced(pod: Obj) -> tuple[set[str], set[str]]:
 
 def service_variables(pod: Obj, services: Iterable[Obj]) -> dict[str, str]:
     """The variables of services: those of the pod's namespace (unless enableServiceLinks is false) and the API's."""
-    namespace = pod["metadata"].get("namespace")
+    namespace = view.key(pod)[0]
     links = pod["spec"].get("enableServiceLinks", True)
-    result: dict[str, str] = {}
+    chosen: dict[str, Obj] = {}
     for service in services:
         metadata, spec = service["metadata"], service.get("spec") or {}
-        api = metadata.get("namespace") == "default" and metadata["name"] == "kubernetes"
-        if not api and not (links and metadata.get("namespace") == namespace):
-            continue
+        name, home = metadata["name"], metadata.get("namespace")
         if spec.get("clusterIP") in (None, "", "None") or not spec.get("ports"):
             continue
-        result.update(_service(metadata["name"], spec))
-    return result
+        if home == "default" and name == "kubernetes":
+            # A Service of that name in the pod's own namespace goes before the API's.
+            chosen.setdefault(name, spec)
+        elif links and home == namespace:
+            chosen[name] = spec
+    return {key: value for name, spec in chosen.items() for key, value in _service(name, spec).items()}
 
 
 def _service(service: str, spec: Obj) -> dict[str, str]:
@@ -134,7 +146,7 @@ def _from(pod: Obj, source: Obj, sources: Sources) -> dict[str, str]:
         data = _decoded((obj or {}).get("data") or {})
     else:
         return {}
-    return {prefix + name: value for name, value in sorted(data.items()) if _NAME.fullmatch(prefix + name)}
+    return {prefix + name: value for name, value in sorted(data.items())}
 
 
 def _value(pod: Obj, container: Obj, name: str, source: Obj, sources: Sources) -> str | None:
@@ -149,7 +161,29 @@ def _value(pod: Obj, container: Obj, name: str, source: Obj, sources: Sources) -
         return _key(pod, "configmap", "ConfigMap", ref, sources.config_maps)
     if ref := source.get("secretKeyRef"):
         return _key(pod, "secret", "Secret", ref, sources.secrets)
+    if ref := source.get("fileKeyRef"):
+        return _file_key(ref, sources)
     raise ConfigError(f"environment variable {name}: no supported source")
+
+
+def _file_key(ref: Obj, sources: Sources) -> str | None:
+    """A value of a file that another container of the pod has left in an emptyDir."""
+    volume, path = ref["volumeName"], ref["path"]
+    if sources.folder is None:
+        raise ConfigError(f'cannot find the volume "{volume}" referenced by FileKeyRef')
+    folder = sources.folder(volume)
+    try:
+        values = envfile.parse(beneath.read_below(folder, path))
+    except FileNotFoundError:
+        values = {}
+        if not ref.get("optional"):
+            raise ConfigError("couldn't parse env file") from None
+    except (OSError, ValueError):
+        raise ConfigError("couldn't parse env file") from None
+    value = values.get(ref["key"])
+    if not value and not ref.get("optional"):
+        raise ConfigError(f'environment variable key "{ref["key"]}" not found in file "{folder / path}"')
+    return value or None
 
 
 def _key(pod: Obj, word: str, kind: str, ref: Obj, objects: Mapping[str, Obj]) -> str | None:
@@ -172,6 +206,4 @@ def _object(pod: Obj, word: str, ref: Obj, objects: Mapping[str, Obj]) -> Obj | 
 
 
 def _decoded(data: Mapping[str, str]) -> dict[str, str]:
-    import base64
-
     return {name: base64.b64decode(value or "").decode(errors="surrogateescape") for name, value in data.items()}

@@ -63,7 +63,9 @@ class Memory:
     results of startup and readiness probes, by container id. hooked: containers whose preStop hook was begun.
     waiting: the last failure of each container's start. retry_at: earliest next try of a container's start, by name;
     "" for the pod's sandbox and volumes. messages: termination messages, by container id. busy: containers (by name)
-    that are being started now; "" is the pod's sandbox. evicted: why the node ended the pod.
+    that are being started now; "" is the pod's sandbox. evicted: why the node ended the pod; rejected: it never
+    ran here. renewed: containers (by id) that run again whatever their restart policy says. hooking: containers whose
+    postStart hook has not ended. ending: when the pod's end began.
     """
 
     crashes: Backoff = field(default_factory=Backoff)
@@ -79,6 +81,10 @@ class Memory:
     messages: dict[str, str] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
     evicted: Waiting | None = None
+    renewed: set[str] = field(default_factory=set)
+    hooking: set[str] = field(default_factory=set)
+    ending: float | None = None
+    rejected: bool = False
 
     def keep_containers(self, known: Iterable[str]) -> None:
         """Drops what is known of instances other than these."""
@@ -88,3 +94,4 @@ class Memory:
             for container_id in [i for i in table if i not in ids]:
                 del table[container_id]
         self.hooked &= ids
+        self.renewed &= ids

@@ -67,7 +67,9 @@ class Observer:
         """Takes over what an earlier agent started: what the API called started and ready stays so until probed."""
         status = pod.get("status") or {}
         rows = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-        for _, spec in view.every_container(pod):
+        for field, spec in view.every_container(pod):
+            if field == "ephemeralContainers":
+                continue
             container = self._records.observed().newest(spec["name"])
             if container is None or not container.running:
                 continue

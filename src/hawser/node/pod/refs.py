@@ -14,6 +14,8 @@ from hawser.node.pod import view
 
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']*)'\]")
 
+_ESCAPES = {c: f"\\{letter}" for c, letter in zip('\a\b\f\n\r\t\v\\"', 'abfnrtv\\"', strict=True)}
+
 
 class RefError(ValueError):
     """A reference that does not lead to a value; the text is for the user."""
@@ -60,7 +62,10 @@ def resource(pod: Obj, ref: Obj, own: Obj | None, allocatable: Obj) -> str:
         raise RefError(f"unsupported container resource : {ref['resource']}")
     value = ((container.get("resources") or {}).get(part) or {}).get(name)
     if value is None:
-        value = allocatable.get(name, "0") if part == "limits" else "0"
+        # Of what may be limited, the pod as a whole or else the node is the limit.
+        whole = (pod["spec"].get("resources") or {}).get("limits") or {}
+        known = part == "limits" and name in ("cpu", "memory", "ephemeral-storage")
+        value = whole.get(name) or allocatable.get(name, "0") if known else "0"
     divisor = parse_quantity(ref.get("divisor") or "1") or Decimal(1)
     return str(int((parse_quantity(value) / divisor).to_integral_value(ROUND_CEILING)))
 
@@ -70,4 +75,11 @@ def _format_map(values: Obj) -> str:
 
 
 def _quote(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    """As Go quotes strings (%q)."""
+    return "".join(_ESCAPES.get(c) or (c if c.isprintable() else _code(ord(c))) for c in text)
+
+
+def _code(number: int) -> str:
+    if number < 0x80:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

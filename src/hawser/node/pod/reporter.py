@@ -7,9 +7,9 @@ from collections.abc import Callable
 from hawser.api.types import Obj
 from hawser.node.pod import status as reporting
 from hawser.node.pod import view
+from hawser.node.pod.actions import CreateSandbox, Plan, StartContainer
 from hawser.node.pod.context import Context
 from hawser.node.pod.observed import Memory, Observed
-from hawser.node.pod.plan import CreateSandbox, Plan, StartContainer
 from hawser.node.pod.publisher import Publisher
 
 # How long a status that only says "being created" waits for a better one.

@@ -6,6 +6,7 @@ CPU shares and quota formulas of KEP-2570 and the cgroupfs driver.
 
 from __future__ import annotations
 
+from hawser.api.qos import qos_class
 from hawser.api.quantity import milli, to_bytes
 from hawser.api.types import Obj
 from hawser.node.pod import view
@@ -19,20 +20,7 @@ _SYSTEM_CRITICAL = 2_000_000_000
 
 def qos(pod: Obj) -> str:
     """The pod's QoS class: the API server's word, else computed."""
-    known = (pod.get("status") or {}).get("qosClass")
-    if known:
-        return str(known)
-    rows = [c.get("resources") or {} for _, c in view.every_container(pod)]
-    requests = [r.get("requests") or {} for r in rows]
-    limits = [r.get("limits") or {} for r in rows]
-    named = any(part.get(name) for part in (*requests, *limits) for name in ("cpu", "memory"))
-    if not named:
-        return "BestEffort"
-    for want, limit in zip(requests, limits, strict=True):
-        for name in ("cpu", "memory"):
-            if name not in limit or (name in want and milli(want[name]) != milli(limit[name])):
-                return "Burstable"
-    return "Guaranteed"
+    return str((pod.get("status") or {}).get("qosClass") or qos_class(pod["spec"]))
 
 
 def shares(millicores: int) -> int:

@@ -5,10 +5,12 @@ Source: Kubernetes documentation, "Configure a Security Context for a Pod or Con
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hawser.api.types import Obj
 from hawser.node.cri.model import Image
+from hawser.node.pod import view
 from hawser.node.pod.env import ConfigError
 
 _POD, _CONTAINER, _NODE, _TARGET = 0, 1, 2, 3
@@ -32,18 +34,26 @@ MASKED_PATHS = (
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
-def namespaces(pod: Obj) -> Obj:
-    """runtime.v1 NamespaceOption of a pod's sandbox and containers."""
+def namespaces(pod: Obj, users: Mapping[str, Any] | None = None) -> Obj:
+    """runtime.v1 NamespaceOption of a pod's sandbox and containers. users: UserNamespace, if it has one of its own."""
     spec = pod["spec"]
     pid = _NODE if spec.get("hostPID") else _POD if spec.get("shareProcessNamespace") else _CONTAINER
     return {
         "network": _NODE if spec.get("hostNetwork") else _POD,
         "pid": pid,
         "ipc": _NODE if spec.get("hostIPC") else _POD,
+        "userns_options": users or {"mode": _NODE},
     }
 
 
-def sandbox_security(pod: Obj, seccomp_root: str) -> Obj:
+def share_processes(config: Obj, container_id: str) -> None:
+    """Puts a container (ContainerConfig) among another's processes, unless it is among all of the pod's or node's."""
+    options = config["linux"]["security_context"]["namespace_options"]
+    if options["pid"] == _CONTAINER:
+        options["pid"], options["target_id"] = _TARGET, container_id
+
+
+def sandbox_security(pod: Obj, seccomp_root: str, users: Mapping[str, Any] | None = None) -> Obj:
     """runtime.v1 LinuxSandboxSecurityContext."""
     context = pod["spec"].get("securityContext") or {}
     privileged = any(
@@ -52,7 +62,7 @@ def sandbox_security(pod: Obj, seccomp_root: str) -> Obj:
         for c in pod["spec"].get(field) or ()
     )
     result: Obj = {
-        "namespace_options": namespaces(pod),
+        "namespace_options": namespaces(pod, users),
         "privileged": privileged,
         "seccomp": {"profile_type": _RUNTIME_DEFAULT if _confined(pod) else _UNCONFINED},
         "supplemental_groups": _groups(context),
@@ -76,7 +86,9 @@ def _confined(pod: Obj) -> bool:
     return any((part.get("securityContext") or {}).get("seccompProfile") for part in parts)
 
 
-def container_security(pod: Obj, container: Obj, image: Image, seccomp_root: str) -> Obj:
+def container_security(
+    pod: Obj, container: Obj, image: Image, seccomp_root: str, users: Mapping[str, Any] | None = None
+) -> Obj:
     """runtime.v1 LinuxContainerSecurityContext. Raises ConfigError when runAsNonRoot cannot be granted."""
     shared = pod["spec"].get("securityContext") or {}
     own = container.get("securityContext") or {}
@@ -89,7 +101,7 @@ def container_security(pod: Obj, container: Obj, image: Image, seccomp_root: str
         _check_non_root(pod, container, user, image)
     privileged = bool(own.get("privileged"))
     result: Obj = {
-        "namespace_options": namespaces(pod),
+        "namespace_options": namespaces(pod, users),
         "privileged": privileged,
         "readonly_rootfs": bool(own.get("readOnlyRootFilesystem")),
         "no_new_privs": own.get("allowPrivilegeEscalation") is False,
@@ -129,11 +141,7 @@ def container_security(pod: Obj, container: Obj, image: Image, seccomp_root: str
 
 
 def _check_non_root(pod: Obj, container: Obj, user: int | None, image: Image) -> None:
-    name, full = (
-        container["name"],
-        f"{pod['metadata']['name']}_{pod['metadata']['namespace']}({pod['metadata']['uid']})",
-    )
-    where = f'(pod: "{full}", container: {name})'
+    where = f'(pod: "{view.full_name(pod)}", container: {container["name"]})'
     if user is not None:
         if user == 0:
             raise ConfigError(f"container's runAsUser breaks non-root policy {where}")

@@ -8,18 +8,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from typing import Any
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import CONFIG_MAP, RUNTIME_CLASS, SECRET
 from hawser.api.types import Obj
 from hawser.node.cri.errors import CRIError, Unavailable
 from hawser.node.images import ImageError
-from hawser.node.pod import configs, dns, env, handlers, resources, view
+from hawser.node.pod import configs, dns, env, handlers, resources, security, userns, view
+from hawser.node.pod.actions import CreateSandbox, StartContainer
 from hawser.node.pod.configs import Mount
 from hawser.node.pod.context import Context, ProbeSink
 from hawser.node.pod.env import ConfigError, Sources
 from hawser.node.pod.observed import Memory, Waiting
-from hawser.node.pod.plan import CreateSandbox, StartContainer
 from hawser.node.pod.records import Records
 from hawser.node.volumes import payload
 from hawser.node.volumes.payload import Contents, VolumeError
@@ -51,24 +52,26 @@ class Starter:
         context = self.context
         try:
             await self.volumes(pod)
-            handler = await self._runtime_handler(pod)
         except (VolumeError, APIError) as err:
             self.event(pod, "Warning", "FailedMount", str(err))
             self._later("", Waiting("ContainerCreating"))
             return
-        config = self._sandbox_config(pod, action.attempt)
-        log_folder = Path(config["log_directory"])
-        log_folder.mkdir(parents=True, exist_ok=True)
+        handler = ""
         try:
+            handler = await self._runtime_handler(pod)
+            config = self._sandbox_config(pod, action.attempt, self._users(pod, handler))
+            Path(config["log_directory"]).mkdir(parents=True, exist_ok=True)
             context.cgroups.create(config["linux"]["cgroup_parent"], config["linux"]["resources"])
             async with context.sandboxes:
                 sandbox_id = await context.runtime.run_pod_sandbox(config, handler)
             await self.records.sandbox(sandbox_id)
+            context.counters.pods_started += 1
         except Unavailable:
             # Nobody's fault and soon over: the runtime is being started again.
             raise
-        except (CRIError, OSError) as err:
+        except (CRIError, OSError, ConfigError, APIError) as err:
             text = err.text if isinstance(err, CRIError) else str(err)
+            context.counters.pods_failed[handler] += 1
             self.event(pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {text}")
             self._later("", Waiting("ContainerCreating"))
             return
@@ -110,22 +113,23 @@ class Starter:
         name = pod["spec"].get("runtimeClassName")
         if not name:
             return ""
-        try:
-            row = await self.context.client.get(RUNTIME_CLASS, name)
-        except APIError as err:
-            raise VolumeError(f'failed to get sandbox runtime: RuntimeClass "{name}": {err.message}') from err
-        return str(row.get("handler") or "")
+        return str((await self.context.client.get(RUNTIME_CLASS, name)).get("handler") or "")
 
-    def _sandbox_config(self, pod: Obj, attempt: int) -> Obj:
+    def _users(self, pod: Obj, handler: str) -> dict[str, Any] | None:
+        context = self.context
+        return userns.of(pod, context.machine.features, handler, context.folders.pods)
+
+    def _sandbox_config(self, pod: Obj, attempt: int, users: dict[str, Any] | None) -> Obj:
         machine = self.context.machine
-        return configs.sandbox(pod, attempt, machine, dns.dns_config(pod, machine, self.context.dns))
+        return configs.sandbox(pod, attempt, machine, dns.dns_config(pod, machine, self.context.dns), users)
 
     # Containers
 
     async def container(self, pod: Obj, action: StartContainer) -> None:
         """Image, configuration, create, start, postStart. Failures become the container's waiting state."""
         name = action.name
-        spec = next(c for _, c in view.every_container(pod) if c["name"] == name)
+        spec = view.find(pod, name)
+        assert spec is not None
         if action.previous:
             self.memory.crashes.next(name, action.previous, self.context.now())
         try:
@@ -162,22 +166,32 @@ class Starter:
             context.objects.secrets(namespace, {*secrets, *pull_secrets}),
             context.objects.config_maps(namespace, maps),
         )
+        began = context.now()
         image = await context.images.ensure(
             spec.get("image") or "",
             spec.get("imagePullPolicy") or "",
             [secret_objects[s] for s in pull_secrets if s in secret_objects],
             lambda kind, reason, text: self.event(pod, kind, reason, text, name),
         )
+        context.counters.pulled(view.uid(pod), context.now() - began)
+        users = self._users(pod, sandbox.runtime_handler)
         ips = (context.machine.node_ip,) if view.host_network(pod) else sandbox.ips
         sources = Sources(
-            config_maps, secret_objects, context.services(), context.allocatable(), ips, context.machine.node_ip
+            config_maps,
+            secret_objects,
+            context.services(),
+            context.allocatable(),
+            ips,
+            context.machine.node_ip,
+            lambda volume: context.folders.named(pod, volume),
         )
         variables = env.environment(pod, spec, sources)
         mounts = context.folders.mounts(pod, spec, variables) + self._own_mounts(pod, spec, attempt, ips)
         config = configs.container(
-            pod, spec, attempt, image=image, env=variables, mounts=mounts, machine=context.machine
+            pod, spec, attempt, image=image, env=variables, mounts=mounts, machine=context.machine, users=users
         )
-        sandbox_config = self._sandbox_config(pod, sandbox.attempt)
+        self._aim(pod, spec, config)
+        sandbox_config = self._sandbox_config(pod, sandbox.attempt, users)
         (Path(sandbox_config["log_directory"]) / name).mkdir(parents=True, exist_ok=True)
         try:
             container_id = await context.runtime.create_container(sandbox.id, config, sandbox_config)
@@ -196,9 +210,20 @@ class Starter:
             await self._check_sandbox(sandbox.id, name, container_id)
             raise _StepError("RunContainerError", err.message) from err
         self.event(pod, "Normal", "Started", "Container started", name)
+        context.counters.started[view.container_type(pod, name)] += 1
         self._begin(pod, spec, container_id)
         await self.records.container(container_id, sandbox.id)
         return container_id
+
+    def _aim(self, pod: Obj, spec: Obj, config: Obj) -> None:
+        """An ephemeral container with a target shares its processes. Raises ConfigError."""
+        name = spec.get("targetContainerName")
+        if not name:
+            return
+        target = self.records.observed().newest(name)
+        if target is None:
+            raise ConfigError(f"unable to find target container {name}")
+        security.share_processes(config, target.id)
 
     async def _check_sandbox(self, sandbox_id: str, name: str, container_id: str = "") -> None:
         """After a failed start: when the sandbox has died, the container is not to blame. Raises _SandboxDied."""
@@ -218,6 +243,7 @@ class Starter:
         memory.ready[container_id] = not spec.get("readinessProbe")
         if (spec.get("lifecycle") or {}).get("postStart"):
             memory.started[container_id] = False
+            memory.hooking.add(container_id)
 
     async def adopt(self, pod: Obj, spec: Obj, container_id: str) -> None:
         """Runs postStart of a fresh container, then its probes."""
@@ -226,9 +252,13 @@ class Starter:
         if container is None:
             return
         if hook:
-            ok = await self._post_start(pod, spec, container_id, hook)
-            if not ok:
-                return
+            # Nobody is to take it for running before the hook has ended.
+            self.memory.hooking.add(container_id)
+            try:
+                if not await self._post_start(pod, spec, container_id, hook):
+                    return
+            finally:
+                self.memory.hooking.discard(container_id)
             self.memory.started[container_id] = not spec.get("startupProbe")
         self.context.prober.watch(self.sink, pod, spec, container, self.pod_ip(pod))
 
@@ -270,6 +300,7 @@ class Starter:
     # Failures
 
     def _failed(self, pod: Obj, name: str, why: Waiting) -> None:
+        self.context.counters.start_failed[(view.container_type(pod, name), why.reason)] += 1
         self.event(pod, "Warning", "Failed", f"Error: {why.message}", name)
         self._later(name, why)
 
@@ -285,7 +316,7 @@ class Starter:
 
     def back_off_pull(self, pod: Obj, name: str) -> None:
         """What follows a failed pull a moment later: ImagePullBackOff until the next try."""
-        spec = next(c for _, c in view.every_container(pod) if c["name"] == name)
+        spec = view.find(pod, name) or {}
         why = self.memory.waiting.get(name)
         if why is None or why.reason != "ErrImagePull":
             return

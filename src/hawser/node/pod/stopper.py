@@ -16,9 +16,9 @@ from hawser.api.kinds import POD
 from hawser.api.types import Obj
 from hawser.node.cri.model import Container, Labels
 from hawser.node.pod import configs, handlers, resources, view
+from hawser.node.pod.actions import KillContainer
 from hawser.node.pod.context import Context
 from hawser.node.pod.observed import Memory
-from hawser.node.pod.plan import KillContainer
 from hawser.node.pod.records import Records
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ async def kill(
     started = loop.time()
     hook = _pre_stop(pod, container)
     if hook and not again:
-        spec = next((c for _, c in view.every_container(pod) if c["name"] == action.name), {"name": action.name})
+        spec = view.find(pod, action.name) or {"name": action.name}
         try:
             async with asyncio.timeout(grace):
                 outcome = await handlers.run(hook, spec, action.id, pod_ip, context.runtime, grace)
@@ -64,11 +64,10 @@ async def kill(
 
 
 def _pre_stop(pod: Obj, container: Container) -> Obj | None:
-    name = container.labels.get(Labels.CONTAINER_NAME)
-    for _, spec in view.every_container(pod):
-        if spec["name"] == name:
-            hook: Obj | None = (spec.get("lifecycle") or {}).get("preStop")
-            return hook
+    spec = view.find(pod, container.labels.get(Labels.CONTAINER_NAME, ""))
+    if spec is not None:
+        hook: Obj | None = (spec.get("lifecycle") or {}).get("preStop")
+        return hook
     # A container of a pod whose spec is gone still has its hook in its annotations.
     text = container.annotations.get(Labels.PRE_STOP)
     return json.loads(text) if text else None

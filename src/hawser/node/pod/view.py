@@ -39,12 +39,26 @@ def containers(pod: Obj) -> list[Obj]:
     return list(pod["spec"].get("containers") or ())
 
 
+def ephemeral_containers(pod: Obj) -> list[Obj]:
+    return list(pod["spec"].get("ephemeralContainers") or ())
+
+
 def every_container(pod: Obj) -> Iterator[tuple[str, Obj]]:
-    """Each container with the field that it stands in: ``initContainers`` or ``containers``."""
-    for container in init_containers(pod):
-        yield "initContainers", container
-    for container in containers(pod):
-        yield "containers", container
+    """Each container with the field that it stands in: ``initContainers``, ``containers``, ``ephemeralContainers``."""
+    spec = pod["spec"]
+    for field in ("initContainers", "containers", "ephemeralContainers"):
+        for container in spec.get(field) or ():
+            yield field, container
+
+
+def find(pod: Obj, name: str) -> Obj | None:
+    """A container of the pod by its name."""
+    return next((container for _, container in every_container(pod) if container["name"] == name), None)
+
+
+def container_type(pod: Obj, name: str) -> str:
+    """``container`` or ``init_container``, as metrics tell them apart."""
+    return "init_container" if any(c["name"] == name for c in init_containers(pod)) else "container"
 
 
 def is_sidecar(container: Obj) -> bool:

@@ -12,26 +12,27 @@ from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp
 from hawser.node.cri.errors import CRIError
 from hawser.node.cri.model import Container, Labels, Sandbox
+from hawser.node.pod import admission, stopper, view
 from hawser.node.pod import plan as planning
-from hawser.node.pod import stopper, view
-from hawser.node.pod.context import Context
-from hawser.node.pod.jobs import Jobs
-from hawser.node.pod.observed import Memory, Waiting
-from hawser.node.pod.observer import Observer
-from hawser.node.pod.plan import (
+from hawser.node.pod.actions import (
     Action,
     CreateSandbox,
     FinishDeletion,
     KillContainer,
     RemoveContainer,
     RemoveSandbox,
+    ResetContainers,
     StartContainer,
     StopSandbox,
 )
+from hawser.node.pod.container_status import stamp
+from hawser.node.pod.context import Context
+from hawser.node.pod.jobs import Jobs
+from hawser.node.pod.observed import Memory, Waiting
+from hawser.node.pod.observer import Observer
 from hawser.node.pod.records import Records
 from hawser.node.pod.reporter import Reporter
 from hawser.node.pod.starter import Starter
-from hawser.node.pod.status import stamp
 from hawser.node.volumes import payload
 from hawser.node.volumes.payload import VolumeError
 
@@ -60,6 +61,7 @@ class Worker:
         # Of a pod that was just bound here the runtime knows nothing: no need to ask.
         self._observer.stale = not fresh
         self._adopted = fresh
+        self._admitted = False
         self._removed = False
         self._done = False
         self._refresh_volumes = False
@@ -77,8 +79,11 @@ class Worker:
             self._cancel_starts()
             if view.deleting(before) and view.grace_period(pod) < view.grace_period(before):
                 self._jobs.cancel("kill ")
-        elif payload.shows_metadata(pod) and _shown(pod) != _shown(before):
-            self._refresh_volumes = True
+                self.memory.ending = None
+        elif _shown(pod) != _shown(before):
+            self._refresh_volumes |= payload.shows_metadata(pod)
+            # Environment and subPathExpr may be made of labels and annotations.
+            self._retry_configs()
         self._jobs.wake.set()
 
     def remove(self) -> None:
@@ -93,6 +98,7 @@ class Worker:
         self.pod = {**self.pod, "metadata": metadata}
         self._cancel_starts()
         self._jobs.cancel("kill ")
+        self.memory.ending = None
         self._jobs.wake.set()
 
     def exited(self, object_id: str) -> None:
@@ -113,10 +119,13 @@ class Worker:
 
     def retry(self) -> None:
         """Something that a container's configuration refers to has changed."""
+        self._retry_configs()
+        self._jobs.wake.set()
+
+    def _retry_configs(self) -> None:
         for name, why in self.memory.waiting.items():
             if why.reason == "CreateContainerConfigError":
                 self.memory.retry_at.pop(name, None)
-        self._jobs.wake.set()
 
     def probed(self, container_id: str, kind: str, ok: bool, message: str) -> None:
         """A probe has come to a result. kind: startup, liveness or readiness."""
@@ -135,12 +144,9 @@ class Worker:
     def _probe_grace(self, container_id: str, kind: str) -> int | None:
         """The grace period that a probe has of its own."""
         container = self.records.containers.get(container_id)
-        name = container.labels.get(Labels.CONTAINER_NAME) if container else None
-        for _, spec in view.every_container(self.pod):
-            if spec["name"] == name:
-                seconds = (spec.get(_PROBES[kind]) or {}).get("terminationGracePeriodSeconds")
-                return None if seconds is None else max(1, int(seconds))
-        return None
+        spec = view.find(self.pod, container.labels.get(Labels.CONTAINER_NAME, "")) if container else None
+        seconds = ((spec or {}).get(_PROBES[kind]) or {}).get("terminationGracePeriodSeconds")
+        return None if seconds is None else max(1, int(seconds))
 
     def log_of(self, container: Container) -> Path:
         """Where the runtime writes a container's log."""
@@ -172,6 +178,8 @@ class Worker:
         await self._observer.look(self.pod)
         if not self._adopted:
             self._adopt()
+        if not self._admitted:
+            self._admit()
         now = self.context.now()
         self._check_deadline(now)
         observed = self.records.observed()
@@ -182,6 +190,8 @@ class Worker:
             self._jobs.launch("volumes", self._update_volumes())
         for action in decided.actions:
             self._act(action)
+        if decided.ending and self.memory.ending is None:
+            self.memory.ending = now
         self._reporter.back_offs(self.pod, observed, decided)
         finishing = "finish" in self._jobs
         if not self._removed and (view.deleting(self.pod) or not finishing):
@@ -195,6 +205,18 @@ class Worker:
             # What changed meanwhile is caught up with, and from here on changes and expiring tokens are seen.
             self._refresh_volumes = self.records.observed().sandbox is not None
         self._observer.adopt(self.pod, self, self.starter.pod_ip(self.pod))
+
+    def _admit(self) -> None:
+        """Refuses a pod that this node cannot run, before anything of it is started."""
+        self._admitted = True
+        machine, observed = self.context.machine, self.records.observed()
+        if view.deleting(self.pod) or view.finished(self.pod) or observed.sandboxes or observed.containers:
+            return
+        why = admission.rejection(self.pod, machine.features, machine.unsafe_sysctls)
+        if why is not None:
+            self.memory.evicted = Waiting(why.reason, f"Pod was rejected: {why.message}")
+            self.memory.rejected = True
+            self.starter.event(self.pod, "Warning", why.reason, why.message)
 
     def _renew_tokens(self, now: float) -> None:
         """Brings service account tokens in volumes up to date before they expire."""
@@ -230,7 +252,9 @@ class Worker:
                 launch("", self.starter.sandbox(self.pod, action), busy="")
             case StartContainer(name=name):
                 launch(f"start {name}", self._start(action), busy=name)
-            case KillContainer(id=target):
+            case KillContainer(id=target, renew=renew):
+                if renew:
+                    self.memory.renewed.add(target)
                 ip = self.starter.pod_ip(self.pod)
                 launch(f"kill {target}", stopper.kill(self.context, self.records, self.memory, self.pod, action, ip))
             case StopSandbox(id=target):
@@ -239,6 +263,8 @@ class Worker:
                 launch(f"remove {target}", self.records.remove_container(target))
             case RemoveSandbox(id=target):
                 launch(f"remove {target}", self.records.remove_sandbox(target))
+            case ResetContainers(ids=ids):
+                launch("reset", self._reset(ids))
             case FinishDeletion():
                 launch("finish", self._finish())
 
@@ -256,6 +282,13 @@ class Worker:
         if not self._done and not view.deleting(self.pod):
             self.starter.back_off_pull(self.pod, name)
             self._jobs.wake.set()
+
+    async def _reset(self, ids: tuple[str, ...]) -> None:
+        """The API knows first what ran how often: the runtime forgets it here."""
+        await self._reporter.flush()
+        for container_id in ids:
+            self.context.prober.forget(container_id)
+            await self.records.remove_container(container_id)
 
     async def _stop_sandbox(self, sandbox_id: str) -> None:
         await self.context.runtime.stop_pod_sandbox(sandbox_id)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from hawser.api.types import Obj
 from hawser.client.events import EventRecorder
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import Unavailable
 from hawser.node.cri.model import Container
+from hawser.node.metrics.counters import Counters
 from hawser.node.pod import handlers, view
 from hawser.node.pod.context import ProbeSink
 from hawser.node.pod.handlers import Outcome
@@ -28,9 +30,10 @@ _EAGER_CHECKS = 8
 class Probes:
     """The probes of all containers of the node."""
 
-    def __init__(self, runtime: Runtime, recorder: EventRecorder) -> None:
+    def __init__(self, runtime: Runtime, recorder: EventRecorder, counters: Counters) -> None:
         self._runtime = runtime
         self._recorder = recorder
+        self._counters = counters
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def watch(self, sink: ProbeSink, pod: Obj, spec: Obj, container: Container, pod_ip: str) -> None:
@@ -67,8 +70,12 @@ class Probes:
         await asyncio.sleep(settings.initial_delay)
         checks = 0
         while True:
+            began = time.perf_counter()
             outcome = await handlers.run(probe, spec, container.id, pod_ip, self._runtime, settings.timeout)
             checks += 1
+            result = "unknown" if outcome.error is not None else "successful" if outcome.ok else "failed"
+            about = (*view.key(pod), view.uid(pod))
+            self._counters.probe(kind.value.title(), result, spec["name"], about, time.perf_counter() - began)
             if not outcome.ok:
                 self._unhealthy(kind, pod, spec, outcome)
             if outcome.error is not None:
@@ -96,5 +103,5 @@ class Probes:
 
 
 def _killing(kind: Kind, spec: Obj) -> str:
-    """The message of the Killing event that a failure leads to."""
-    return f"Container {spec['name']} failed {kind.value} probe, will be restarted"
+    """The message of the Killing event that a failure leads to, if the container is not to be restarted."""
+    return f"Container {spec['name']} failed {kind.value} probe"

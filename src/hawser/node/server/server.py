@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,13 +21,16 @@ from aiohttp import web
 from hawser.api.errors import APIError, bad_request, not_found
 from hawser.api.types import Obj
 from hawser.node.cri.errors import CRIError
+from hawser.node.metrics.counters import Counters
 from hawser.node.server import logs, streams
-from hawser.node.server.identity import allowed
+from hawser.node.server.access import Access
 from hawser.node.server.streams import HandedOver, Wanted
 
 log = logging.getLogger(__name__)
 
 _PLAIN = "text/plain"
+_LONG = frozenset({"exec", "attach", "portForward", "containerLogs", "logs", "debug"})
+_PATHS = _LONG | {"checkpoint", "configz", "healthz", "metrics", "pods", "runningpods", "stats"}
 Response = web.StreamResponse | HandedOver
 Extra = Callable[[Mapping[str, str]], Awaitable[tuple[str, bytes]]]
 """A further page: from the query to content type and body."""
@@ -50,6 +54,9 @@ class Pods(Protocol):
     def log_ended(self, namespace: str, pod: str, container: str, path: Path) -> bool:
         """Whether the container that writes this log has ended."""
 
+    async def checkpoint(self, namespace: str, pod: str, container: str) -> bytes:
+        """Freezes a running container into an archive; JSON that says where it is."""
+
 
 class Runtime(Protocol):
     """The runtime's calls that answer with URLs of its streaming server; ``hawser.node.cri.client.Runtime``."""
@@ -64,7 +71,7 @@ class Runtime(Protocol):
 
 
 def tls_context(cert: Path, key: Path, client_ca: Path) -> ssl.SSLContext:
-    """The server's TLS: clients may show a certificate of client_ca; who shows none is answered 401."""
+    """The server's TLS: clients may show a certificate of client_ca; who shows none needs a token."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(client_ca))
     context.load_cert_chain(cert, key)
     context.verify_mode = ssl.CERT_OPTIONAL
@@ -72,15 +79,23 @@ def tls_context(cert: Path, key: Path, client_ca: Path) -> ssl.SSLContext:
 
 
 class KubeletServer:
-    """See the module. extra: further pages by path, such as ``/metrics``; they need the same rights."""
+    """See the module. access: who may ask; extra: further pages by path, such as ``/metrics``."""
 
     def __init__(
-        self, pods: Pods, runtime: Runtime, tls: ssl.SSLContext, extra: Mapping[str, Extra] | None = None
+        self,
+        pods: Pods,
+        runtime: Runtime,
+        tls: ssl.SSLContext,
+        access: Access,
+        extra: Mapping[str, Extra] | None = None,
+        counters: Counters | None = None,
     ) -> None:
         self._pods = pods
         self._runtime = runtime
         self._tls = tls
+        self._access = access
         self._extra = dict(extra or {})
+        self._counters = counters or Counters()
         self._http: web.Server | None = None
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -106,6 +121,7 @@ class KubeletServer:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        began = time.perf_counter()
         try:
             return await self._answer(request)
         except APIError as error:
@@ -116,23 +132,25 @@ class KubeletServer:
             return web.Response(status=500, text=f"{error}\n", content_type=_PLAIN)
         finally:
             self._tasks.discard(task)
+            first = request.path.strip("/").partition("/")[0]
+            # Other paths are anybody's to invent.
+            known = first if first in _PATHS or request.path.rstrip("/") in self._extra else "other"
+            named = request.path.strip("/") if known == "metrics" else known
+            self._counters.request(request.method, named, first in _LONG, time.perf_counter() - began)
 
     async def _answer(self, request: web.BaseRequest) -> Response:
         path = request.path
         if path == "/healthz":
             return web.Response(text="ok")
         certificate = request.transport.get_extra_info("peercert") if request.transport else None
-        if not certificate:
-            raise APIError(401, "Unauthorized", "Unauthorized")
-        if not allowed(certificate):
-            raise APIError(403, "Forbidden", f"Forbidden ({request.method} {path})")
-        extra = self._extra.get(path)
+        await self._access.admit(request.method, path, certificate, request.headers.get("Authorization", ""))
+        extra = self._extra.get(path.rstrip("/"))
         if extra is not None:
             kind, body = await extra(dict(parse_qsl(request.query_string)))
             return web.Response(body=body, headers={"Content-Type": kind})
         parts = [unquote(part) for part in request.rel_url.raw_path.strip("/").split("/")]
         match parts:
-            case ["pods"] | ["runningpods"]:
+            case ["pods"]:
                 listed = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": list(self._pods.pods())}
                 return web.Response(body=orjson.dumps(listed), content_type="application/json")
             case ["containerLogs", namespace, pod, container]:
@@ -144,6 +162,8 @@ class KubeletServer:
                 return await self._command(request, namespace, pod, container, command)
             case ["attach", namespace, pod, container]:
                 return await self._command(request, namespace, pod, container, None)
+            case ["checkpoint", namespace, pod, container] if request.method == "POST":
+                return await self._checkpoint(namespace, pod, container)
             case ["portForward", namespace, pod]:
                 return await self._port_forward(request, namespace, pod)
         raise not_found("", "path", path)
@@ -193,6 +213,10 @@ class KubeletServer:
         if streams.V5 in streams.subprotocols(request):
             return await streams.remote_command(request, url, wanted)
         return await streams.pass_through(request, url)
+
+    async def _checkpoint(self, namespace: str, pod: str, container: str) -> Response:
+        made = await self._pods.checkpoint(namespace, pod, container)
+        return web.Response(body=made, content_type="application/json")
 
     async def _port_forward(self, request: web.BaseRequest, namespace: str, pod: str) -> Response:
         _must_upgrade(request)

@@ -56,6 +56,13 @@ class Folders:
             return self.pod(view.uid(pod)) / "volumes/kubernetes.io~empty-dir" / str(volume["name"])
         raise VolumeError(f"volume type {kinds[0]} is not supported by this node")
 
+    def named(self, pod: Obj, name: str) -> Path:
+        """Where the volume of that name lies. Raises ConfigError when the pod has none."""
+        for volume in pod["spec"].get("volumes") or ():
+            if volume["name"] == name:
+                return self.volume(pod, volume)
+        raise ConfigError(f'cannot find the volume "{name}" referenced by FileKeyRef')
+
     def prepare(self, pod: Obj, contents: Contents) -> None:
         """Sets all volumes of a pod up, or brings them up to date. Raises VolumeError."""
         group = (pod["spec"].get("securityContext") or {}).get("fsGroup")

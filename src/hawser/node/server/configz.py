@@ -1,0 +1,54 @@
+"""``/configz``: the agent's settings in the form of a KubeletConfiguration.
+
+Source: API reference, KubeletConfiguration v1beta1. Only what the agent heeds is shown.
+"""
+
+from __future__ import annotations
+
+from hawser.api.types import Obj
+from hawser.node import logrotate
+from hawser.node.options import Options
+from hawser.node.registration import LEASE_SECONDS, REPORT_SECONDS
+
+
+def document(options: Options) -> Obj:
+    """The configuration of an agent that was started with these options."""
+    return {
+        "enableServer": True,
+        "address": options.host,
+        "port": options.port,
+        "tlsCertFile": str(options.tls_cert or ""),
+        "tlsPrivateKeyFile": str(options.tls_key or ""),
+        "authentication": {
+            "x509": {"clientCAFile": str(options.client_ca or "")},
+            "webhook": {"enabled": True, "cacheTTL": "2m0s"},
+            "anonymous": {"enabled": False},
+        },
+        "authorization": {
+            "mode": "Webhook",
+            "webhook": {"cacheAuthorizedTTL": "5m0s", "cacheUnauthorizedTTL": "30s"},
+        },
+        "clusterDomain": options.cluster_domain,
+        "clusterDNS": list(options.cluster_dns),
+        "nodeStatusUpdateFrequency": "10s",
+        "nodeStatusReportFrequency": _duration(REPORT_SECONDS),
+        "nodeLeaseDurationSeconds": LEASE_SECONDS,
+        "cgroupRoot": f"/{options.cgroup_root.strip('/')}",
+        "cgroupsPerQOS": True,
+        "cgroupDriver": "cgroupfs",
+        "containerRuntimeEndpoint": options.runtime_endpoint,
+        "maxPods": options.max_pods,
+        "podCIDR": str(options.pod_cidr or ""),
+        "resolvConf": "/etc/resolv.conf",
+        "containerLogMaxSize": f"{logrotate.MAX_BYTES >> 20}Mi",
+        "containerLogMaxFiles": logrotate.MAX_FILES,
+        "serializeImagePulls": True,
+        "enableControllerAttachDetach": True,
+        "failSwapOn": False,
+    }
+
+
+def _duration(seconds: float) -> str:
+    """As Go prints whole seconds: 5m0s."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
