@@ -58,6 +58,7 @@ class Engine:
             *("--cni-conf-dir", str(self.containerd.folder / "cni/conf")),
             *("--cni-bin-dir", str(self.containerd.folder / "cni/bin")),
             *("--service-cluster-ip-range", s.service_cidr, "--instance", s.instance),
+            *("--cluster-dns", s.cluster_dns),
             *flags,
         ]
         with (self.folder / "agent.log").open("a") as log:

@@ -163,6 +163,43 @@ def test_cluster_first_searches_the_cluster_before_the_node() -> None:
     assert dns.dns_config(pod(hostNetwork=True), machine, node) == node
 
 
+def test_what_resolvers_cannot_take_is_left_out_and_reported_in_kubelets_words() -> None:
+    machine = Machine("/r", "c", 1, dns_servers=("10.0.0.10",))
+    node = {"servers": ["1.1.1.1"], "searches": ["example.org"], "options": []}
+    searches = ["y" * 254, *(f"d{i}.example.org" for i in range(40))]
+    many = pod(dnsConfig={"nameservers": ["1.1.1.2", "1.1.1.3", "1.1.1.4"], "searches": searches})
+    made = dns.dns_config(many, machine, node)
+    assert made["servers"] == ["10.0.0.10", "1.1.1.2", "1.1.1.3"]
+    assert (len(made["searches"]), made["searches"][4]) == (31, "d0.example.org")
+    assert [(reason, text.partition(":")[0]) for reason, text in dns.complaints(many, machine, node)] == [
+        (
+            "DNSConfigForming",
+            "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is",
+        ),
+        (
+            "DNSConfigForming",
+            "Search Line limits were exceeded, some search paths have been omitted, the applied search line is",
+        ),
+    ]
+    assert dns.complaints(pod(), machine, node) == []
+    assert [reason for reason, _ in dns.complaints(pod(), Machine("/r", "c", 1), node)] == ["MissingClusterDNS"]
+    assert dns.complaints(pod(dnsPolicy="Default"), Machine("/r", "c", 1), node) == []
+
+
+def test_the_last_search_and_options_lines_of_a_resolv_conf_count(tmp_path: Path) -> None:
+    text = "nameserver 1.1.1.1\nsearch a.\nsearch b. c\noptions x\noptions ndots:1 rotate\nnameserver 1.1.1.2 # two\n"
+    parsed = {"servers": ["1.1.1.1", "1.1.1.2"], "searches": ["b", "c"], "options": ["ndots:1", "rotate"]}
+    assert dns.parse_resolv_conf(text) == parsed
+    etc, resolved = tmp_path / "etc", tmp_path / "resolved"
+    assert dns.read_resolv_conf(etc)["servers"] == []
+    etc.write_text("nameserver 127.0.0.53\n")
+    assert dns.node_resolv_conf(etc, resolved) == etc
+    resolved.write_text("nameserver 192.0.2.1\n")
+    assert dns.node_resolv_conf(etc, resolved) == resolved
+    etc.write_text("nameserver 192.0.2.2\n")
+    assert dns.node_resolv_conf(etc, resolved) == etc
+
+
 def test_back_off_doubles_to_its_limit_and_is_forgotten() -> None:
     backoff, now, delays = Backoff(), 0.0, []
     for _ in range(7):

@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="IP",
         help="address at which pods reach this server, listened on besides --listen; it need not exist yet",
     )
+    add("--cluster-dns", default="", metavar="IP", help="makes the Service kube-dns, with this address, at the start")
     add("--tls-cert", type=Path, required=True, help="server certificate, PEM")
     add("--tls-key", type=Path, required=True, help="its key, PEM")
     add("--client-ca", type=Path, help="certificates of users (CN=user, O=groups) are signed by this CA")
@@ -172,7 +173,8 @@ def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Con
         kubelet_cert=given.kubelet_client_cert,
         kubelet_key=given.kubelet_client_key,
         kubelet_ca=given.kubelet_ca,
-        advertised=_address(parser, given.advertise_address),
+        advertised=_address(parser, "advertise-address", given.advertise_address),
+        cluster_dns=_address(parser, "cluster-dns", given.cluster_dns),
         front_proxy=_front_proxy(given),
         proxy_client=_pair(given.proxy_client_cert_file, given.proxy_client_key_file),
         bootstrap_tokens=given.enable_bootstrap_token_auth,
@@ -229,11 +231,11 @@ def _pair(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | Non
     return (certificate, key) if certificate is not None and key is not None else None
 
 
-def _address(parser: argparse.ArgumentParser, text: str) -> str:
+def _address(parser: argparse.ArgumentParser, flag: str, text: str) -> str:
     try:
         return str(ip_address(text)) if text else ""
     except ValueError:
-        parser.error(f"--advertise-address {text}: an IP address is needed")
+        parser.error(f"--{flag} {text}: an IP address is needed")
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ _PRIORITIES = (
 )
 
 
-async def run(resources: Resources, address: str, port: int) -> None:
-    """Create what is missing; address and port: where this server is reached."""
+async def run(resources: Resources, address: str, port: int, cluster_dns: str = "") -> None:
+    """Create what is missing; address and port: where this server is reached. cluster_dns: kube-dns' address."""
     for name in SYSTEM:
         await _ensure(resources, NAMESPACE, "", {"metadata": {"name": name}})
     for name, value, description in _PRIORITIES:
@@ -40,6 +40,8 @@ async def run(resources: Resources, address: str, port: int) -> None:
     await reconcile.run(resources)
     await _ensure(resources, SERVICE, "default", _service(resources.allocator.first_address, port))
     await _endpoints(resources, address, port)
+    if cluster_dns:
+        await _ensure(resources, SERVICE, "kube-system", _dns_service(cluster_dns))
 
 
 async def publish(resources: Resources, wanted: Obj) -> None:
@@ -71,6 +73,23 @@ def _service(address: str, port: int) -> Obj:
             "type": "ClusterIP",
             "clusterIP": address,
             "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
+        },
+    }
+
+
+def _dns_service(address: str) -> Obj:
+    """The Service as kubeadm makes it, but without a selector: node agents serve it (controllers/cluster_dns.py)."""
+    ports = (("dns", "UDP", 53), ("dns-tcp", "TCP", 53), ("metrics", "TCP", 9153))
+    return {
+        "metadata": {
+            "name": "kube-dns",
+            "labels": {"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true"},
+            "annotations": {"prometheus.io/port": "9153", "prometheus.io/scrape": "true"},
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": address,
+            "ports": [{"name": n, "protocol": p, "port": port, "targetPort": port} for n, p, port in ports],
         },
     }
 

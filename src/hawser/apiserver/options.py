@@ -39,6 +39,7 @@ class Config:
     front_proxy: whose word on users is taken. proxy_client: certificate and key shown to aggregated API servers.
     anonymous: requests without credentials are system:anonymous's, which RBAC decides; else they are refused.
     advertised: the address at which pods reach this server; empty when that is the one it listens on.
+    cluster_dns: the address of the Service kube-dns; without it there is none.
     """
 
     data: Path
@@ -57,6 +58,7 @@ class Config:
     account_keys_uri: str = ""
     api_audiences: tuple[str, ...] = ()
     advertised: str = ""
+    cluster_dns: str = ""
     front_proxy: ProxySettings | None = None
     proxy_client: tuple[Path, Path] | None = None
     bootstrap_tokens: bool = False

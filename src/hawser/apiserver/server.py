@@ -76,7 +76,7 @@ async def run(config: Config) -> None:
         port: int = listening[0].getsockname()[1]
         resources = Resources(store, Allocator(config.service_network, config.node_ports), choice=choice)
         keeper = AddressKeeper(resources)
-        await bootstrap.run(resources, config.advertised or config.address, port)
+        await bootstrap.run(resources, config.advertised or config.address, port, config.cluster_dns)
         await bootstrap.publish(resources, published(config.front_proxy, config.client_ca))
         metrics = Metrics()
         who = authentication(config, credentials, resources, f"{config.advertised or config.address}:{port}")

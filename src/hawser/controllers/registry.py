@@ -27,6 +27,7 @@ CONTROLLERS: dict[str, str] = {
     "replicaset": "hawser.controllers.replicaset:ReplicaSetController",
     "deployment": "hawser.controllers.deployment:DeploymentController",
     "endpointslice": "hawser.controllers.endpointslice:EndpointSliceController",
+    "cluster-dns": "hawser.controllers.cluster_dns:ClusterDNSController",
     "resourcequota": "hawser.controllers.resourcequota:ResourceQuotaController",
     "persistentvolumeclaim-protection": "hawser.controllers.storage_protection:ClaimProtection",
     "persistentvolume-protection": "hawser.controllers.storage_protection:VolumeProtection",

@@ -32,7 +32,7 @@ from hawser.node.objects import Objects
 from hawser.node.options import Options
 from hawser.node.pod.configs import Machine
 from hawser.node.pod.context import Context
-from hawser.node.pod.dns import parse_resolv_conf
+from hawser.node.pod.dns import node_resolv_conf, read_resolv_conf
 from hawser.node.pods import Pods
 from hawser.node.probes.runner import Probes
 from hawser.node.served import ServedPods
@@ -60,6 +60,7 @@ class Agent:
         self.runtime = Runtime(options.runtime_endpoint, options.instance)
         self.recorder = EventRecorder(self.client, "kubelet", host=options.node_name)
         self.address = options.node_ip or machine.default_address()
+        self.resolv_conf = options.resolv_conf or node_resolv_conf()
         self.network: NetworkAgent | None = None
         self.informer = Informer(self.client, POD, field_selector=f"spec.nodeName={options.node_name}")
         self.services = Informer(self.client, SERVICE)
@@ -119,6 +120,7 @@ class Agent:
             await self.client.close()
 
     async def _run(self, context: Context) -> None:
+        options = self.options
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.recorder.run(), name="events")
             tasks.create_task(self.informer.run(), name="informer pods")
@@ -137,7 +139,9 @@ class Agent:
             if self.network is not None:
                 tasks.create_task(self.slices.run(), name="informer slices")
                 tasks.create_task(self._proxy(self.network).run(), name="services")
-            log.info("node %s is registered", self.options.node_name)
+                if options.cluster_dns:
+                    tasks.create_task(self._serve_dns(self.network.config), name="dns")
+            log.info("node %s is registered", options.node_name)
 
     async def _serve(self) -> None:
         options = self.options
@@ -164,7 +168,6 @@ class Agent:
         options = self.options
         facts = machine.facts(options.root_dir, options.max_pods)
         cgroups = Cgroups(options.cgroup_root)
-        resolv_conf = Path("/etc/resolv.conf")
         return Context(
             runtime=self.runtime,
             client=self.client,
@@ -188,7 +191,7 @@ class Agent:
             prober=Probes(self.runtime, self.recorder, self.counters),
             services=self.services.list,
             allocatable=lambda: self.registration.allocatable,
-            dns=parse_resolv_conf(resolv_conf.read_text() if resolv_conf.exists() else ""),
+            dns=lambda: read_resolv_conf(self.resolv_conf),
             counters=self.counters,
         )
 
@@ -228,6 +231,17 @@ class Agent:
 
         tables = network.config.service_tables
         return ServiceProxy(tables, network, self.services, self.slices, place, HealthChecks(refused))
+
+    async def _serve_dns(self, network: NetworkConfig) -> None:
+        """The cluster's DNS server, at the address that pods have for their node."""
+        from hawser.node.dns import cluster
+
+        options, listen = self.options, str(network.gateway)
+        own = (network.service_cidr, network.pod_cidr)
+        server = cluster.build(
+            options.cluster_domain, self.services, self.slices, own, options.cluster_dns, listen, self.resolv_conf
+        )
+        await server.run(listen)
 
     def _listed(self, found: dict[str, tuple[list[Sandbox], list[Container]]]) -> None:
         self.pods.listed(found)

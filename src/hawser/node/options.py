@@ -35,6 +35,7 @@ class Options:
     node_ip: str
     cluster_dns: tuple[str, ...]
     cluster_domain: str
+    resolv_conf: Path | None
     max_pods: int
     allowed_unsafe_sysctls: tuple[str, ...]
     verbose: bool
@@ -70,6 +71,12 @@ def parse(arguments: list[str] | None = None) -> Options:
     add("--node-ip", default="", help="address of the node (default: that of the default route)")
     add("--cluster-dns", action="append", default=[], metavar="IP", help="name server of pods; may be repeated")
     add("--cluster-domain", default="cluster.local", help="(default: %(default)s)")
+    add(
+        "--resolv-conf",
+        type=Path,
+        metavar="FILE",
+        help="name servers of pods that do not use the cluster's, and of the cluster's own (default: the node's)",
+    )
     add("--max-pods", type=int, default=250, help="(default: %(default)s)")
     add(
         "--allowed-unsafe-sysctls",
@@ -107,6 +114,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         node_ip=given.node_ip,
         cluster_dns=tuple(given.cluster_dns),
         cluster_domain=given.cluster_domain,
+        resolv_conf=given.resolv_conf,
         max_pods=given.max_pods,
         allowed_unsafe_sysctls=sysctls,
         verbose=given.verbose,

@@ -50,6 +50,7 @@ def _apiserver(settings: Settings) -> Role:
         "kubelet-ca": pki / "ca.crt",
         "service-cluster-ip-range": settings.service_cidr,
         "service-node-port-range": settings.node_port_range,
+        "cluster-dns": settings.cluster_dns,
     }
     role = _python("apiserver", "hawser.apiserver", arguments)
     # The last one counts: what the user wants comes after what the engine needs.
@@ -81,6 +82,7 @@ def _agent(settings: Settings) -> Role:
         "client-ca": pki / "ca.crt",
         "pod-cidr": settings.pod_cidr,
         "service-cluster-ip-range": settings.service_cidr,
+        "cluster-dns": settings.cluster_dns,
         "cni-conf-dir": containerd.cni_conf_dir(settings),
         "cni-bin-dir": containerd.cni_bin_dir(settings),
         "instance": settings.instance,

@@ -68,6 +68,11 @@ class Settings:
         return str(ipaddress.IPv4Network(self.pod_cidr)[1])
 
     @property
+    def cluster_dns(self) -> str:
+        """The address of the DNS Service: the tenth, as kubeadm has it."""
+        return str(ipaddress.IPv4Network(self.service_cidr)[10])
+
+    @property
     def server(self) -> str:
         """The URL clients on this host use."""
         host, port = split_listen(self.listen)

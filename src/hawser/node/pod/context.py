@@ -56,7 +56,7 @@ class Context:
     prober: Prober
     services: Callable[[], Iterable[Obj]]
     allocatable: Callable[[], Obj]
-    dns: Obj
+    dns: Callable[[], Obj]
     counters: Counters = field(default_factory=Counters)
     sandboxes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1))))
     now: Callable[[], float] = time.time

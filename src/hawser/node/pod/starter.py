@@ -60,6 +60,8 @@ class Starter:
         try:
             handler = await self._runtime_handler(pod)
             config = self._sandbox_config(pod, action.attempt, self._users(pod, handler))
+            for reason, message in dns.complaints(pod, context.machine, context.dns()):
+                self.event(pod, "Warning", reason, message)
             Path(config["log_directory"]).mkdir(parents=True, exist_ok=True)
             context.cgroups.create(config["linux"]["cgroup_parent"], config["linux"]["resources"])
             async with context.sandboxes:
@@ -121,7 +123,7 @@ class Starter:
 
     def _sandbox_config(self, pod: Obj, attempt: int, users: dict[str, Any] | None) -> Obj:
         machine = self.context.machine
-        return configs.sandbox(pod, attempt, machine, dns.dns_config(pod, machine, self.context.dns), users)
+        return configs.sandbox(pod, attempt, machine, dns.dns_config(pod, machine, self.context.dns()), users)
 
     # Containers
 
