@@ -271,6 +271,12 @@ KINDS: tuple[Kind, ...] = (
     VOLUME_ATTRIBUTES_CLASS,
 )
 
+_READ = ("get", "list")
+NODE_METRICS = Kind("metrics.k8s.io", "v1beta1", "NodeMetrics", "nodes", False, verbs=_READ)
+POD_METRICS = Kind("metrics.k8s.io", "v1beta1", "PodMetrics", "pods", True, verbs=_READ)
+METRICS = (NODE_METRICS, POD_METRICS)
+"""What is measured when it is asked for, never stored; another server of the group takes their place."""
+
 BY_GVK: dict[tuple[str, str, str], Kind] = {k.gvk: k for k in KINDS}
 BY_RESOURCE: dict[tuple[str, str, str], Kind] = {(k.group, k.version, k.plural): k for k in KINDS}
 
@@ -335,10 +341,11 @@ def discovered() -> tuple[Kind, ...]:
     """Every row that clients shall find, those of other API servers last; the same tuple until one changes."""
     global _seen
     if _seen[1] is not _remote or _seen[2] is not served():
-        _seen = ((*served(), *_remote), _remote, served())
+        elsewhere = any(row.api_version == NODE_METRICS.api_version for row in _remote)
+        _seen = ((*served(), *(() if elsewhere else METRICS), *_remote), _remote, served())
     return _seen[0]
 
 
 _remote: tuple[Kind, ...] = ()
-_seen: tuple[tuple[Kind, ...], tuple[Kind, ...], tuple[Kind, ...]] = (KINDS, _remote, KINDS)
+_seen: tuple[tuple[Kind, ...], tuple[Kind, ...], tuple[Kind, ...]] = ((*KINDS, *METRICS), _remote, KINDS)
 _all: tuple[tuple[Kind, ...], tuple[Kind, ...]] = (KINDS, _custom)

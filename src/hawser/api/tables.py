@@ -58,6 +58,8 @@ _PRINTERS: dict[tuple[str, str], str] = {
     ("certificates.k8s.io", "CertificateSigningRequest"): "cluster.CERTIFICATE_SIGNING_REQUEST",
     ("flowcontrol.apiserver.k8s.io", "FlowSchema"): "cluster.FLOW_SCHEMA",
     ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"): "cluster.PRIORITY_LEVEL",
+    ("metrics.k8s.io", "NodeMetrics"): "usage.USAGE",
+    ("metrics.k8s.io", "PodMetrics"): "usage.USAGE",
     ("networking.k8s.io", "IPAddress"): "networking.IP_ADDRESS",
     ("networking.k8s.io", "Ingress"): "networking.INGRESS",
     ("networking.k8s.io", "IngressClass"): "networking.INGRESS_CLASS",

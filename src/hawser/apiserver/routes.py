@@ -15,6 +15,7 @@ from hawser.apiserver.proxies import Proxies
 from hawser.apiserver.reply import Answer
 from hawser.apiserver.reviews.dispatch import Reviews
 from hawser.apiserver.streaming import STREAMS, Streams
+from hawser.apiserver.usage.metrics_api import MetricsAPI
 from hawser.apiserver.verbs import Verbs
 
 
@@ -28,6 +29,7 @@ class Routes:
     streams: Streams
     proxies: Proxies
     aggregator: Aggregator
+    usage: MetricsAPI
 
     async def serve(self, request: web.BaseRequest, target: Target, user: User) -> Answer:
         """Answer a request that may be made. APIError."""
@@ -45,4 +47,7 @@ class Routes:
         elsewhere = self.aggregator.serves(target.path)
         if elsewhere is not None:
             return await self.aggregator.serve(request, elsewhere, user)
+        measured = self.usage.serves(target)
+        if measured is not None:
+            return await self.usage.serve(request, target, measured)
         return self.documents.serve(request, target)

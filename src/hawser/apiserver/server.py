@@ -40,6 +40,7 @@ from hawser.apiserver.reviews.dispatch import Reviews
 from hawser.apiserver.routes import Routes
 from hawser.apiserver.strategies.services import Allocator
 from hawser.apiserver.streaming import Streams
+from hawser.apiserver.usage.metrics_api import MetricsAPI
 from hawser.apiserver.verbs import Verbs
 from hawser.store.base import StoreRefused, StoreUnavailable
 from hawser.store.sealing import Seal
@@ -92,7 +93,7 @@ async def run(config: Config) -> None:
             AuthenticationReviews(who.authenticator), AuthorizationReviews(resources.access), who.token_requests
         )
         flow = FlowControl(resources, config.seats)
-        routes = Routes(verbs, documents, reviews, streams, proxies, aggregator)
+        routes = Routes(verbs, documents, reviews, streams, proxies, aggregator, MetricsAPI(resources, agents, relay))
         handler = Handler(who.authenticator, authorizer, routes, flow, metrics)
         if auditor is not None:
             handler.audit = auditor

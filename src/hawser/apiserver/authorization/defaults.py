@@ -25,6 +25,9 @@ _AUTHENTICATED = "system:authenticated"
 ENGINE = "hawser:controllers"
 """What the engine's one process of controllers and scheduler may do beyond system:kube-controller-manager."""
 
+METRICS_READER = "hawser:metrics-reader"
+"""kubectl top for whoever may view; metrics-server brings such a role itself."""
+
 AGENT = "hawser:node-agent"
 """What the node agent may do beyond the node authorizer: it is kube-proxy and the cluster's DNS server, too."""
 _AGENT_RULES = ("list watch / core / services endpoints", "list watch / discovery.k8s.io / endpointslices")
@@ -39,6 +42,9 @@ def cluster_roles() -> tuple[Obj, ...]:
         wide = metadata["name"].removeprefix("system:aggregate-to-")
         if wide in AGGREGATED:
             metadata["labels"][_AGGREGATE + wide] = "true"
+    metrics = _role(METRICS_READER, ("get list / metrics.k8s.io / nodes pods",))
+    metrics["metadata"]["labels"][_AGGREGATE + "view"] = "true"
+    roles.append(metrics)
     # From the narrowest to the widest: each takes in the one before.
     wider = {"view": "edit", "edit": "admin"}
     for name in ("view", "edit", "admin"):
