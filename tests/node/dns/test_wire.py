@@ -49,10 +49,12 @@ def test_answers_are_read_by_others_as_they_were_meant(
     assert message.question[0].name.labels[:-1] == name
     assert message.edns == (0 if edns else -1)
     for given_records, section in ((answers, message.answer), (more, message.additional)):
-        assert [(r.name.labels[:-1], r.rdtype) for r in section] == [(g.name, g.type) for g in given_records]
+        # A name may point to the same one in other letters: case is kept for the question only.
+        wanted = [(wire.folded(g.name), g.type) for g in given_records]
+        assert [(wire.folded(r.name.labels[:-1]), r.rdtype) for r in section] == wanted
     for given_record, got in zip(answers, message.answer, strict=True):
         plain = b"".join(p if isinstance(p, bytes) else dns.name.Name((*p, b"")).to_wire() for p in given_record.data)
-        assert got[0].to_wire() == plain
+        assert got[0].to_wire().lower() == plain.lower()
 
 
 @given(labels, st.lists(records, min_size=1, max_size=60), st.sampled_from([512, 1232, 65535]))
