@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hawser.controllers.endpoints import MOST, TRIGGER_TIME, distribute, endpoints, plan, trigger_time, triggers
+from hawser.controllers.legacy_endpoints import subsets, truncated
 
 from .objects import Obj, meta, pod
 
@@ -66,6 +67,54 @@ def test_the_zone_is_the_nodes() -> None:
     nodes = {"n1": {"metadata": {"labels": {"topology.kubernetes.io/zone": "z1"}}}}
     one = only(endpoints(service(), [pod("p", ip="10.1.0.1")], nodes))[0]
     assert (one["nodeName"], one["zone"]) == ("n1", "z1")
+
+
+@pytest.mark.parametrize(
+    ("distribution", "want"),
+    [
+        (None, {}),
+        ("PreferClose", {"forZones": [{"name": "z1"}]}),
+        ("PreferSameZone", {"forZones": [{"name": "z1"}]}),
+        ("PreferSameNode", {"forZones": [{"name": "z1"}], "forNodes": [{"name": "n1"}]}),
+    ],
+)
+def test_traffic_distribution_becomes_hints_of_ready_endpoints(distribution: str | None, want: Obj) -> None:
+    nodes = {"n1": {"metadata": {"labels": {"topology.kubernetes.io/zone": "z1"}}}}
+    svc = service(trafficDistribution=distribution)
+    pods = [pod("p", ip="10.1.0.1"), pod("q", ip="10.1.0.2", ready=False)]
+    ready, waiting = only(endpoints(svc, pods, nodes))
+    assert ready.get("hints", {}) == want
+    assert "hints" not in waiting
+
+
+def test_each_family_of_a_service_has_slices_of_its_own() -> None:
+    both = pod("p", ip="10.1.0.1", uid="u")
+    both["status"]["podIPs"] = [{"ip": "10.1.0.1"}, {"ip": "fd00::1"}]
+    svc = service(ipFamilies=["IPv6", "IPv4"])
+    made = plan(svc, [both], {}, []).create
+    found = {s["addressType"]: s["endpoints"][0]["addresses"] for s in made}
+    assert found == {"IPv6": ["fd00::1"], "IPv4": ["10.1.0.1"]}
+    named = [{**s, "metadata": {**s["metadata"], "name": s["addressType"]}} for s in made]
+    todo = plan(service(ipFamilies=["IPv4"]), [both], {}, named)
+    assert [s["addressType"] for s in todo.delete] == ["IPv6"] and not todo.create and not todo.update
+
+
+def test_legacy_endpoints_keep_addresses_with_the_same_ports_together() -> None:
+    svc = service(ports=[{"name": "a", "port": 80, "targetPort": 8080}, {"name": "b", "port": 81}])
+    pods = [pod("p", ip="10.1.0.1", uid="p"), pod("q", ip="10.1.0.2", ready=False, uid="q"), pod("r", uid="r")]
+    (subset,) = subsets(svc, pods)
+    assert [a["ip"] for a in subset["addresses"]] == ["10.1.0.1"]
+    assert [a["ip"] for a in subset["notReadyAddresses"]] == ["10.1.0.2"]
+    assert sorted(p["port"] for p in subset["ports"]) == [81, 8080]
+    leaving = pod("p", ip="10.1.0.1", deletionTimestamp="x")
+    assert subsets(svc, [leaving]) == []
+    assert len(subsets(service(publishNotReadyAddresses=True), [leaving])[0]["addresses"]) == 1
+
+
+def test_legacy_endpoints_hold_a_thousand_addresses() -> None:
+    listed = [{"addresses": [{"ip": str(n)} for n in range(900)], "notReadyAddresses": [{"ip": "x"}] * 200}]
+    (kept,), over = truncated(listed)
+    assert over and (len(kept["addresses"]), len(kept["notReadyAddresses"])) == (900, 100)
 
 
 def test_a_service_without_endpoints_keeps_one_empty_slice() -> None:

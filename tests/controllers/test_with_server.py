@@ -14,6 +14,7 @@ from hawser.api.kinds import (
     CUSTOM_RESOURCE_DEFINITION,
     DEPLOYMENT,
     ENDPOINT_SLICE,
+    ENDPOINTS,
     NAMESPACE,
     POD,
     REPLICA_SET,
@@ -25,7 +26,9 @@ from hawser.client.client import Client
 from hawser.controllers import pods
 from hawser.controllers.deployment import DeploymentController
 from hawser.controllers.endpointslice import EndpointSliceController
+from hawser.controllers.endpointslice_mirroring import MANAGER, MirroringController
 from hawser.controllers.garbagecollector import GarbageCollector
+from hawser.controllers.legacy_endpoints import EndpointsController
 from hawser.controllers.namespace import NamespaceController
 from hawser.controllers.replicaset import ReplicaSetController
 from hawser.controllers.serviceaccount import ServiceAccountController
@@ -36,6 +39,8 @@ from .running import running
 CONTROLLERS = (
     DeploymentController,
     EndpointSliceController,
+    EndpointsController,
+    MirroringController,
     GarbageCollector,
     NamespaceController,
     ReplicaSetController,
@@ -266,7 +271,38 @@ async def test_endpoints_follow_pods(client: Client, namespace: str) -> None:
     await until(both)
     (one,) = (await client.list(ENDPOINT_SLICE, namespace)).items
     assert one["ports"] == [{"name": "", "protocol": "TCP", "port": 8080}]
+    legacy = await client.get(ENDPOINTS, "web", namespace)
+    (subset,) = legacy["subsets"]
+    assert [a["ip"] for a in subset["addresses"]] == await addresses()
+    assert subset["ports"] == [{"port": 8080, "protocol": "TCP"}]
     await client.delete(SERVICE, "web", namespace)
+    await until(lambda: _count(client, ENDPOINT_SLICE, namespace, 0))
+    await until(lambda: _count(client, ENDPOINTS, namespace, 0))
+
+
+async def test_endpoints_of_a_service_without_a_selector_are_mirrored(client: Client, namespace: str) -> None:
+    metadata = {"name": "db", "namespace": namespace}
+    ports = [{"name": "sql", "port": 5432}]
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": ports}}
+    await client.create(SERVICE, service)
+    subsets = [{"addresses": [{"ip": "192.0.2.4"}, {"ip": "fd00::4"}], "ports": ports}]
+    endpoints = {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": subsets}
+    made = await client.create(ENDPOINTS, endpoints)
+
+    async def mirror() -> list[tuple[str, str, bool]]:
+        slices = (await client.list(ENDPOINT_SLICE, namespace)).items
+        assert all(s["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"] == MANAGER for s in slices)
+        found = ((s, e) for s in slices for e in s["endpoints"])
+        return sorted((s["addressType"], e["addresses"][0], e["conditions"]["ready"]) for s, e in found)
+
+    async def is_now(*wanted: tuple[str, str, bool]) -> bool:
+        return await mirror() == sorted(wanted)
+
+    await until(lambda: is_now(("IPv4", "192.0.2.4", True), ("IPv6", "fd00::4", True)))
+    subsets = [{"addresses": [{"ip": "192.0.2.5"}], "notReadyAddresses": [{"ip": "192.0.2.4"}], "ports": ports}]
+    await client.update(ENDPOINTS, {**made, "subsets": subsets})
+    await until(lambda: is_now(("IPv4", "192.0.2.5", True), ("IPv4", "192.0.2.4", False)))
+    await client.delete(ENDPOINTS, "db", namespace)
     await until(lambda: _count(client, ENDPOINT_SLICE, namespace, 0))
 
 

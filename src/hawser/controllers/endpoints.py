@@ -22,6 +22,9 @@ HEADLESS = "service.kubernetes.io/headless"
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 _NOT_MIRRORED = {SERVICE_LABEL, MANAGED_BY, HEADLESS}
 
+PREFER_NODE = "PreferSameNode"
+PREFER_ZONE = ("PreferSameZone", "PreferClose")
+
 Ports = tuple[bytes, ...]
 """Hashable form of an EndpointSlice's ports: one JSON text a port."""
 
@@ -42,8 +45,23 @@ def plan(
 
     trigger: when what is to be written happened, for the slices that change; "" when unknown.
     """
-    wanted = endpoints(service, selected, nodes)
-    labels = slice_labels(service)
+    listed, labels = list(selected), slice_labels(service)
+    parts = []
+    for family in families(service):
+        wanted = endpoints(service, listed, nodes, family)
+        own = [one for one in slices if one.get("addressType", "IPv4") == family]
+        parts.append(_plan_family(service, wanted, own, labels, family, trigger))
+    foreign = [one for one in slices if one.get("addressType", "IPv4") not in families(service)]
+    return Plan(
+        tuple(one for part in parts for one in part.create),
+        tuple(one for part in parts for one in part.update),
+        (*(one for part in parts for one in part.delete), *foreign),
+    )
+
+
+def _plan_family(
+    service: Obj, wanted: dict[Ports, list[Obj]], slices: list[Obj], labels: dict[str, str], family: str, trigger: str
+) -> Plan:
     create: list[Obj] = []
     update: list[Obj] = []
     delete: list[Obj] = []
@@ -57,10 +75,10 @@ def plan(
             if not content and wanted:
                 delete.append(old)
             elif content != (old.get("endpoints") or []) or (old["metadata"].get("labels") or {}) != labels:
-                metadata = _triggered({**old["metadata"], "labels": labels}, trigger)
+                metadata = triggered({**old["metadata"], "labels": labels}, trigger)
                 update.append({**old, "metadata": metadata, "endpoints": content})
         new = [c for c in contents[len(have) :] if c]
-        create += [_slice(service, labels, ports, content, trigger) for content in new]
+        create += [_slice(service, labels, ports, content, family, trigger) for content in new]
     if not wanted:
         # One empty slice stays, so that watchers can tell "no endpoints" from "not looked at yet".
         keep = update[:1] or [s for s in slices if s not in delete][:1]
@@ -68,8 +86,21 @@ def plan(
         delete = [s for s in slices if s["metadata"]["name"] != name]
         update = [u for u in update if u["metadata"]["name"] == name]
         if not keep:
-            create = [_slice(service, labels, (), [], trigger)]
+            create = [_slice(service, labels, (), [], family, trigger)]
     return Plan(tuple(create), tuple(update), tuple(delete))
+
+
+def families(service: Obj) -> list[str]:
+    """The address families of a Service's endpoints."""
+    spec = service["spec"]
+    return spec.get("ipFamilies") or ["IPv6" if ":" in (spec.get("clusterIP") or "") else "IPv4"]
+
+
+def pod_address(pod: Obj, family: str) -> str:
+    """A pod's address of a family, "" when it has none."""
+    status = pod.get("status", {})
+    listed = [entry.get("ip", "") for entry in status.get("podIPs") or ()] or [status.get("podIP") or ""]
+    return next((str(a) for a in listed if a and (":" in a) == (family == "IPv6")), "")
 
 
 def triggers(service: Obj, selected: Iterable[Obj]) -> dict[str, str]:
@@ -87,7 +118,8 @@ def trigger_time(service: Obj, before: Mapping[str, str] | None, now: Mapping[st
     return min((moment for uid, moment in now.items() if moment > before.get(uid, "")), default="")
 
 
-def _triggered(metadata: Obj, trigger: str) -> Obj:
+def triggered(metadata: Obj, trigger: str) -> Obj:
+    """Metadata that tells when what is written happened, or nothing of it."""
     annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k != TRIGGER_TIME}
     if trigger:
         annotations[TRIGGER_TIME] = trigger
@@ -97,16 +129,17 @@ def _triggered(metadata: Obj, trigger: str) -> Obj:
     }
 
 
-def endpoints(service: Obj, selected: Iterable[Obj], nodes: Mapping[str, Obj]) -> dict[Ports, list[Obj]]:
-    """Endpoints by the ports they resolve to (a named targetPort may differ from pod to pod)."""
+def endpoints(
+    service: Obj, selected: Iterable[Obj], nodes: Mapping[str, Obj], family: str = "IPv4"
+) -> dict[Ports, list[Obj]]:
+    """Endpoints of one address family by the ports they resolve to (a named targetPort may differ from pod to pod)."""
     found: dict[Ports, list[Obj]] = {}
     unready = bool(service["spec"].get("publishNotReadyAddresses"))
     for pod in selected:
-        status = pod.get("status", {})
-        address = status.get("podIP")
-        if not address or status.get("phase") in ("Succeeded", "Failed"):
+        address = pod_address(pod, family)
+        if not address or pods.has_ended(pod):
             continue
-        ports = [p for port in service["spec"].get("ports") or () if (p := _port(port, pod)) is not None]
+        ports = [p for port in service["spec"].get("ports") or () if (p := port_of(port, pod)) is not None]
         if service["spec"].get("ports") and not ports:
             continue
         found.setdefault(_frozen(ports), []).append(_endpoint(service, pod, address, nodes, unready))
@@ -138,13 +171,34 @@ def _endpoint(service: Obj, pod: Obj, address: str, nodes: Mapping[str, Obj], un
         labels = (nodes.get(node) or {}).get("metadata", {}).get("labels") or {}
         if zone := labels.get("topology.kubernetes.io/zone"):
             made["zone"] = zone
-    spec = pod["spec"]
-    if spec.get("hostname") and spec.get("subdomain") == service["metadata"]["name"]:
-        made["hostname"] = spec["hostname"]
+    if name := hostname(service, pod):
+        made["hostname"] = name
+    if hints := _hints(service["spec"].get("trafficDistribution"), made):
+        made["hints"] = hints
     return made
 
 
-def _port(port: Obj, pod: Obj) -> Obj | None:
+def _hints(distribution: str | None, endpoint: Obj) -> Obj:
+    """Who an endpoint is for: its own zone, and its own node where that is preferred (KEP-4444, KEP-3015)."""
+    if not endpoint["conditions"]["ready"] or distribution not in (PREFER_NODE, *PREFER_ZONE):
+        return {}
+    hints: Obj = {}
+    if zone := endpoint.get("zone"):
+        hints["forZones"] = [{"name": zone}]
+    if distribution == PREFER_NODE and (node := endpoint.get("nodeName")):
+        hints["forNodes"] = [{"name": node}]
+    return hints
+
+
+def hostname(service: Obj, pod: Obj) -> str:
+    """The name that a pod has below its Service's, "" for none."""
+    spec = pod["spec"]
+    return (
+        str(spec["hostname"]) if spec.get("hostname") and spec.get("subdomain") == service["metadata"]["name"] else ""
+    )
+
+
+def port_of(port: Obj, pod: Obj) -> Obj | None:
     """A Service's port as it is on a pod, or None when the pod has no port of that name."""
     protocol = port.get("protocol", "TCP")
     target = port.get("targetPort", port["port"])
@@ -206,7 +260,7 @@ def slice_labels(service: Obj) -> dict[str, str]:
     return labels
 
 
-def _slice(service: Obj, labels: Mapping[str, str], ports: Ports, content: list[Obj], trigger: str) -> Obj:
+def _slice(service: Obj, labels: Mapping[str, str], ports: Ports, content: list[Obj], family: str, trigger: str) -> Obj:
     metadata = {
         "generateName": f"{service['metadata']['name']}-",
         "namespace": service["metadata"]["namespace"],
@@ -216,8 +270,8 @@ def _slice(service: Obj, labels: Mapping[str, str], ports: Ports, content: list[
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": _triggered(metadata, trigger),
-        "addressType": "IPv4",
+        "metadata": triggered(metadata, trigger),
+        "addressType": family,
         "ports": [orjson.loads(p) for p in ports],
         "endpoints": content,
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from hawser.api.errors import APIError
 from hawser.api.kinds import ENDPOINT_SLICE, NODE, POD, SERVICE
 from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
-from hawser.client.informer import key_of
+from hawser.client.informer import Informer, key_of
 from hawser.controllers.endpoints import MANAGED_BY, MANAGER, SERVICE_LABEL, plan, trigger_time, triggers
 
 
@@ -18,11 +20,25 @@ def relevant(pod: Obj) -> tuple[object, ...]:
     return (
         metadata.get("labels"),
         metadata.get("deletionTimestamp") is not None,
-        status.get("podIP"),
+        status.get("podIPs") or status.get("podIP"),
         status.get("phase") in ("Succeeded", "Failed"),
         ready,
         pod["spec"].get("nodeName"),
     )
+
+
+def concerned(services: Informer, old: Obj | None, new: Obj | None) -> Iterator[str]:
+    """The keys of the Services whose endpoints may be others after a change of a pod."""
+    if old is not None and new is not None and relevant(old) == relevant(new):
+        return
+    known = new if new is not None else old
+    if known is None:
+        return
+    every = [p["metadata"].get("labels") or {} for p in (old, new) if p is not None]
+    for service in services.list(known["metadata"]["namespace"]):
+        selector = (service["spec"].get("selector") or {}).items()
+        if selector and any(selector <= labels.items() for labels in every):
+            yield key_of(service)
 
 
 class EndpointSliceController(Controller):
@@ -44,16 +60,8 @@ class EndpointSliceController(Controller):
         self._slices.on_change(self._enqueue_of_slice)
 
     def _enqueue_services(self, old: Obj | None, new: Obj | None) -> None:
-        if old is not None and new is not None and relevant(old) == relevant(new):
-            return
-        known = new if new is not None else old
-        if known is None:
-            return
-        every = [p["metadata"].get("labels") or {} for p in (old, new) if p is not None]
-        for service in self._services.list(known["metadata"]["namespace"]):
-            selector = (service["spec"].get("selector") or {}).items()
-            if selector and any(selector <= labels.items() for labels in every):
-                self.queue.add(key_of(service))
+        for key in concerned(self._services, old, new):
+            self.queue.add(key)
 
     def _enqueue_of_slice(self, old: Obj | None, new: Obj | None) -> None:
         for one in (old, new):

@@ -28,6 +28,8 @@ CONTROLLERS: dict[str, str] = {
     "deployment": "hawser.controllers.deployment:DeploymentController",
     "endpointslice": "hawser.controllers.endpointslice:EndpointSliceController",
     "cluster-dns": "hawser.controllers.cluster_dns:ClusterDNSController",
+    "endpoint": "hawser.controllers.legacy_endpoints:EndpointsController",
+    "endpointslice-mirroring": "hawser.controllers.endpointslice_mirroring:MirroringController",
     "resourcequota": "hawser.controllers.resourcequota:ResourceQuotaController",
     "persistentvolumeclaim-protection": "hawser.controllers.storage_protection:ClaimProtection",
     "persistentvolume-protection": "hawser.controllers.storage_protection:VolumeProtection",
