@@ -360,7 +360,7 @@ async def test_deleting_a_definition_deletes_its_objects(api: Any) -> None:
     for number in range(5):
         await api.create(path(crd, api), cron(f"a{number}"))
     held = cron("held")
-    held["metadata"]["finalizers"] = ["example.com/hold"]
+    held["metadata"]["finalizers"] = ["hold"]
     await api.create(path(crd, api), held)
     await api.call("DELETE", f"{CRDS}/{crd['metadata']['name']}")
 

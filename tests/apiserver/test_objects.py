@@ -220,3 +220,45 @@ async def test_an_object_to_be_created_has_no_revision_yet(api: Any) -> None:
     assert (
         await api.call("POST", api.path("configmaps"), {"metadata": {"name": "a", "resourceVersion": "0"}})
     ).status == 201
+
+
+DEPLOYMENT = (
+    b'{"metadata":{"name":"d"},"spec":{"unknownField":"foo","replicas":2,"replicas":3,'
+    b'"selector":{"matchLabels":{"a":"b"}},'
+    b'"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}}'
+)
+
+
+async def test_unknown_and_repeated_fields_are_told_at_once(api: Any) -> None:
+    path = api.path("deployments", group="apps")
+    answer = await api.call("POST", f"{path}?fieldValidation=Strict", DEPLOYMENT)
+    assert 'strict decoding error: unknown field "spec.unknownField", duplicate field "spec.replicas"' in answer.message
+    told = (await api.call("POST", path, DEPLOYMENT)).headers.getall("Warning")
+    assert ['unknown field \\"spec.unknownField' in told[0], 'duplicate field \\"spec.replicas' in told[1]] == [
+        True
+    ] * 2
+
+
+async def test_keys_that_yaml_has_twice_are_told_by_line(api: Any) -> None:
+    path, text = (
+        api.path("configmaps"),
+        b"\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  k: a\n  k: b\n",
+    )
+    posted = await api.call("POST", f"{path}?fieldValidation=Strict", text, content="application/yaml")
+    assert 'strict decoding error: yaml: unmarshal errors:\n  line 8: key "k" already set in map' in posted.message
+    apply = f"{path}/a?fieldManager=m"
+    strict = await api.call("PATCH", f"{apply}&fieldValidation=Strict", text, content="application/apply-patch+yaml")
+    assert strict.message == (
+        "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n"
+        '  line 8: key "k" already set in map'
+    )
+    applied = await api.call("PATCH", apply, text, content="application/apply-patch+yaml")
+    assert applied.json["data"] == {"k": "b"}
+    assert applied.headers["Warning"] == '299 - "line 8: key \\"k\\" already set in map"'
+
+
+async def test_reviews_have_no_table(api: Any) -> None:
+    body = {"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}}
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    answer = await api.call("POST", path, body, accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    assert answer.status == 406

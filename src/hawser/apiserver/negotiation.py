@@ -5,7 +5,7 @@ Source: API concepts, "Alternate representations of resources" and "Receiving re
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -83,6 +83,12 @@ def accepted(accept: str, custom: bool = False, stream: bool = False) -> Form:
     raise _not_acceptable(Media)
 
 
+def accept_whole(accept: str) -> None:
+    """APIError 406 where a client wants tables or bare metadata of what has neither."""
+    if accepted(accept).shape is not As.OBJECT:
+        raise _not_acceptable(Media)
+
+
 @lru_cache(maxsize=256)
 def document_media(accept: str) -> Media:
     """The encoding of a Status or another object that is no resource's; JSON when nothing accepted can be served."""
@@ -136,8 +142,11 @@ def _not_acceptable(types: Iterable[str]) -> APIError:
     return not_acceptable("only the following media types are accepted: " + ", ".join(types))
 
 
-def decode(body: bytes, content_type: str) -> Any:
-    """The value of a JSON, YAML or protobuf body. APIError 400 when it cannot be read, 415 for other types."""
+def decode(body: bytes, content_type: str, lines: list[str] | None = None) -> Any:
+    """The value of a JSON, YAML or protobuf body; lines: see ``decode_yaml``.
+
+    APIError 400 when it cannot be read, 415 for other types.
+    """
     media = content_type.partition(";")[0].strip().lower()
     if media in ("", "application/json") or media == "application/x-www-form-urlencoded":
         try:
@@ -145,7 +154,7 @@ def decode(body: bytes, content_type: str) -> Any:
         except orjson.JSONDecodeError as error:
             raise bad_request(f"the request body is not valid JSON: {error}") from None
     if media in ("application/yaml", "application/x-yaml", "text/yaml"):
-        return decode_yaml(body)
+        return decode_yaml(body, lines)
     if media == Media.PROTOBUF:
         from hawser.apiserver.protobuf import wire
 
@@ -156,8 +165,11 @@ def decode(body: bytes, content_type: str) -> Any:
     )
 
 
-def decode_yaml(body: bytes) -> Any:
-    """The value of a YAML body. APIError 400 when it cannot be read."""
+def decode_yaml(body: bytes, lines: list[str] | None = None) -> Any:
+    """The value of a YAML body. APIError 400 when it cannot be read.
+
+    lines: takes what a strict reader says of keys that occur twice.
+    """
     import yaml
 
     try:
@@ -167,6 +179,8 @@ def decode_yaml(body: bytes) -> Any:
             node = loader.get_single_node()
             if node is not None and _size(node, {}) > _MOST_NODES:
                 raise ValueError("yaml: document contains excessive aliasing")
+            if lines is not None:
+                lines += dict.fromkeys(_repeated_keys(node))
             value = loader.construct_document(node) if node is not None else None
         finally:
             loader.dispose()
@@ -194,6 +208,23 @@ def _size(node: Any, known: dict[int, int]) -> int:
             size += sum(_size(part, known) for part in parts)
     known[id(node)] = size
     return size
+
+
+def _repeated_keys(node: Any) -> Iterator[str]:
+    """``line 3: key "x" already set in map`` for every key of a composed document that its mapping had before."""
+    if node is None or isinstance(node.value, str):
+        return
+    seen = set()
+    for item in node.value:
+        if not isinstance(item, tuple):
+            yield from _repeated_keys(item)
+            continue
+        key, value = item
+        if key.value in seen:
+            yield f'line {value.start_mark.line + 1}: key "{key.value}" already set in map'
+        if isinstance(key.value, str):
+            seen.add(key.value)
+        yield from _repeated_keys(value)
 
 
 @lru_cache(maxsize=1)

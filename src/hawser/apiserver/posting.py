@@ -6,6 +6,7 @@ import orjson
 
 from hawser.api import schema
 from hawser.api.kind import Kind
+from hawser.api.kinds import BINDING
 from hawser.api.types import Obj
 from hawser.apiserver import eviction, scheme
 from hawser.apiserver.admission.base import Operation, Request
@@ -28,6 +29,8 @@ async def serve(resources: Resources, target: Target, resource: Resource, obj: O
             obj["apiVersion"] = _EVICTION.api_version
         scheme.check_kind(_EVICTION, obj)
         options.fields.report(_EVICTION, schema.decode(_EVICTION, obj))
+    elif options.fields.repeated is not scheme.NOTHING_REPEATED:
+        options.fields.report(BINDING, [])
     name = target.name
     posted = Request(Operation.CREATE, resource.kind, target.namespace, name, obj, None, options, target.subresource)
     await resources.admission.admit(posted)

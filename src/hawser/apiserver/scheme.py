@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import orjson
 
 from hawser.api import schema
@@ -18,10 +20,28 @@ WARN = "Warn"
 IGNORE = "Ignore"
 
 
-class Fields:
-    """How unknown and duplicate fields of one request are treated (``fieldValidation``), and the warnings so far."""
+class Repeated(NamedTuple):
+    """Keys that occur twice: ``duplicate field "x"`` in JSON, ``line 3: key "x" already set in map`` in YAML."""
 
-    __slots__ = ("mode", "warnings")
+    fields: list[str]
+    lines: list[str]
+
+
+NOTHING_REPEATED = Repeated([], [])
+
+
+def yaml_error(lines: list[str]) -> str:
+    """What a strict reader of YAML says of repeated keys."""
+    return "\n  ".join(("yaml: unmarshal errors:", *lines))
+
+
+class Fields:
+    """How unknown and duplicate fields of one request are treated (``fieldValidation``), and the warnings so far.
+
+    repeated: what was found in the body before it was known what it is; reported with everything else.
+    """
+
+    __slots__ = ("mode", "repeated", "warnings")
 
     def __init__(self, mode: str = WARN, warnings: list[str] | None = None) -> None:
         if mode not in (STRICT, WARN, IGNORE):
@@ -32,14 +52,17 @@ class Fields:
             )
         self.mode = mode
         self.warnings: list[str] = [] if warnings is None else warnings
+        self.repeated = NOTHING_REPEATED
 
     def report(self, kind: Kind, complaints: list[str]) -> None:
         """Warn of, refuse (APIError 400) or forget what strict decoding would not take."""
-        if not complaints or self.mode == IGNORE:
+        repeated, self.repeated = self.repeated, NOTHING_REPEATED
+        if (not complaints and repeated is NOTHING_REPEATED) or self.mode == IGNORE:
             return
         if self.mode == STRICT:
-            raise schema.strict_error(kind, complaints)
-        self.warnings += complaints
+            lines = [yaml_error(repeated.lines)] if repeated.lines else []
+            raise schema.strict_error(kind, [*lines, *complaints, *repeated.fields])
+        self.warnings += [*repeated.lines, *complaints, *repeated.fields]
 
 
 def read(kind: Kind, obj: Obj, fields: Fields) -> None:

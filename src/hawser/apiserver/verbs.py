@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from hawser.api import kinds
 from hawser.api.apply.owners import Author
 from hawser.api.crd.kinds import CustomKind
 from hawser.api.errors import APIError, bad_request, method_not_supported, request_too_large, unsupported_media_type
@@ -167,7 +166,7 @@ class Verbs:
         self, request: web.BaseRequest, target: Target, resource: Resource, options: Options, form: Form
     ) -> Answer:
         kind = resource.kind
-        body = await _apply_body(request, options, kind)
+        body = await _apply_body(request, options)
         force = target.flag("force")
         author = Author(options.manager, kind.api_version, timestamp(self._resources.now()), options.subresource)
         if target.subresource == "scale":
@@ -322,20 +321,19 @@ def _too_large() -> APIError:
 
 
 async def _body(request: web.BaseRequest, options: Options, optional: bool = False) -> Obj:
-    """The decoded body, its repeated fields reported. optional: an absent one is an empty object."""
+    """The decoded body, its repeated fields noted. optional: an absent one is an empty object."""
     raw = await _raw(request)
     if not raw:
         if optional:
             return {}
         raise bad_request("the request body is empty")
     content_type = request.headers.get("Content-Type", "")
-    value = negotiation.as_object(negotiation.decode(raw, content_type))
-    if options.fields.mode != scheme.IGNORE and raw[:1] == b"{":
-        repeated = scheme.duplicates(raw, value)
-        if repeated:
-            kind = kinds.of(str(value.get("apiVersion")), str(value.get("kind")))
-            if kind is not None:
-                options.fields.report(kind, repeated)
+    lines: list[str] = []
+    value = negotiation.as_object(negotiation.decode(raw, content_type, lines))
+    if lines or (raw[:1] == b"{" and options.fields.mode != scheme.IGNORE):
+        fields = [] if lines else scheme.duplicates(raw, value)
+        if lines or fields:
+            options.fields.repeated = scheme.Repeated(fields, lines)
     return value
 
 
@@ -359,15 +357,20 @@ async def _patch_body(request: web.BaseRequest, media: str) -> Any:
     return negotiation.decode(raw, "application/json")
 
 
-async def _apply_body(request: web.BaseRequest, options: Options, kind: Kind) -> Obj:
-    """What is to be applied: YAML, of which JSON is a part that is read faster."""
+async def _apply_body(request: web.BaseRequest, options: Options) -> Obj:
+    """What is to be applied: YAML, of which JSON is a part that is read faster. APIError 400 for repeated keys."""
     raw = await _raw(request)
+    lines: list[str] = []
     try:
         value = negotiation.as_object(orjson.loads(raw))
+        if options.fields.mode != scheme.IGNORE and scheme.duplicates(raw, value):
+            negotiation.decode_yaml(raw, lines)
     except orjson.JSONDecodeError:
-        return negotiation.as_object(negotiation.decode_yaml(raw))
+        value = negotiation.as_object(negotiation.decode_yaml(raw, lines))
+    if lines and options.fields.mode == scheme.STRICT:
+        raise bad_request(f"error strict decoding YAML: error converting YAML to JSON: {scheme.yaml_error(lines)}")
     if options.fields.mode != scheme.IGNORE:
-        options.fields.report(kind, scheme.duplicates(raw, value))
+        options.fields.warnings += lines
     return value
 
 

@@ -63,7 +63,10 @@ def settle(kind: CustomKind, obj: Obj) -> Obj:
 
 def validate_create(kind: CustomKind, obj: Obj) -> list[FieldError]:
     """What is wrong with an object that is to be created; its metadata holds the final name and namespace."""
-    return [*metadata(obj["metadata"], kind.namespaced, subdomain_errors), *_check(kind, obj, ABSENT)]
+    return [
+        *metadata(obj["metadata"], kind.namespaced, subdomain_errors, any_finalizer=True),
+        *_check(kind, obj, ABSENT),
+    ]
 
 
 def validate_update(kind: CustomKind, obj: Obj, old: Obj, told: list[str] | None = None) -> list[FieldError]:
@@ -74,7 +77,7 @@ def validate_update(kind: CustomKind, obj: Obj, old: Obj, told: list[str] | None
     meta = obj["metadata"]
     return [
         *metadata_update(meta, old["metadata"]),
-        *metadata(meta, kind.namespaced, subdomain_errors),
+        *metadata(meta, kind.namespaced, subdomain_errors, any_finalizer=True),
         *_check(kind, obj, old, told),
     ]
 

@@ -182,6 +182,10 @@ _RULES: dict[tuple[str, str, str], Row] = {
 }
 
 
+_ANY_FINALIZER = frozenset({"admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io"})
+"""Groups that come with Kubernetes' libraries, not with its core: they know of no standard finalizers."""
+
+
 @cache
 def rules_of(gvk: tuple[str, str, str]) -> Rules:
     """The rules of a kind; their modules are imported when they are first asked for."""
@@ -203,7 +207,7 @@ def validate_create(kind: Kind, obj: Obj) -> list[FieldError]:
     if isinstance(kind, CustomKind):
         return objects.validate_create(kind, obj)
     of = rules_of(kind.gvk)
-    errors = list(metadata(obj.get("metadata") or {}, kind.namespaced, of.name))
+    errors = list(metadata(obj.get("metadata") or {}, kind.namespaced, of.name, kind.group in _ANY_FINALIZER))
     errors.extend(of.body(obj))
     errors.extend(of.create(obj))
     return errors
@@ -219,7 +223,7 @@ def validate_update(kind: Kind, obj: Obj, old: Obj, told: list[str] | None = Non
     of = rules_of(kind.gvk)
     meta = obj.get("metadata") or {}
     errors = list(metadata_update(meta, old.get("metadata") or {}))
-    errors.extend(metadata(meta, kind.namespaced, of.name))
+    errors.extend(metadata(meta, kind.namespaced, of.name, kind.group in _ANY_FINALIZER))
     errors.extend(of.update(obj, old))
     errors.extend(of.body(obj))
     return errors

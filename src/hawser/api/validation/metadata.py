@@ -20,8 +20,11 @@ MAX_ANNOTATIONS = 256 * 1024
 _STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 
 
-def metadata(meta: Obj, namespaced: bool, name_rule: NameRule) -> Errors:
-    """metadata of an object that is created or written; its name has been generated where it is to be."""
+def metadata(meta: Obj, namespaced: bool, name_rule: NameRule, any_finalizer: bool = False) -> Errors:
+    """metadata of an object that is created or written; its name has been generated where it is to be.
+
+    any_finalizer: finalizers need not be of a domain, as with kinds that are not Kubernetes' core's.
+    """
     if prefix := meta.get("generateName"):
         # What follows the prefix makes a trailing dash legal.
         tried = prefix[:-1] + "a" if prefix.endswith("-") else prefix
@@ -46,7 +49,7 @@ def metadata(meta: Obj, namespaced: bool, name_rule: NameRule) -> Errors:
         yield from _owners(meta["ownerReferences"])
     for i, finalizer in enumerate(meta.get("finalizers") or ()):
         yield from each("metadata.finalizers", finalizer, qualified_name_errors(finalizer))
-        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+        if "/" not in finalizer and not any_finalizer and finalizer not in _STANDARD_FINALIZERS:
             yield invalid(
                 f"metadata.finalizers[{i}]",
                 finalizer,

@@ -52,6 +52,7 @@ class Reviews:
         kind, answerer = self._answerers[target.kind, target.subresource]
         if target.name and not target.subresource:
             raise method_not_supported(kind.group, kind.plural, target.verb)
+        negotiation.accept_whole(request.headers.get("Accept", ""))
         body = negotiation.decode(await request.read() or b"{}", request.headers.get("Content-Type", ""))
         review = negotiation.as_object(body)
         scheme.check_kind(kind, review)
