@@ -39,7 +39,7 @@ def test_notes_on_containers_go_and_those_of_others_stay(
     other = tmp_path / "notes" / "run" / "containerd"
     if shared:
         other.mkdir(parents=True)
-    cleanup._remove_notes(mine)
+    cleanup.remove_notes(mine)
     assert not mine.exists()
     assert other.exists() is shared
     assert (tmp_path / "notes").exists() is shared

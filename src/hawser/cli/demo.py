@@ -22,8 +22,9 @@ from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
 from hawser.cli.exec import capture
 from hawser.cli.images import base
 from hawser.cli.images.description import DescriptionError, load
-from hawser.cli.images.importer import ImportFailed, import_archive
+from hawser.cli.images.importer import ImportFailed
 from hawser.cli.images.rich import RichBuildError, build_rich
+from hawser.cli.images.sharing import import_everywhere
 from hawser.cli.up import start
 from hawser.client.client import Client
 
@@ -102,7 +103,7 @@ def _image(engine: Settings, folder: Path, say: Any) -> None:
         archive = engine.data_dir / "images" / f"{NAME}.tar"
         build_rich(image, archive, progress=say)
         say("importing")
-        import_archive(archive, base.containerd_socket(engine))
+        import_everywhere(engine, archive)
     except (DescriptionError, RichBuildError, ImportFailed) as e:
         raise Failure(f"the rich image could not be built: {e}") from None
     stamp.parent.mkdir(exist_ok=True, mode=0o700)

@@ -11,7 +11,7 @@ import typer
 
 from hawser.cli import context
 from hawser.cli.context import DataDir, Failure, out
-from hawser.cli.engine import cleanup, processes, settings
+from hawser.cli.engine import cleanup, nodenet, nodes, power, processes, settings
 from hawser.cli.engine.pods import stop_pods
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
 from hawser.cli.up import end_leftovers
@@ -74,7 +74,15 @@ def stop(engine: Settings, grace: int) -> list[str]:
     if pid is not None:
         processes.terminate(pid, _STOP_SECONDS)
     end_leftovers(engine)
-    stopped = asyncio.run(stop_pods(engine, grace))
+    listed = nodes.known(engine)
+    stopped = asyncio.run(_stop_all([nodes.view(engine, node) for node in listed], grace))
     if stopped:
         out.print(f"Stopped {stopped} pods")
-    return cleanup.sweep(engine)
+    left = [line for node in listed if not node.first for line in power.cut(engine, node)]
+    if len(listed) > 1:
+        nodenet.remove_table(engine)
+    return left + cleanup.sweep(engine)
+
+
+async def _stop_all(views: list[Settings], grace: int) -> int:
+    return sum(await asyncio.gather(*(stop_pods(view, grace) for view in views)))

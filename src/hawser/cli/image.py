@@ -11,10 +11,10 @@ from rich.table import Table
 from hawser.cli import context
 from hawser.cli.context import DataDir, Failure, Format, Output, err, out
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR
-from hawser.cli.images import base
 from hawser.cli.images.description import DescriptionError, load
-from hawser.cli.images.importer import ImportFailed, import_archive
+from hawser.cli.images.importer import ImportFailed
 from hawser.cli.images.rich import RichBuildError, build_rich
+from hawser.cli.images.sharing import import_everywhere
 from hawser.cli.tables import size_text
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError
@@ -42,7 +42,7 @@ def import_(
                 raise Failure(f"{archive} is not a file")
             with err.status(f"Importing {archive}"):
                 try:
-                    names = import_archive(archive.resolve(), base.containerd_socket(engine))
+                    names = import_everywhere(engine, archive.resolve())
                 except ImportFailed as e:
                     raise Failure(f"{archive} could not be imported: {e}") from None
             for name in names:
@@ -114,7 +114,7 @@ def build(
                 build_rich(image, archive, progress=lambda line: status.update(line))
             if engine is not None:
                 with err.status(f"Importing {image.name}"):
-                    import_archive(archive, base.containerd_socket(engine))
+                    import_everywhere(engine, archive)
         except (DescriptionError, RichBuildError, ImportFailed) as e:
             raise Failure(str(e)) from None
         out.print(str(output) if output else image.name)

@@ -13,6 +13,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "down": ("hawser.cli.down:down", "Engine"),
     "status": ("hawser.cli.status:status", "Engine"),
     "kubeconfig": ("hawser.cli.status:kubeconfig", "Engine"),
+    "node": ("hawser.cli.node:app", "Engine"),
     "db": ("hawser.cli.db:app", "Engine"),
     "demo": ("hawser.cli.demo:demo", "Engine"),
     "logs": ("hawser.cli.logs:logs", "Containers"),

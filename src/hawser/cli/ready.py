@@ -5,23 +5,33 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import NODE, RUNTIME_CLASS
+from hawser.api.kinds import LEASE, NODE, RUNTIME_CLASS
 from hawser.cli import context
 from hawser.cli.context import Failure, err, out
+from hawser.cli.engine import nodes
+from hawser.cli.engine.nodes import Node
+from hawser.cli.engine.roles import role_name
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
-from hawser.cli.images import base
+from hawser.cli.images import base, sharing
+from hawser.cli.images.importer import ImportFailed
 from hawser.client.client import Client
+from hawser.client.clock import parse_timestamp
+from hawser.node.cri.client import Runtime
+from hawser.node.cri.errors import CRIError
 
 _PATIENCE = 120.0
 _EVERY = 0.02
 
 Check = Callable[[], Awaitable[str]]
 """Says in words what is not there yet; "" when the step is done."""
+Step = tuple[str, str, Check]
+"""What is waited for, and the process whose log tells why it does not come."""
 
 
 async def wait(engine: Settings, patience: float = _PATIENCE) -> None:
@@ -30,18 +40,63 @@ async def wait(engine: Settings, patience: float = _PATIENCE) -> None:
     patience: seconds for each step. Raises Failure naming the step that did not come and its log's last lines.
     """
     async with context.admin(engine) as client:
-        steps: list[tuple[str, str, Check]] = [
+        steps: list[Step] = [
             ("API server", "apiserver", lambda: _api(client)),
             ("RuntimeClass rich", "apiserver", lambda: _runtime_class(client)),
-            ("base images", "containerd", lambda: _images(engine)),
-            ("node", "agent", lambda: _node(client, engine)),
         ]
-        columns = (SpinnerColumn(finished_text="[green]✔[/]"), TextColumn("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=err) as progress:
-            for text, log, check in steps:
-                task = progress.add_task(text, total=1)
-                await _until(check, text, engine, engine.log_dir / f"{log}.log", patience)
-                progress.update(task, completed=1)
+        listed = nodes.load(engine)
+        steps += [step for node in listed for step in _node_steps(client, engine, node, alone=len(listed) == 1)]
+        await _steps(engine, steps, patience)
+
+
+async def wait_node(engine: Settings, node: Node, patience: float = _PATIENCE) -> None:
+    """The same for one node that was just switched on: until its agent has said so itself."""
+    since = datetime.now(UTC)
+    async with context.admin(engine) as client:
+        heard: Step = (f"agent {node.name}", role_name("agent", node), lambda: _lease(client, node.name, since))
+        images, *rest = _node_steps(client, engine, node, alone=False)
+        await _steps(engine, [images, *([heard, *rest] if rest else [])], patience)
+
+
+async def _lease(client: Client, name: str, since: datetime) -> str:
+    """What the API says of the node may be from before it was off."""
+    try:
+        lease = await client.get(LEASE, name, "kube-node-lease")
+    except APIError as e:
+        return e.message
+    renewed = lease["spec"].get("renewTime")
+    return "" if renewed and parse_timestamp(renewed) >= since else "the agent has not renewed its lease yet"
+
+
+def _node_steps(client: Client, engine: Settings, node: Node, *, alone: bool) -> list[Step]:
+    if node.stopped:
+        return []
+    view = nodes.view(engine, node)
+    name = "" if alone else f" {node.name}"
+    steps: list[Step] = [
+        (
+            f"base images{name}" if node.first else f"images{name}",
+            role_name("containerd", node),
+            _image_check(engine, node),
+        )
+    ]
+    if not node.partitioned:
+        steps.append((f"node{name}", role_name("agent", node), lambda: _node(client, view)))
+    return steps
+
+
+def _image_check(engine: Settings, node: Node) -> Check:
+    view = nodes.view(engine, node)
+    return lambda: _images(view) if node.first else _shared_images(engine, view)
+
+
+async def _steps(engine: Settings, steps: list[Step], patience: float) -> None:
+    columns = (SpinnerColumn(finished_text="[green]✔[/]"), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err) as progress:
+        for text, log, check in steps:
+            task = progress.add_task(text, total=1)
+            await _until(check, text, engine, engine.log_dir / f"{log}.log", patience)
+            progress.update(task, completed=1)
 
 
 async def _until(check: Check, text: str, engine: Settings, log: Path, patience: float) -> None:
@@ -87,6 +142,18 @@ async def _images(engine: Settings) -> str:
     try:
         await base.ensure(engine)
     except base.RuntimeNotReady as e:
+        return str(e)
+    return ""
+
+
+async def _shared_images(engine: Settings, view: Settings) -> str:
+    """A further node has what the others have, and the base images even when no other is on."""
+    try:
+        async with Runtime(view.cri_endpoint) as runtime:
+            await runtime.list_images()
+        await sharing.share(engine, base.containerd_socket(view))
+        await base.ensure(view)
+    except (CRIError, ImportFailed, base.RuntimeNotReady) as e:
         return str(e)
     return ""
 

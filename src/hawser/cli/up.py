@@ -8,16 +8,18 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hawser.api.quantity import to_bytes
 from hawser.cli import context, ready
 from hawser.cli.context import DataDir, Failure, out
-from hawser.cli.engine import cleanup, containerd, pki, processes, settings
+from hawser.cli.engine import cleanup, containerd, nodes, pki, power, processes, settings
+from hawser.cli.engine.nodes import Node
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError
@@ -41,6 +43,23 @@ def up(
             metavar="NAME=VALUE", help='A flag of the API server, kept for later starts; "" forgets them all.'
         ),
     ] = None,
+    controllers_arg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="The same for the controllers and the scheduler."),
+    ] = None,
+    node_count: Annotated[
+        int | None,
+        typer.Option("--nodes", min=1, max=nodes.MOST, help="Nodes on this machine (default: as it was, 1)."),
+    ] = None,
+    zones: Annotated[
+        int | None, typer.Option("--zones", min=1, help="Deal the nodes out to so many zones (default: none).")
+    ] = None,
+    node_cpu: Annotated[
+        int | None, typer.Option(min=1, metavar="NUMBER", help="Processors of each node (default: the machine's).")
+    ] = None,
+    node_memory: Annotated[
+        str | None, typer.Option(metavar="QUANTITY", help="Memory of each node, such as 4Gi (default: the machine's).")
+    ] = None,
 ) -> None:
     """Start the engine: a Kubernetes API, controllers, scheduler and node for this machine.
 
@@ -55,9 +74,17 @@ def up(
 
       hawser up -d --data-dir /srv/two    a second engine beside the first
 
+      hawser up -d --nodes 3 --zones 3    three nodes, each with its own network, containerd and agent
+
       hawser up -d --apiserver-arg audit-log-path=/var/log/audit.json --apiserver-arg audit-policy-file=/etc/audit.yaml
     """
-    given = Given(listen, runtime_endpoint, None if apiserver_arg is None else tuple(filter(None, apiserver_arg)))
+    given = Given(
+        listen,
+        runtime_endpoint,
+        _flags(apiserver_arg),
+        _flags(controllers_arg),
+        Shape(node_count, zones, node_cpu, node_memory),
+    )
     with context.failures():
         context.need_root()
         if detach:
@@ -74,6 +101,44 @@ def up(
             os.execv(sys.executable, [*supervisor_command(engine), "--release", str(held)])
 
 
+def _flags(given: list[str] | None) -> tuple[str, ...] | None:
+    return None if given is None else tuple(filter(None, given))
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is asked of an engine's nodes; None: as it was. cpu: processors, memory: a quantity, of each."""
+
+    total: int | None = None
+    zones: int | None = None
+    cpu: int | None = None
+    memory: str | None = None
+
+    def check(self) -> None:
+        """Raises Failure for what cannot be."""
+        if self.memory is not None:
+            check_memory(self.memory)
+
+    def applied(self, listed: list[Node]) -> list[Node]:
+        """The nodes as they are asked for. Raises Failure."""
+        total = self.total or len(listed)
+        if total < len(listed):
+            raise Failure(f"the engine has {len(listed)} nodes", "`hawser node remove NAME` takes one away")
+        if self.zones and self.zones > total:
+            raise Failure(f"--zones {self.zones} wants as many nodes; the engine has {total}", "add --nodes")
+        return nodes.grown(listed, total, self.zones or 0, str(self.cpu or ""), self.memory or "")
+
+
+def check_memory(quantity: str) -> None:
+    """Raises Failure for what is no amount of memory, or too little to run anything."""
+    try:
+        enough = to_bytes(quantity) >= 256 << 20
+    except ValueError:
+        enough = False
+    if not enough:
+        raise Failure(f"a node's memory is a quantity from 256Mi; got {quantity!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """What the user asks of an engine; None: as it was, or the default."""
@@ -81,6 +146,8 @@ class Given:
     listen: str | None = None
     runtime_endpoint: str | None = None
     apiserver_args: tuple[str, ...] | None = None
+    controllers_args: tuple[str, ...] | None = None
+    shape: Shape = Shape()
 
     def check(self) -> None:
         """Raises Failure for what cannot be."""
@@ -88,26 +155,37 @@ class Given:
             settings.split_listen(self.listen)
         if self.runtime_endpoint and not self.runtime_endpoint.startswith("unix:///"):
             raise Failure(f"--runtime-endpoint wants unix:///PATH; got {self.runtime_endpoint!r}")
-        for argument in self.apiserver_args or ():
-            name, _, value = argument.partition("=")
-            # Only here, and only then: the commands do not know the server's parts.
+        self.shape.check()
+        # Only here, and only then: the commands do not know the parts of others.
+        if self.apiserver_args:
             from hawser.apiserver.__main__ import flags
 
-            if name not in flags() or not value or "\n" in value:
-                raise Failure(
-                    f"--apiserver-arg wants NAME=VALUE with a flag of the API server; got {argument!r}",
-                    "`python -m hawser.apiserver --help` lists them",
-                )
+            _check_flags(self.apiserver_args, flags(), "apiserver", "the API server")
+        if self.controllers_args:
+            from hawser.controllers.manager import flags
+
+            _check_flags(self.controllers_args, flags(), "controllers", "the controllers")
 
     def changed(self, engine: Settings) -> Settings:
         """An engine's settings with what is asked."""
-        endpoint, flags = self.runtime_endpoint, self.apiserver_args
+        endpoint, flags, others = self.runtime_endpoint, self.apiserver_args, self.controllers_args
         return replace(
             engine,
             listen=self.listen or engine.listen,
             runtime_endpoint=engine.runtime_endpoint if endpoint is None else endpoint,
             apiserver_args=engine.apiserver_args if flags is None else "\n".join(flags),
+            controllers_args=engine.controllers_args if others is None else "\n".join(others),
         )
+
+
+def _check_flags(given: Iterable[str], known: Container[str], program: str, what: str) -> None:
+    for argument in given:
+        name, _, value = argument.partition("=")
+        if name not in known or not value or "\n" in value:
+            raise Failure(
+                f"--{program}-arg wants NAME=VALUE with a flag of {what}; got {argument!r}",
+                f"`python -m hawser.{program} --help` lists them",
+            )
 
 
 def start(data_dir: Path, given: Given = Given()) -> Settings:
@@ -169,6 +247,7 @@ def prepare(data_dir: Path, given: Given = Given()) -> Settings:
         changed.save()
         engine = changed
     engine = _with_cni_dirs(engine)
+    listed = _with_nodes(engine, given.shape)
     settings.register(engine)
     # Image archives may hold what is nobody else's business, too.
     for directory in (engine.log_dir, *(engine.data_dir / name for name in ("store", "agent", "images"))):
@@ -179,7 +258,19 @@ def prepare(data_dir: Path, given: Given = Given()) -> Settings:
     pki.prepare(engine)
     containerd.prepare(engine)
     install(containerd.runtime_path(engine))
+    power.prepare(engine, listed)
     return engine
+
+
+def _with_nodes(engine: Settings, shape: Shape) -> list[Node]:
+    """The nodes, kept as they are asked for. Raises Failure."""
+    kept = nodes.load(engine)
+    listed = shape.applied(kept)
+    if listed != kept:
+        if context.supervisor_pid(engine) is not None:
+            raise Failure("the engine runs with other nodes", "`hawser node add` adds one to it")
+        nodes.save(engine, listed)
+    return listed
 
 
 def _with_cni_dirs(engine: Settings) -> Settings:

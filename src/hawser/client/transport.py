@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl as ssl_module
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Any, Self
 
 import aiohttp
 import orjson
+from aiohttp.connector import AddrInfoType
 from yarl import URL
 
 from hawser.api import errors
@@ -246,8 +248,27 @@ class Transport:
 
 
 def _session(connections: int) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=60)
+    """connections: at most so many for requests; 0: for streams, which may rest as long as whoever reads them does."""
+    connector = aiohttp.TCPConnector(
+        limit=connections, keepalive_timeout=60, socket_factory=_request_socket if connections else _stream_socket
+    )
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+def _stream_socket(address: AddrInfoType) -> socket.socket:
+    """A socket that notices within half a minute that the other side is not there any more (tcp(7))."""
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):
+        made.setsockopt(socket.IPPROTO_TCP, option, value)
+    return made
+
+
+def _request_socket(address: AddrInfoType) -> socket.socket:
+    """The same, also when something was sent: the kernel would try for a quarter of an hour."""
+    made = _stream_socket(address)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000)
+    return made
 
 
 def _abort(response: aiohttp.ClientResponse) -> None:

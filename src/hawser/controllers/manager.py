@@ -22,8 +22,23 @@ from hawser.controllers import registry
 log = logging.getLogger(__name__)
 
 
+def flags() -> frozenset[str]:
+    """The names of all flags, without dashes."""
+    return frozenset(name[2:] for action in _parser()._actions for name in action.option_strings)
+
+
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; exits with 2 and a sentence when it is wrong."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    try:
+        options.chosen = registry.chosen(options.controllers)
+    except registry.UnknownController as err:
+        parser.error(str(err))
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m hawser.controllers",
         description="Runs Hawser's controllers and scheduler against a Kubernetes API.",
@@ -57,12 +72,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="key that signs the tokens of Secrets; without one none is filled",
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
-    options = parser.parse_args(argv)
-    try:
-        options.chosen = registry.chosen(options.controllers)
-    except registry.UnknownController as err:
-        parser.error(str(err))
-    return options
+    return parser
 
 
 async def run(client: Client, names: Sequence[str], options: Mapping[str, Any]) -> None:

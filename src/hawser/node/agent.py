@@ -86,12 +86,13 @@ class Agent:
         await self._start_network()
         wanted = registration.node(
             options.node_name,
-            machine.facts(options.root_dir, options.max_pods),
+            self._facts(),
             self.address,
             options.port,
             f"{version.name}://{version.version}",
             str(options.pod_cidr or ""),
             self._features,
+            options.node_labels,
         )
         self.registration = registration.Registration(self.client, self.runtime, wanted, options.root_dir)
         self.registration.network_ready = self.network is None
@@ -164,9 +165,13 @@ class Agent:
                 log.warning("the node is registered again: %s", err.message)
                 await asyncio.sleep(_RETRY_SECONDS)
 
+    def _facts(self) -> machine.Facts:
+        options = self.options
+        return machine.facts(options.root_dir, options.max_pods, options.node_cpu, options.node_memory)
+
     def _context(self) -> Context:
         options = self.options
-        facts = machine.facts(options.root_dir, options.max_pods)
+        facts = self._facts()
         cgroups = Cgroups(options.cgroup_root)
         return Context(
             runtime=self.runtime,
@@ -210,6 +215,7 @@ class Agent:
             cni_bin_dir=options.cni_bin_dir,
             cni_conf_dir=options.cni_conf_dir,
             namespaces=options.run_dir,
+            cluster_cidr=options.cluster_cidr,
         )
         self.network = NetworkAgent(config, self._annotations)
         await self.network.start()

@@ -42,12 +42,12 @@ class Pressure:
     pids_left: int
 
 
-def facts(folder: Path, max_pods: int = 250) -> Facts:
-    """Reads them. folder: lies on the disk that pods use."""
+def facts(folder: Path, max_pods: int = 250, cpus: int = 0, memory_bytes: int = 0) -> Facts:
+    """Reads them. folder: lies on the disk that pods use. cpus, memory_bytes: of a node that has but a part."""
     memory = _meminfo()
     return Facts(
-        cpus=os.cpu_count() or 1,
-        memory=memory.get("MemTotal", 0),
+        cpus=cpus or os.cpu_count() or 1,
+        memory=memory_bytes or memory.get("MemTotal", 0),
         disk=shutil.disk_usage(folder).total,
         max_pods=max_pods,
         hugepages=_hugepages(),

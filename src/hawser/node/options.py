@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from hawser.api.quantity import to_bytes
 from hawser.node.pod import admission
 
 
@@ -33,6 +34,10 @@ class Options:
     cgroup_root: str
     pause_image: str
     node_ip: str
+    node_labels: dict[str, str]
+    node_cpu: int
+    node_memory: int
+    cluster_cidr: IPv4Network | None
     cluster_dns: tuple[str, ...]
     cluster_domain: str
     resolv_conf: Path | None
@@ -69,6 +74,10 @@ def parse(arguments: list[str] | None = None) -> Options:
     add("--cgroup-root", default="kubepods", metavar="NAME", help="cgroup above all pods (default: %(default)s)")
     add("--pause-image", default="", help="image of sandboxes; never removed")
     add("--node-ip", default="", help="address of the node (default: that of the default route)")
+    add("--node-labels", default="", metavar="NAME=VALUE,…", help="labels of the Node")
+    add("--node-cpu", type=int, default=0, metavar="NUMBER", help="processors of the Node (default: the machine's)")
+    add("--node-memory", type=to_bytes, default=0, metavar="QUANTITY", help="its memory (default: the machine's)")
+    add("--cluster-cidr", type=IPv4Network, metavar="CIDR", help="pods of all nodes (default: --pod-cidr)")
     add("--cluster-dns", action="append", default=[], metavar="IP", help="name server of pods; may be repeated")
     add("--cluster-domain", default="cluster.local", help="(default: %(default)s)")
     add(
@@ -112,6 +121,10 @@ def parse(arguments: list[str] | None = None) -> Options:
         cgroup_root=given.cgroup_root,
         pause_image=given.pause_image,
         node_ip=given.node_ip,
+        node_labels=dict(_pair(pair) for pair in given.node_labels.split(",") if pair),
+        node_cpu=given.node_cpu,
+        node_memory=given.node_memory,
+        cluster_cidr=given.cluster_cidr,
         cluster_dns=tuple(given.cluster_dns),
         cluster_domain=given.cluster_domain,
         resolv_conf=given.resolv_conf,
@@ -119,3 +132,8 @@ def parse(arguments: list[str] | None = None) -> Options:
         allowed_unsafe_sysctls=sysctls,
         verbose=given.verbose,
     )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from hawser.node.pod.container_status import stamp
 
 log = logging.getLogger(__name__)
 
+_NONE: Mapping[str, str] = {}
 LEASE_SECONDS = 40
 RENEW_SECONDS = 10.0
 STATUS_SECONDS = 10.0
@@ -49,9 +51,16 @@ _MESSAGES = {
 
 
 def node(
-    name: str, facts: Facts, address: str, port: int, runtime: str, pod_cidr: str, features: Features | None = None
+    name: str,
+    facts: Facts,
+    address: str,
+    port: int,
+    runtime: str,
+    pod_cidr: str,
+    features: Features | None = None,
+    extra: Mapping[str, str] = _NONE,
 ) -> Obj:
-    """The Node without conditions."""
+    """The Node without conditions. extra: further labels."""
     capacity: dict[str, str] = {
         "cpu": str(facts.cpus),
         "memory": f"{facts.memory // 1024}Ki",
@@ -65,6 +74,7 @@ def node(
         "kubernetes.io/arch": facts.architecture,
         "beta.kubernetes.io/os": "linux",
         "beta.kubernetes.io/arch": facts.architecture,
+        **extra,
     }
     spec: Obj = {"podCIDR": pod_cidr, "podCIDRs": [pod_cidr]} if pod_cidr else {}
     return {
@@ -167,7 +177,10 @@ class Registration:
         except APIError as err:
             if err.reason != "AlreadyExists":
                 raise
-            body = {"metadata": {"labels": wanted["metadata"]["labels"]}, "spec": wanted["spec"]}
+            found = await self._client.get(NODE, self.name)
+            # A range of pods is given once.
+            spec = {} if found["spec"].get("podCIDR") else wanted["spec"]
+            body = {"metadata": {"labels": wanted["metadata"]["labels"]}, "spec": spec}
             self.node = await self._client.patch(NODE, self.name, None, body, STRATEGIC)
         await self.report()
         await self._renew()
@@ -190,19 +203,22 @@ class Registration:
         self._reported = time.monotonic()
 
     async def _refresh(self) -> None:
+        """Reports what changed: here, or there, where the node controller may have given this node up meanwhile."""
+        try:
+            self.node = await self._client.get(NODE, self.name)
+        except APIError as err:
+            if err.code != 404:
+                raise
+            # Somebody deleted the Node while the agent runs: it is here nevertheless.
+            await self.register()
+            return
         old = (self.node.get("status") or {}).get("conditions") or []
         now = await self._conditions(old)
         before = {c["type"]: c["status"] for c in old}
         changed = any(before.get(c["type"]) != c["status"] for c in now)
         if not changed and time.monotonic() - self._reported < REPORT_SECONDS:
             return
-        try:
-            await self.report()
-        except APIError as err:
-            if err.code != 404:
-                raise
-            # Somebody deleted the Node while the agent runs: it is here nevertheless.
-            await self.register()
+        await self.report()
 
     async def _conditions(self, old: list[Obj]) -> list[Obj]:
         problem = ""

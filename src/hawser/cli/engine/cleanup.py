@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -35,9 +35,9 @@ def sweep(settings: Settings) -> list[str]:
     """Removes every trace of a stopped engine but its data; returns what could not be removed, in words."""
     sockets = shim_sockets(settings)
     _kill_processes(settings)
-    _unmount_below(*mount_dirs(settings))
+    unmount_below(*mount_dirs(settings))
     left = asyncio.run(_remove_network(settings))
-    _remove_cgroups(settings.cgroup_root)
+    remove_cgroups(settings.cgroup_root)
     left += [f"cgroup {c}" for c in cgroups(settings.cgroup_root)]
     left += [f"process {p} {' '.join(processes.argv(p))[:80]}" for p in engine_pids(settings)]
     mounted = mounts_below(*mount_dirs(settings))
@@ -49,11 +49,11 @@ def sweep(settings: Settings) -> list[str]:
             settings.run_dir.parent.rmdir()
     for socket in sockets:
         socket.unlink(missing_ok=True)
-    _remove_notes(RUNTIME_NOTES / str(runc_dir(settings)).lstrip("/"))
+    remove_notes(RUNTIME_NOTES / str(runc_dir(settings)).lstrip("/"))
     return left
 
 
-def _remove_notes(folder: Path) -> None:
+def remove_notes(folder: Path) -> None:
     """Removes the notes on one engine's containers, and what was above them when nobody else has notes."""
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
@@ -63,7 +63,8 @@ def _remove_notes(folder: Path) -> None:
                 folder.rmdir()
 
 
-_OWN = ("agent", "bin", "containerd", "demo", "images", "kubeconfig", "logs", "pki", "store")
+_OWN = ("agent", "bin", "containerd", "demo", "images", "kubeconfig", "logs", "nodes", "pki", "store")
+_OWN_FILES = ("config.tmp", "nodes.tmp", "nodes.json", "config.json")
 
 
 def purge(settings: Settings) -> list[Path]:
@@ -77,9 +78,9 @@ def purge(settings: Settings) -> list[Path]:
     for name in _OWN:
         if (data / name).exists():
             shutil.rmtree(data / name)
-    foreign = [p for p in data.iterdir() if not p.name.startswith("config.")]
-    (data / "config.tmp").unlink(missing_ok=True)
-    (data / "config.json").unlink(missing_ok=True)
+    foreign = [p for p in data.iterdir() if p.name not in _OWN_FILES]
+    for name in _OWN_FILES:
+        (data / name).unlink(missing_ok=True)
     if not foreign:
         # A mount point, or a directory that a process stands in, stays and is empty.
         with contextlib.suppress(OSError):
@@ -107,6 +108,16 @@ def engine_pids(settings: Settings) -> list[int]:
     own = {os.getpid(), os.getppid()}
     found = _cgroup_pids(settings.cgroup_root) | {p for p in processes.all_pids() if _is_of(settings, p)}
     return sorted(found - own)
+
+
+def node_pids(cgroup_root: str, directories: Sequence[Path]) -> list[int]:
+    """Processes of one node: all in its cgroups, and roles, shims and runtime calls that name its directories."""
+    found = _cgroup_pids(cgroup_root)
+    for pid in processes.all_pids():
+        arguments = processes.argv(pid)
+        if is_role(arguments) and any(names(a, *directories) for a in arguments):
+            found.add(pid)
+    return sorted(found - {os.getpid(), os.getppid()})
 
 
 def _is_of(settings: Settings, pid: int) -> bool:
@@ -173,7 +184,7 @@ def _kill_processes(settings: Settings) -> None:
         time.sleep(0.02)
 
 
-def _unmount_below(*directories: Path) -> None:
+def unmount_below(*directories: Path) -> None:
     for _ in range(8):  # stacked mounts show one below the other
         points = mounts_below(*directories)
         if not points:
@@ -204,7 +215,7 @@ def network_config(settings: Settings) -> NetworkConfig:
     )
 
 
-def _remove_cgroups(root: str) -> None:
+def remove_cgroups(root: str) -> None:
     deadline = time.monotonic() + 5
     while (left := cgroups(root)) and time.monotonic() < deadline:
         for directory in left:

@@ -60,13 +60,32 @@ def prepare(settings: Settings) -> None:
         _write(settings.kubeconfig(config), kubeconfig(settings, client))
 
 
+def prepare_node(engine: Settings, view: Settings, address: str) -> None:
+    """The certificates and the kubeconfig of a further node's agent, which reaches the API at the gateway.
+
+    view: the settings as the node has them; address: its InternalIP. Idempotent.
+    """
+    view.pki_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    view.kubeconfig("agent").parent.mkdir(exist_ok=True, mode=0o700)
+    ca_cert, ca_key = _ca(engine.pki_dir)
+    user, names = f"system:node:{view.node_name}", ("localhost", "127.0.0.1", view.node_name, address)
+    for leaf in (_Leaf("agent", user, ("system:nodes",)), _Leaf("kubelet", user, ("system:nodes",), names)):
+        _leaf(view.pki_dir, leaf, ca_cert, ca_key)
+    _write(view.pki_dir / "ca.crt", ca_cert.public_bytes(serialization.Encoding.PEM), 0o644)
+    server = f"https://{engine.gateway}:{split_listen(engine.listen)[1]}"
+    _write(view.kubeconfig("agent"), kubeconfig(view, "agent", server))
+
+
 def admin_token(settings: Settings) -> str:
     """The administrator's static bearer token."""
     return (settings.pki_dir / "tokens.csv").read_text().split(",", 1)[0]
 
 
-def kubeconfig(settings: Settings, client: str) -> bytes:
-    """A kubeconfig for one client certificate, everything inline, as JSON (which is YAML)."""
+def kubeconfig(settings: Settings, client: str, server: str = "") -> bytes:
+    """A kubeconfig for one client certificate, everything inline, as JSON (which is YAML).
+
+    server: the URL of the API, where it is not the one of clients on this host.
+    """
 
     def inline(name: str) -> str:
         return base64.b64encode((settings.pki_dir / name).read_bytes()).decode()
@@ -77,7 +96,7 @@ def kubeconfig(settings: Settings, client: str) -> bytes:
         "clusters": [
             {
                 "name": "hawser",
-                "cluster": {"server": settings.server, "certificate-authority-data": inline("ca.crt")},
+                "cluster": {"server": server or settings.server, "certificate-authority-data": inline("ca.crt")},
             }
         ],
         "users": [

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
-from hawser.cli.engine import containerd
+from hawser.cli.engine import containerd, nodes
+from hawser.cli.engine.nodes import Node
 from hawser.cli.engine.settings import Settings
 
 
@@ -14,7 +16,8 @@ class Role:
     """One supervised process.
 
     name: also its log file's and pid file's. stop_after: seconds between SIGTERM and SIGKILL. needs_api: it can do
-    nothing before the API server listens, so the processors are left to that one first.
+    nothing before the API server listens, so the processors are left to that one first. namespace: of the network that
+    it runs in, hostname: what it is called there; "" for the machine's.
     """
 
     name: str
@@ -22,12 +25,35 @@ class Role:
     env: dict[str, str] = field(default_factory=dict)
     stop_after: float = 10.0
     needs_api: bool = False
+    namespace: str = ""
+    hostname: str = ""
 
 
-def roles(settings: Settings) -> list[Role]:
-    """Every process in start order; they are stopped in reverse."""
-    listed = [] if settings.runtime_endpoint else [Role("containerd", containerd.command(settings), stop_after=15.0)]
-    return [*listed, _apiserver(settings), _agent(settings), _controllers(settings)]
+def roles(settings: Settings, listed: Sequence[Node] | None = None) -> list[Role]:
+    """Every process in start order; they are stopped in reverse. listed: the nodes (default: as they are kept)."""
+    running = [node for node in (nodes.load(settings) if listed is None else listed) if not node.stopped]
+    first = [_apiserver(settings), _controllers(settings)]
+    runtimes = [role for node in running for role in _containerd(settings, node)]
+    # The API server is what all wait for; a runtime only takes a moment to start.
+    return [*runtimes[:1], first[0], *runtimes[1:], *(_agent(settings, node) for node in running), first[1]]
+
+
+def role_name(name: str, node: Node) -> str:
+    """The name of a node's process: that of its node is left out for the first one."""
+    return name if node.first else f"{name}@{node.name}"
+
+
+def _containerd(engine: Settings, node: Node) -> list[Role]:
+    view = nodes.view(engine, node)
+    if view.runtime_endpoint:
+        return []
+    role = Role(role_name("containerd", node), containerd.command(view), stop_after=15.0)
+    return [_inside(role, engine, node)]
+
+
+def _inside(role: Role, engine: Settings, node: Node) -> Role:
+    path = nodes.namespace(engine, node)
+    return role if path is None else replace(role, namespace=str(path), hostname=node.name)
 
 
 def _apiserver(settings: Settings) -> Role:
@@ -65,12 +91,15 @@ def _controllers(settings: Settings) -> Role:
         "cluster-signing-cert-file": settings.pki_dir / "ca.crt",
         "cluster-signing-key-file": settings.pki_dir / "ca.key",
     }
-    return _python("controllers", "hawser.controllers", arguments, needs_api=True)
+    role = _python("controllers", "hawser.controllers", arguments, needs_api=True)
+    role.argv.extend(f"--{line}" for line in settings.controllers_args.splitlines())
+    return role
 
 
-def _agent(settings: Settings) -> Role:
+def _agent(engine: Settings, node: Node) -> Role:
+    settings = nodes.view(engine, node)
     pki = settings.pki_dir
-    arguments = {
+    arguments: dict[str, object] = {
         "kubeconfig": settings.kubeconfig("agent"),
         "node-name": settings.node_name,
         "root-dir": settings.data_dir / "agent",
@@ -80,7 +109,8 @@ def _agent(settings: Settings) -> Role:
         "tls-cert": pki / "kubelet.crt",
         "tls-key": pki / "kubelet.key",
         "client-ca": pki / "ca.crt",
-        "pod-cidr": settings.pod_cidr,
+        "pod-cidr": nodes.pod_range(engine, node),
+        "cluster-cidr": engine.pod_cidr,
         "service-cluster-ip-range": settings.service_cidr,
         "cluster-dns": settings.cluster_dns,
         "cni-conf-dir": containerd.cni_conf_dir(settings),
@@ -89,7 +119,14 @@ def _agent(settings: Settings) -> Role:
         "cgroup-root": settings.cgroup_root,
         "pause-image": containerd.PAUSE_IMAGE,
     }
-    return _python("agent", "hawser.node", arguments, needs_api=True)
+    further: dict[str, object] = {
+        "node-ip": nodes.address(engine, node),
+        "node-labels": ",".join(f"{name}={value}" for name, value in node.labels.items()),
+        "node-cpu": node.cpu,
+        "node-memory": node.memory,
+    }
+    arguments |= {name: value for name, value in further.items() if value}
+    return _inside(_python(role_name("agent", node), "hawser.node", arguments, needs_api=True), engine, node)
 
 
 def _python(name: str, module: str, arguments: dict[str, object], needs_api: bool = False) -> Role:

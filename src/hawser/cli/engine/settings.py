@@ -38,7 +38,7 @@ class Settings:
     listen: ``HOST:PORT`` of the API server; kubelet_listen: of the node agent's API.
     pod_cidr, service_cidr: IPv4 ranges; runtime_endpoint: a CRI socket of the user's, or "" for the private containerd.
     cni_conf_dir, cni_bin_dir: CNI folders of the user's runtime; "" for those of the private containerd.
-    apiserver_args: further flags of the API server, ``NAME=VALUE`` a line.
+    apiserver_args, controllers_args: further flags of these processes, ``NAME=VALUE`` a line.
     """
 
     data_dir: Path
@@ -53,6 +53,7 @@ class Settings:
     cni_conf_dir: str = ""
     cni_bin_dir: str = ""
     apiserver_args: str = ""
+    controllers_args: str = ""
 
     @property
     def run_dir(self) -> Path:

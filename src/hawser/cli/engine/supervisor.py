@@ -28,6 +28,8 @@ from hawser.cli.engine.settings import Settings, SettingsError, load, split_list
 
 SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _PR_SET_PDEATHSIG = 1
+_CLONE_NEWNET, _CLONE_NEWUTS = 0x40000000, 0x04000000
+_HOSTNAME_LIMIT = 64
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 10.0
 _LOOK_AT_LOGS = 300.0
@@ -87,6 +89,8 @@ class Supervisor:
             if info is not None and info.si_signo in (signal.SIGTERM, signal.SIGINT):
                 break
             self._reap()
+            if info is not None and info.si_signo == signal.SIGHUP:
+                self._reload()
             self._rotate()
             now = time.monotonic()
             for name, child in self._children.items():
@@ -94,6 +98,21 @@ class Supervisor:
                     self._start(name)
         self._stop_all()
         return 0
+
+    def _reload(self) -> None:
+        """Stops the processes of nodes that are to be off, starts those of nodes that are to be on."""
+        try:
+            wanted = {role.name: role for role in roles(self._settings)}
+        except SettingsError as e:
+            _say(f"the nodes stay as they are: {e}")
+            return
+        for name in [name for name in reversed(self._children) if name not in wanted]:
+            self._stop(name)
+            del self._children[name]
+        for name, role in wanted.items():
+            if name not in self._children:
+                self._children[name] = Child(role)
+                self._start(name)
 
     def _waits(self, child: Child) -> bool:
         """Whether a process is still to wait for the API server to listen: once, when the engine starts."""
@@ -122,7 +141,7 @@ class Supervisor:
                     stderr=out,
                     env={**os.environ, **child.role.env},
                     start_new_session=True,
-                    preexec_fn=_die_with_parent(os.getpid()),
+                    preexec_fn=_before_exec(os.getpid(), child.role),
                 )
         except (OSError, subprocess.SubprocessError) as e:
             # A full disk or a binary that is being replaced: others go on, and it is tried again.
@@ -161,13 +180,17 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         """Stops in reverse order, each with its grace; containers keep running."""
-        for name, child in reversed(self._children.items()):
-            if child.pid:
-                _say(f"{name} is stopped")
-                processes.terminate(child.pid, child.role.stop_after, reap=True)
-                self._children[name] = replace(child, pid=0)
+        for name in reversed(self._children):
+            self._stop(name)
         with contextlib.suppress(FileNotFoundError):
             (self._settings.run_dir / "state.json").unlink()
+
+    def _stop(self, name: str) -> None:
+        child = self._children[name]
+        if child.pid:
+            _say(f"{name} is stopped")
+            processes.terminate(child.pid, child.role.stop_after, reap=True)
+            self._children[name] = replace(child, pid=0)
 
     def _write_state(self) -> None:
         now = time.monotonic()
@@ -194,11 +217,19 @@ def rotate(log: Path, limit: int = 16 << 20) -> None:
             os.truncate(log, 0)
 
 
-def _die_with_parent(parent: int) -> Callable[[], None]:
-    """For the child before exec: SIGTERM when the supervisor dies, default signal mask."""
+def _before_exec(parent: int, role: Role) -> Callable[[], None]:
+    """For the child before exec: SIGTERM when the supervisor dies, default signal mask, its node's network and name."""
     libc = ctypes.CDLL(None, use_errno=True)
 
+    def enter() -> None:
+        namespace = os.open(role.namespace, os.O_RDONLY | os.O_CLOEXEC)
+        if libc.setns(namespace, _CLONE_NEWNET) or libc.unshare(_CLONE_NEWUTS):
+            raise OSError(ctypes.get_errno(), "a node's namespaces", role.namespace)
+        socket.sethostname(role.hostname[:_HOSTNAME_LIMIT])
+
     def prepare() -> None:
+        if role.namespace:
+            enter()
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         if os.getppid() != parent:  # it died between fork and prctl

@@ -26,6 +26,12 @@ def image_names(socket: Path, namespace: str = NAMESPACE, timeout: float = 30) -
     return _ctr(socket, namespace, timeout, "images", "list", "-q").split()
 
 
+def digests(socket: Path, namespace: str = NAMESPACE, timeout: float = 30) -> dict[str, str]:
+    """Digests of the images that a containerd has, by the names that people gave them. Raises ImportFailed."""
+    rows = [line.split() for line in _ctr(socket, namespace, timeout, "images", "list").splitlines()[1:]]
+    return {row[0]: row[2] for row in rows if len(row) > 2 and "@" not in row[0] and not row[0].startswith("sha256:")}
+
+
 def _ctr(socket: Path, namespace: str, timeout: float, *words: str) -> str:
     command = ["ctr", "--address", str(socket), "--namespace", namespace, *words]
     try:

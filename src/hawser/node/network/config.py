@@ -26,6 +26,7 @@ class NetworkConfig:
     cni_bin_dir, cni_conf_dir: the folders that containerd's configuration names.
     mtu: of pods' links, in bytes; 0 takes that of the link with the default route.
     namespaces: the folder below which only this engine's runtime mounts network namespaces; None when it shares one.
+    cluster_cidr: the pods of all nodes, whose addresses are not translated; None when there are no other nodes.
     """
 
     instance: str
@@ -40,6 +41,7 @@ class NetworkConfig:
     pod_cidr6: IPv6Network | None = None
     service_cidr6: IPv6Network | None = None
     balancers: tuple[Network, ...] = ()
+    cluster_cidr: IPv4Network | None = None
 
     @property
     def tag(self) -> str:
@@ -55,6 +57,11 @@ class NetworkConfig:
     def link_prefix(self) -> str:
         """Begins the names of the host ends of pods' links."""
         return f"hw{self.tag}v"
+
+    @property
+    def node_link_prefix(self) -> str:
+        """Begins the names of the links to further nodes of the engine on this machine."""
+        return f"hw{self.tag}n"
 
     @property
     def gateway_link(self) -> str:
@@ -106,4 +113,5 @@ class NetworkConfig:
 
     @property
     def table_spec(self) -> TableSpec:
-        return TableSpec(self.table, self.link_prefix, self.pod_cidr, self.gateway)
+        pods = self.cluster_cidr or self.pod_cidr
+        return TableSpec(self.table, self.link_prefix, pods, self.gateway, self.node_link_prefix)

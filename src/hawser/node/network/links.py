@@ -150,6 +150,10 @@ class Links:
                 if error.errno not in (errno.ESRCH, errno.ENODEV):
                     raise
 
+    def remove(self, container_id: str) -> None:
+        """Delete a sandbox's pair at once; no error when there is none."""
+        self._delete([veth_name(self.prefix, container_id)])
+
     def present(self, container_id: str) -> bool:
         """Whether the host end of a sandbox's pair exists."""
         return bool(self._socket.index(veth_name(self.prefix, container_id)))
@@ -185,7 +189,8 @@ def default_mtu() -> int:
         for line in Path("/proc/net/route").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[1] == "00000000" and fields[7] == "00000000":
-                return int(Path(f"/sys/class/net/{fields[0]}/mtu").read_text())
-    except (OSError, ValueError, IndexError):
+                with netlink.Socket() as socket:
+                    return socket.mtu(fields[0])
+    except (OSError, IndexError):
         pass
     return 1500

@@ -31,7 +31,7 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 _TABLE_MAIN, _PROTO_STATIC, _UNICAST = 254, 4, 1
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _NDA_DST, _NDA_LLADDR, _NUD_PERMANENT = 1, 2, 0x80
-_SIOCGIFINDEX = 0x8933
+_SIOCGIFMTU, _SIOCGIFINDEX = 0x8921, 0x8933
 
 
 def attr(kind: int, payload: bytes) -> bytes:
@@ -126,6 +126,12 @@ def new_route(destination: Address, prefix: int, index: int, source: Address | N
     return _route(_NEWROUTE, _CREATE | _REPLACE, destination, prefix, _SCOPE_LINK, attributes)
 
 
+def new_route_via(destination: Address, prefix: int, gateway: Address, index: int) -> bytes:
+    """A route to destination/prefix through gateway, which a link leads to."""
+    attributes = _attr(_RTA_GATEWAY, gateway.packed) + _u32(_RTA_OIF, index)
+    return _route(_NEWROUTE, _CREATE | _REPLACE, destination, prefix, _SCOPE_UNIVERSE, attributes)
+
+
 def new_default_route(gateway: Address, index: int) -> bytes:
     """The default route through gateway."""
     attributes = attr(_RTA_GATEWAY, gateway.packed) + _u32(_RTA_OIF, index)
@@ -167,6 +173,11 @@ class Socket:
             answer = fcntl.ioctl(self._socket, _SIOCGIFINDEX, request)
         except OSError:
             return 0
+        return int(struct.unpack_from("i", answer, 16)[0])
+
+    def mtu(self, name: str) -> int:
+        """The MTU of a link in bytes. Raises OSError when there is none of that name."""
+        answer = fcntl.ioctl(self._socket, _SIOCGIFMTU, struct.pack("16si20x", name.encode(), 0))
         return int(struct.unpack_from("i", answer, 16)[0])
 
     def send(self, requests: Sequence[bytes]) -> None:

@@ -15,6 +15,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _CLONE_NEWNET = 0x40000000
+_MS_BIND = 4096
 _MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -47,6 +48,32 @@ def call_in(descriptor: int, work: Callable[[], T]) -> T:
     if failures:
         raise failures[0]
     return answers[0]
+
+
+def make(path: Path) -> None:
+    """Makes a network namespace and mounts it at path, as `ip netns add` does. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o444)
+    failures: list[OSError] = []
+
+    def unshare() -> None:
+        # A new namespace is the thread's alone; the mount keeps it when the thread ends.
+        made = _libc.unshare(_CLONE_NEWNET) == 0
+        if not made or _libc.mount(b"/proc/thread-self/ns/net", str(path).encode(), None, _MS_BIND, None) != 0:
+            number = ctypes.get_errno()
+            failures.append(OSError(number, os.strerror(number), str(path)))
+
+    thread = threading.Thread(target=unshare, name="netns")
+    thread.start()
+    thread.join()
+    if failures:
+        path.unlink(missing_ok=True)
+        raise failures[0]
+
+
+def is_mounted(path: Path) -> bool:
+    """Whether a namespace is mounted at path."""
+    return str(path) in mounted(path.parent)
 
 
 def mounted(folder: Path) -> list[str]:

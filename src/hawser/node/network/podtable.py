@@ -11,12 +11,16 @@ from hawser.node.network.records import HostPort, Record
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """Names and ranges that the table is made of. prefix: of the host ends of pods' links."""
+    """Names and ranges that the table is made of.
+
+    prefix: of the host ends of pods' links. pods: of all nodes. nodes: prefix of the links to further nodes.
+    """
 
     table: str
     prefix: str
     pods: IPv4Network
     gateway: IPv4Address
+    nodes: str
 
 
 def pod_table(spec: TableSpec, records: Iterable[Record]) -> str:
@@ -55,7 +59,7 @@ table ip {spec.table} {{
     # Answers to the rule above arrive for 127.0.0.1 (route_localnet); what a pod begins itself must not.
     iifname "{spec.prefix}*" ip daddr 127.0.0.0/8 ct direction original drop
     # What listens on the gateway's address (the API) is there for pods and the node, not for the node's neighbours.
-    ip daddr {spec.gateway} iifname != {{ "lo", "{spec.prefix}*" }} ct direction original drop
+    ip daddr {spec.gateway} iifname != {{ "lo", "{spec.prefix}*", "{spec.nodes}*" }} ct direction original drop
   }}
 }}
 {elements}"""
