@@ -100,7 +100,7 @@ def test_mounts_of_the_engine_are_taken_away_and_the_users_below_it_stays(
 ) -> None:
     data, volume = mounted
     assert cleanup.mounts_below(*cleanup.mount_dirs(engine)) == [str(volume)]
-    cleanup._unmount_below(*cleanup.mount_dirs(engine))
+    cleanup.unmount_below(*cleanup.mount_dirs(engine))
     assert not volume.is_mount()
     assert data.is_mount()
     engine.save()

@@ -13,7 +13,7 @@ from hawser.api.errors import APIError
 from hawser.api.kinds import NODE, POD
 from hawser.cli import context
 from hawser.cli.context import DataDir, Format, Output, out
-from hawser.cli.engine import processes
+from hawser.cli.engine import nodes, processes
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
 from hawser.cli.tables import age_text, size_text
 
@@ -57,6 +57,7 @@ async def _document(engine: Settings) -> dict[str, Any]:
         "problem": "",
         "processes": _processes(engine, supervisor) if supervisor else [],
         "node": None,
+        "nodes": [],
         "pods": None,
     }
     if supervisor is None:
@@ -66,14 +67,18 @@ async def _document(engine: Settings) -> dict[str, Any]:
         async with context.admin(engine) as client:
             version = json.loads(await client.raw("GET", "/version"))
             document["version"] = version["gitVersion"]
-            document["node"] = _node(await client.get(NODE, engine.node_name))
+            known = {node["metadata"]["name"]: node for node in (await client.list(NODE)).items}
             pods = (await client.list(POD)).items
     except APIError as e:
         document["problem"] = e.message
         return document
+    wanted = [node.name for node in nodes.load(engine) if not node.stopped and not node.partitioned]
+    document["nodes"] = [_node(name, known.get(name)) for name in wanted]
+    document["node"] = next((node for node in document["nodes"] if node["name"] == engine.node_name), None)
     document["pods"] = _pods(pods)
-    document["ready"] = document["node"]["ready"]
-    document["problem"] = document["node"]["message"] if not document["ready"] else ""
+    silent = [node for node in document["nodes"] if not node["ready"]]
+    document["ready"] = not silent
+    document["problem"] = silent[0]["message"] if silent else ""
     return document
 
 
@@ -91,14 +96,14 @@ def _processes(engine: Settings, supervisor: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _node(node: dict[str, Any]) -> dict[str, Any]:
-    conditions = {c["type"]: c for c in node.get("status", {}).get("conditions", [])}
-    ready = conditions.get("Ready", {})
+def _node(name: str, node: dict[str, Any] | None) -> dict[str, Any]:
+    status = (node or {}).get("status", {})
+    ready: dict[str, Any] = next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
     return {
-        "name": node["metadata"]["name"],
+        "name": name,
         "ready": ready.get("status") == "True",
         "message": ready.get("message", "the node has not reported yet"),
-        "allocatable": node.get("status", {}).get("allocatable", {}),
+        "allocatable": status.get("allocatable", {}),
     }
 
 
@@ -125,7 +130,7 @@ def _print(document: dict[str, Any], *, wide: bool) -> None:
     table.add_row("all", "", size_text(total), "", "")
     out.print(table)
     out.print(f"API         {document['server']}  {document.get('version', '')}")
-    if node := document["node"]:
+    for node in document["nodes"]:
         out.print(f"Node        {node['name']}  {'Ready' if node['ready'] else 'NotReady'}")
     if document["pods"] is not None:
         pods = ", ".join(f"{count} {phase}" for phase, count in sorted(document["pods"].items())) or "none"

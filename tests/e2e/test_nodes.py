@@ -1,0 +1,211 @@
+"""Several nodes on one machine: pods, Services, logs and images on all of them, and what happens when one goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hawser.cli.engine import nodes, settings
+
+from .conftest import Engine, Obj, eventually, pod
+from .test_down import links, tables, traces
+
+NAMESPACE = "default"
+_GET = 'get() { printf "GET / HTTP/1.0\\r\\n\\r\\n" | nc -w 5 $1 $2 | tail -n 1; }; '
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Engine]:
+    """An engine of three nodes in three zones."""
+    data_dir = Path(tempfile.mkdtemp(prefix="hawser-nodes-", dir="/var/tmp"))
+    made = Engine(data_dir)
+    try:
+        made.hawser("up", "--detach", "--nodes", "3", "--zones", "3", timeout=300)
+        yield made
+        views = [nodes.view(kept(made), node) for node in nodes.load(kept(made))]
+        made.hawser("down", "--purge", "--grace", "1", timeout=300)
+        assert [trace for view in views for trace in traces(data_dir, view.instance)] == []
+        assert not [name for name in links() if name.startswith(prefix(views[0]))]
+        assert not [t for t in tables() if any(view.instance in t for view in views)]
+        assert not data_dir.exists()
+    finally:
+        made.hawser("down", "--purge", "--grace", "1", check=False, timeout=300)
+        shutil.rmtree(data_dir, ignore_errors=True)
+        shutil.rmtree(f"{data_dir}-kubectl-cache", ignore_errors=True)
+
+
+def kept(engine: Engine) -> settings.Settings:
+    found = settings.load(engine.data_dir)
+    assert found is not None
+    return found
+
+
+def prefix(engine: settings.Settings) -> str:
+    return nodes.link_prefix(engine)[:-1]
+
+
+@pytest.fixture(scope="module")
+def names(cluster: Engine) -> list[str]:
+    return [row["name"] for row in rows(cluster)]
+
+
+def rows(cluster: Engine) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(cluster.hawser("node", "list", "-o", "json").stdout)
+    return found
+
+
+def ready(cluster: Engine, name: str) -> str:
+    node = cluster.get("node", name, NAMESPACE)
+    return next(c["status"] for c in node["status"]["conditions"] if c["type"] == "Ready")
+
+
+def on(node: str, name: str, *args: Any, **spec: Any) -> Obj:
+    """A pod that is bound to a node."""
+    return pod(name, *args, nodeName=node, **spec)
+
+
+@pytest.fixture(scope="module")
+def web(cluster: Engine, names: list[str]) -> dict[str, Obj]:
+    """A web server on every node, which tells the node's name; all behind one Service. By node."""
+    serve = "mkdir /www; echo $NODE > /www/index.html; exec httpd -f -p 8080 -h /www"
+    env = [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]
+    ports = [{"containerPort": 8080, "hostPort": 8123}]
+    for name in names:
+        server = on(name, f"web-{name}", serve, container={"env": env, "ports": ports})
+        server["metadata"]["labels"] = {"app": "web"}
+        cluster.apply(server, NAMESPACE)
+    port = {"port": 80, "targetPort": 8080, "nodePort": 30080}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}
+    cluster.apply({**service, "spec": {"type": "NodePort", "selector": {"app": "web"}, "ports": [port]}}, NAMESPACE)
+    found = {name: cluster.wait_ready(f"web-{name}", NAMESPACE) for name in names}
+
+    def served() -> bool:
+        slices = cluster.list("endpointslices", NAMESPACE, "kubernetes.io/service-name=web")
+        return sum(len(s.get("endpoints") or []) for s in slices) == len(names)
+
+    eventually(served, "endpoints of all web servers")
+    return found
+
+
+def test_nodes_have_zones_addresses_and_ranges_of_their_own(cluster: Engine, names: list[str]) -> None:
+    listed = [cluster.get("node", name, NAMESPACE) for name in names]
+    labels = [node["metadata"]["labels"] for node in listed]
+    assert [row["topology.kubernetes.io/zone"] for row in labels] == ["zone-1", "zone-2", "zone-3"]
+    assert [row["kubernetes.io/hostname"] for row in labels] == names
+    assert len({node["spec"]["podCIDR"] for node in listed}) == 3
+    addresses = [a["address"] for node in listed for a in node["status"]["addresses"] if a["type"] == "InternalIP"]
+    assert len(set(addresses)) == 3
+    shown = json.loads(cluster.hawser("status", "-o", "json").stdout)
+    assert [(node["name"], node["ready"]) for node in shown["nodes"]] == [(name, True) for name in names]
+
+
+def test_pods_reach_pods_services_and_ports_of_every_node(
+    cluster: Engine, names: list[str], web: dict[str, Obj]
+) -> None:
+    service = cluster.get("service", "web", NAMESPACE)["spec"]["clusterIP"]
+    hosts = {row["name"]: row["address"] for row in rows(cluster)}
+    asked = [(web[name]["status"]["podIP"], 8080) for name in names] + [(hosts[name], 8123) for name in names]
+    for name in names:
+        script = _GET + "; ".join(f"get {address} {port}" for address, port in asked)
+        assert cluster.kubectl("exec", f"web-{name}", "--", "sh", "-c", script).stdout.split() == names * 2
+        for address, port in ((service, 80), *((host, 30080) for host in hosts.values())):
+            loop = f"{_GET} for i in 1 2 3 4 5 6; do get {address} {port}; done"
+            answers = cluster.kubectl("exec", f"web-{name}", "--", "sh", "-c", loop).stdout.split()
+            assert len(answers) == 6, f"{address}:{port} from {name}: {answers}"
+            assert set(answers) <= set(names)
+        assert cluster.kubectl("logs", f"web-{name}").returncode == 0
+        api = "echo | nc -w 5 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT && echo reached"
+        assert "reached" in cluster.kubectl("exec", f"web-{name}", "--", "sh", "-c", api).stdout
+
+
+def test_a_pod_of_the_hosts_network_has_the_nodes_address_and_name(cluster: Engine, names: list[str]) -> None:
+    cluster.apply(on(names[1], "host", hostNetwork=True), NAMESPACE)
+    made = cluster.wait_ready("host", NAMESPACE)
+    address = rows(cluster)[1]["address"]
+    assert (made["status"]["podIP"], made["status"]["hostIP"]) == (address, address)
+    assert cluster.kubectl("exec", "host", "--", "hostname").stdout.strip() == names[1]
+
+
+def test_an_imported_image_is_on_every_node(cluster: Engine, names: list[str]) -> None:
+    archive = cluster.data_dir / "images" / "busybox.tar"
+    cluster.hawser("image", "import", str(archive))
+    for name in names:
+        cluster.apply(on(name, f"has-{name}", container={"imagePullPolicy": "Never"}), NAMESPACE)
+    for name in names:
+        cluster.wait_ready(f"has-{name}", NAMESPACE)
+
+
+def test_a_node_that_is_off_takes_its_containers_with_it_and_brings_them_back(
+    cluster: Engine, names: list[str], web: dict[str, Obj]
+) -> None:
+    node = names[2]
+    others = {name: cluster.get("pod", f"web-{name}", NAMESPACE)["status"]["containerStatuses"] for name in names[:2]}
+    cluster.hawser("node", "stop", node)
+    view = nodes.view(kept(cluster), nodes.load(kept(cluster))[2])
+    assert traces(view.data_dir, view.instance) == []
+    assert [row["power"] for row in rows(cluster)] == ["on", "on", "off"]
+    cluster.hawser("node", "start", node)
+    name = f"web-{node}"
+
+    def again() -> bool:
+        statuses = cluster.get("pod", name, NAMESPACE)["status"]["containerStatuses"]
+        return all(s["ready"] and s["restartCount"] == 1 for s in statuses)
+
+    eventually(again, f"{name} again")
+    assert cluster.get("pod", name, NAMESPACE)["metadata"]["uid"] == web[node]["metadata"]["uid"]
+    for other, statuses in others.items():
+        assert cluster.get("pod", f"web-{other}", NAMESPACE)["status"]["containerStatuses"] == statuses
+
+
+def test_a_node_is_added_and_removed_while_others_run(cluster: Engine, names: list[str]) -> None:
+    cluster.hawser("node", "add", "spare", "--zone", "elsewhere", "--cpu", "1", "--memory", "512Mi")
+    node = cluster.get("node", "spare", NAMESPACE)
+    assert node["metadata"]["labels"]["topology.kubernetes.io/zone"] == "elsewhere"
+    assert (node["status"]["capacity"]["cpu"], node["status"]["capacity"]["memory"]) == ("1", "512Mi")
+    cluster.apply(on("spare", "there"), NAMESPACE)
+    cluster.wait_ready("there", NAMESPACE)
+    cluster.hawser("node", "remove", "spare")
+    assert [row["name"] for row in rows(cluster)] == names
+    assert cluster.kubectl("get", "node", "spare", check=False).returncode == 1
+    cluster.kubectl("delete", "pod", "there", "--force", "--grace-period=0", check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["remove", "FIRST"], "is the machine itself"),
+        (["partition", "FIRST"], "is the machine itself"),
+        (["stop", "nobody"], "there is no node nobody"),
+        (["add", "No_Name"], "is no name of a node"),
+    ],
+)
+def test_what_cannot_be_done_says_what_to_do(cluster: Engine, names: list[str], words: list[str], said: str) -> None:
+    done = cluster.hawser("node", *[names[0] if word == "FIRST" else word for word in words], check=False)
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
+def test_nodes_come_back_after_the_supervisor_was_killed(cluster: Engine, names: list[str]) -> None:
+    before = {name: cluster.get("pod", f"web-{name}", NAMESPACE) for name in names}
+    shown = json.loads(cluster.hawser("status", "-o", "json").stdout)
+    for process in shown["processes"]:
+        os.kill(process["pid"], signal.SIGKILL)
+    cluster.hawser("up", "--detach")
+    eventually(lambda: all(ready(cluster, name) == "True" for name in names), "all nodes Ready")
+    for name in names:
+        after = eventually(partial(_settled, cluster, f"web-{name}"), f"web-{name}")
+        assert after["status"]["containerStatuses"] == before[name]["status"]["containerStatuses"]
+
+
+def _settled(cluster: Engine, name: str) -> Obj | None:
+    found = cluster.get("pod", name, NAMESPACE)
+    return found if all(s["ready"] for s in found["status"]["containerStatuses"]) else None
