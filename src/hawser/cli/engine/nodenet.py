@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from hawser.cli.engine import nodes
@@ -78,7 +78,7 @@ def apply_table(engine: Settings, listed: Iterable[Node]) -> None:
 
 def remove_table(engine: Settings) -> None:
     """Removes the machine's table. Raises NftError."""
-    _run(drop_table(table_name(engine)))
+    _run(drop_table(f"ip {table_name(engine)}"))
 
 
 def link(engine: Settings, node: Node) -> str:
@@ -145,8 +145,7 @@ def _links(engine: Settings) -> Links:
     from hawser.cli.engine.cleanup import network_config
 
     config = network_config(engine)
-    gateways: dict[int, netlink.Address] = {4: IPv4Address(engine.gateway)}
-    return Links(nodes.link_prefix(engine), config.gateway_link, gateways, default_mtu())
+    return Links(nodes.link_prefix(engine), config.gateway_link, {4: config.gateway}, default_mtu())
 
 
 def _run(commands: str) -> None:

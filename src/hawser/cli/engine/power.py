@@ -100,7 +100,7 @@ def _cut_network(engine: Settings, node: Node) -> list[str]:
         if not node.first:
             nodenet.disconnect(engine, node)
         else:
-            links = Links(config.link_prefix, config.gateway_link, {4: config.gateway}, default_mtu())
+            links = Links(config.link_prefix, config.gateway_link, config.gateways, default_mtu())
             try:
                 links.sweep(())
             finally:
@@ -108,7 +108,8 @@ def _cut_network(engine: Settings, node: Node) -> list[str]:
             nft = Nft()
             try:
                 # What guards the API server's address stays.
-                nft.run(pod_table(config.table_spec, ()) + drop_table(config.services_table))
+                drops = "".join(drop_table(table.name) for table in config.service_tables)
+                nft.run(pod_table(config.table_spec, ()) + drops)
             finally:
                 nft.close()
     except (OSError, NftError) as e:

@@ -128,7 +128,7 @@ def new_route(destination: Address, prefix: int, index: int, source: Address | N
 
 def new_route_via(destination: Address, prefix: int, gateway: Address, index: int) -> bytes:
     """A route to destination/prefix through gateway, which a link leads to."""
-    attributes = _attr(_RTA_GATEWAY, gateway.packed) + _u32(_RTA_OIF, index)
+    attributes = attr(_RTA_GATEWAY, gateway.packed) + _u32(_RTA_OIF, index)
     return _route(_NEWROUTE, _CREATE | _REPLACE, destination, prefix, _SCOPE_UNIVERSE, attributes)
 
 
