@@ -243,7 +243,7 @@ class Agent:
         from hawser.node.dns import cluster
 
         options, listen = self.options, str(network.gateway)
-        own = (network.service_cidr, network.pod_cidr)
+        own = (network.service_cidr, network.cluster_cidr or network.pod_cidr)
         server = cluster.build(
             options.cluster_domain, self.services, self.slices, own, options.cluster_dns, listen, self.resolv_conf
         )
