@@ -152,15 +152,17 @@ def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Con
     except ValueError:
         parser.error(f"--listen {given.listen}: an IP address and a port are needed, as in 127.0.0.1:6443")
     try:
-        network = ip_network(given.service_cluster_ip_range)
+        networks = tuple(ip_network(text) for text in given.service_cluster_ip_range.split(","))
     except ValueError as error:
         parser.error(f"--service-cluster-ip-range: {error}")
     try:
         ports = range(int(first), int(last) + 1)
     except ValueError:
         parser.error(f"--service-node-port-range {given.service_node_port_range}: FIRST-LAST is needed")
-    if not 0 < ports.start < ports.stop <= 65536 or network.num_addresses < 8:
+    if not 0 < ports.start < ports.stop <= 65536 or min(n.num_addresses for n in networks) < 8:
         parser.error("the service ranges are empty or too small")
+    if len({n.version for n in networks}) != len(networks):
+        parser.error("--service-cluster-ip-range: two ranges must be of different families")
     on, off = _plugins(parser, given.enable_admission_plugins, given.disable_admission_plugins)
     return Config(
         data=given.data_dir,
@@ -184,7 +186,7 @@ def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Con
         account_issuers=tuple(given.service_account_issuer or (ISSUER,)),
         account_keys_uri=given.service_account_jwks_uri,
         api_audiences=tuple(name for name in given.api_audiences.split(",") if name),
-        service_network=network,
+        service_networks=networks,
         node_ports=ports,
         seats=max(1, given.max_requests_inflight + given.max_mutating_requests_inflight),
         audit=audit.options(given),

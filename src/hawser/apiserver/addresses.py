@@ -44,10 +44,10 @@ class AddressKeeper:
         self._addresses = resources[IP_ADDRESS]
         self._cidrs = resources[SERVICE_CIDR]
         self._services = resources[SERVICE]
-        self._pool = resources.allocator.addresses
-        # Whose an address is, and which address a Service has, as committed.
+        self._allocator = resources.allocator
+        # Whose an address is, and which addresses a Service has, as committed.
         self._owners: dict[str, str] = {}
-        self._held: dict[str, str] = {}
+        self._held: dict[str, tuple[str, ...]] = {}
         self._taken: set[str] = set()
         self._due: set[str] = set()
         self._cidrs_due = True
@@ -67,37 +67,47 @@ class AddressKeeper:
     def _note(self, record: Record) -> None:
         """A Service as it is committed."""
         key = record.key.removeprefix(self._services.prefix)
-        found = index.of(SERVICE, record).field("spec.clusterIP")
-        address = "" if found == "None" else found
-        before = self._held.get(key, "")
-        if address == before:
+        addresses = self._addresses_of(record)
+        before = self._held.get(key, ())
+        if addresses == before:
             return
-        if before:
-            self._lose(key, before)
-        if address:
-            self._held[key], self._owners[address] = address, key
-            self._due.add(address)
+        self._lose(key, *(address for address in before if address not in addresses))
+        if addresses:
+            self._held[key] = addresses
+        for address in addresses:
+            if self._owners.get(address) != key:
+                self._owners[address] = key
+                self._due.add(address)
 
-    def _lose(self, key: str, address: str) -> None:
+    def _addresses_of(self, record: Record) -> tuple[str, ...]:
+        if len(self._allocator.networks) > 1:
+            spec = orjson.loads(record.value)["spec"]
+            listed = spec.get("clusterIPs") or [spec.get("clusterIP")]
+        else:
+            listed = [index.of(SERVICE, record).field("spec.clusterIP")]
+        return tuple(address for address in listed if address and address != "None")
+
+    def _lose(self, key: str, *addresses: str) -> None:
         self._held.pop(key, None)
-        if self._owners.get(address) == key:
-            del self._owners[address]
-        self._due.add(address)
+        for address in addresses:
+            if self._owners.get(address) == key:
+                del self._owners[address]
+            self._due.add(address)
 
     def _seen(self, name: str) -> None:
         """An IPAddress that is nobody's here is taken all the same: Services must not get it."""
         if name in self._owners:
             return
         self._due.add(name)
-        if self._pool.take(int(ip_address(name))):
+        pool = self._allocator.pool(name)
+        if pool is not None and pool.take(int(ip_address(name))):
             self._taken.add(name)
 
     def _on_services(self, events: Sequence[StoreEvent]) -> None:
         for event in events:
             if event.type is EventType.DELETED:
                 key = event.record.key.removeprefix(self._services.prefix)
-                if address := self._held.get(key):
-                    self._lose(key, address)
+                self._lose(key, *self._held.get(key, ()))
             else:
                 self._note(event.record)
         if self._due:
@@ -114,7 +124,7 @@ class AddressKeeper:
             if name in self._taken:
                 # Only what was taken here: a Service that is about to be written may have it meanwhile.
                 self._taken.discard(name)
-                self._pool.give_back(int(ip_address(name)))
+                self._allocator.give_back(name)
             self._cidrs_due = True
         self._wake.set()
 
@@ -127,7 +137,9 @@ class AddressKeeper:
         return [orjson.loads(record.value) for record in self._store.list(self._cidrs.prefix)]
 
     def _serve_ranges(self) -> None:
-        self._pool.serve(_networks(cidr for cidr in self._all_cidrs() if not _ending(cidr)))
+        networks = _networks(cidr for cidr in self._all_cidrs() if not _ending(cidr))
+        for pool in self._allocator.pools.values():
+            pool.serve(networks)
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -215,8 +227,8 @@ class AddressKeeper:
     async def _settle_cidrs(self) -> None:
         cidrs = self._all_cidrs()
         if not any(cidr["metadata"]["name"] == DEFAULT for cidr in cidrs):
-            network = str(self._resources.allocator.network)
-            await self._cidrs.create("", {"metadata": {"name": DEFAULT}, "spec": {"cidrs": [network]}}, Options())
+            networks = [str(network) for network in self._allocator.networks]
+            await self._cidrs.create("", {"metadata": {"name": DEFAULT}, "spec": {"cidrs": networks}}, Options())
             cidrs = self._all_cidrs()
         for cidr in cidrs:
             try:

@@ -63,7 +63,7 @@ class Config:
     proxy_client: tuple[Path, Path] | None = None
     bootstrap_tokens: bool = False
     anonymous: bool = True
-    service_network: Network = _SERVICE_NETWORK
+    service_networks: tuple[Network, ...] = (_SERVICE_NETWORK,)
     node_ports: range = range(30000, 32768)
     seats: int = 150
     audit: AuditOptions = _NO_AUDIT

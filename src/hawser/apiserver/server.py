@@ -75,7 +75,7 @@ async def run(config: Config) -> None:
     try:
         listening = listening_sockets(config)
         port: int = listening[0].getsockname()[1]
-        resources = Resources(store, Allocator(config.service_network, config.node_ports), choice=choice)
+        resources = Resources(store, Allocator(config.service_networks, config.node_ports), choice=choice)
         keeper = AddressKeeper(resources)
         await bootstrap.run(resources, config.advertised or config.address, port, config.cluster_dns)
         await bootstrap.publish(resources, published(config.front_proxy, config.client_ca))
