@@ -16,7 +16,7 @@ from hawser.node.pod.actions import (
     StopSandbox,
 )
 from hawser.node.pod.observed import Memory, Observed, Waiting
-from hawser.node.pod.plan import plan
+from hawser.node.pod.plan import crash_key, plan
 from hawser.node.pod.restarts import complete
 
 NOW = 1_000_000.0
@@ -180,7 +180,7 @@ def test_plan(title: str, obj: Obj, sandboxes: list[Any], containers: list[Any],
 
 def test_a_crash_loop_waits_with_kubelets_words() -> None:
     memory = Memory()
-    memory.crashes.next("a", NOW - 2, NOW - 2)
+    memory.crashes.next(crash_key({"name": "a", "image": "i"}), NOW - 2, NOW - 2)
     decided = plan(pod("a"), Observed.of([sandbox()], [box("a", DOWN, code=1)]), memory, NOW)
     assert decided.actions == ()
     assert decided.wake_at == NOW + 9
@@ -229,3 +229,24 @@ def test_completion_by_policy() -> None:
     assert not complete(pod("a"), done)
     assert complete(pod("a", policy="OnFailure"), done)
     assert not complete(pod("a", "b", policy="Never"), done)
+
+
+def test_another_image_forgets_the_crashes_of_the_one_before() -> None:
+    memory = Memory()
+    memory.crashes.next(crash_key({"name": "a", "image": "old"}), NOW - 2, NOW - 2)
+    decided = plan(pod("a"), Observed.of([sandbox()], [box("a", DOWN, code=1)]), memory, NOW)
+    assert decided.actions == (StartContainer("a", 1, NOW - 1),)
+
+
+def ending(running: str, memory: Memory) -> list[tuple[str, int | None]]:
+    """Names and grace of what is stopped next; s1 and s2 are sidecars, a is the app."""
+    obj = pod("a", inits=("s1*", "s2*"), deleting=True)
+    obj["metadata"]["deletionGracePeriodSeconds"] = 10
+    actions = plan(obj, Observed.of([sandbox()], [box(name, UP) for name in running.split()]), memory, NOW).actions
+    return [(action.name, action.grace) for action in actions if isinstance(action, KillContainer)]
+
+
+def test_sidecars_stop_after_the_apps_the_last_one_first_in_what_is_left_of_the_time() -> None:
+    assert ending("s1 s2 a", Memory()) == [("a", None)]
+    assert ending("s1 s2", Memory(ending=NOW - 4)) == [("s2", 6)]
+    assert ending("s1", Memory(ending=NOW - 60)) == [("s1", 2)]

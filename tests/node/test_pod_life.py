@@ -29,6 +29,10 @@ def row(obj: Obj, name: str) -> Obj:
     return next((r for field in fields for r in status.get(field) or () if r["name"] == name), {})
 
 
+def why_waiting(obj: Obj) -> str:
+    return str((state(obj).get("state") or {}).get("waiting", {}).get("reason"))
+
+
 def rule(action: str, *codes: int, operator: str = "In") -> Obj:
     return {"restartPolicyRules": [{"action": action, "exitCodes": {"operator": operator, "values": list(codes)}}]}
 
@@ -127,3 +131,85 @@ async def test_ephemeral_containers_join_a_running_pod(client: Client, engine: E
     assert sorted(c.name for c in containers) == ["aimed", "other", "plain", "web"]
     await client.delete(POD, "debugged", "default", grace_period=1)
     await gone(client, "debugged")
+
+
+# What the node refuses: the pod's spec, kubelet's reason, and its words.
+REFUSALS = [
+    ("cpu", {"resources": {"requests": {"cpu": "1k"}}}, {}, "OutOfcpu", "resource: cpu, requested: 1000000, used: "),
+    ("mem", {"resources": {"requests": {"memory": "9Ti"}}}, {}, "OutOfmemory", "resource: memory, requested: 98956"),
+    ("affinity", {}, {"nodeSelector": {"a": "b"}}, "NodeAffinity", "node(s) didn't match Pod's node affinity/selector"),
+    (
+        "sysctl",
+        {},
+        {"hostNetwork": False, "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}},
+        "SysctlForbidden",
+        'forbidden sysctl: "kernel.msgmax" not allowlisted',
+    ),
+    ("os", {}, {"os": {"name": "windows"}, "hostNetwork": False}, "PodOSNotSupported", "Failed to admit pod as the OS"),
+]
+
+
+@pytest.mark.parametrize(("name", "own", "spec", "why", "words"), REFUSALS, ids=[r[0] for r in REFUSALS])
+async def test_a_pod_that_the_node_refuses_has_failed(
+    client: Client, name: str, own: Obj, spec: Obj, why: str, words: str
+) -> None:
+    await client.create(POD, pod(f"no-{name}", container=own, **spec))
+    status = (await seen(client, f"no-{name}", phase("Failed")))["status"]
+    assert (status["reason"], status["observedGeneration"]) == (why, 1)
+    assert status["message"].startswith("Pod was rejected: ")
+    assert words in status["message"]
+    assert "containerStatuses" not in status
+    await reason(client, f"no-{name}", why, words)
+
+
+async def test_a_host_port_is_one_pods(client: Client) -> None:
+    ports = {"ports": [{"containerPort": 39181, "hostPort": 39181}]}
+    await client.create(POD, pod("port-one", container=ports))
+    await seen(client, "port-one", ready)
+    await client.create(POD, pod("port-two", container=ports))
+    assert (await seen(client, "port-two", phase("Failed")))["status"]["reason"] == "NodePorts"
+    await client.delete(POD, "port-one", "default", grace_period=0)
+    await client.create(POD, pod("port-three", container=ports))
+    await seen(client, "port-three", ready)
+
+
+async def test_bad_commands_and_missing_runtimes_are_named(client: Client) -> None:
+    bad = {"command": ["/no/such"]}
+    await client.create(POD, pod("bad-loop", container=bad))
+    await client.create(POD, pod("bad-never", container=bad, restartPolicy="Never"))
+    failed = await seen(client, "bad-never", phase("Failed"))
+    ended = state(failed)["state"]["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("StartError", 128)
+    assert "no such file or directory" in ended["message"]
+    reasons = ("RunContainerError", "CrashLoopBackOff")
+    looping = await seen(
+        client, "bad-loop", lambda p: (state(p).get("state") or {}).get("waiting", {}).get("reason") in reasons
+    )
+    assert state(looping)["lastState"]["terminated"]["reason"] == "StartError"
+    await reason(client, "bad-loop", "BackOff", "Back-off restarting failed container c in pod bad-loop_default(")
+
+
+# Last words: script, settings, and the message that the status has.
+FALL_BACK = {"terminationMessagePolicy": "FallbackToLogsOnError"}
+WORDS = [
+    ("file", "echo -n DONE > /dev/custom; exit 1", {"terminationMessagePath": "/dev/custom"}, "DONE"),
+    ("user", "echo -n DONE > /dev/termination-log", {"securityContext": {"runAsUser": 1000}}, "DONE"),
+    ("log", "echo -n DONE; exit 1", FALL_BACK, "DONE"),
+    (
+        "both",
+        "echo -n OK > /dev/termination-log; echo no; exit 1",
+        {"terminationMessagePolicy": "FallbackToLogsOnError"},
+        "OK",
+    ),
+    ("fine", "echo no", FALL_BACK, None),
+    ("long", "head -c 9000 /dev/zero | tr '\\0' x > /dev/termination-log", {}, "x" * 4096),
+]
+
+
+async def test_last_words_are_in_the_status(client: Client) -> None:
+    async def one(name: str, script: str, own: Obj, wanted: str | None) -> None:
+        await client.create(POD, pod(f"words-{name}", script, own, restartPolicy="Never"))
+        obj = await seen(client, f"words-{name}", lambda p: phase("Succeeded")(p) or phase("Failed")(p))
+        assert state(obj)["state"]["terminated"].get("message") == wanted
+
+    await asyncio.gather(*(one(*case) for case in WORDS))

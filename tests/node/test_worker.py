@@ -14,7 +14,7 @@ from hawser.node.pod.worker import Worker
 
 def worker(renewal: float | None, refreshed_at: float = 0.0, **metadata: Any) -> Worker:
     pod = {"metadata": {"name": "p", "uid": "u", **metadata}, "spec": {"containers": [{"name": "c"}]}}
-    context = SimpleNamespace(runtime=None, client=None, objects=SimpleNamespace(renewal=lambda _: renewal))
+    context = SimpleNamespace(runtime=None, client=None, book=None, objects=SimpleNamespace(renewal=lambda _: renewal))
     made = Worker(cast(Context, context), pod, lambda _: None, fresh=True)
     made._refreshed_at = refreshed_at
     return made

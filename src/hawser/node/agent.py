@@ -195,6 +195,7 @@ class Agent:
             objects=Objects(self.client, lambda kind, namespace, name: self.pods.object_changed(kind, namespace, name)),
             prober=Probes(self.runtime, self.recorder, self.counters),
             services=self.services.list,
+            node=lambda: self.registration.node,
             allocatable=lambda: self.registration.allocatable,
             dns=lambda: read_resolv_conf(self.resolv_conf),
             counters=self.counters,

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from hawser.api.pod_restarts import may_restart_all
 from hawser.api.types import Obj
 from hawser.node.cri.model import Container, ContainerState
-from hawser.node.pod import view
+from hawser.node.pod import restarts, view
 from hawser.node.pod.observed import Memory, Observed, Waiting
 
 _RESTARTING_ALL = "RestartingAllContainers"
 _REMOVED = "The container is removed because RestartAllContainers in place"
+_MESSAGES_BYTES = 12 * 1024
 _FIELDS = {
     "initContainers": "initContainerStatuses",
     "containers": "containerStatuses",
@@ -39,6 +40,8 @@ class Rows:
         status = pod.get("status") or {}
         self._before = {row["name"]: row for field in _FIELDS.values() for row in status.get(field) or ()}
         self._app_created = any(observed.newest(c["name"]) for c in view.containers(pod))
+        # Kubernetes gives the messages of a pod 12 KiB in all.
+        self._message_bytes = _MESSAGES_BYTES // max(1, sum(1 for _ in view.every_container(pod)))
         self._all_anew = may_restart_all(pod["spec"])
 
     def of(self, field: str) -> list[Obj]:
@@ -89,17 +92,15 @@ class Rows:
     def _lost(self, row: Obj, before: Obj) -> None:
         state = before.get("state") or {}
         if self._all_anew and "waiting" not in state and not view.finished(self._pod):
-            gone = {"reason": _RESTARTING_ALL, "message": _REMOVED, "exitCode": 137}
             row["state"] = {"waiting": {"reason": _RESTARTING_ALL, "message": _REMOVED}}
-            row["lastState"] = {"terminated": state.get("terminated") or gone}
+            row["lastState"] = {"terminated": state.get("terminated") or self._vanished()}
             row["restartCount"] = before.get("restartCount", 0) + 1
             del row["containerID"]
         elif "terminated" in state:
             row["state"], row["ready"] = state, bool(before.get("ready"))
             row["lastState"] = before.get("lastState") or {}
         elif "running" in state:
-            text = "The container could not be located when the pod was deleted.  The container used to be Running"
-            row["lastState"] = {"terminated": {"reason": "ContainerStatusUnknown", "message": text, "exitCode": 137}}
+            row["lastState"] = {"terminated": self._vanished()}
         else:
             row["lastState"] = before.get("lastState") or {}
 
@@ -118,8 +119,8 @@ class Rows:
             row["started"] = memory.started.get(newest.id, False)
             row["ready"] = row["started"] and not ends and memory.ready.get(newest.id, False)
         elif newest.exited:
-            terminated = ended(newest, memory)
-            if name in self._reasons:
+            terminated = ended(newest, memory, self._message_bytes)
+            if name in self._reasons and self._returns(spec, newest):
                 row["state"] = {"waiting": _waiting(self._reasons[name])}
                 row["lastState"] = {"terminated": terminated}
             else:
@@ -131,15 +132,29 @@ class Rows:
         if requests := row["resources"].get("requests"):
             row["allocatedResources"] = requests
 
+    def _returns(self, spec: Obj, newest: Container) -> bool:
+        """Whether a container that has ended only waits to be started again."""
+        return newest.id in self._memory.renewed or restarts.again(self._pod, spec, newest.exit_code)
+
     def _last_state(self, row: Obj, instances: tuple[Container, ...]) -> None:
         newest, before = instances[0], self._before.get(row["name"])
         previous = next((c for c in instances[1:] if c.exited), None)
         if previous is not None:
-            row["lastState"] = {"terminated": ended(previous, self._memory)}
-        elif before is not None and newest.restart_count and before.get("lastState"):
-            row["lastState"] = before["lastState"]
-        elif before is not None and newest.restart_count and "terminated" in (before.get("state") or {}):
-            row["lastState"] = before["state"]
+            row["lastState"] = {"terminated": ended(previous, self._memory, self._message_bytes)}
+        elif before is not None and newest.restart_count:
+            # The runtime has forgotten the instance before; the API may not have.
+            state = before.get("state") or {}
+            if before.get("containerID") == row["containerID"] or not (state.keys() & {"running", "terminated"}):
+                row["lastState"] = before.get("lastState") or {}
+            else:
+                row["lastState"] = {"terminated": state.get("terminated") or self._vanished()}
+
+    def _vanished(self) -> Obj:
+        """ContainerStateTerminated of a container whose end nobody saw."""
+        if self._all_anew:
+            return {"reason": _RESTARTING_ALL, "message": _REMOVED, "exitCode": 137}
+        text = "The container could not be located when the pod was deleted.  The container used to be Running"
+        return {"reason": "ContainerStatusUnknown", "message": text, "exitCode": 137}
 
 
 def _mount(mount: Obj) -> Obj:
@@ -151,7 +166,7 @@ def _waiting(why: Waiting) -> Obj:
     return {"reason": why.reason, "message": why.message} if why.message else {"reason": why.reason}
 
 
-def ended(container: Container, memory: Memory) -> Obj:
+def ended(container: Container, memory: Memory, message_bytes: int) -> Obj:
     """ContainerStateTerminated of an instance that has exited."""
     unknown = container.state == ContainerState.UNKNOWN
     reason = container.reason or ("Completed" if container.exit_code == 0 else "Error")
@@ -164,5 +179,5 @@ def ended(container: Container, memory: Memory) -> Obj:
     }
     message = memory.messages.get(container.id) or container.message
     if message:
-        row["message"] = message
+        row["message"] = message.encode()[:message_bytes].decode(errors="ignore")
     return {k: v for k, v in row.items() if v is not None}

@@ -18,6 +18,7 @@ from hawser.node.cri.model import Container
 from hawser.node.images import Images
 from hawser.node.metrics.counters import Counters
 from hawser.node.objects import Objects
+from hawser.node.pod.book import Book
 from hawser.node.pod.configs import Machine
 from hawser.node.volumes.folders import Folders
 
@@ -31,7 +32,11 @@ class ProbeSink(Protocol):
 class Prober(Protocol):
     """Who runs probes."""
 
-    def watch(self, sink: ProbeSink, pod: Obj, spec: Obj, container: Container, pod_ip: str) -> None: ...
+    def watch(
+        self, sink: ProbeSink, pod: Obj, spec: Obj, container: Container, pod_ip: str, *, started: bool = False
+    ) -> None: ...
+
+    def end_liveness(self, container_id: str) -> None: ...
 
     def forget(self, container_id: str) -> None: ...
 
@@ -40,9 +45,9 @@ class Prober(Protocol):
 class Context:
     """The node as pod workers see it.
 
-    services: all known Services. allocatable: the node's. dns: the node's own DNSConfig. counters: what is
-    counted for metrics. sandboxes: limits how many
-    sandboxes are made at once; more than the cores can carry only make each other late. now: seconds since the epoch.
+    services: all known Services. node: the Node as last reported. dns: the node's own DNSConfig. counters: what is
+    counted for metrics. book: what the pods that the node has taken take of it. sandboxes: limits how many sandboxes
+    are made at once; more than the cores can carry only make each other late. now: seconds since the epoch.
     """
 
     runtime: Runtime
@@ -55,8 +60,10 @@ class Context:
     objects: Objects
     prober: Prober
     services: Callable[[], Iterable[Obj]]
+    node: Callable[[], Obj]
     allocatable: Callable[[], Obj]
     dns: Callable[[], Obj]
     counters: Counters = field(default_factory=Counters)
+    book: Book = field(default_factory=Book)
     sandboxes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1))))
     now: Callable[[], float] = time.time

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import dataclass
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import grpc
 import grpc.aio
@@ -18,19 +19,21 @@ from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError, DeadlineExceeded
 
 _BODY = 10 * 1024
-_AGENT = "kube-probe/1.36"
+_REDIRECTS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Whether it went well, and what to say about it.
 
-    error: set when the runtime could not run it, which says nothing about the container.
+    error: set when the runtime could not run it, which says nothing about the container. warning: it went well, but
+    the message is to be told.
     """
 
     ok: bool
     message: str = ""
     error: CRIError | None = None
+    warning: bool = False
 
 
 def port_number(port: int | str, container: Obj) -> int:
@@ -46,7 +49,7 @@ def port_number(port: int | str, container: Obj) -> int:
 async def run(
     handler: Obj, container: Obj, container_id: str, pod_ip: str, runtime: Runtime, seconds: float
 ) -> Outcome:
-    """Runs a handler. seconds: its limit. Never raises but for cancellation."""
+    """Runs a probe's check. seconds: its limit. Never raises but for cancellation."""
     try:
         if spec := handler.get("exec"):
             return await _exec(spec.get("command") or [], container_id, runtime, seconds)
@@ -56,12 +59,27 @@ async def run(
             return await _tcp(handler["tcpSocket"], container, pod_ip, seconds)
         if "grpc" in handler:
             return await _grpc(handler["grpc"], pod_ip, seconds)
+    except ValueError as err:
+        return Outcome(False, str(err))
+    return Outcome(False, "missing handler")
+
+
+async def hook(
+    handler: Obj, container: Obj, container_id: str, pod_ip: str, runtime: Runtime, seconds: float
+) -> Outcome:
+    """Runs postStart or preStop; what an HTTP server answers does not matter. Never raises but for cancellation."""
+    try:
+        if spec := handler.get("exec"):
+            return await _exec(spec.get("command") or [], container_id, runtime, seconds)
+        if "httpGet" in handler:
+            return await _http_hook(handler["httpGet"], container, pod_ip, seconds)
         if "sleep" in handler:
             await asyncio.sleep(min(float(handler["sleep"].get("seconds") or 0), seconds))
             return Outcome(True)
     except ValueError as err:
         return Outcome(False, str(err))
-    return Outcome(False, "missing handler")
+    # tcpSocket is no handler of hooks: the API takes it, and it fails (API reference, LifecycleHandler).
+    return Outcome(False, f"invalid handler: {', '.join(handler)}")
 
 
 async def _exec(command: list[str], container_id: str, runtime: Runtime, seconds: float) -> Outcome:
@@ -89,50 +107,93 @@ async def _tcp(spec: Obj, container: Obj, pod_ip: str, seconds: float) -> Outcom
 
 
 async def _http(spec: Obj, container: Obj, pod_ip: str, seconds: float) -> Outcome:
-    secure = (spec.get("scheme") or "HTTP").upper() == "HTTPS"
-    host, port = spec.get("host") or pod_ip, port_number(spec["port"], container)
-    path = spec.get("path") or "/"
-    path = path if path.startswith("/") else f"/{path}"
-    url = f"{'https' if secure else 'http'}://{_address(host, port)}{path}"
+    url, headers = _target(spec, container, pod_ip, "kube-probe")
     try:
         async with asyncio.timeout(seconds):
-            status, body = await _get(host, port, path, _headers(spec, _address(host, port)), secure)
-    except TimeoutError:
-        waited = "(Client.Timeout exceeded while awaiting headers)"
-        return Outcome(False, f'Get "{url}": context deadline exceeded {waited}')
-    except OSError as err:
-        return Outcome(False, f'Get "{url}": dial tcp {_address(host, port)}: connect: {_reason(err)}')
-    except (EOFError, ValueError, IndexError, asyncio.LimitOverrunError):
-        return Outcome(False, f'Get "{url}": EOF')
-    if 200 <= status < 400:
+            status, body = await _follow(url, headers)
+    except (TimeoutError, OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError) as err:
+        return Outcome(False, f'Get "{url}": {_why(err, url)}')
+    if 300 <= status < 400:
+        return Outcome(True, f"Probe terminated redirects, Response body: {body}", warning=True)
+    if 200 <= status < 300:
         return Outcome(True, body)
     return Outcome(False, f"HTTP probe failed with statuscode: {status}")
 
 
-def _headers(spec: Obj, address: str) -> dict[str, str]:
-    headers = {"Host": address, "User-Agent": _AGENT, "Accept": "*/*", "Connection": "close"}
+async def _http_hook(spec: Obj, container: Obj, pod_ip: str, seconds: float) -> Outcome:
+    url, headers = _target(spec, container, pod_ip, "kube-lifecycle")
+    try:
+        async with asyncio.timeout(seconds):
+            try:
+                await _get(urlsplit(url), headers)
+            except ssl.SSLError:
+                # A server that speaks plain HTTP after all: hooks fell back to it before there was HTTPS for them.
+                await _get(urlsplit(url.replace("https:", "http:", 1)), headers)
+    except (TimeoutError, OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError) as err:
+        return Outcome(False, f'Get "{url}": {_why(err, url)}')
+    return Outcome(True)
+
+
+def _target(spec: Obj, container: Obj, pod_ip: str, agent: str) -> tuple[str, dict[str, str]]:
+    """URL and headers of an HTTPGetAction. Raises ValueError for a port that the container does not have."""
+    host, port = spec.get("host") or pod_ip, port_number(spec["port"], container)
+    path = spec.get("path") or "/"
+    path = path if path.startswith("/") else f"/{path}"
+    address = _address(host, port)
+    headers = {"Host": address, "User-Agent": f"{agent}/1.36", "Accept": "*/*", "Connection": "close"}
     for row in spec.get("httpHeaders") or ():
         name = next((known for known in headers if known.lower() == row["name"].lower()), row["name"])
         headers[name] = row.get("value") or ""
-    return {name: value for name, value in headers.items() if value}
+    url = f"{(spec.get('scheme') or 'HTTP').lower()}://{address}{path}"
+    return url, {name: value for name, value in headers.items() if value}
 
 
-async def _get(host: str, port: int, path: str, headers: dict[str, str], secure: bool) -> tuple[int, str]:
+async def _follow(url: str, headers: dict[str, str]) -> tuple[int, str]:
+    """Status and body behind redirects that stay on the host; those that leave it are answers."""
+    place = urlsplit(url)
+    for _ in range(_REDIRECTS):
+        status, body, location = await _get(place, headers)
+        if status not in (301, 302, 303, 307, 308) or not location:
+            return status, body
+        onward = urlsplit(urljoin(place.geturl(), location))
+        if onward.hostname != place.hostname:
+            return status, body
+        place, headers = onward, {**headers, "Host": onward.netloc}
+    raise ValueError(f"stopped after {_REDIRECTS} redirects")
+
+
+async def _get(place: SplitResult, headers: dict[str, str]) -> tuple[int, str, str]:
+    """Status, body and Location of one answer."""
     context: ssl.SSLContext | None = None
-    if secure:
+    if place.scheme == "https":
         # Probes do not verify certificates (documentation of HTTP probes).
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    reader, writer = await asyncio.open_connection(host, port, ssl=context)
+    port = place.port or (443 if context else 80)
+    reader, writer = await asyncio.open_connection(place.hostname, port, ssl=context)
     try:
+        path = (place.path or "/") + (f"?{place.query}" if place.query else "")
         lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         writer.write("\r\n".join(lines).encode())
         first = await reader.readuntil(b"\r\n")
         status = int(first.split(None, 2)[1])
-        rest = await reader.read(_BODY) if status >= 400 else b""
-        return status, rest.decode(errors="replace")
+        if status < 300:
+            return status, "", ""
+        head, _, body = (await reader.read(_BODY)).partition(b"\r\n\r\n")
+        fields = (line.partition(b":") for line in head.split(b"\r\n"))
+        location = next((value.strip().decode() for name, _, value in fields if name.lower() == b"location"), "")
+        return status, body.decode(errors="replace"), location
     finally:
         writer.close()
+
+
+def _why(err: Exception, url: str) -> str:
+    """What went wrong with a request, in the words of Go's client."""
+    if isinstance(err, TimeoutError):
+        return "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+    if isinstance(err, OSError):
+        return f"dial tcp {urlsplit(url).netloc}: connect: {_reason(err)}"
+    return str(err) if str(err).startswith("stopped after") else "EOF"
 
 
 async def _grpc(spec: Obj, pod_ip: str, seconds: float) -> Outcome:

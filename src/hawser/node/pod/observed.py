@@ -81,10 +81,10 @@ class Memory:
     messages: dict[str, str] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
     evicted: Waiting | None = None
+    rejected: bool = False
     renewed: set[str] = field(default_factory=set)
     hooking: set[str] = field(default_factory=set)
     ending: float | None = None
-    rejected: bool = False
 
     def keep_containers(self, known: Iterable[str]) -> None:
         """Drops what is known of instances other than these."""

@@ -77,4 +77,5 @@ class Observer:
             known = row.get("containerID", "").endswith(container.id)
             self._memory.started[container.id] = bool(known and row.get("started")) or not spec.get("startupProbe")
             self._memory.ready[container.id] = bool(known and row.get("ready")) or not spec.get("readinessProbe")
-            self._context.prober.watch(sink, pod, spec, container, pod_ip)
+            started = self._memory.started[container.id]
+            self._context.prober.watch(sink, pod, spec, container, pod_ip, started=started)

@@ -141,7 +141,7 @@ class _Steps:
         elif newest.running:
             self._watch_over(container, newest)
         elif again or newest.id in self.memory.renewed or restarts.again(self.pod, container, newest.exit_code):
-            self._restart(name, newest)
+            self._restart(container, newest)
 
     def _watch_over(self, container: Obj, newest: Container) -> None:
         name = container["name"]
@@ -154,11 +154,13 @@ class _Steps:
             message = f"Container {name} definition changed, will be restarted"
             self.actions.append(ending.kill(newest, message, renew=True))
 
-    def _restart(self, name: str, newest: Container) -> None:
+    def _restart(self, container: Obj, newest: Container) -> None:
+        name = container["name"]
         ended = newest.finished_at or newest.created_at
-        until = self.memory.crashes.until(name, ended)
+        key = crash_key(container)
+        until = self.memory.crashes.until(key, ended)
         if until > self.now:
-            delay = _duration(self.memory.crashes.delay(name))
+            delay = _duration(self.memory.crashes.delay(key))
             text = f"back-off {delay} restarting failed container={name} pod={view.full_name(self.pod)}"
             self.waiting[name] = Waiting("CrashLoopBackOff", text)
             self._wake(until)
@@ -197,6 +199,11 @@ class _Steps:
 
     def _wake(self, moment: float) -> None:
         self.wake_at = moment if self.wake_at is None else min(self.wake_at, moment)
+
+
+def crash_key(container: Obj) -> str:
+    """What a container's crashes are counted by: another image starts anew."""
+    return f"{container['name']} {spec_hash(container)}"
 
 
 def _duration(seconds: float) -> str:

@@ -21,6 +21,7 @@ from hawser.node.pod.configs import Mount
 from hawser.node.pod.context import Context, ProbeSink
 from hawser.node.pod.env import ConfigError, Sources
 from hawser.node.pod.observed import Memory, Waiting
+from hawser.node.pod.plan import crash_key
 from hawser.node.pod.records import Records
 from hawser.node.volumes import payload
 from hawser.node.volumes.payload import Contents, VolumeError
@@ -133,7 +134,7 @@ class Starter:
         spec = view.find(pod, name)
         assert spec is not None
         if action.previous:
-            self.memory.crashes.next(name, action.previous, self.context.now())
+            self.memory.crashes.next(crash_key(spec), action.previous, self.context.now())
         try:
             container_id = await self._start(pod, spec, action.attempt)
         except ImageError as err:
@@ -236,7 +237,7 @@ class Starter:
             if sandbox is None or not sandbox.ready:
                 if container_id:
                     await self.records.remove_container(container_id)
-                self.memory.crashes.forget(name)
+                self.memory.crashes.forget(f"{name} ")
                 raise _SandboxDied
 
     def _begin(self, pod: Obj, spec: Obj, container_id: str) -> None:
@@ -265,10 +266,12 @@ class Starter:
         self.context.prober.watch(self.sink, pod, spec, container, self.pod_ip(pod))
 
     async def _post_start(self, pod: Obj, spec: Obj, container_id: str, hook: Obj) -> bool:
-        outcome = await handlers.run(hook, spec, container_id, self.pod_ip(pod), self.context.runtime, 3600)
+        outcome = await handlers.hook(hook, spec, container_id, self.pod_ip(pod), self.context.runtime, 3600)
         if outcome.ok:
             return True
-        self.event(pod, "Warning", "FailedPostStartHook", f"PostStartHook failed: {outcome.message}", spec["name"])
+        # What a hook printed may be secret, and events are read by many.
+        log.warning("pod %s: postStart of %s failed: %s", view.full_name(pod), spec["name"], outcome.message)
+        self.event(pod, "Warning", "FailedPostStartHook", "PostStartHook failed", spec["name"])
         self.memory.doomed[container_id] = "FailedPostStartHook"
         return False
 
@@ -304,7 +307,11 @@ class Starter:
     def _failed(self, pod: Obj, name: str, why: Waiting) -> None:
         self.context.counters.start_failed[(view.container_type(pod, name), why.reason)] += 1
         self.event(pod, "Warning", "Failed", f"Error: {why.message}", name)
-        self._later(name, why)
+        if why.reason == "RunContainerError":
+            # It was made and has ended: what follows is for its restart policy and the back-off of crashes to say.
+            self.memory.waiting[name] = why
+        else:
+            self._later(name, why)
 
     def _image_failed(self, pod: Obj, name: str, err: ImageError) -> None:
         now = self.context.now()

@@ -29,9 +29,7 @@ def status(
     """
     old = pod.get("status") or {}
     if memory.rejected and memory.evicted:
-        # Nothing of it was ever here, and nothing else is said of it.
-        why = memory.evicted
-        return {"phase": "Failed", "reason": why.reason, "message": why.message, "startTime": stamp(now)}
+        return _observed(pod, _failed(memory.evicted) | {"startTime": old.get("startTime") or stamp(now)})
     rows = Rows(pod, observed, memory, {**memory.waiting, **waiting})
     inits, apps, others = rows.of("initContainers"), rows.of("containers"), rows.of("ephemeralContainers")
     phase = _phase(pod, inits, apps, ended)
@@ -41,7 +39,7 @@ def status(
         phase = old.get("phase") or "Pending"
     result: Obj = {"phase": phase, "hostIP": host_ip, "hostIPs": [{"ip": host_ip}]}
     if memory.evicted and not running:
-        result |= {"phase": "Failed", "reason": memory.evicted.reason, "message": memory.evicted.message}
+        result |= _failed(memory.evicted)
     result["startTime"] = old.get("startTime") or stamp(now)
     ips = _ips(pod, observed, host_ip)
     if ips:
@@ -52,6 +50,14 @@ def status(
     if others:
         result["ephemeralContainerStatuses"] = others
     result["conditions"] = conditions.own(pod, observed, result["phase"], inits, apps, now)
+    return _observed(pod, result)
+
+
+def _failed(why: Waiting) -> Obj:
+    return {"phase": "Failed", "reason": why.reason, "message": why.message}
+
+
+def _observed(pod: Obj, result: Obj) -> Obj:
     if (generation := pod["metadata"].get("generation")) is not None:
         result["observedGeneration"] = generation
     return result

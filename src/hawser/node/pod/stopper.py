@@ -37,7 +37,7 @@ async def kill(
     container = records.containers.get(action.id)
     if container is None:
         return
-    context.prober.forget(action.id)
+    context.prober.end_liveness(action.id)
     path = view.field_path(pod, action.name)
     again = action.id in memory.hooked
     memory.hooked.add(action.id)
@@ -51,15 +51,16 @@ async def kill(
         spec = view.find(pod, action.name) or {"name": action.name}
         try:
             async with asyncio.timeout(grace):
-                outcome = await handlers.run(hook, spec, action.id, pod_ip, context.runtime, grace)
+                outcome = await handlers.hook(hook, spec, action.id, pod_ip, context.runtime, grace)
             if not outcome.ok:
-                text = f"PreStopHook failed: {outcome.message}"
-                context.recorder.event(pod, "Warning", "FailedPreStopHook", text, field_path=path)
+                log.warning("pod %s: preStop of %s failed: %s", view.full_name(pod), action.name, outcome.message)
+                context.recorder.event(pod, "Warning", "FailedPreStopHook", "PreStopHook failed", field_path=path)
         except TimeoutError:
             pass
     # After a hook that took all the time the container still gets two seconds to hear the signal.
     rest = max(grace - (loop.time() - started), min(grace, 2.0))
     await context.runtime.stop_container(action.id, rest)
+    context.prober.forget(action.id)
     await records.settle(action.id)
 
 
@@ -113,13 +114,18 @@ def termination_message(container: Container, path: Path, logs: Path) -> str:
     policy = container.annotations.get(Labels.TERMINATION_POLICY)
     if text or container.exit_code == 0 or policy != "FallbackToLogsOnError":
         return text
+    return _end_of_log(logs)
+
+
+def _end_of_log(path: Path) -> str:
+    """What a container last wrote: at most 80 lines and 2048 bytes."""
     try:
-        with logs.open("rb") as file:
+        with path.open("rb") as file:
             file.seek(0, 2)
             file.seek(max(0, file.tell() - 4 * _MESSAGE_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    # CRI's log format is "time stream tag text"; the documented limit is 80 lines or 2048 bytes.
-    words = [parts[3] for line in lines if len(parts := line.split(" ", 3)) == 4]
-    return "\n".join(words[-80:])[-2048:] + "\n"
+    # CRI's log format is "time stream tag text"; the tag P says that the line goes on.
+    rows = [parts for line in lines if len(parts := line.split(" ", 3)) == 4]
+    return "".join(text if tag.startswith("P") else f"{text}\n" for _, _, tag, text in rows[-80:])[-2048:]

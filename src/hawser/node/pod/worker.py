@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hawser.api.errors import APIError
+from hawser.api.kinds import NODE
 from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp
 from hawser.node.cri.errors import CRIError
@@ -61,7 +63,10 @@ class Worker:
         # Of a pod that was just bound here the runtime knows nothing: no need to ask.
         self._observer.stale = not fresh
         self._adopted = fresh
-        self._admitted = False
+        # What has started here before is not asked again whether it fits.
+        self._checked = bool((pod.get("status") or {}).get("startTime"))
+        if self._checked and not view.finished(pod):
+            context.book.enter(pod)
         self._removed = False
         self._done = False
         self._refresh_volumes = False
@@ -80,10 +85,13 @@ class Worker:
             if view.deleting(before) and view.grace_period(pod) < view.grace_period(before):
                 self._jobs.cancel("kill ")
                 self.memory.ending = None
-        elif _shown(pod) != _shown(before):
-            self._refresh_volumes |= payload.shows_metadata(pod)
-            # Environment and subPathExpr may be made of labels and annotations.
-            self._retry_configs()
+        else:
+            if _shown(pod) != _shown(before):
+                self._refresh_volumes |= payload.shows_metadata(pod)
+                # Environment and subPathExpr may be made of labels and annotations.
+                self._retry_configs()
+            elif self.memory.retry_at and _generation(pod) != _generation(before):
+                self._retry_configs()
         self._jobs.wake.set()
 
     def remove(self) -> None:
@@ -93,6 +101,7 @@ class Worker:
         grace, also when it was ending slowly. A namesake may be on its way.
         """
         self._removed = True
+        self.context.book.release(self.uid)
         metadata = {**self.pod["metadata"], "deletionGracePeriodSeconds": 0}
         metadata.setdefault("deletionTimestamp", stamp(self.context.now()))
         self.pod = {**self.pod, "metadata": metadata}
@@ -178,8 +187,10 @@ class Worker:
         await self._observer.look(self.pod)
         if not self._adopted:
             self._adopt()
-        if not self._admitted:
-            self._admit()
+        if not self._checked:
+            await self._check_in()
+        if view.finished(self.pod):
+            self.context.book.release(self.uid)
         now = self.context.now()
         self._check_deadline(now)
         observed = self.records.observed()
@@ -206,17 +217,27 @@ class Worker:
             self._refresh_volumes = self.records.observed().sandbox is not None
         self._observer.adopt(self.pod, self, self.starter.pod_ip(self.pod))
 
-    def _admit(self) -> None:
-        """Refuses a pod that this node cannot run, before anything of it is started."""
-        self._admitted = True
-        machine, observed = self.context.machine, self.records.observed()
-        if view.deleting(self.pod) or view.finished(self.pod) or observed.sandboxes or observed.containers:
+    async def _check_in(self) -> None:
+        """Asks whether the node takes the pod; one that it does not take has failed."""
+        self._checked = True
+        book, pod = self.context.book, self.pod
+        if view.deleting(pod) or view.finished(pod):
             return
-        why = admission.rejection(self.pod, machine.features, machine.unsafe_sysctls)
-        if why is not None:
-            self.memory.evicted = Waiting(why.reason, f"Pod was rejected: {why.message}")
-            self.memory.rejected = True
-            self.starter.event(self.pod, "Warning", why.reason, why.message)
+        refusal, machine = None, self.context.machine
+        if not self.records.sandboxes:
+            refusal = admission.rejection(pod, machine.features, machine.unsafe_sysctls)
+            refusal = refusal or book.refusal(pod, self.context.node())
+        if refusal is not None and refusal.reason in ("NodeAffinity", "TaintToleration"):
+            # Labels and taints may be newer than what the node last heard of itself.
+            with contextlib.suppress(APIError):
+                node = await self.context.client.get(NODE, machine.node_name)
+                refusal = book.refusal(pod, node)
+        if refusal is None:
+            book.enter(pod)
+            return
+        self.starter.event(pod, "Warning", refusal.reason, refusal.message)
+        self.memory.rejected = True
+        self.memory.evicted = Waiting(refusal.reason, f"Pod was rejected: {refusal.message}")
 
     def _renew_tokens(self, now: float) -> None:
         """Brings service account tokens in volumes up to date before they expire."""
@@ -296,6 +317,7 @@ class Worker:
 
     async def _finish(self) -> None:
         """The final status and the deletion in the API first, so that whoever waits does; cleaning up follows."""
+        self.context.book.release(self.uid)
         if not self._removed:
             await self._reporter.flush()
             await stopper.delete_from_api(self.context, self.pod)
@@ -328,6 +350,11 @@ def _shown(pod: Obj) -> tuple[Obj, Obj]:
     """What a downwardAPI volume may show and may change."""
     metadata = pod["metadata"]
     return metadata.get("labels") or {}, metadata.get("annotations") or {}
+
+
+def _generation(pod: Obj) -> int | None:
+    number: int | None = pod["metadata"].get("generation")
+    return number
 
 
 def _version(pod: Obj) -> int:

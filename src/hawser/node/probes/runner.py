@@ -34,19 +34,35 @@ class Probes:
         self._runtime = runtime
         self._recorder = recorder
         self._counters = counters
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, dict[Kind, asyncio.Task[None]]] = {}
 
-    def watch(self, sink: ProbeSink, pod: Obj, spec: Obj, container: Container, pod_ip: str) -> None:
-        """Starts the probes of a running container."""
-        if container.id in self._tasks or not any(spec.get(field) for field in _FIELDS.values()):
+    def watch(
+        self, sink: ProbeSink, pod: Obj, spec: Obj, container: Container, pod_ip: str, *, started: bool = False
+    ) -> None:
+        """Starts the probes of a running container. started: its startup probe has succeeded before."""
+        kinds = [kind for kind, field in _FIELDS.items() if spec.get(field) and not (started and kind == Kind.STARTUP)]
+        if container.id in self._tasks or not kinds:
             return
-        work = self._all(sink, pod, spec, container, pod_ip)
-        self._tasks[container.id] = asyncio.create_task(work, name=f"probes {spec['name']}")
+        up = asyncio.Event()
+        if Kind.STARTUP not in kinds:
+            up.set()
+        self._tasks[container.id] = {
+            kind: asyncio.create_task(
+                self._probe(kind, sink, pod, spec, container, pod_ip, up), name=f"{kind} probe {spec['name']}"
+            )
+            for kind in kinds
+        }
+
+    def end_liveness(self, container_id: str) -> None:
+        """A container that is being stopped is only asked whether it is still ready."""
+        for kind in (Kind.STARTUP, Kind.LIVENESS):
+            task = self._tasks.get(container_id, {}).get(kind)
+            if task is not None:
+                task.cancel()
 
     def forget(self, container_id: str) -> None:
         """Ends the probes of a container."""
-        task = self._tasks.pop(container_id, None)
-        if task is not None:
+        for task in self._tasks.pop(container_id, {}).values():
             task.cancel()
 
     def close(self) -> None:
@@ -54,30 +70,20 @@ class Probes:
         for container_id in list(self._tasks):
             self.forget(container_id)
 
-    async def _all(self, sink: ProbeSink, pod: Obj, spec: Obj, container: Container, pod_ip: str) -> None:
-        if spec.get("startupProbe"):
-            # The other probes wait for this one.
-            await self._probe(Kind.STARTUP, sink, pod, spec, container, pod_ip)
-        async with asyncio.TaskGroup() as tasks:
-            for kind in (Kind.LIVENESS, Kind.READINESS):
-                if spec.get(_FIELDS[kind]):
-                    tasks.create_task(self._probe(kind, sink, pod, spec, container, pod_ip))
-
-    async def _probe(self, kind: Kind, sink: ProbeSink, pod: Obj, spec: Obj, container: Container, pod_ip: str) -> None:
+    async def _probe(
+        self, kind: Kind, sink: ProbeSink, pod: Obj, spec: Obj, container: Container, pod_ip: str, up: asyncio.Event
+    ) -> None:
         probe = spec[_FIELDS[kind]]
         settings = Settings.of(probe)
         current = states.initial(kind)
-        await asyncio.sleep(settings.initial_delay)
+        if kind != Kind.STARTUP:
+            await up.wait()
+        if settings.initial_delay:
+            await asyncio.sleep(max(0.0, container.started_at + settings.initial_delay - time.time()))
         checks = 0
         while True:
-            began = time.perf_counter()
-            outcome = await handlers.run(probe, spec, container.id, pod_ip, self._runtime, settings.timeout)
+            outcome = await self._check(kind, pod, spec, container, pod_ip, settings)
             checks += 1
-            result = "unknown" if outcome.error is not None else "successful" if outcome.ok else "failed"
-            about = (*view.key(pod), view.uid(pod))
-            self._counters.probe(kind.value.title(), result, spec["name"], about, time.perf_counter() - began)
-            if not outcome.ok:
-                self._unhealthy(kind, pod, spec, outcome)
             if outcome.error is not None:
                 # Not the container's failure: as on a kubelet it does not count.
                 await asyncio.sleep(settings.period)
@@ -86,12 +92,29 @@ class Probes:
             if verdict is not None:
                 sink.probed(container.id, kind.value, verdict, _killing(kind, spec))
             if kind == Kind.STARTUP and current.result is not None:
+                if current.result:
+                    up.set()
                 return
             if kind == Kind.LIVENESS and current.result is False:
                 return
             # Early checks cost a container nothing: it counts as not ready until the first success anyway.
             eager = kind == Kind.READINESS and current.result is not True and checks <= _EAGER_CHECKS
             await asyncio.sleep(min(_EAGER_SECONDS, settings.period) if eager else settings.period)
+
+    async def _check(
+        self, kind: Kind, pod: Obj, spec: Obj, container: Container, pod_ip: str, settings: Settings
+    ) -> Outcome:
+        began = time.perf_counter()
+        outcome = await handlers.run(spec[_FIELDS[kind]], spec, container.id, pod_ip, self._runtime, settings.timeout)
+        result = "unknown" if outcome.error is not None else "successful" if outcome.ok else "failed"
+        about = (*view.key(pod), view.uid(pod))
+        self._counters.probe(kind.value.title(), result, spec["name"], about, time.perf_counter() - began)
+        if not outcome.ok:
+            self._unhealthy(kind, pod, spec, outcome)
+        elif outcome.warning:
+            text = f"{kind.value.title()} probe warning: {outcome.message}"
+            self._recorder.event(pod, "Warning", "ProbeWarning", text, field_path=view.field_path(pod, spec["name"]))
+        return outcome
 
     def _unhealthy(self, kind: Kind, pod: Obj, spec: Obj, outcome: Outcome) -> None:
         if isinstance(outcome.error, Unavailable):
