@@ -37,7 +37,7 @@ class SigningRequestStrategy(Strategy):
         self._settle(obj, old)
 
     def _approval(self, new: Obj, old: Obj) -> Obj:
-        changed: Obj = clone(old)
+        changed: Obj = {**clone(old), "metadata": new["metadata"]}
         status = changed.setdefault("status", {})
         conditions = (new.get("status") or {}).get("conditions")
         if conditions:
