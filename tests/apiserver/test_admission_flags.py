@@ -232,3 +232,15 @@ def test_a_configuration_that_is_not_understood_is_not_taken(
     path.write_text(CONFIGURATION.replace(*change, 1))
     with pytest.raises(ValueError, match=re.escape(said)):
         read(path)
+
+
+async def test_how_long_pods_stay_on_silent_nodes_is_chosen(own_server: Any) -> None:
+    own_server.extra = ["--default-not-ready-toleration-seconds=30", "--default-unreachable-toleration-seconds=7"]
+    own_server.start()
+    path = f"{own_server.url}/api/v1/namespaces/default/pods"
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": "Bearer admin-token"}) as session,
+        session.post(path, json=pod(), ssl=own_server.tls()) as answer,
+    ):
+        made = await answer.json()
+    assert [t["tolerationSeconds"] for t in made["spec"]["tolerations"]] == [30, 7]

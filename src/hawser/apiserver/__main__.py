@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hawser import quickly
 from hawser.apiserver.audit import setup as audit
-from hawser.apiserver.options import ISSUER, Config, ProxySettings
+from hawser.apiserver.options import ISSUER, TOLERATION_SECONDS, Config, ProxySettings
 
 _PROXY_HEADERS = {
     "username-headers": "X-Remote-User",
@@ -131,6 +131,14 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--admission-control-config-file", type=Path, metavar="FILE", help="what admission plugins are configured to do"
     )
+    for state, seconds in zip(("not-ready", "unreachable"), TOLERATION_SECONDS, strict=True):
+        add(
+            f"--default-{state}-toleration-seconds",
+            type=int,
+            default=seconds,
+            metavar="SECONDS",
+            help=f"how long pods stay on a node that is {state} unless they say otherwise (default: %(default)s)",
+        )
     audit.add_arguments(parser)
     add(
         "--encryption-provider-config",
@@ -193,6 +201,7 @@ def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Con
         plugins_on=on,
         plugins_off=off,
         plugin_settings=given.admission_control_config_file,
+        toleration_seconds=(given.default_not_ready_toleration_seconds, given.default_unreachable_toleration_seconds),
         encryption=given.encryption_provider_config,
         shutdown_delay=given.shutdown_delay_duration,
     )

@@ -11,6 +11,8 @@ from hawser.apiserver.strategies.pools import Network
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 """Of service account tokens, as most clusters have it."""
+TOLERATION_SECONDS = (300, 300)
+"""How long pods tolerate a node that is not ready, and one that is unreachable, unless they say otherwise."""
 _SERVICE_NETWORK = IPv4Network("10.96.0.0/16")
 _NO_AUDIT = AuditOptions()
 
@@ -32,6 +34,7 @@ class Config:
     """data: the folder of the store. kubelet_*: how the server shows itself to node agents, and whom it believes.
 
     plugins_*: admission plugins beyond and without those that are on by default; plugin_settings: their configuration.
+    toleration_seconds: of pods, for nodes that are not ready and for unreachable ones.
     account_*: of service account tokens: what signs them (a key in the folder of the store when None), what else is
     believed, who is said to have issued them (the first one) and whose are believed, and where the keys are found.
     seats: requests that are served at once, shared out by priority and fairness. shutdown_delay: seconds from not being
@@ -72,6 +75,7 @@ class Config:
     plugins_on: frozenset[str] = frozenset()
     plugins_off: frozenset[str] = frozenset()
     plugin_settings: Path | None = None
+    toleration_seconds: tuple[int, int] = TOLERATION_SECONDS
 
     @property
     def address(self) -> str:

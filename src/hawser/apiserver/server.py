@@ -68,7 +68,9 @@ async def run(config: Config) -> None:
         config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         credentials = Credentials.read(config)
         auditor = audit.start(config.audit)
-        choice = Choice(config.plugins_on, config.plugins_off, settings.read(config.plugin_settings))
+        choice = Choice(
+            config.plugins_on, config.plugins_off, settings.read(config.plugin_settings), config.toleration_seconds
+        )
         store = SqliteStore.open(config.data / "hawser.db", seal=_seal(config))
     except (OSError, ValueError, ssl.SSLError, StoreRefused, StoreUnavailable) as error:
         raise StartError(str(error)) from error

@@ -280,3 +280,42 @@ def test_what_a_pod_refers_to() -> None:
     assert references.of_pod(one) == {(plural, "n", name) for plural, name in expected}
     one["metadata"]["annotations"] = {references.MIRROR: "x"}
     assert references.of_pod(one) == set()
+
+
+async def test_a_nodes_tokens_are_for_whom_the_pods_volumes_name(api: Any, node: Obj) -> None:
+    await api.create(api.path("serviceaccounts"), {"metadata": {"name": "bot"}})
+    await api.create(
+        "/apis/storage.k8s.io/v1/csidrivers",
+        {"metadata": {"name": f"{api.namespace}.example.com"}, "spec": {"tokenRequests": [{"audience": "drive"}]}},
+    )
+    sources = [{"serviceAccountToken": {"path": "t", "audience": "vault"}}]
+    volumes = [
+        {"name": "a", "projected": {"sources": sources}},
+        {"name": "b", "csi": {"driver": f"{api.namespace}.example.com"}},
+    ]
+    mine = await api.create(api.path("pods"), pod("mine", "n1", serviceAccountName="bot", volumes=volumes))
+
+    async def ask(*audiences: str) -> Any:
+        bound = {"apiVersion": "v1", "kind": "Pod", "name": "mine", "uid": mine["metadata"]["uid"]}
+        body = {"spec": {"boundObjectRef": bound, "audiences": list(audiences)}}
+        return await api.call("POST", api.path("serviceaccounts", "bot/token"), body, **NODE)
+
+    for audiences in ([], ["vault"], ["drive"]):
+        assert (await ask(*audiences)).status == 201
+    refused = await ask("other")
+    assert refused.message.endswith(
+        'audience "other" not found in pod spec volume, system:node:n1 is not authorized to request tokens for this '
+        "audience"
+    )
+    assert (await ask("vault", "drive")).message.endswith("node may only request 0 or 1 audiences")
+    name = api.namespace
+    rules = [{"apiGroups": [""], "resources": ["other"], "verbs": ["request-serviceaccounts-token-audience"]}]
+    rbac = "rbac.authorization.k8s.io"
+    await api.create(f"/apis/{rbac}/v1/clusterroles", {"metadata": {"name": name}, "rules": rules})
+    binding = {
+        "metadata": {"name": name},
+        "subjects": [{"kind": "Group", "name": "system:nodes", "apiGroup": rbac}],
+        "roleRef": {"kind": "ClusterRole", "name": name, "apiGroup": rbac},
+    }
+    await api.create(f"/apis/{rbac}/v1/clusterrolebindings", binding)
+    assert (await ask("other")).status == 201

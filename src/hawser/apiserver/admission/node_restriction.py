@@ -5,15 +5,16 @@ Source: Kubernetes documentation, "Admission Control in Kubernetes" (NodeRestric
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from hawser.api.errors import not_found
 from hawser.api.kind import Kind
-from hawser.api.kinds import NODE, POD
+from hawser.api.kinds import CSI_DRIVER, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD
 from hawser.api.types import Obj
 from hawser.apiserver.admission.base import Operation, Plugin, Request
 from hawser.apiserver.admission.refusals import refused
 from hawser.apiserver.authorization import references
+from hawser.apiserver.authorization.base import Attributes, Authorizer
 from hawser.apiserver.authorization.node import node_of
 from hawser.apiserver.strategies.base import Lookup
 
@@ -45,8 +46,9 @@ class NodeRestriction(Plugin):
 
     name = "NodeRestriction"
 
-    def __init__(self, lookup: Lookup) -> None:
+    def __init__(self, lookup: Lookup, authorizer: Authorizer) -> None:
         self._lookup = lookup
+        self._authorizer = authorizer
         self._rows: dict[tuple[str, str], Callable[[str, Request], None]] = {
             ("", "pods"): self._pod,
             ("", "nodes"): _node,
@@ -170,6 +172,49 @@ class NodeRestriction(Plugin):
             raise refused(request, reason)
         if pod["spec"].get("nodeName") != node:
             raise refused(request, "node requested token bound to a pod scheduled on a different node")
+        self._audience(request, pod)
+
+    def _audience(self, request: Request, pod: Obj) -> None:
+        """A node's tokens are for whom its pod's volumes name, or whom the node may ask for (KEP-4412)."""
+        audiences = (request.new.get("spec") or {}).get("audiences") or [""]
+        if len(audiences) > 1:
+            raise refused(request, "node may only request 0 or 1 audiences")
+        (audience,) = audiences
+        if audience in self._audiences(pod):
+            return
+        verb = "request-serviceaccounts-token-audience"
+        question = Attributes(verb, resource=audience, namespace=request.namespace, name=request.name)
+        if not self._authorizer.allows(request.user, question).allowed:
+            raise refused(
+                request,
+                f'audience "{audience}" not found in pod spec volume, {request.user.name} is not authorized to request '
+                "tokens for this audience",
+            )
+
+    def _audiences(self, pod: Obj) -> Iterator[str]:
+        """Whom the volumes of a pod have tokens for; empty for this server."""
+        for volume in pod["spec"].get("volumes") or ():
+            for source in (volume.get("projected") or {}).get("sources") or ():
+                if (token := source.get("serviceAccountToken")) is not None:
+                    yield token.get("audience") or ""
+            if driver := self._driver(pod, volume):
+                found = self._lookup.find(CSI_DRIVER, "", driver) or {}
+                for token in (found.get("spec") or {}).get("tokenRequests") or ():
+                    yield token.get("audience") or ""
+
+    def _driver(self, pod: Obj, volume: Obj) -> str:
+        """The CSI driver of a pod's volume; empty without one."""
+        if inline := volume.get("csi"):
+            return str(inline.get("driver") or "")
+        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        if "ephemeral" in volume:
+            claim = f"{pod['metadata']['name']}-{volume['name']}"
+        if not claim:
+            return ""
+        bound = self._lookup.find(PERSISTENT_VOLUME_CLAIM, pod["metadata"]["namespace"], claim) or {}
+        name = (bound.get("spec") or {}).get("volumeName")
+        found = self._lookup.find(PERSISTENT_VOLUME, "", name) if name else None
+        return str(((found or {}).get("spec") or {}).get("csi", {}).get("driver") or "")
 
 
 def _pod_status(node: str, request: Request) -> None:

@@ -27,6 +27,7 @@ from hawser.apiserver.admission.settings import Settings
 from hawser.apiserver.authorization.escalation import Escalation
 from hawser.apiserver.authorization.upsert import CreationByChange
 from hawser.apiserver.committed import Committed
+from hawser.apiserver.options import TOLERATION_SECONDS
 from hawser.apiserver.writes import utc_now
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ TABLE = (
     _optional("NamespaceExists"),
     _optional("LimitPodHardAntiAffinityTopology"),
     Row("LimitRanger", lambda resources, committed: limits.LimitRanger(committed)),
-    Row("NodeRestriction", lambda resources, committed: NodeRestriction(resources)),
+    Row("NodeRestriction", lambda resources, committed: NodeRestriction(resources, resources.access.authorizer)),
     Row("ServiceAccount", lambda resources, committed: service_account.ServiceAccount(committed)),
     Row("TaintNodesByCondition", lambda resources, committed: pods.TaintNodesByCondition()),
     _optional("AlwaysPullImages"),
@@ -93,11 +94,15 @@ TABLE = (
 
 
 class Choice(NamedTuple):
-    """What the flags say: which plugins are on besides the usual ones, which are off, and how they are configured."""
+    """What the flags say: which plugins are on besides the usual ones, which are off, and how they are configured.
+
+    toleration_seconds: how long pods tolerate nodes that are not ready, and that are unreachable.
+    """
 
     enabled: frozenset[str] = frozenset()
     disabled: frozenset[str] = frozenset()
     settings: Settings = Settings()
+    toleration_seconds: tuple[int, int] = TOLERATION_SECONDS
 
     @classmethod
     def read(cls, enable: str, disable: str) -> Choice:
@@ -135,6 +140,8 @@ def chain(resources: Resources, choice: Choice | None = None) -> Chain:
     for plugin in made:
         if isinstance(plugin, security.PodSecurity):
             plugin.configure(choice.settings.pod_security, choice.settings.exemptions)
+        elif isinstance(plugin, pods.DefaultTolerationSeconds):
+            plugin.configure(*choice.toleration_seconds)
         elif isinstance(plugin, quota.ResourceQuota):
             plugin.configure(choice.settings.limited)
     return Chain((CreationByChange(resources.access), Escalation(resources.access), requesters.Requesters(), *made))

@@ -49,9 +49,9 @@ class TokenRequests:
             Operation.CREATE, kinds.SERVICE_ACCOUNT, target.namespace, target.name, request, None, options, "token"
         )
         binding = self._binding(spec.get("boundObjectRef"), target)
+        await resources.admission.admit(posted)
         if not spec.get("audiences"):
             spec["audiences"] = list(self._tokens.audiences)
-        await resources.admission.admit(posted)
         seconds = spec["expirationSeconds"]
         extended = (
             binding.pod is not None

@@ -15,16 +15,23 @@ from hawser.api.types import Obj
 from hawser.apiserver.admission.base import Operation, Plugin, Request
 from hawser.apiserver.admission.refusals import refused
 from hawser.apiserver.committed import Committed
+from hawser.apiserver.options import TOLERATION_SECONDS
 
-_TOLERATION_SECONDS = 300
 _PREEMPT = "PreemptLowerPriority"
 _TOPOLOGY = ("topology.kubernetes.io/zone", "topology.kubernetes.io/region")
 
 
 class DefaultTolerationSeconds(Plugin):
-    """Pods leave a node that is not ready or unreachable after five minutes unless they say otherwise."""
+    """Pods leave a node that is not ready or unreachable after some minutes unless they say otherwise."""
 
     name = "DefaultTolerationSeconds"
+
+    def __init__(self) -> None:
+        self.configure(*TOLERATION_SECONDS)
+
+    def configure(self, not_ready: int, unreachable: int) -> None:
+        """After how many seconds."""
+        self._seconds = {NOT_READY: not_ready, UNREACHABLE: unreachable}
 
     def handles(self, kind: Kind, subresource: str, operation: Operation) -> bool:
         """Pods."""
@@ -37,8 +44,8 @@ class DefaultTolerationSeconds(Plugin):
             return
         tolerations = spec.get("tolerations") or []
         missing = [
-            {"key": taint, "operator": "Exists", "effect": NO_EXECUTE, "tolerationSeconds": _TOLERATION_SECONDS}
-            for taint in (NOT_READY, UNREACHABLE)
+            {"key": taint, "operator": "Exists", "effect": NO_EXECUTE, "tolerationSeconds": seconds}
+            for taint, seconds in self._seconds.items()
             if not any(t.get("key", "") in (taint, "") and t.get("effect", "") in (NO_EXECUTE, "") for t in tolerations)
         ]
         if missing:
