@@ -108,6 +108,11 @@ EXPECTED = (
     *("apiserver_request_total", "apiserver_request_duration_seconds_bucket", "apiserver_storage_objects"),
     *("apiserver_request_sli_duration_seconds_bucket", "apiserver_current_inflight_requests"),
     *("apiserver_longrunning_requests", "apiserver_watch_events_total", "apiserver_response_sizes_bucket"),
+    *("apiserver_flowcontrol_current_inqueue_requests", "apiserver_flowcontrol_current_executing_requests"),
+    *("apiserver_flowcontrol_dispatched_requests_total", "apiserver_flowcontrol_nominal_limit_seats"),
+    *("apiserver_flowcontrol_request_wait_duration_seconds_bucket", "apiserver_watch_events_sizes_bucket"),
+    *("apiserver_admission_step_admission_duration_seconds_bucket", "kubernetes_build_info"),
+    *("apiserver_admission_controller_admission_duration_seconds_bucket",),
     *("etcd_request_duration_seconds_bucket", "process_cpu_seconds_total", "process_resident_memory_bytes"),
 )
 """What dashboards of API servers ask for."""

@@ -78,8 +78,12 @@ def _flights(metrics: Metrics) -> Iterator[str]:
 def _watches() -> Iterator[str]:
     name = "apiserver_watch_events_total"
     yield family(name, "counter", "Number of events sent in watch clients.")
-    for (group, version, plural), sent in SENT.items():
-        yield f'{name}{{group="{group}",version="{version}",resource="{plural}"}} {sent.events}'
+    known = [(f'group="{g}",version="{v}",resource="{r}"', sent) for (g, v, r), sent in SENT.items() if sent.events]
+    yield from (f"{name}{{{labels}}} {sent.events}" for labels, sent in known)
+    name = "apiserver_watch_events_sizes"
+    yield family(name, "histogram", "Watch event size distribution in bytes.")
+    for labels, sent in known:
+        yield from histogram(name, labels, sent.sizes)
 
 
 def _storage(store: Store) -> Iterator[str]:

@@ -79,6 +79,8 @@ class Handler:
                 self._decided(record, request, target)
             enforce(self._authorizer, user, target)
             if place.level is None:
+                if place.counts is not None:
+                    place.counts.dispatched += 1
                 answer = await self._routes.serve(request, target, user)
             else:
                 answer = await self._in_turn(request, target, user, place)
@@ -110,15 +112,15 @@ class Handler:
 
     async def _in_turn(self, request: web.BaseRequest, target: Target, user: User, place: Place) -> Answer:
         """Serve a request once its priority level has a seat for it. APIError 429."""
-        level = place.level
+        level, counts = place.level, place.counts
         assert level is not None
-        waiting = self._flow.levels.enter(level, place.flow)
-        if waiting is not None:
-            await self._flow.wait(level, waiting)
+        assert counts is not None
+        await self._flow.enter(level, place, counts)
+        began = time.perf_counter()
         try:
             return await self._routes.serve(request, target, user)
         finally:
-            self._flow.levels.leave(level)
+            self._flow.leave(level, counts, time.perf_counter() - began)
 
     def _decided(self, record: Record, request: web.BaseRequest, target: Target) -> None:
         """Put what the authorizer says of a request into its record."""

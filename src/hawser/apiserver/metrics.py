@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 
 from hawser.api.kinds import Kind
 from hawser.apiserver.paths import Target
-from hawser.exposition import SECONDS, Histogram
+from hawser.exposition import SECONDS, Histogram, exponential
 
+EVENT_SIZES = exponential(1024.0, 2.0, 8)
 SIZES = (1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9)
 TERMINATING = (429, 504)
 """Codes by which a server ends a request in self-defence."""
@@ -139,10 +140,23 @@ def _plain(text: str) -> str:
 class Sent:
     """Watch events that were sent of one kind."""
 
-    __slots__ = ("events",)
+    __slots__ = ("sizes",)
 
     def __init__(self) -> None:
-        self.events = 0
+        self.sizes = Histogram(EVENT_SIZES)
+
+    @property
+    def events(self) -> int:
+        """How many."""
+        return sum(self.sizes.buckets)
+
+    def observe(self, events: list[bytes]) -> None:
+        """Count these."""
+        buckets = self.sizes.buckets
+        for event in events:
+            size = len(event)
+            buckets[bisect_left(EVENT_SIZES, size)] += 1
+            self.sizes.total += size
 
 
 SENT: dict[tuple[str, str, str], Sent] = {}

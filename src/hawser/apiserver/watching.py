@@ -137,7 +137,7 @@ class Watcher:
                 if self._resource.asks:
                     await self._resource.ready(event.record for event in batch)
                 for piece in pieces([data for data in map(self._chunk, batch) if data]):
-                    self._sent.events += len(piece)
+                    self._sent.observe(piece)
                     self._write(b"".join(piece))
                     await self._drain()
         except StopAsyncIteration:
@@ -156,7 +156,7 @@ class Watcher:
             # It is this watch's failure, to be met where it is served; never the writer's.
             return False
         if chunks:
-            self._sent.events += len(chunks)
+            self._sent.observe(chunks)
             transport.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
         return True
 
@@ -169,7 +169,7 @@ class Watcher:
             await self._resource.ready(chosen)
         for first in range(0, len(chosen), _BATCH):
             frames = [self._frame(EventType.ADDED, record) for record in chosen[first : first + _BATCH]]
-            self._sent.events += len(frames)
+            self._sent.observe(frames)
             self._write(chunk(b"".join(frames)))
             await self._drain()
         if self._initial and self._bookmarks:

@@ -7,6 +7,7 @@ nothing while they last.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from hawser.api.kinds import FLOW_SCHEMA, PRIORITY_LEVEL_CONFIGURATION
 from hawser.api.types import Obj
 from hawser.apiserver.authorization.base import attributes
 from hawser.apiserver.flowcontrol import defaults, schemas
+from hawser.apiserver.flowcontrol.counts import Counts, exposed
 from hawser.apiserver.flowcontrol.levels import WAIT_SECONDS, Level, Levels, too_many
 from hawser.apiserver.flowcontrol.schemas import FlowSchema
 from hawser.apiserver.identity import User
@@ -30,11 +32,15 @@ _REMEMBERED = 4096
 
 
 class Place(NamedTuple):
-    """Where a request belongs. level: None where nothing is limited. headers: what its answer carries."""
+    """Where a request belongs. level: None of what takes no seat. headers: what its answer carries.
+
+    counts: None of what is not counted: connections, and what no schema speaks of.
+    """
 
     level: Level | None
     flow: str
     headers: tuple[tuple[str, str], ...]
+    counts: Counts | None = None
 
 
 NOWHERE = Place(None, "", ())
@@ -49,6 +55,7 @@ class FlowControl:
         self._schemas: list[FlowSchema] = []
         self.levels = Levels(seats)
         self._places: dict[tuple[str, ...], Place] = {}
+        self._counts: dict[tuple[str, str], Counts] = {}
         self._news = asyncio.Event()
         for kind in (PRIORITY_LEVEL_CONFIGURATION, FLOW_SCHEMA):
             resources.store.follow(resources[kind].prefix, lambda events: self.load())
@@ -88,23 +95,57 @@ class FlowControl:
                     ("X-Kubernetes-PF-FlowSchema-UID", schema.uid),
                     ("X-Kubernetes-PF-PriorityLevel-UID", level.uid),
                 )
-                lasting = target.verb == "watch" or target.subresource in _LASTING
-                limited = None if level.exempt or lasting else level
-                return Place(limited, f"{schema.name}/{schema.flow(user, asked)}", headers)
+                flow = f"{schema.name}/{schema.flow(user, asked)}"
+                if target.subresource in _LASTING:
+                    return Place(None, flow, headers)
+                counts = self._counts.setdefault((level.name, schema.name), Counts())
+                return Place(None if target.verb == "watch" else level, flow, headers, counts)
         return NOWHERE
 
-    async def wait(self, level: Level, future: asyncio.Future[None]) -> None:
+    async def enter(self, level: Level, place: Place, counts: Counts) -> None:
+        """Take a seat, as soon as there is one. APIError 429."""
+        try:
+            future = self.levels.enter(level, place.flow)
+        except APIError:
+            counts.reject("queue-full" if level.queues else "concurrency-limit")
+            raise
+        if future is None:
+            counts.waited.buckets[0] += 1
+        else:
+            await self._wait(level, future, counts)
+        counts.dispatched += 1
+        counts.executing += 1
+
+    def leave(self, level: Level, counts: Counts, seconds: float) -> None:
+        """Give the seat back after so many seconds."""
+        counts.executing -= 1
+        counts.ran.observe(seconds)
+        self.levels.leave(level)
+
+    def metrics(self) -> Iterator[str]:
+        """What is counted, as lines of Prometheus' text format."""
+        return exposed(self.levels, self._counts)
+
+    async def _wait(self, level: Level, future: asyncio.Future[None], counts: Counts) -> None:
         """Until a seat is free. APIError 429 when that takes too long."""
+        began = time.perf_counter()
+        counts.waiting += 1
+        ended = counts.gave_up
         try:
             async with asyncio.timeout(WAIT_SECONDS):
                 await asyncio.shield(future)
+            ended = counts.waited
         except TimeoutError:
-            level.rejected += 1
+            counts.reject("time-out")
             self._give_up(level, future)
             raise too_many() from None
         except asyncio.CancelledError:
+            counts.reject("cancelled")
             self._give_up(level, future)
             raise
+        finally:
+            counts.waiting -= 1
+            ended.observe(time.perf_counter() - began)
 
     def _give_up(self, level: Level, future: asyncio.Future[None]) -> None:
         if not future.cancel() and future.done() and future.exception() is None:

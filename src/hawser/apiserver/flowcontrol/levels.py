@@ -33,7 +33,6 @@ class Level:
         "most",
         "name",
         "queues",
-        "rejected",
         "seats",
         "shares",
         "uid",
@@ -47,7 +46,7 @@ class Level:
         self.queues = False
         self.shares = self.seats = self.lends = self.longest = self.most = 0
         self.borrows: float = math.inf
-        self.executing = self.waiting = self.rejected = 0
+        self.executing = self.waiting = 0
         self._flows: dict[str, deque[asyncio.Future[None]]] = {}
         self._turns: deque[str] = deque()
 
@@ -77,7 +76,6 @@ class Level:
         """Stand in the queue of a flow. APIError 429 when there is no place."""
         queue = self._flows.get(flow)
         if not self.queues or self.waiting >= self.most or (queue is not None and len(queue) >= self.longest):
-            self.rejected += 1
             raise too_many()
         if queue is None:
             queue = self._flows[flow] = deque()
@@ -139,7 +137,7 @@ class Levels:
 
     def enter(self, level: Level, flow: str) -> asyncio.Future[None] | None:
         """Take a seat (None), or wait for one: the seat is taken when the future is done. APIError 429."""
-        if not level.waiting and self._has_seat(level):
+        if level.exempt or (not level.waiting and self._has_seat(level)):
             level.executing += 1
             return None
         future = level.push(flow)

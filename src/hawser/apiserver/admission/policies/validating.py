@@ -27,20 +27,25 @@ if TYPE_CHECKING:
 _CODES = {"Forbidden": 403, "Unauthorized": 401, "RequestEntityTooLarge": 413, "Invalid": 422}
 _MESSAGE_SIZE = 5 * 1024
 _ANNOTATION_SIZE = 10 * 1024
+_INVALID, _SPENT = "invalid_error", "out_of_budget"
 _FAILURE_KEY = "validation.policy.admission.k8s.io/validation_failure"
 
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """Why a request is not to be written. binding: None when the policy itself is at fault."""
+    """Why a request is not to be written. binding: None when the policy itself is at fault.
+
+    error: why there is no decision of the expression's own, as metrics say it.
+    """
 
     policy: str
     binding: str | None
     message: str
     reason: str = ""
     index: int = 0
+    error: str = "no_error"
 
-    def error(self, request: Request) -> APIError:
+    def refusal(self, request: Request) -> APIError:
         """As the client is told."""
         bound = f" with binding '{self.binding}'" if self.binding is not None else ""
         message = f"ValidatingAdmissionPolicy '{self.policy}'{bound} denied request: {self.message}"
@@ -65,7 +70,7 @@ class ValidatingAdmissionPolicy(Policies):
         for policy, bindings in self.bound(request):
             self._policy(policy, bindings, request, denials)
         if denials:
-            raise denials[0].error(request)
+            raise denials[0].refusal(request)
 
     def _policy(self, policy: Policy, bindings: tuple[Binding, ...], request: Request, denials: list[Denial]) -> None:
         annotations: dict[str, list[str]] = {}
@@ -82,8 +87,15 @@ class ValidatingAdmissionPolicy(Policies):
             for param in params:
                 found = _evaluate(policy, binding.name, given, param, annotations)
                 denials += _act(found, binding, request)
+                self._count(found, binding)
         for key, values in annotations.items():
             request.annotations[f"{policy.name}/{key}"] = ", ".join(values)
+
+    def _count(self, found: list[Denial], binding: Binding) -> None:
+        checks = self._resources.admission.counts.checks
+        for denial in found:
+            for action in binding.actions:
+                checks.add(denial.policy, binding.name, denial.error, action.lower())
 
 
 def _act(found: list[Denial], binding: Binding, request: Request) -> list[Denial]:
@@ -122,7 +134,7 @@ def _evaluate(
     if policy.conditions:
         outcome = policy.conditions.match(given, [param] if policy.param_kind is not None else ())
         if outcome.error:
-            return [] if policy.ignore else [Denial(policy.name, binding, outcome.error)]
+            return [] if policy.ignore else [Denial(policy.name, binding, outcome.error, error=_INVALID)]
         if not outcome.matches:
             return []
     evaluation = Evaluation(policy, given, param)
@@ -134,7 +146,7 @@ def _evaluate(
         ]
         return found + _annotate(evaluation, policy, binding, annotations)
     except OutOfBudgetError as error:
-        return [] if policy.ignore else [Denial(policy.name, binding, str(error))]
+        return [] if policy.ignore else [Denial(policy.name, binding, str(error), error=_SPENT)]
 
 
 def _decide(evaluation: Evaluation, policy: Policy, binding: str, check: Check, index: int) -> Denial | None:
@@ -143,7 +155,7 @@ def _decide(evaluation: Evaluation, policy: Policy, binding: str, check: Check, 
     try:
         value = evaluation.value(check.source["expression"], check.program)
     except Failure as error:
-        return None if policy.ignore else Denial(policy.name, binding, str(error), index=index)
+        return None if policy.ignore else Denial(policy.name, binding, str(error), index=index, error=_INVALID)
     if value is True:
         return None
     message = _message(evaluation, check)
@@ -176,7 +188,7 @@ def _annotate(evaluation: Evaluation, policy: Policy, binding: str, annotations:
             value = evaluation.value(source, program)
         except Failure as error:
             if not policy.ignore:
-                denials.append(Denial(policy.name, binding, str(error)))
+                denials.append(Denial(policy.name, binding, str(error), error=_INVALID))
             continue
         text = value.strip()[:_ANNOTATION_SIZE] if isinstance(value, str) else ""
         if text and text not in annotations.setdefault(key, []):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -46,6 +47,7 @@ class Webhooks:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._callouts = resources.callouts
+        self._counts = resources.admission.counts
         self.allows: Allows | None = None
         self._tables = {sort: Table() for sort in _SORTS}
         self.load()
@@ -191,27 +193,32 @@ class Webhooks:
         uid = str(uuid4())
         old = await self._shown(request, kind, request.old)
         body = review.build(webhook.version, uid, request, kind, shown, old)
+        began = time.perf_counter()
         try:
             if not webhook.version:
                 raise Garbage("webhook does not accept known AdmissionReview versions (v1, v1beta1)")
             answer = await self._callouts.post(webhook.client, body, webhook.seconds)
             verdict = review.read(answer, webhook.version, uid, mutating)
         except CalloutError as error:
-            self._fail(webhook, f"failed to call webhook: {error}", request, mutating)
+            self._fail(webhook, f"failed to call webhook: {error}", request, mutating, began)
             return None
         except Garbage as error:
-            self._fail(webhook, f"received invalid webhook response: {error}", request, mutating)
+            self._fail(webhook, f"received invalid webhook response: {error}", request, mutating, began)
             return None
         for text in verdict.warnings:
             request.warn(text)
         for key, value in verdict.annotations.items():
             request.annotations[f"{webhook.name}/{key}"] = value
-        if not verdict.allowed:
-            raise review.denial(webhook.name, verdict.status)
+        denial = None if verdict.allowed else review.denial(webhook.name, verdict.status)
+        self._counts.asked(webhook.name, mutating, request.operation, time.perf_counter() - began, denial)
+        if denial is not None:
+            raise denial
         return verdict
 
-    def _fail(self, webhook: Webhook, why: str, request: Request, mutating: bool) -> None:
+    def _fail(self, webhook: Webhook, why: str, request: Request, mutating: bool, began: float) -> None:
         text = f'failed calling webhook "{webhook.name}": {why}'
+        seconds = time.perf_counter() - began
+        self._counts.failed(webhook.name, mutating, request.operation, seconds, webhook.ignore)
         if not webhook.ignore:
             raise internal(text)
         log.warning("%s (ignored by its failure policy)", text)
