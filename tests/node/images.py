@@ -35,6 +35,17 @@ def archive(path: Path) -> None:
             _file(tar, f"blobs/sha256/{digest}", data)
 
 
+def blobs_of(content: str) -> tuple[dict[str, bytes], bytes]:
+    """An image of busybox and a file ``/content``: its blobs by digest, and its manifest."""
+    layer = _layer(content)
+    packed = gzip.compress(layer, 1, mtime=0)
+    blobs: dict[str, bytes] = {}
+    entry = _image(blobs, packed, layer, "x", {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]})
+    assert isinstance(entry, dict)
+    manifest = blobs[str(entry["digest"]).removeprefix("sha256:")]
+    return {f"sha256:{digest}": data for digest, data in blobs.items()}, manifest
+
+
 def _image(blobs: dict[str, bytes], packed: bytes, layer: bytes, name: str, settings: dict[str, object]) -> object:
     config = {
         "architecture": "amd64",
@@ -59,7 +70,7 @@ def _blob(blobs: dict[str, bytes], data: bytes, media_type: str) -> dict[str, ob
     return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
 
 
-def _layer() -> bytes:
+def _layer(content: str = "") -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for folder in ("bin", "etc", "tmp", "proc", "sys", "dev", "root", "run"):
@@ -68,6 +79,8 @@ def _layer() -> bytes:
             tar.addfile(info)
         _file(tar, "bin/busybox", Path("/bin/busybox").read_bytes(), 0o755)
         _file(tar, "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n")
+        if content:
+            _file(tar, "content", content.encode())
         _file(tar, "etc/group", b"root:x:0:\nuser:x:1000:\nextra:x:5000:user\n")
         for name in ("sh", "sleep", "cat", "ls", "id", "env", "echo", "true", "false", "nc", "httpd", "touch", "stat"):
             link = tarfile.TarInfo(f"bin/{name}")

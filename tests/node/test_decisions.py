@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hawser.node.cgroups import Cgroups, Hierarchy, hierarchies, weight
 from hawser.node.cri import schema
 from hawser.node.cri.model import Image
-from hawser.node.images import ImageError, check_name, credentials, must_pull
 from hawser.node.pod import dns, env, resources, security
 from hawser.node.pod.backoff import Backoff
 from hawser.node.pod.configs import Machine
@@ -228,42 +227,6 @@ def test_a_startup_probe_fails_at_its_threshold() -> None:
         state, verdict = after(state, Settings(failures=3), False)
         verdicts.append(verdict)
     assert verdicts == [None, None, False]
-
-
-@pytest.mark.parametrize(
-    ("policy", "image", "present", "result"),
-    [
-        ("", "a", True, True),
-        ("", "a:latest", True, True),
-        ("", "r:5000/a", True, True),
-        ("", "a:1", True, False),
-        ("", "a:1", False, True),
-        ("", "a@sha256:00", True, False),
-        ("Always", "a:1", True, True),
-        ("IfNotPresent", "a:latest", True, False),
-    ],
-)
-def test_pull_policy(policy: str, image: str, present: bool, result: bool) -> None:
-    assert must_pull(policy, image, present) is result
-
-
-@pytest.mark.parametrize("name", ["a", "a/b:1", "r.io:5000/a/b-c@sha256:" + "0" * 64, "localhost/x"])
-def test_image_names(name: str) -> None:
-    check_name(name)
-
-
-@pytest.mark.parametrize("name", ["a/B", "", "a:", "a b", "-a"])
-def test_invalid_image_names(name: str) -> None:
-    with pytest.raises(ImageError) as caught:
-        check_name(name)
-    assert caught.value.reason == "InvalidImageName"
-
-
-def test_the_most_specific_pull_secret_comes_first() -> None:
-    config = b'{"auths": {"r.io": {"auth": "YTpi"}, "r.io/team": {"username": "t", "password": "p"}}}'
-    secret = {"data": {".dockerconfigjson": base64.b64encode(config).decode()}}
-    assert [c["username"] for c in credentials("r.io/team/x:1", [secret])] == ["t", "a"]
-    assert credentials("other.io/x", [secret]) == []
 
 
 def test_files_change_together(tmp_path: Path) -> None:

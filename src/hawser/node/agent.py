@@ -19,7 +19,9 @@ from hawser.node import logrotate, machine, registration
 from hawser.node.cgroups import Cgroups
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.model import Container, Features, Sandbox
-from hawser.node.images import Images
+from hawser.node.images.collector import ImageCollector
+from hawser.node.images.manager import Images
+from hawser.node.images.records import PullRecords
 from hawser.node.lifecycle import Lifecycle, by_pod
 from hawser.node.metrics import starts
 from hawser.node.metrics.counters import Counters
@@ -72,6 +74,7 @@ class Agent:
         self._shims = LostShims(options.runtime_endpoint) if private else None
         self._tidying: asyncio.Task[None] | None = None
         self.counters = Counters()
+        self.records = PullRecords(options.root_dir / "image_manager")
         self.registration: registration.Registration
         self.pods: Pods
         self.collector: Collector
@@ -142,7 +145,16 @@ class Agent:
                 tasks.create_task(self._proxy(self.network).run(), name="services")
                 if options.cluster_dns:
                     tasks.create_task(self._serve_dns(self.network.config), name="dns")
+            tasks.create_task(self._image_collector().run(), name="images")
             log.info("node %s is registered", options.node_name)
+
+    def _image_collector(self) -> ImageCollector:
+        options = self.options
+        # As on a kubelet, whose events about its node have the name for the uid.
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": options.node_name, "uid": options.node_name}}
+        return ImageCollector(
+            self.runtime, self.records, self.recorder, self.counters, options.limits, node, options.pause_image
+        )
 
     async def _serve(self) -> None:
         options = self.options
@@ -191,7 +203,7 @@ class Agent:
             ),
             folders=Folders(options.root_dir),
             cgroups=cgroups,
-            images=Images(self.runtime),
+            images=Images(self.runtime, self.records, options.limits.max_parallel_image_pulls),
             objects=Objects(self.client, lambda kind, namespace, name: self.pods.object_changed(kind, namespace, name)),
             prober=Probes(self.runtime, self.recorder, self.counters),
             services=self.services.list,

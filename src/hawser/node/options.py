@@ -9,6 +9,8 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from hawser.api.quantity import to_bytes
+from hawser.node import limits
+from hawser.node.limits import Limits
 from hawser.node.pod import admission
 
 
@@ -43,6 +45,7 @@ class Options:
     resolv_conf: Path | None
     max_pods: int
     allowed_unsafe_sysctls: tuple[str, ...]
+    limits: Limits
     verbose: bool
 
 
@@ -94,7 +97,12 @@ def parse(arguments: list[str] | None = None) -> Options:
         help="namespaced sysctls that pods may set besides the safe ones; a name may end in *",
     )
     add("--verbose", action="store_true", help="log what happens, not only what goes wrong")
+    limits.add_flags(parser)
     given = parser.parse_args(arguments)
+    try:
+        limited = limits.read(given)
+    except (ValueError, ArithmeticError) as error:
+        parser.error(str(error))
     host, _, port = given.listen.rpartition(":")
     if not port.isdigit():
         parser.error(f"--listen needs HOST:PORT, not {given.listen}")
@@ -130,6 +138,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         resolv_conf=given.resolv_conf,
         max_pods=given.max_pods,
         allowed_unsafe_sysctls=sysctls,
+        limits=limited,
         verbose=given.verbose,
     )
 

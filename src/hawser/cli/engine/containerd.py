@@ -139,6 +139,9 @@ disabled_plugins = {text(list(_UNUSED_PLUGINS))}
   netns_mounts_under_state_dir = true
   max_container_log_line_size = 16384
 
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = {text(str(settings.data_dir / "containerd" / "certs.d"))}
+
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = {text(str(cni_bin_dir(settings)))}
     conf_dir = {text(str(cni_conf_dir(settings)))}

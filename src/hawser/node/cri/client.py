@@ -193,9 +193,11 @@ class Runtime:
         """Removes a container; quiet when it is gone."""
         await self._quiet("RemoveContainer", {"container_id": container_id})
 
-    async def list_containers(self, uid: str = "", sandbox_id: str = "") -> list[Container]:
-        """All containers, one pod's or one sandbox's, without details."""
-        wanted: dict[str, Any] = {"label_selector": self._selector(uid)}
+    async def list_containers(
+        self, uid: str = "", sandbox_id: str = "", *, everybodys: bool = False
+    ) -> list[Container]:
+        """All containers, one pod's or one sandbox's, without details. everybodys: other engines', too."""
+        wanted: dict[str, Any] = {} if everybodys else {"label_selector": self._selector(uid)}
         if sandbox_id:
             wanted["pod_sandbox_id"] = sandbox_id
         row = await self.call("ListContainers", {"filter": wanted})

@@ -15,7 +15,7 @@ from hawser.client.events import EventRecorder
 from hawser.node.cgroups import Cgroups
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.model import Container
-from hawser.node.images import Images
+from hawser.node.images.manager import Images
 from hawser.node.metrics.counters import Counters
 from hawser.node.objects import Objects
 from hawser.node.pod.book import Book

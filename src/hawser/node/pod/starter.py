@@ -14,7 +14,7 @@ from hawser.api.errors import APIError
 from hawser.api.kinds import CONFIG_MAP, RUNTIME_CLASS, SECRET
 from hawser.api.types import Obj
 from hawser.node.cri.errors import CRIError, Unavailable
-from hawser.node.images import ImageError
+from hawser.node.images.manager import PULL_REASONS, ImageError
 from hawser.node.pod import configs, dns, env, handlers, resources, security, userns, view
 from hawser.node.pod.actions import CreateSandbox, StartContainer
 from hawser.node.pod.configs import Mount
@@ -169,6 +169,9 @@ class Starter:
             context.objects.secrets(namespace, {*secrets, *pull_secrets}),
             context.objects.config_maps(namespace, maps),
         )
+        if missing := [s for s in pull_secrets if s not in secret_objects]:
+            text = f"Unable to retrieve some image pull secrets ({', '.join(missing)}); attempting to pull the image "
+            self.event(pod, "Warning", "FailedToRetrieveImagePullSecret", f"{text}may not succeed.")
         began = context.now()
         image = await context.images.ensure(
             spec.get("image") or "",
@@ -315,9 +318,8 @@ class Starter:
 
     def _image_failed(self, pod: Obj, name: str, err: ImageError) -> None:
         now = self.context.now()
-        word = {"ErrImageNeverPull": "ErrImageNeverPull", "InvalidImageName": "InspectFailed"}.get(err.reason)
-        if word:
-            self.event(pod, "Warning", word, err.message, name)
+        if err.reason == "InvalidImageName":
+            self.event(pod, "Warning", "InspectFailed", err.message, name)
         self.event(pod, "Warning", "Failed", f"Error: {err.reason}", name)
         self.memory.pulls.next(name, now, now)
         self.memory.retry_at[name] = now + self.memory.pulls.delay(name)
@@ -327,10 +329,10 @@ class Starter:
         """What follows a failed pull a moment later: ImagePullBackOff until the next try."""
         spec = view.find(pod, name) or {}
         why = self.memory.waiting.get(name)
-        if why is None or why.reason != "ErrImagePull":
+        if why is None or why.reason not in PULL_REASONS:
             return
         text = f'Back-off pulling image "{spec.get("image")}"'
-        self.memory.waiting[name] = Waiting("ImagePullBackOff", f"{text}: ErrImagePull: {why.message}")
+        self.memory.waiting[name] = Waiting("ImagePullBackOff", f"{text}: {why.reason}: {why.message}")
         self.event(pod, "Normal", "BackOff", text, name)
         self.event(pod, "Warning", "Failed", "Error: ImagePullBackOff", name)
 

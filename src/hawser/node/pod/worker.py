@@ -14,6 +14,7 @@ from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp
 from hawser.node.cri.errors import CRIError
 from hawser.node.cri.model import Container, Labels, Sandbox
+from hawser.node.images.manager import PULL_REASONS
 from hawser.node.pod import admission, stopper, view
 from hawser.node.pod import plan as planning
 from hawser.node.pod.actions import (
@@ -296,7 +297,7 @@ class Worker:
     async def _start(self, action: StartContainer) -> None:
         await self.starter.container(self.pod, action)
         why = self.memory.waiting.get(action.name)
-        if why is not None and why.reason == "ErrImagePull":
+        if why is not None and why.reason in PULL_REASONS:
             asyncio.get_running_loop().call_later(_PULL_BACKOFF_SHOWS, self._show_pull_backoff, action.name)
 
     def _show_pull_backoff(self, name: str) -> None:

@@ -42,7 +42,11 @@ def document(options: Options) -> Obj:
         "resolvConf": "/etc/resolv.conf",
         "containerLogMaxSize": f"{logrotate.MAX_BYTES >> 20}Mi",
         "containerLogMaxFiles": logrotate.MAX_FILES,
-        "serializeImagePulls": True,
+        "serializeImagePulls": options.limits.max_parallel_image_pulls == 1,
+        "imageMinimumGCAge": _duration(options.limits.image_min_age),
+        "imageGCHighThresholdPercent": options.limits.image_gc_high,
+        "imageGCLowThresholdPercent": options.limits.image_gc_low,
+        "podPidsLimit": options.limits.pod_pids,
         "enableControllerAttachDetach": True,
         "failSwapOn": False,
     }
