@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from hawser.client.client import Client
 from hawser.client.controller import Controller, Manager
+
+T = TypeVar("T")
+
+
+async def eventually(check: Callable[[], Awaitable[T]]) -> T:
+    """Asks until the answer is true; TimeoutError after 20 s."""
+    async with asyncio.timeout(20):
+        while not (result := await check()):  # noqa: ASYNC110 - it becomes true on the server
+            await asyncio.sleep(0.01)
+        return result
 
 
 @asynccontextmanager

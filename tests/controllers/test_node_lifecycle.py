@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,8 +15,7 @@ from hawser.client.client import Client
 from hawser.client.clock import timestamp
 from hawser.client.controller import Manager
 from hawser.controllers.node_lifecycle import (
-    GRACE,
-    Evict,
+    Grace,
     MarkNotReady,
     NodeLifecycleController,
     Plan,
@@ -23,8 +23,12 @@ from hawser.controllers.node_lifecycle import (
     SetTaints,
     plan,
 )
+from hawser.controllers.taint_eviction import TaintEvictionController
+from hawser.controllers.zones import Rates, State, Zones, state_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+GRACE = Grace().monitor
+UNKNOWN = [(kind, "Unknown") for kind in ("MemoryPressure", "DiskPressure", "PIDPressure")]
 
 
 def node(ready="True", *, taints=(), conditions=(), **spec):
@@ -60,10 +64,9 @@ def test_a_healthy_node_needs_nothing_until_its_grace_ends():
     assert (planned.actions, planned.again) == ((), GRACE - 10)
 
 
-def test_a_silent_node_is_unknown_tainted_and_its_pods_are_not_ready():
-    patient, done = pod(tolerations=[waiting(300)]), pod("done", phase="Succeeded")
-    planned = plan(node(conditions=[("MemoryPressure", "False")]), [patient, done], GRACE, NOW)
-    conditions, taints, marked = planned.actions
+def test_a_silent_node_is_unknown_first_and_the_rest_follows_from_that():
+    silent = node(conditions=[("MemoryPressure", "False")])
+    (conditions,) = plan(silent, [pod()], GRACE, NOW).actions
     assert isinstance(conditions, SetConditions)
     assert {(c["type"], c["status"], c["reason"]) for c in conditions.conditions} == {
         ("Ready", "Unknown", "NodeStatusUnknown"),
@@ -71,16 +74,15 @@ def test_a_silent_node_is_unknown_tainted_and_its_pods_are_not_ready():
         ("DiskPressure", "Unknown", "NodeStatusNeverUpdated"),
         ("PIDPressure", "Unknown", "NodeStatusNeverUpdated"),
     }
-    assert isinstance(taints, SetTaints)
+    running, done = pod(), pod("done", phase="Succeeded")
+    planned = plan(node("Unknown", conditions=UNKNOWN), [running, done], GRACE, NOW)
     assert taints_of(planned) == [(UNREACHABLE, NO_SCHEDULE), (UNREACHABLE, NO_EXECUTE)]
-    assert marked == MarkNotReady(patient)
-    assert planned.again == 300
+    assert planned.actions[1:] == (MarkNotReady(running),)
 
 
 def test_a_node_that_never_reported_gets_more_time():
-    assert plan(node(ready=None, taints=[taint(UNREACHABLE, e) for e in (NO_SCHEDULE, NO_EXECUTE)]), [], 59, NOW) == (
-        Plan((), 1)
-    )
+    silent = node(ready=None, taints=[taint(NOT_READY, NO_SCHEDULE)])
+    assert plan(silent, [], 59, NOW) == Plan((), 1)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +99,7 @@ def test_a_node_that_never_reported_gets_more_time():
         (node(unschedulable=True), [(UNSCHEDULABLE, NO_SCHEDULE)]),
         (node(taints=[taint(UNSCHEDULABLE, NO_SCHEDULE)]), []),
         (node(taints=[{"key": "mine", "effect": NO_SCHEDULE}]), None),
+        (node(taints=[{"key": "mine", "effect": NO_EXECUTE}]), None),
         (node(unschedulable=True, taints=[{"key": UNSCHEDULABLE, "effect": NO_SCHEDULE}]), None),
     ],
 )
@@ -104,41 +107,16 @@ def test_taints_follow_conditions_and_leave_others_alone(a_node, expected):
     assert taints_of(plan(a_node, [], 0, NOW)) == expected
 
 
-def test_a_taint_by_hand_gets_the_age_that_evictions_count_from():
-    a_node = node(taints=[{"key": "mine", "effect": NO_EXECUTE}])
-    planned = plan(a_node, [pod(tolerations=[waiting(60, "mine")])], 0, NOW)
-    assert planned.actions == (SetTaints(({"key": "mine", "effect": NO_EXECUTE, "timeAdded": timestamp(NOW)},)),)
-    assert planned.again == 40
+def test_a_node_waits_its_turn_before_its_pods_have_to_leave():
+    planned = plan(node("False"), [], 0, NOW, hold=7)
+    assert (taints_of(planned), planned.again) == ([(NOT_READY, NO_SCHEDULE)], 7)
+    changed = node("Unknown", taints=[taint(NOT_READY, NO_SCHEDULE), taint(NOT_READY, NO_EXECUTE)])
+    assert taints_of(plan(changed, [], 0, NOW, hold=7)) == [(UNREACHABLE, NO_SCHEDULE), (UNREACHABLE, NO_EXECUTE)]
 
 
-@pytest.mark.parametrize(
-    ("tolerations", "age", "evicted", "again"),
-    [
-        ([], 0, True, None),
-        ([waiting(300)], 299, False, 1),
-        ([waiting(300)], 300, True, None),
-        ([waiting(0)], 0, True, None),
-        ([waiting(-5)], 0, True, None),
-        ([{"operator": "Exists"}], 9999, False, None),
-        ([waiting(300), waiting(10)], 10, True, None),
-        ([{"operator": "Exists"}, waiting(10)], 10, True, None),
-    ],
-)
-def test_a_pod_leaves_when_its_toleration_ends(tolerations, age, evicted, again):
-    a_pod = pod(tolerations=tolerations, ready="False")
-    taints = [taint(UNREACHABLE, NO_SCHEDULE, age), taint(UNREACHABLE, NO_EXECUTE, age)]
-    a_node = node(
-        "Unknown", taints=taints, conditions=[(k, "Unknown") for k in ("MemoryPressure", "DiskPressure", "PIDPressure")]
-    )
-    planned = plan(a_node, [a_pod], GRACE, NOW)
-    assert planned.actions == ((Evict(a_pod),) if evicted else ())
-    assert planned.again == again
-
-
-@pytest.mark.parametrize("a_pod", [pod(leaving=True), pod(phase="Failed")])
-def test_a_pod_that_is_leaving_or_has_ended_is_left_alone(a_pod):
-    taints = [taint(NOT_READY, NO_SCHEDULE), taint(NOT_READY, NO_EXECUTE)]
-    assert plan(node("False", taints=taints), [a_pod], 0, NOW).actions == ()
+def test_where_no_node_is_left_no_pod_has_to_leave():
+    lost = node("Unknown", taints=[taint(UNREACHABLE, NO_SCHEDULE), taint(UNREACHABLE, NO_EXECUTE)])
+    assert taints_of(plan(lost, [], 0, NOW, hold=None)) == [(UNREACHABLE, NO_SCHEDULE)]
 
 
 def carry_out(a_node, pods, action):
@@ -151,27 +129,77 @@ def carry_out(a_node, pods, action):
             a_node["spec"]["taints"] = list(taints)
         case MarkNotReady(marked):
             next(p for p in pods if p["metadata"] == marked["metadata"])["status"]["conditions"][0]["status"] = "False"
-        case Evict(evicted):
-            pods[:] = [p for p in pods if p["metadata"] != evicted["metadata"]]
 
 
 def settle(a_node, pods, cut):
-    """Plans and carries out until nothing is left; the first plan is cut after ``cut`` actions."""
-    for attempt in range(10):
+    """Plans and carries out until nothing is left; every plan is cut after ``cut`` actions."""
+    for _ in range(10):
         actions = plan(a_node, copy.deepcopy(pods), GRACE, NOW).actions
         if not actions:
             return a_node, pods
-        for action in actions[: cut if attempt == 0 else None]:
+        for action in actions[:cut]:
             carry_out(a_node, pods, action)
     raise AssertionError("does not settle")
 
 
-@pytest.mark.parametrize("cut", range(6))
+@pytest.mark.parametrize("cut", range(1, 4))
 def test_a_plan_that_is_cut_anywhere_is_finished_by_the_next(cut):
     def start():
-        return node(), [pod("a", tolerations=[waiting(300)]), pod("b"), pod("c", tolerations=[waiting(0)])]
+        return node(), [pod("a"), pod("b"), pod("c")]
 
     assert settle(*start(), cut) == settle(*start(), None)
+
+
+# Zones
+
+
+@pytest.mark.parametrize(
+    ("ready", "failed", "state"),
+    [
+        (0, 1, State.FULL),
+        (1, 2, State.NORMAL),
+        (2, 3, State.PARTIAL),
+        (5, 3, State.NORMAL),
+        (9, 0, State.NORMAL),
+        (0, 9, State.FULL),
+    ],
+)
+def test_a_zone_fails_by_share_but_not_by_two_nodes(ready, failed, state):
+    assert state_of(ready, failed, Rates().unhealthy) is state
+
+
+def in_zone(zone, ready):
+    labels = {"topology.kubernetes.io/zone": zone} if zone else {}
+    return {"metadata": {"labels": labels}, "status": {"conditions": [{"type": "Ready", "status": ready}]}}
+
+
+def test_nodes_of_a_zone_are_given_up_one_by_one():
+    zones = Zones()
+    zones.look([in_zone("a", "True"), in_zone("a", "False"), in_zone("b", "False"), in_zone("b", "True")])
+    assert [zones.turn(("", "a"), now) for now in (0, 4, 10)] == [0, 6, 0]
+    assert zones.turn(("", "b"), 4) == 0
+    zones.give_back(("", "b"))
+    assert zones.turn(("", "b"), 4) == 0
+
+
+def test_a_small_unhealthy_zone_gives_up_none_and_a_large_one_fewer():
+    small, large = Zones(), Zones(Rates(large=4))
+    listed = [in_zone("a", status) for status in ("True", "True", "False", "False", "False")]
+    for zones in (small, large):
+        assert zones.look(listed)
+        assert not zones.look(listed)
+    assert math.isinf(small.turn(("", "a"), 0))
+    assert [large.turn(("", "a"), now) for now in (0, 10)] == [0, 90]
+
+
+def test_when_every_zone_is_lost_none_is_given_up():
+    zones = Zones()
+    zones.look([in_zone("a", "False"), in_zone("b", "Unknown")])
+    assert zones.down
+    assert math.isinf(zones.turn(("", "a"), 0))
+    zones.look([in_zone("a", "False"), in_zone("b", "True")])
+    assert not zones.down
+    assert zones.turn(("", "a"), 0) == 0
 
 
 # Against the real API server
@@ -188,6 +216,7 @@ async def test_a_node_is_lost_found_and_its_pods_are_evicted(api_server, clock):
     async with Client.from_kubeconfig(api_server.kubeconfig) as client:
         manager = Manager(client, clock=clock)
         manager.add(NodeLifecycleController())
+        manager.add(TaintEvictionController())
         task = asyncio.create_task(manager.run())
         try:
             await scenario(client, clock)
@@ -200,7 +229,10 @@ async def test_a_node_is_lost_found_and_its_pods_are_evicted(api_server, clock):
 async def scenario(client, clock):
     # The default namespace may still be on its way at the server's start.
     await eventually(lambda: namespaces(client))
+    # With no other node Ready, none is given up.
+    await client.create(NODE, {"metadata": {"name": "other"}})
     await client.create(NODE, {"metadata": {"name": "n1"}})
+    await report_ready(client, clock, "other")
     await report_ready(client, clock)
 
     async def keys():
@@ -211,8 +243,9 @@ async def scenario(client, clock):
         return not await keys()
 
     async def lost():
-        # A step on every look: whenever the controller last heard of the node, its grace ends.
-        clock.advance(GRACE)
+        # A step on every look: whenever the controller last heard of the node, its grace ends; the other one talks.
+        await report_ready(client, clock, "other")
+        clock.advance(GRACE / 3)
         return (await keys()) == {(UNREACHABLE, NO_SCHEDULE), (UNREACHABLE, NO_EXECUTE)}
 
     async def ready():
@@ -223,7 +256,8 @@ async def scenario(client, clock):
         return await ready() == "False"
 
     async def leaving():
-        clock.advance(60)
+        await report_ready(client, clock, "other")
+        clock.advance(GRACE / 3)
         return "deletionTimestamp" in (await client.get(POD, "p", "default"))["metadata"]
 
     await eventually(untainted)
@@ -249,7 +283,7 @@ async def namespaces(client):
     return (await client.list(NAMESPACE)).items
 
 
-async def report_ready(client, clock):
+async def report_ready(client, clock, name="n1"):
     kinds = {"Ready": "True", "MemoryPressure": "False", "DiskPressure": "False", "PIDPressure": "False"}
     heard = timestamp(clock.now())
     status = {
@@ -258,7 +292,7 @@ async def report_ready(client, clock):
             for kind, status in kinds.items()
         ]
     }
-    await client.patch(NODE, "n1", None, {"status": status}, subresource="status")
+    await client.patch(NODE, name, None, {"status": status}, subresource="status")
 
 
 def bound_pod():

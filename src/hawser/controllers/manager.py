@@ -17,7 +17,7 @@ from hawser import quickly
 from hawser.client.client import Client
 from hawser.client.config import ConfigError
 from hawser.client.controller import Manager
-from hawser.controllers import registry
+from hawser.controllers import node_flags, registry
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="key that signs the tokens of Secrets; without one none is filled",
     )
+    node_flags.add(parser)
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     return parser
 

@@ -1,27 +1,28 @@
-"""Node lifecycle: notices nodes that went silent, taints nodes by their conditions, evicts what does not tolerate it.
+"""Node lifecycle: notices nodes that went silent, taints nodes by their conditions, gives up those that fail.
 
-Source: Kubernetes documentation, "Nodes" (heartbeats, node controller), "Taint based Evictions", "Taint Nodes by
-Condition" and "Pod disruption conditions".
+Pods leave tainted nodes by the hand of the taint eviction controller (``taint_eviction.py``).
+
+Source: Kubernetes documentation, "Nodes" (heartbeats, node controller, rate limits), "Taint Nodes by Condition".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import Any
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import LEASE, NODE, POD
-from hawser.api.taints import NO_EXECUTE, NO_SCHEDULE, NOT_READY, UNREACHABLE, UNSCHEDULABLE, tolerates
+from hawser.api.taints import NO_EXECUTE, NO_SCHEDULE, NOT_READY, UNREACHABLE, UNSCHEDULABLE
 from hawser.api.types import Obj
 from hawser.client.client import STRATEGIC
-from hawser.client.clock import parse_timestamp, timestamp
+from hawser.client.clock import timestamp
 from hawser.client.controller import Controller, Manager
+from hawser.controllers.pods import by_node, set_conditions
+from hawser.controllers.zones import Rates, Zones, ready_status, zone_of
 
-GRACE = 40.0
-"""Seconds without a sign of life after which a node is not ready any more."""
-STARTUP_GRACE = 60.0
-"""The same for a node that never said anything."""
 LEASES = "kube-node-lease"
 
 _REPORTED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
@@ -31,7 +32,16 @@ _PRESSURE = {
     "PIDPressure": "node.kubernetes.io/pid-pressure",
     "NetworkUnavailable": "node.kubernetes.io/network-unavailable",
 }
+_BY_READY = {"False": NOT_READY, "Unknown": UNREACHABLE}
 _OWN_TAINTS = {NOT_READY, UNREACHABLE, UNSCHEDULABLE, *_PRESSURE.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class Grace:
+    """Seconds without a sign of life after which a node is given up; startup: for one that never said anything."""
+
+    monitor: float = 50.0
+    startup: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +65,7 @@ class MarkNotReady:
     pod: Obj
 
 
-@dataclass(frozen=True, slots=True)
-class Evict:
-    """The pod does not tolerate a NoExecute taint, or not any longer."""
-
-    pod: Obj
-
-
-Action = SetConditions | SetTaints | MarkNotReady | Evict
+Action = SetConditions | SetTaints | MarkNotReady
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,101 +76,77 @@ class Plan:
     again: float | None
 
 
-def plan(node: Obj, pods: Sequence[Obj], silent: float, now: datetime) -> Plan:
-    """What a node needs.
+def plan(
+    node: Obj, pods: Sequence[Obj], silent: float, now: datetime, grace: Grace = Grace(), hold: float | None = 0.0
+) -> Plan:
+    """What a node needs; what follows from new conditions is planned when they are there.
 
-    pods: those bound to it. silent: seconds since its last sign of life. now: for what is written and for deadlines.
+    pods: those bound to it. silent: seconds since its last sign of life. now: for what is written. hold: seconds until
+    its pods may be made to leave for what its conditions say; None: they must not.
     """
+    conditions = {c["type"]: c for c in (node.get("status") or {}).get("conditions") or ()}
     actions: list[Action] = []
     waits: list[float] = []
-    conditions = {c["type"]: c for c in (node.get("status") or {}).get("conditions") or ()}
-    grace = GRACE if "Ready" in conditions else STARTUP_GRACE
-    if silent < grace:
-        waits.append(grace - silent)
-    else:
-        unknown = tuple(
-            _unknown(kind, conditions.get(kind), now)
-            for kind in _REPORTED
-            if conditions.get(kind, {}).get("status") != "Unknown"
-        )
-        if unknown:
-            actions.append(SetConditions(unknown))
-            conditions |= {c["type"]: c for c in unknown}
-    taints = wanted_taints(node, conditions, now)
-    if taints is not None:
+    patience = grace.monitor if "Ready" in conditions else grace.startup
+    if silent < patience:
+        waits.append(patience - silent)
+    elif unknown := tuple(
+        _unknown(node, kind, conditions.get(kind), now)
+        for kind in _REPORTED
+        if conditions.get(kind, {}).get("status") != "Unknown"
+    ):
+        actions.append(SetConditions(unknown))
+    if (taints := wanted_taints(node, conditions, now, hold)) is not None:
         actions.append(SetTaints(tuple(taints)))
-    else:
-        taints = (node.get("spec") or {}).get("taints") or []
-    running = [pod for pod in pods if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")]
-    if conditions.get("Ready", {}).get("status") == "Unknown":
+    if hold and math.isfinite(hold):
+        waits.append(hold)
+    if ready_status(node) == "Unknown":
+        running = (pod for pod in pods if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"))
         actions += [MarkNotReady(pod) for pod in running if _condition(pod, "Ready").get("status") == "True"]
-    for pod in running:
-        if "deletionTimestamp" in pod["metadata"]:
-            continue
-        deadline = eviction_time(pod, taints, now)
-        if deadline is not None and deadline <= now:
-            actions.append(Evict(pod))
-        elif deadline is not None:
-            waits.append((deadline - now).total_seconds())
     return Plan(tuple(actions), min(waits, default=None))
 
 
-def wanted_taints(node: Obj, conditions: dict[str, Obj], now: datetime) -> list[Obj] | None:
-    """The node's taints by its conditions and spec.unschedulable, or None when it has just those."""
+def lacks_execute(node: Obj) -> bool:
+    """Whether a node fails and its pods were not made to leave yet: for that it has to wait its turn."""
+    keys = {t["key"] for t in (node.get("spec") or {}).get("taints") or () if t["effect"] == NO_EXECUTE}
+    return ready_status(node) in _BY_READY and not keys & {*_BY_READY.values()}
+
+
+def wanted_taints(node: Obj, conditions: dict[str, Obj], now: datetime, hold: float | None = 0.0) -> list[Obj] | None:
+    """The node's taints by its conditions and spec.unschedulable, or None when it has just those. hold: see plan."""
+    spec = node.get("spec") or {}
+    have: list[Obj] = spec.get("taints") or []
     wanted: list[tuple[str, str]] = []
-    ready = conditions.get("Ready", {}).get("status")
-    if ready != "True":
-        key = NOT_READY if ready == "False" else UNREACHABLE
-        wanted += [(key, NO_SCHEDULE), (key, NO_EXECUTE)]
+    status = conditions.get("Ready", {}).get("status")
+    if key := _BY_READY.get(status or ""):
+        wanted.append((key, NO_SCHEDULE))
+        if hold is not None and (not hold or not lacks_execute(node)):
+            wanted.append((key, NO_EXECUTE))
+    elif status is None:
+        # What admission gave it stays until it has said something.
+        wanted += [(t["key"], t["effect"]) for t in have if t["key"] in _BY_READY.values()]
     for kind, key in _PRESSURE.items():
         if conditions.get(kind, {}).get("status") == "True":
             wanted.append((key, NO_SCHEDULE))
-    spec = node.get("spec") or {}
     if spec.get("unschedulable"):
         wanted.append((UNSCHEDULABLE, NO_SCHEDULE))
-    have: list[Obj] = spec.get("taints") or []
-    # Evictions count from timeAdded; who taints by hand seldom writes it.
-    kept = [
-        {**t, "timeAdded": timestamp(now)} if t["effect"] == NO_EXECUTE and not t.get("timeAdded") else t
-        for t in have
-        if not _is_own(t) or (t["key"], t["effect"]) in wanted
-    ]
+    kept = [t for t in have if not _is_own(t) or (t["key"], t["effect"]) in wanted]
     known = {(t["key"], t["effect"]) for t in kept}
     kept += [{"key": k, "effect": e, "timeAdded": timestamp(now)} for k, e in wanted if (k, e) not in known]
     return None if kept == have else kept
-
-
-def eviction_time(pod: Obj, taints: Iterable[Obj], now: datetime) -> datetime | None:
-    """When the pod has to leave because of NoExecute taints; None: it may stay."""
-    tolerations: list[Obj] = pod["spec"].get("tolerations") or []
-    deadlines = []
-    for taint in taints:
-        if taint["effect"] != NO_EXECUTE:
-            continue
-        matching = [t for t in tolerations if tolerates(t, taint)]
-        if not matching:
-            return now
-        # A taint without its age gets one with the plan that finds it, so this is the start of the wait, once.
-        since = parse_timestamp(taint["timeAdded"]) if taint.get("timeAdded") else now
-        deadlines += [
-            since + timedelta(seconds=max(0, t["tolerationSeconds"]))
-            for t in matching
-            if t.get("tolerationSeconds") is not None
-        ]
-    return min(deadlines, default=None)
 
 
 def _is_own(taint: Obj) -> bool:
     return taint["key"] in _OWN_TAINTS and taint["effect"] in (NO_SCHEDULE, NO_EXECUTE)
 
 
-def _unknown(kind: str, known: Obj | None, now: datetime) -> Obj:
+def _unknown(node: Obj, kind: str, known: Obj | None, now: datetime) -> Obj:
     return {
         "type": kind,
         "status": "Unknown",
         "reason": "NodeStatusUnknown" if known else "NodeStatusNeverUpdated",
         "message": "Kubelet stopped posting node status." if known else "Kubelet never posted node status.",
-        "lastHeartbeatTime": (known or {}).get("lastHeartbeatTime"),
+        "lastHeartbeatTime": (known or {}).get("lastHeartbeatTime") or node["metadata"].get("creationTimestamp"),
         "lastTransitionTime": timestamp(now),
     }
 
@@ -181,10 +160,25 @@ def _condition(obj: Obj, kind: str) -> Obj:
 
 
 class NodeLifecycleController(Controller):
-    """Plans each node when it changes, when it has been silent for too long, and when an eviction is due."""
+    """Plans each node when it changes, when it has been silent for too long, and when zones fail or recover."""
 
     name = "node-lifecycle"
     workers = 2
+
+    def __init__(self) -> None:
+        self._grace = Grace()
+        self._zones = Zones()
+
+    def configure(self, options: Mapping[str, Any]) -> None:
+        self._grace = Grace(options["node_monitor_grace_period"], options["node_startup_grace_period"])
+        self._zones = Zones(
+            Rates(
+                options["node_eviction_rate"],
+                options["secondary_node_eviction_rate"],
+                options["large_cluster_size_threshold"],
+                options["unhealthy_zone_threshold"],
+            )
+        )
 
     def setup(self, manager: Manager) -> None:
         self._client = manager.client
@@ -193,10 +187,8 @@ class NodeLifecycleController(Controller):
         # Signs of life are timed by this process's own clock: the node's may be wrong.
         self._heard: dict[str, float] = {}
         self._nodes = manager.informer(NODE)
-        self._pods = manager.informer(POD)
-        self._pods.add_index("node", lambda pod: [pod["spec"]["nodeName"]] if pod["spec"].get("nodeName") else [])
+        self._pods = by_node(manager.informer(POD))
         self._nodes.on_change(self._node_changed)
-        self._pods.on_change(self._pod_changed)
         manager.informer(LEASE, LEASES).on_change(self._lease_changed)
 
     async def reconcile(self, key: str) -> float | None:
@@ -204,11 +196,23 @@ class NodeLifecycleController(Controller):
         if node is None:
             self._heard.pop(key, None)
             return None
-        silent = self._clock.monotonic() - self._heard.setdefault(key, self._clock.monotonic())
-        planned = plan(node, self._pods.by_index("node", key), silent, self._clock.now())
-        for action in planned.actions:
-            await self._apply(node, action)
+        monotonic = self._clock.monotonic()
+        silent = monotonic - self._heard.setdefault(key, monotonic)
+        planned = plan(
+            node, self._pods.by_index("node", key), silent, self._clock.now(), self._grace, self._hold(node, monotonic)
+        )
+        try:
+            for action in planned.actions:
+                await self._apply(node, action)
+        except APIError:
+            self._zones.give_back(zone_of(node))
+            raise
         return planned.again
+
+    def _hold(self, node: Obj, monotonic: float) -> float | None:
+        if self._zones.down:
+            return None
+        return self._zones.turn(zone_of(node), monotonic) if lacks_execute(node) else 0.0
 
     async def _apply(self, node: Obj, action: Action) -> None:
         name = node["metadata"]["name"]
@@ -218,8 +222,9 @@ class NodeLifecycleController(Controller):
                 self._nodes.observe(
                     await self._client.patch(NODE, name, None, body, type=STRATEGIC, subresource="status")
                 )
-                message = f"Node {name} status is now: NodeNotReady"
-                self._recorder.event(node, "Normal", "NodeNotReady", message)
+                if ready_status(node) == "True":
+                    message = f"Node {name} status is now: NodeNotReady"
+                    self._recorder.event(node, "Normal", "NodeNotReady", message)
             case SetTaints(taints):
                 newest = self._nodes.get(None, name) or node
                 version = newest["metadata"]["resourceVersion"]
@@ -227,46 +232,22 @@ class NodeLifecycleController(Controller):
                 lock = {"metadata": {"resourceVersion": version}, "spec": {"taints": list(taints)}}
                 self._nodes.observe(await self._client.patch(NODE, name, None, lock))
             case MarkNotReady(pod):
-                await self._pod_condition(pod, "Ready", "False", "NodeNotReady", "Node is not ready")
-                self._recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
-            case Evict(pod):
-                await self._evict(pod)
-
-    async def _evict(self, pod: Obj) -> None:
-        metadata = pod["metadata"]
-        message = "Taint manager: deleting due to NoExecute taint"
-        await self._pod_condition(pod, "DisruptionTarget", "True", "DeletionByTaintManager", message)
-        text = f"Marking for deletion Pod {metadata['namespace']}/{metadata['name']}"
-        self._recorder.event(pod, "Normal", "TaintManagerEviction", text)
-        try:
-            await self._client.delete(POD, metadata["name"], metadata["namespace"], uid=metadata["uid"])
-        except APIError as err:
-            if err.code not in (404, 409):
-                raise
-
-    async def _pod_condition(self, pod: Obj, kind: str, status: str, reason: str, message: str) -> None:
-        metadata = pod["metadata"]
-        condition = {
-            "type": kind,
-            "status": status,
-            "reason": reason,
-            "message": message,
-            "lastTransitionTime": timestamp(self._clock.now()),
-        }
-        body = {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [condition]}}
-        try:
-            await self._client.patch(POD, metadata["name"], metadata["namespace"], body, STRATEGIC, "status")
-        except APIError as err:
-            # The pod is gone, or another one has its name by now.
-            if err.code not in (404, 409):
-                raise
+                # Reason and message of the condition stay, as kube-controller-manager leaves them.
+                condition = {"type": "Ready", "status": "False", "lastTransitionTime": timestamp(self._clock.now())}
+                if await set_conditions(self._client, pod, condition):
+                    self._recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
 
     # What the informers tell
 
     def _node_changed(self, old: Obj | None, new: Obj | None) -> None:
+        if self._nodes.has_synced and (old is None or new is None or ready_status(old) != ready_status(new)):
+            self._look()
         if new is None:
             assert old is not None
-            self.queue.add(old["metadata"]["name"])
+            name = old["metadata"]["name"]
+            text = f"Node {name} event: Removing Node {name} from Controller"
+            self._recorder.event(old, "Normal", "RemovingNode", text)
+            self.queue.add(name)
             return
         name = new["metadata"]["name"]
         if old is None:
@@ -280,19 +261,27 @@ class NodeLifecycleController(Controller):
         if old is None or _decisive(old) != _decisive(new):
             self.queue.add(name)
 
+    def _look(self) -> None:
+        """What fails or recovers decides about all: how fast nodes are given up, and whether any is."""
+        was_down = self._zones.down
+        if not self._zones.look(self._nodes.list()):
+            return
+        if was_down and not self._zones.down:
+            # The way to them failed, not they: all start afresh.
+            self._heard = dict.fromkeys(self._heard, self._clock.monotonic())
+        for node in self._nodes.list():
+            self.queue.add(node["metadata"]["name"])
+
+    async def run(self) -> None:
+        """Looks at all nodes once they are known."""
+        self._look()
+
     def _lease_changed(self, old: Obj | None, new: Obj | None) -> None:
         if new is None:
             return
         renewed = new["spec"].get("renewTime")
         if old is None or old["spec"].get("renewTime") != renewed:
             self._heard[new["metadata"]["name"]] = self._clock.monotonic()
-
-    def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
-        name = new["spec"].get("nodeName") if new is not None else None
-        node = self._nodes.get(None, name) if name else None
-        taints = (node or {}).get("spec", {}).get("taints") or ()
-        if name and any(t["effect"] == NO_EXECUTE for t in taints):
-            self.queue.add(name)
 
 
 def _decisive(node: Obj) -> tuple[object, ...]:

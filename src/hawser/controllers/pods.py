@@ -6,10 +6,11 @@ import copy
 from datetime import datetime
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import Kind
+from hawser.api.kinds import POD, Kind
 from hawser.api.types import Obj
-from hawser.client.client import Client
+from hawser.client.client import STRATEGIC, Client
 from hawser.client.clock import parse_timestamp
+from hawser.client.informer import Informer
 
 
 def condition(obj: Obj, kind: str) -> Obj | None:
@@ -19,6 +20,27 @@ def condition(obj: Obj, kind: str) -> Obj | None:
             found: Obj = one
             return found
     return None
+
+
+def by_node(informer: Informer) -> Informer:
+    """An informer of pods with the index ``node``: those bound to a node by its name."""
+    informer.add_index("node", lambda pod: [pod["spec"]["nodeName"]] if pod["spec"].get("nodeName") else [])
+    return informer
+
+
+async def set_conditions(client: Client, pod: Obj, *conditions: Obj, phase: str = "") -> bool:
+    """Writes conditions, and a phase when given, into a pod's status; False when that pod is not there any more."""
+    metadata = pod["metadata"]
+    status = {**({"phase": phase} if phase else {}), "conditions": list(conditions)}
+    body = {"metadata": {"uid": metadata["uid"]}, "status": status}
+    try:
+        await client.patch(POD, metadata["name"], metadata["namespace"], body, STRATEGIC, "status")
+    except APIError as err:
+        # The pod is gone, or another one has its name by now.
+        if err.code not in (404, 409):
+            raise
+        return False
+    return True
 
 
 def is_ready(pod: Obj) -> bool:

@@ -13,6 +13,8 @@ from hawser.client.controller import Controller
 CONTROLLERS: dict[str, str] = {
     "scheduler": "hawser.scheduler.scheduler:Scheduler",
     "node-lifecycle": "hawser.controllers.node_lifecycle:NodeLifecycleController",
+    "taint-eviction": "hawser.controllers.taint_eviction:TaintEvictionController",
+    "pod-garbage-collector": "hawser.controllers.pod_garbage:PodGarbageCollector",
     "namespace": "hawser.controllers.namespace:NamespaceController",
     "serviceaccount": "hawser.controllers.serviceaccount:ServiceAccountController",
     "clusterrole-aggregation": "hawser.controllers.clusterrole_aggregation:ClusterRoleAggregationController",

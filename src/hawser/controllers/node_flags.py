@@ -1,0 +1,78 @@
+"""kube-controller-manager's flags of the controllers that deal with nodes that fail, and with what they leave."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)", re.ASCII)
+
+
+def seconds(text: str) -> float:
+    """A duration in Go's form, ``1m30s``, in seconds. Raises ValueError."""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f'invalid duration "{text}"')
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def _duration(text: str) -> float:
+    try:
+        return seconds(text)
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(f"{err}, want one as 50s or 1m30s") from None
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Adds them, with kube-controller-manager's defaults."""
+    listed = parser.add_argument_group("nodes that fail")
+    listed.add_argument(
+        "--node-monitor-grace-period",
+        type=_duration,
+        default="50s",
+        metavar="DURATION",
+        help="silence after which a node is not Ready any more; agents renew their leases every 10s (default: 50s)",
+    )
+    listed.add_argument(
+        "--node-startup-grace-period",
+        type=_duration,
+        default="1m0s",
+        metavar="DURATION",
+        help="the same for a node that never said anything (default: 1m0s)",
+    )
+    listed.add_argument(
+        "--node-eviction-rate",
+        type=float,
+        default=0.1,
+        metavar="NUMBER",
+        help="nodes a second that are given up in a zone (default: %(default)s)",
+    )
+    listed.add_argument(
+        "--secondary-node-eviction-rate",
+        type=float,
+        default=0.01,
+        metavar="NUMBER",
+        help="the same in a large zone that is unhealthy; a small one then gives up none (default: %(default)s)",
+    )
+    listed.add_argument(
+        "--large-cluster-size-threshold",
+        type=int,
+        default=50,
+        metavar="NUMBER",
+        help="nodes from which on a zone is large (default: %(default)s)",
+    )
+    listed.add_argument(
+        "--unhealthy-zone-threshold",
+        type=float,
+        default=0.55,
+        metavar="SHARE",
+        help="share of nodes, three at least, that makes a zone unhealthy (default: %(default)s)",
+    )
+    listed.add_argument(
+        "--terminated-pod-gc-threshold",
+        type=int,
+        default=12500,
+        metavar="NUMBER",
+        help="pods that have ended and are kept; 0 keeps all (default: %(default)s)",
+    )
