@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from io import BytesIO
 from os import urandom
-from secrets import choice
+from random import choices
 
 from hawser.api.types import Obj
 from hawser.apiserver import ownership, scheme
@@ -62,7 +62,7 @@ def utc_now() -> datetime:
 
 def generate(base: str) -> str:
     """A name from a generateName."""
-    return base[: _NAME_LIMIT - 5] + "".join(choice(_SUFFIX) for _ in range(5))
+    return base[: _NAME_LIMIT - 5] + "".join(choices(_SUFFIX, k=5))
 
 
 _random = BytesIO()
