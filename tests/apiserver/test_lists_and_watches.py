@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
 
+import orjson
 import pytest
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
@@ -169,3 +171,27 @@ async def test_watched_tables_have_their_columns_once(api: Any) -> None:
     assert len(lines) == 2
     assert b'"columnDefinitions":[{' in lines[0]
     assert b'"columnDefinitions":[]' in lines[1]
+
+
+async def test_a_list_whose_snapshot_is_given_up_may_go_on_as_things_are_now(api: Any) -> None:
+    for name in "abcde":
+        await api.config_map(name)
+    path = api.path("configmaps")
+    first = (await api.get(f"{path}?limit=2")).json["metadata"]
+    token = first["continue"]
+    aged = orjson.loads(urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    aged["at"] -= 400
+    old = urlsafe_b64encode(orjson.dumps(aged)).decode()
+    # While nothing has been written since then it is as good as new; afterwards it is not.
+    await api.config_map("f")
+    gone = await api.get(f"{path}?limit=2&continue={old}")
+    assert (gone.status, gone.json["reason"]) == (410, "Expired")
+    assert "or use the continue token in this response" in gone.message
+    page = (await api.get(f"{path}?limit=2&continue={gone.json['metadata']['continue']}")).json
+    assert [item["metadata"]["name"] for item in page["items"]] == ["c", "d"]
+    assert page["metadata"]["remainingItemCount"] == 2
+    assert page["metadata"]["resourceVersion"] != first["resourceVersion"]
+    rest = (await api.get(f"{path}?limit=2&continue={page['metadata']['continue']}")).json
+    assert [item["metadata"]["name"] for item in rest["items"]] == ["e", "f"]
+    assert rest["metadata"]["resourceVersion"] == page["metadata"]["resourceVersion"]
+    assert (await api.get(f"{path}?limit=2&continue={token}")).json["metadata"]["remainingItemCount"] == 1

@@ -108,6 +108,8 @@ class APIError(Exception):
         self.message = message
         self.details = details
         self.headers = headers or {}
+        self.listing: Obj = {}
+        """The metadata of the Status, a list's."""
 
     @property
     def status(self) -> Obj:
@@ -115,7 +117,7 @@ class APIError(Exception):
         status: Obj = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.listing,
             "status": "Failure",
             "message": self.message,
         }

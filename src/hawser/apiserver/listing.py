@@ -6,8 +6,10 @@ Source: API concepts, "Resource versions" and "Retrieving large results sets in 
 from __future__ import annotations
 
 import asyncio
+import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -72,35 +74,38 @@ async def page(resource: Resource, namespace: str, selection: Selection, query: 
     """One page of a list. APIError 400, 410 when a snapshot is gone, 504 for a revision far in the future."""
     limit = _number(query, "limit")
     token = query.get("continue", "")
-    after = ""
-    left = -1
+    begun: Token | None = None
     if token:
-        revision, after, left = _read_token(token)
+        begun = Token.read(token)
         if query.get("resourceVersion") not in (None, "", "0"):
             raise bad_request("specifying resource version is not allowed when using continue")
-        after = resource.prefix + after
+        if begun.too_old(resource.store.revision):
+            raise begun.gone()
+        revision = begun.revision
     else:
         revision = await _revision(resource, query, limit)
     prefix = resource.prefix + (f"{namespace}/" if namespace else "")
     try:
         shown = revision or resource.store.revision
+        after = resource.prefix + begun.start if begun is not None else ""
         records, more = _collect(resource, prefix, selection, after, limit, revision)
     except (Expired, ValueError):
-        raise _gone(bool(token)) from None
+        raise (begun.gone() if begun is not None else expired(_TOO_OLD)) from None
     metadata: Obj = {"resourceVersion": str(shown)}
     if more:
+        left = -1
         if selection.everything:
-            left = _remaining(resource, prefix, records, revision, left)
-            metadata["remainingItemCount"] = left
-        metadata["continue"] = _token(shown, records[-1].key.removeprefix(resource.prefix), left)
+            left = metadata["remainingItemCount"] = _remaining(resource, prefix, records, revision, begun)
+        since = begun.since if begun is not None and begun.revision else int(time.time())
+        metadata["continue"] = Token(shown, records[-1].key.removeprefix(resource.prefix), left, since).text
     return Page(records, metadata)
 
 
-def _remaining(resource: Resource, prefix: str, page: list[Record], revision: int, left: int) -> int:
-    """How many objects follow a page. left: how many followed the page before, from its token; -1 without one."""
-    if left >= 0:
-        return left - len(page)
-    if revision:
+def _remaining(resource: Resource, prefix: str, page: list[Record], revision: int, begun: Token | None) -> int:
+    """How many objects follow a page."""
+    if begun is not None and begun.left >= 0:
+        return begun.left - len(page)
+    if revision or begun is not None:
         return len(resource.store.list(prefix, page[-1].key, 0, revision))
     return resource.store.count(prefix) - len(page)
 
@@ -195,24 +200,50 @@ def _number(query: dict[str, str], name: str) -> int:
         raise bad_request(f'{name}: Invalid value: "{text}": must be an integer') from None
 
 
-def _token(revision: int, start: str, left: int) -> str:
-    """Where the next page goes on: the snapshot's revision, the last key, how many are left (-1: not known)."""
-    value = {"v": "meta.k8s.io/v1", "rv": revision, "start": start, "left": left}
-    return urlsafe_b64encode(orjson.dumps(value)).decode().rstrip("=")
+_TOO_OLD = "The resourceVersion for the provided list is too old."
+_GIVEN_UP = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
+    "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
+    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
+    "deleted between the time the first chunk was returned and now may show up in the list."
+)
+_KEPT_SECONDS = 300
+"""How long a list may be continued as it was: kube-apiserver has etcd forget the past every five minutes."""
 
 
-def _read_token(token: str) -> tuple[int, str, int]:
-    try:
-        value = orjson.loads(urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        return int(value["rv"]), str(value["start"]), int(value["left"])
-    except (ValueError, KeyError, TypeError):
-        raise bad_request("continue key is not valid") from None
+class Token(NamedTuple):
+    """Where a list goes on: ``metadata.continue``.
 
+    revision: of the list's snapshot; 0: whatever is newest. start: the last key that was shown. left: how many follow
+    it, -1 when that is not known. since: when the snapshot was taken, in seconds of the epoch.
+    """
 
-def _gone(continued: bool) -> APIError:
-    if continued:
-        return expired(
-            "The provided continue parameter is too old to display a consistent list result. You must start a new list "
-            "without the continue parameter."
-        )
-    return expired("The resourceVersion for the provided list is too old.")
+    revision: int
+    start: str
+    left: int
+    since: int
+
+    @property
+    def text(self) -> str:
+        """As clients carry it."""
+        value = {"v": "meta.k8s.io/v1", "rv": self.revision, "start": self.start, "left": self.left, "at": self.since}
+        return urlsafe_b64encode(orjson.dumps(value)).decode().rstrip("=")
+
+    @classmethod
+    def read(cls, text: str) -> Token:
+        """APIError 400 for what is none."""
+        try:
+            value = orjson.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+            return cls(int(value["rv"]), str(value["start"]), int(value["left"]), int(value["at"]))
+        except (ValueError, KeyError, TypeError):
+            raise bad_request("continue key is not valid") from None
+
+    def too_old(self, newest: int) -> bool:
+        """Whether its snapshot is given up; newest: the store's revision."""
+        return self.revision not in (0, newest) and time.time() > self.since + _KEPT_SECONDS
+
+    def gone(self) -> APIError:
+        """The 410 of a list that cannot go on as it was, with a token to go on as things are now."""
+        error = expired(_GIVEN_UP)
+        error.listing["continue"] = Token(0, self.start, -1, 0).text
+        return error
