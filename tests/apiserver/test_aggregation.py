@@ -13,7 +13,11 @@ import orjson
 import pytest
 from aiohttp import web
 
+from hawser.apiserver.aggregation.services import Reference
+from hawser.apiserver.aggregation.specifications import read
+
 from .conftest import Api, Server
+from .test_observing import scraped
 
 Obj = dict[str, Any]
 SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
@@ -27,6 +31,7 @@ class Extension:
         self.port = 0
         self.seen: list[tuple[str, str, dict[str, list[str]]]] = []
         self.well = True
+        self.hash = "1"
 
     @property
     def root(self) -> str:
@@ -34,10 +39,13 @@ class Extension:
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         headers = {name: request.headers.getall(name) for name in request.headers if name.startswith("X-Remote")}
-        if headers["X-Remote-User"] != ["system:kube-aggregator"]:
+        if headers["X-Remote-User"][0] not in ("system:kube-aggregator", "system:aggregator"):
             self.seen.append((request.method, request._message.path, headers))
         if not self.well:
             return web.Response(status=500, text="ill")
+        if request.path.startswith("/openapi/"):
+            found = self.documents().get(request.path)
+            return web.json_response(found) if found is not None else web.Response(status=404)
         if request.path == self.root:
             flunder = {"name": "flunders", "singularName": "flunder", "namespaced": True, "kind": "Flunder"}
             resources = [{**flunder, "verbs": ["get", "list", "create"], "shortNames": ["fl"]}]
@@ -57,6 +65,39 @@ class Extension:
             return answer
         body = await request.read()
         return web.json_response({"kind": "Echo", "method": request.method, "body": body.decode()})
+
+    def documents(self) -> dict[str, Obj]:
+        """OpenAPI documents as extension servers have them: shared parameters, and paths of others, too."""
+        place = self.root.removeprefix("/")
+        gvk = {"group": self.group, "version": "v1", "kind": "Flunder"}
+        flunder = {
+            "type": "object",
+            "description": f"A flunder of {self.hash}",
+            "properties": {
+                "spec": {"type": "object", "description": "What is wanted"},
+                "metadata": {"$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"},
+            },
+            "x-kubernetes-group-version-kind": [gvk],
+        }
+        answer = {"200": {"description": "OK", "schema": {"$ref": "#/definitions/com.example.Flunder"}}}
+        listed = {
+            "responses": answer,
+            "parameters": [{"$ref": "#/parameters/limit"}],
+            "x-kubernetes-group-version-kind": gvk,
+        }
+        second = {
+            "swagger": "2.0",
+            "info": {"title": "x", "version": "1"},
+            "paths": {f"{self.root}/flunders": {"get": listed}, "/api/v1/pods": {"get": {"responses": {}}}},
+            "parameters": {"limit": {"name": "limit", "in": "query", "type": "integer"}},
+            "definitions": {
+                "com.example.Flunder": flunder,
+                "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta": {"type": "object", "description": "Another's"},
+            },
+        }
+        third = {"openapi": "3.0.0", "info": second["info"], "paths": {}, "components": {"schemas": {"F": flunder}}}
+        urls = {path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={self.hash}"} for path in (place, "apis/apps/v1")}
+        return {"/openapi/v2": second, "/openapi/v3": {"paths": urls}, f"/openapi/v3/{place}": third}
 
 
 @asynccontextmanager
@@ -132,6 +173,44 @@ async def test_an_extension_server_is_discovered_and_used(api: Api, extension: E
     assert "faked" not in headers["X-Remote-Group"]
 
 
+async def documented(api: Api, path: str, has: bool = True) -> None:
+    """Waits until OpenAPI shows an extension server's document, or no longer."""
+    async with asyncio.timeout(20):
+        while (path in (await api.get("/openapi/v3")).json["paths"]) is not has:
+            pass
+
+
+async def test_openapi_of_an_extension_server_is_shown(api: Api, extension: Extension, kubectl: Any) -> None:
+    own = (await api.get("/openapi/v3")).json["paths"]["apis/apps/v1"]
+    place = extension.root.removeprefix("/")
+    await documented(api, place)
+    urls = (await api.get("/openapi/v3")).json["paths"]
+    assert urls[place] == {"serverRelativeURL": f"/openapi/v3/{place}?hash=1"}
+    assert urls["apis/apps/v1"] == own
+    third = await api.get(urls[place]["serverRelativeURL"])
+    assert third.json["components"]["schemas"]["F"]["description"] == "A flunder of 1"
+    assert extension.seen[-1][2]["X-Remote-User"] == ["admin"]
+    second = (await api.get("/openapi/v2")).json
+    parameters = second["paths"][f"{extension.root}/flunders"]["get"]["parameters"]
+    assert parameters == [{"name": "limit", "in": "query", "type": "integer"}]
+    assert "com.example.Flunder" in second["definitions"]
+    assert second["paths"]["/api/v1/pods"]["get"]["responses"]
+    assert "Another's" not in str(second["definitions"]["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"])
+    protobuf = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    assert f"{extension.root}/flunders".encode() in (await api.get("/openapi/v2", accept=protobuf)).body
+    assert "A flunder of 1" in kubectl("explain", "flunders", "--output=plaintext-openapiv2")
+    assert (await api.call("DELETE", f"{SERVICES}/v1.{extension.group}")).status == 200
+    await documented(api, place, False)
+    assert "com.example.Flunder" not in (await api.get("/openapi/v2")).json["definitions"]
+    assert (await api.get(f"/openapi/v3/{place}")).status == 404
+
+
+@pytest.mark.parametrize("second", [b"{", b"[]", b'{"paths": {"/apis/g/v1/x": {"get": 1}}}', b'{"paths": [1]}'])
+def test_nonsense_is_no_openapi_document(second: bytes) -> None:
+    with pytest.raises(ValueError, match="no OpenAPI document"):
+        read(Reference("v1.g", "g", "v1", "n", "s", 443, "", False, (0, "g", 0, (0, 0, 0, ""))), b"", second)
+
+
 async def test_watches_of_an_extension_server_stream(api: Api, extension: Extension) -> None:
     events = [event async for event in api.watch(f"{extension.root}/flunders?watch=true")]
     assert [event["object"]["n"] for event in events] == [0, 1, 2]
@@ -186,6 +265,9 @@ async def test_an_extension_server_that_is_gone_is_unavailable(api: Api, server:
     assert (answer.status, answer.json["reason"]) == (503, "ServiceUnavailable")
     await api.create(api.path("services"), {"metadata": {"name": "ext"}, "spec": {"ports": [{"port": 443}]}})
     await condition(api, name, "MissingEndpoints")
+    samples = await scraped(api)
+    assert samples[f'aggregator_unavailable_apiservice{{name="{name}"}}'] == 1
+    assert samples[f'aggregator_unavailable_apiservice_total{{name="{name}",reason="ServiceNotFound"}}'] == 1
     merge = {"content": "application/merge-patch+json"}
     assert (await api.call("PATCH", f"{SERVICES}/{name}", {"metadata": {"labels": {"a": "b"}}}, **merge)).status == 200
     assert (await api.call("DELETE", f"{SERVICES}/{name}")).status == 200

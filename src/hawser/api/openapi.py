@@ -72,21 +72,47 @@ def find(path: str, accept: str = JSON) -> Document | None:
     return None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """What another server behind this one says of itself.
+
+    urls: of its OpenAPI 3 documents by group version, as its own index has them. paths, definitions: of its OpenAPI 2
+    document; where a definition's name is known here, it is Kubernetes' own and stays as it is.
+    """
+
+    urls: dict[str, str]
+    paths: dict[str, Obj]
+    definitions: dict[str, Obj]
+
+
+_elsewhere: tuple[Part, ...] = ()
+
+
+def serve_remote(parts: tuple[Part, ...]) -> None:
+    """Set what other servers say of themselves; what was set before is forgotten."""
+    global _elsewhere
+    if parts != _elsewhere:
+        _elsewhere = parts
+
+
 def index() -> Document:
     """/openapi/v3: where the document of each group version is."""
     return _newest("v3", _index)
 
 
-_made: dict[str, tuple[tuple[Kind, ...], Document]] = {}
+_made: dict[str, tuple[tuple[Kind, ...], tuple[Part, ...], Document]] = {}
 
 
 def _newest(name: str, make: Callable[[tuple[Kind, ...]], Document]) -> Document:
-    """A document over all kinds, made anew once custom resources have changed. Rows may be equal and yet differ."""
+    """A document over everything, made anew once custom resources or other servers have changed.
+
+    Rows may be equal and yet differ.
+    """
     served = kinds.served()
     known = _made.get(name)
-    if known is None or known[0] is not served:
-        known = _made[name] = (served, make(served))
-    return known[1]
+    if known is None or known[0] is not served or known[1] is not _elsewhere:
+        known = _made[name] = (served, _elsewhere, make(served))
+    return known[2]
 
 
 def _index(served: tuple[Kind, ...]) -> Document:
@@ -94,6 +120,8 @@ def _index(served: tuple[Kind, ...]) -> Document:
     listed = {
         path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={document.hash}"} for path, document in documents.items()
     }
+    for part in _elsewhere:
+        listed |= {path: {"serverRelativeURL": url} for path, url in part.urls.items() if path not in listed}
     return _pack(orjson.dumps({"paths": listed}), JSON)
 
 
@@ -112,12 +140,15 @@ def _v2_document(protobuf: bool, served: tuple[Kind, ...]) -> Document:
     definitions |= publish.definitions((kind for kind in served if isinstance(kind, CustomKind)), v2=True)
     names = _names(definitions)
     spoken = paths.spoken_definitions(served, names)
-    document = {
+    document: Obj = {
         "swagger": "2.0",
         "info": _INFO,
         "paths": version2.v2_paths(paths.paths(served, names)),
         "definitions": schemas.v2_schemas(definitions, spoken),
     }
+    for part in _elsewhere:
+        document["paths"] = part.paths | document["paths"]
+        document["definitions"] = part.definitions | document["definitions"]
     encode: Callable[[Obj], bytes] = version2.encode if protobuf else orjson.dumps
     return _pack(encode(document), version2.PROTOBUF_TYPE if protobuf else JSON)
 

@@ -95,7 +95,7 @@ async def run(config: Config) -> None:
             AuthenticationReviews(who.authenticator), AuthorizationReviews(resources.access), who.token_requests
         )
         flow = FlowControl(resources, config.seats)
-        metrics.extra += [flow.metrics, resources.admission.counts.lines]
+        metrics.extra += [flow.metrics, resources.admission.counts.lines, aggregator.metrics]
         routes = Routes(verbs, documents, reviews, streams, proxies, aggregator, MetricsAPI(resources, agents, relay))
         handler = Handler(who.authenticator, authorizer, routes, flow, metrics)
         if auditor is not None:

@@ -142,20 +142,20 @@ def _parameter(parameter: Obj) -> bytes:
     common = (parameter.get("description"), parameter["in"], parameter["name"])
     if parameter["in"] == "body":
         description, place, name = common
-        body = _text(1, description) + _text(2, name) + _text(3, place) + _flag(4, parameter["required"])
+        body = _text(1, description) + _text(2, name) + _text(3, place) + _flag(4, parameter.get("required"))
         return _field(1, _field(1, body + _field(5, _schema(parameter["schema"]))))
     description, place, name = common
     shared = _flag(1, parameter.get("required")) + _text(2, place) + _text(3, description) + _text(4, name)
     if place == "path":
-        own = _field(4, shared + _text(5, parameter["type"]) + _flag(19, parameter.get("uniqueItems")))
+        own = _field(4, shared + _text(5, parameter.get("type")) + _flag(19, parameter.get("uniqueItems")))
     else:
-        own = _field(3, shared + _text(6, parameter["type"]) + _flag(20, parameter.get("uniqueItems")))
+        own = _field(3, shared + _text(6, parameter.get("type")) + _flag(20, parameter.get("uniqueItems")))
     return _field(1, _field(2, own))
 
 
 def _response(response: Obj) -> bytes:
     """A ResponseValue holding a Response."""
-    made = _text(1, response["description"])
+    made = _text(1, response.get("description"))
     if "schema" in response:
         made += _field(2, _field(1, _schema(response["schema"])))
     return _field(1, made)
@@ -164,12 +164,12 @@ def _response(response: Obj) -> bytes:
 def _operation(operation: Obj) -> bytes:
     return b"".join(
         (
-            _texts(1, operation["tags"]),
-            _text(3, operation["description"]),
-            _text(5, operation["operationId"]),
-            _texts(6, operation["produces"]),
+            _texts(1, operation.get("tags", ())),
+            _text(3, operation.get("description")),
+            _text(5, operation.get("operationId")),
+            _texts(6, operation.get("produces", ())),
             _texts(7, operation.get("consumes", ())),
-            b"".join(_field(8, _parameter(parameter)) for parameter in operation["parameters"]),
+            b"".join(_field(8, _parameter(parameter)) for parameter in operation.get("parameters", ())),
             _field(9, _named(1, ((code, _response(r)) for code, r in operation["responses"].items()))),
             _extensions(13, operation),
         )
@@ -178,4 +178,4 @@ def _operation(operation: Obj) -> bytes:
 
 def _path_item(item: Obj) -> bytes:
     made = b"".join(_field(_METHODS[method], _operation(item[method])) for method in _METHODS if method in item)
-    return made + b"".join(_field(9, _parameter(parameter)) for parameter in item["parameters"])
+    return made + b"".join(_field(9, _parameter(parameter)) for parameter in item.get("parameters", ()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -23,21 +24,25 @@ from hawser.api.errors import APIError, service_unavailable
 from hawser.api.kind import Kind
 from hawser.api.kinds import API_SERVICE, CUSTOM_RESOURCE_DEFINITION
 from hawser.api.types import Obj
-from hawser.apiserver.aggregation import services
+from hawser.apiserver.aggregation import services, specifications
 from hawser.apiserver.aggregation.services import Reference
+from hawser.apiserver.aggregation.specifications import Specifications
 from hawser.apiserver.callouts import CalloutError, trust
 from hawser.apiserver.deletion import DeleteOptions
 from hawser.apiserver.identity import User
 from hawser.apiserver.relay import Goal, Relay
 from hawser.apiserver.reply import Answer
 from hawser.apiserver.resources import Resources
+from hawser.apiserver.series import Counters
 from hawser.apiserver.writes import Options, timestamp
+from hawser.exposition import family
 from hawser.store.base import StoreUnavailable
 
 log = logging.getLogger("hawser.apiserver")
 _LOOK_AGAIN = 30.0
 _LOOK_SOON = 2.0
 _CHECK_SECONDS = 5.0
+_DOCUMENTS = specifications.INDEX + "/"
 
 
 class Aggregator:
@@ -49,6 +54,13 @@ class Aggregator:
         self._credentials = credentials
         self._remote: dict[tuple[str, str], Reference] = {}
         self._rows: dict[str, list[Kind]] = {}
+        self._specifications = Specifications(self._fetch)
+        self._down: set[str] = set()
+        self._outages = Counters(
+            "aggregator_unavailable_apiservice_total",
+            "Counter of APIServices which are marked as unavailable broken down by APIService name and reason.",
+            ("name", "reason"),
+        )
         self._news = asyncio.Event()
         self._load()
         resources.store.follow(resources[API_SERVICE].prefix, lambda events: self._load())
@@ -61,6 +73,8 @@ class Aggregator:
         remote = sorted((r for r in found if r is not None), key=lambda r: r.order)
         self._remote = {(r.group, r.version): r for r in remote}
         self._rows = {r.name: self._rows.get(r.name, []) for r in remote}
+        self._down &= self._rows.keys()
+        self._specifications.keep(self._rows)
         self._publish()
         self._news.set()
 
@@ -69,13 +83,17 @@ class Aggregator:
         kinds.serve_remote(row for rows in self._rows.values() for row in rows)
 
     def serves(self, path: str) -> Reference | None:
-        """Who else serves a path below /apis, or None."""
+        """Who else serves a path below /apis, or the OpenAPI document of one; None when nobody does."""
         if not self._remote:
             return None
-        parts = path.split("/", 4)
+        documented = path.startswith(_DOCUMENTS)
+        parts = path.removeprefix(specifications.INDEX if documented else "").split("/", 4)
         if len(parts) < 4 or parts[1] != "apis":
             return None
-        return self._remote.get((parts[2], parts[3]))
+        found = self._remote.get((parts[2], parts[3]))
+        if documented and found is not None and not self._specifications.has(found, path.removeprefix(_DOCUMENTS)):
+            return None
+        return found
 
     async def serve(self, request: web.BaseRequest, reference: Reference, user: User) -> Answer:
         """Pass a request on. APIError 503 when nobody is there."""
@@ -153,6 +171,9 @@ class Aggregator:
             self._rows[reference.name] = rows
             self._publish()
         await self._report(reference.name, "Passed", "all checks passed", True)
+        await self._specifications.look(reference)
+        # It may have gone meanwhile.
+        self._specifications.keep(self._rows)
         return True
 
     async def _discover(self, reference: Reference) -> list[Kind]:
@@ -160,12 +181,9 @@ class Aggregator:
         goal = self._goal(reference, reference.root)
         where = f"failing or missing response from https://{goal.host}:{goal.port}{reference.root}"
         try:
-            async with asyncio.timeout(_CHECK_SECONDS):
-                status, body = await self._relay.fetch(goal, identity(_CHECKER))
-        except APIError as error:
-            raise CalloutError(f"{where}: {error.message}") from None
-        except TimeoutError:
-            raise CalloutError(f"{where}: context deadline exceeded") from None
+            status, body = await self._fetch(reference, reference.root, _CHECKER)
+        except CalloutError as error:
+            raise CalloutError(f"{where}: {error}") from None
         if status != 200:
             raise CalloutError(f"{where}: bad status from https://{goal.host}:{goal.port}{reference.root}: {status}")
         try:
@@ -174,9 +192,25 @@ class Aggregator:
         except (orjson.JSONDecodeError, AttributeError, TypeError):
             raise CalloutError(f"{where}: the answer is not an APIResourceList") from None
 
+    async def _fetch(self, reference: Reference, path: str, user: User | None = None) -> tuple[int, bytes]:
+        """Status and body of a GET of our own. CalloutError."""
+        goal = self._goal(reference, path)
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS):
+                return await self._relay.fetch(goal, identity(user or _READER))
+        except APIError as error:
+            raise CalloutError(error.message) from None
+        except TimeoutError:
+            raise CalloutError("context deadline exceeded") from None
+
     async def _report(self, name: str, reason: str, message: str, good: bool) -> None:
         """Write an APIService's Available condition, when it is not so already."""
         now = timestamp(self._resources.now())
+        if good:
+            self._down.discard(name)
+        elif name not in self._down:
+            self._down.add(name)
+            self._outages.add(name, reason)
 
         def change(old: Obj) -> Obj:
             return {**old, "status": services.available(reason, message, good, now, old.get("status") or {})}
@@ -188,8 +222,19 @@ class Aggregator:
             if error.reason != "NotFound":
                 raise
 
+    def metrics(self) -> Iterator[str]:
+        """Who of the others is not there, as lines of Prometheus' text format."""
+        name = "aggregator_unavailable_apiservice"
+        if self._remote:
+            yield family(name, "gauge", "Gauge of APIServices which are marked as unavailable by APIService name.")
+        for one in self._remote.values():
+            yield f'{name}{{name="{one.name}"}} {int(one.name in self._down)}'
+        yield from self._outages.lines()
+
 
 _CHECKER = User("system:kube-aggregator", groups=("system:masters",))
+_READER = User("system:aggregator", groups=("system:authenticated",))
+"""Who reads OpenAPI documents, as anybody may who is known."""
 
 
 def identity(user: User) -> list[tuple[str, str]]:
