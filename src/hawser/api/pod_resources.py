@@ -27,18 +27,33 @@ def amounts(quantities: Obj | None) -> Amounts:
 
 
 def pod_requests(spec: Obj) -> Amounts:
-    """The effective requests of a pod: what a node must have free for it.
+    """The effective requests of a pod: what a node must have free for it. Overhead comes on top."""
+    total = _effective(spec, "requests")
+    _add(total, amounts(spec.get("overhead")))
+    return total
 
-    Ordinary init containers run one after another beside the sidecars that were started before them, so the pod needs
-    the larger of that and of all containers and sidecars together; overhead comes on top.
+
+def pod_limits(spec: Obj) -> Amounts:
+    """The effective limits of a pod, as far as it has some; overhead only adds to what is limited."""
+    total = _effective(spec, "limits")
+    for name, value in amounts(spec.get("overhead")).items():
+        if total.get(name):
+            total[name] += value
+    return total
+
+
+def _effective(spec: Obj, part: str) -> Amounts:
+    """Containers and sidecars together, or the largest need while the pod initializes.
+
+    Ordinary init containers run one after another beside the sidecars that were started before them.
     """
     total: Amounts = {}
     for container in spec.get("containers") or ():
-        _add(total, _requests(container))
+        _add(total, _part(container, part))
     peak: Amounts = {}
     sidecars: Amounts = {}
     for container in spec.get("initContainers") or ():
-        needed = _requests(container)
+        needed = _part(container, part)
         if container.get("restartPolicy") == "Always":
             _add(total, needed)
             _add(sidecars, needed)
@@ -50,13 +65,12 @@ def pod_requests(spec: Obj) -> Amounts:
     for name, value in peak.items():
         total[name] = max(total.get(name, 0), value)
     # What the pod states for itself replaces the sum over its containers.
-    total.update(_requests(spec))
-    _add(total, amounts(spec.get("overhead")))
+    total.update(_part(spec, part))
     return total
 
 
-def _requests(container: Obj) -> Amounts:
-    return amounts((container.get("resources") or {}).get("requests"))
+def _part(container: Obj, part: str) -> Amounts:
+    return amounts((container.get("resources") or {}).get(part))
 
 
 def _add(total: Amounts, more: Amounts) -> None:

@@ -97,6 +97,16 @@ class Cgroups:
                     # A kernel without this file still gets the containers' own limits, which the runtime sets.
                     continue
 
+    def memory_usage(self, group: str) -> int:
+        """Bytes that a cgroup uses; 0 when that is not known."""
+        for hierarchy in self.hierarchies:
+            name = "memory.current" if hierarchy.unified else "memory.usage_in_bytes"
+            try:
+                return int((hierarchy.path / group.strip("/") / name).read_text())
+            except (OSError, ValueError):
+                continue
+        return 0
+
     def remove(self, parent: str) -> bool:
         """Removes a pod's empty cgroups; whether all are gone."""
         gone = True

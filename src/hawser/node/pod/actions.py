@@ -66,6 +66,14 @@ class ResetContainers:
 
 
 @dataclass(frozen=True, slots=True)
+class ResizePod:
+    """Give running containers (id and name) what they were granted. restarts: others are started anew for it."""
+
+    containers: tuple[tuple[str, str], ...]
+    restarts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class FinishDeletion:
     """Nothing runs: write the final status and take the pod out of the API."""
 
@@ -78,6 +86,7 @@ Action = (
     | KillContainer
     | RemoveContainer
     | ResetContainers
+    | ResizePod
     | FinishDeletion
 )
 

@@ -7,7 +7,7 @@ Source: kubelet's admission reasons (OutOfcpu, OutOfpods, NodeAffinity, NodePort
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from hawser.api.node_affinity import node_matches
@@ -40,6 +40,7 @@ class Book:
 
     def __init__(self) -> None:
         self._shares: dict[str, Share] = {}
+        self._waiting: dict[str, Callable[[], None]] = {}
 
     def enter(self, pod: Obj) -> None:
         """Counts a pod without asking whether it fits (it runs already), or counts it anew."""
@@ -47,7 +48,20 @@ class Book:
 
     def release(self, uid: str) -> None:
         """Whatever the pod took is free again."""
-        self._shares.pop(uid, None)
+        if self._shares.pop(uid, None) is None:
+            return
+        self._waiting.pop(uid, None)
+        waiting, self._waiting = self._waiting, {}
+        for call in waiting.values():
+            call()
+
+    def when_released(self, uid: str, call: Callable[[], None]) -> None:
+        """Calls once, for a pod that waits, when another gives something back."""
+        self._waiting[uid] = call
+
+    def lack(self, pod: Obj, node: Obj) -> str:
+        """What the node lacks for what a pod asks for; "" when there is room."""
+        return next((text for _, text in self._room(pod, node)), "")
 
     def used(self, but: str) -> Amounts:
         """What all pods but one take."""

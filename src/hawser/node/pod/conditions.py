@@ -5,16 +5,19 @@ Source: Kubernetes documentation, "Pod conditions", "Pod readiness"; KEP-5532 (A
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from hawser.api.pod_restarts import may_restart_all
 from hawser.api.types import Obj
-from hawser.node.pod import restarts, view
+from hawser.node.pod import resizing, restarts, view
 from hawser.node.pod.container_status import stamp
-from hawser.node.pod.observed import Observed
+from hawser.node.pod.ending import name_of
+from hawser.node.pod.observed import Memory, Observed
 
 
-def own(pod: Obj, observed: Observed, phase: str, inits: list[Obj], apps: list[Obj], now: float) -> list[Obj]:
+def own(
+    pod: Obj, observed: Observed, memory: Memory, phase: str, inits: list[Obj], apps: list[Obj], now: float
+) -> list[Obj]:
     """The rows to write; those of others in the pod's status stay as they are. now: seconds since the epoch."""
     old = {c["type"]: c for c in (pod.get("status") or {}).get("conditions") or ()}
     sandbox = observed.sandbox
@@ -26,6 +29,8 @@ def own(pod: Obj, observed: Observed, phase: str, inits: list[Obj], apps: list[O
     ]
     if may_restart_all(pod["spec"]):
         rows.append(_all_restarting(pod, observed, phase))
+    if (memory.resize or memory.actual) and phase not in ("Succeeded", "Failed"):
+        rows += _resizes(pod, observed, memory)
     return [_dated(pod, row, old.get(row["type"]), now) for row in rows]
 
 
@@ -99,6 +104,15 @@ def _all_restarting(pod: Obj, observed: Observed, phase: str) -> Obj:
     if restarts.restarting_all(pod, observed) is None:
         return _row(kind, False)
     return _row(kind, True, "RestartAllContainersStarted", "container exited with restart policy rule")
+
+
+def _resizes(pod: Obj, observed: Observed, memory: Memory) -> Iterator[Obj]:
+    """How a resize goes on; nothing once it is done."""
+    if memory.resize is not None:
+        yield _row("PodResizePending", True, memory.resize.reason, memory.resize.message)
+    running = {name_of(c): c.id for c in observed.every() if c.running}
+    if resizing.unfinished(pod, memory.actual, running):
+        yield _row("PodResizeInProgress", True, "Error" if memory.resize_error else "", memory.resize_error)
 
 
 def _names(names: Iterable[str]) -> str:

@@ -128,8 +128,9 @@ class Rows:
                 row["ready"] = ends and newest.exit_code == 0
         elif name in self._reasons:
             row["state"] = {"waiting": _waiting(self._reasons[name])}
-        row["resources"] = spec.get("resources") or {}
-        if requests := row["resources"].get("requests"):
+        given = spec.get("resources") or {}
+        row["resources"] = memory.actual.get(newest.id, given)
+        if requests := given.get("requests"):
             row["allocatedResources"] = requests
 
     def _returns(self, spec: Obj, newest: Container) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hawser.api.types import Obj
 from hawser.node.cri.model import Container, Labels, Sandbox
 from hawser.node.pod.backoff import Backoff
 
@@ -65,7 +66,10 @@ class Memory:
     "" for the pod's sandbox and volumes. messages: termination messages, by container id. busy: containers (by name)
     that are being started now; "" is the pod's sandbox. evicted: why the node ended the pod; rejected: it never
     ran here. renewed: containers (by id) that run again whatever their restart policy says. hooking: containers whose
-    postStart hook has not ended. ending: when the pod's end began.
+    postStart hook has not ended. ending: when the pod's end began. grant: resources by container name that the pod goes
+    on with while a resize is not granted; resize: why it is not. actual: resources of containers (by id; "" is the
+    pod as a whole) that had others when they were started. resize_error: why giving them what was granted failed;
+    resize_at: the next try.
     """
 
     crashes: Backoff = field(default_factory=Backoff)
@@ -85,11 +89,19 @@ class Memory:
     renewed: set[str] = field(default_factory=set)
     hooking: set[str] = field(default_factory=set)
     ending: float | None = None
+    grant: Mapping[str, Obj] | None = None
+    resize: Waiting | None = None
+    actual: dict[str, Obj] = field(default_factory=dict)
+    resize_error: str = ""
+    resize_at: float = 0
 
     def keep_containers(self, known: Iterable[str]) -> None:
         """Drops what is known of instances other than these."""
-        ids = set(known)
-        tables: tuple[dict[str, Any], ...] = (self.doomed, self.graces, self.started, self.ready, self.messages)
+        ids = {*known, ""}
+        tables: tuple[dict[str, Any], ...] = (
+            *(self.doomed, self.graces, self.started, self.ready, self.messages),
+            self.actual,
+        )
         for table in tables:
             for container_id in [i for i in table if i not in ids]:
                 del table[container_id]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hawser.api.types import Obj
 from hawser.node.cri.model import Container, ContainerState, Labels
-from hawser.node.pod import ending, restarts, view
+from hawser.node.pod import ending, resizing, restarts, view
 from hawser.node.pod.actions import (
     Action,
     CreateSandbox,
@@ -16,6 +16,7 @@ from hawser.node.pod.actions import (
     RemoveContainer,
     RemoveSandbox,
     ResetContainers,
+    ResizePod,
     StartContainer,
     StopSandbox,
 )
@@ -62,6 +63,8 @@ class _Steps:
         self.actions: list[Action] = []
         self.waiting: dict[str, Waiting] = {}
         self.wake_at: float | None = None
+        self._resizes: list[tuple[str, str]] = []
+        self._anew = False
 
     def take(self) -> Plan:
         trigger = restarts.restarting_all(self.pod, self.observed)
@@ -74,6 +77,8 @@ class _Steps:
         if self._initialized():
             for container in view.containers(self.pod):
                 self._step(container)
+        if self.memory.actual and not self.memory.busy:
+            self._resize()
         self._prune()
         return Plan(tuple(self.actions), self.wake_at, self.waiting)
 
@@ -153,6 +158,27 @@ class _Steps:
         elif newest.annotations.get(Labels.HASH, spec_hash(container)) != spec_hash(container):
             message = f"Container {name} definition changed, will be restarted"
             self.actions.append(ending.kill(newest, message, renew=True))
+        elif newest.id in self.memory.actual:
+            have = self.memory.actual[newest.id]
+            if resizing.restarts_container(container, have):
+                self._anew = True
+                self.actions.append(ending.kill(newest, f"Container {name} resize requires restart", renew=True))
+            elif resizing.differing(have, container.get("resources") or {}):
+                self._resizes.append((newest.id, name))
+
+    def _resize(self) -> None:
+        whole = self.memory.actual.get(resizing.POD)
+        if whole is not None and resizing.differing(whole, self.pod["spec"].get("resources") or {}):
+            # Containers without limits of their own have the pod's.
+            kept = {c["name"] for c in view.ephemeral_containers(self.pod)}
+            running = [(c.id, ending.name_of(c)) for c in self.observed.every() if c.running]
+            self._resizes = [(container_id, name) for container_id, name in running if name not in kept]
+        elif not self._resizes:
+            return
+        if self.memory.resize_at > self.now:
+            self._wake(self.memory.resize_at)
+            return
+        self.actions.append(ResizePod(tuple(self._resizes), self._anew))
 
     def _restart(self, container: Obj, newest: Container) -> None:
         name = container["name"]

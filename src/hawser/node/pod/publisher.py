@@ -15,13 +15,21 @@ from hawser.node.pod import view
 
 log = logging.getLogger(__name__)
 
+# Conditions that end by going away.
+_PASSING = frozenset({"PodResizePending", "PodResizeInProgress"})
 _LISTS = ("podIPs", "hostIPs")
 _RETRY_SECONDS = 1.0
 
 
 def changes(old: Obj, new: Obj) -> Obj:
-    """The fields of ``new`` that ``old`` lacks or has otherwise. Conditions count only with what they say."""
-    return {k: v for k, v in new.items() if _plain(old.get(k)) != _plain(v)}
+    """The fields of ``new`` that ``old`` lacks or has otherwise; of the conditions only the node's own count."""
+    changed = {k: v for k, v in new.items() if k != "conditions" and _plain(old.get(k)) != _plain(v)}
+    before = {row["type"]: row for row in old.get("conditions") or ()}
+    wanted = new.get("conditions") or ()
+    over = _PASSING & (before.keys() - {row["type"] for row in wanted})
+    if over or any(_plain(before.get(row["type"])) != _plain(row) for row in wanted):
+        changed["conditions"] = wanted
+    return changed
 
 
 def patch(uid: str, old: Obj, changed: Obj) -> Obj:
@@ -34,6 +42,8 @@ def patch(uid: str, old: Obj, changed: Obj) -> Obj:
             {**{k: None for k in ("reason", "message") if k in before.get(row["type"], {})}, **row}
             for row in status["conditions"]
         ]
+        over = _PASSING & (before.keys() - {row["type"] for row in changed["conditions"]})
+        status["conditions"] += [{"type": kind, "$patch": "delete"} for kind in over]
     for name in _LISTS:
         if name in status and old.get(name):
             # Lists that merge by key would keep the old addresses.

@@ -6,6 +6,7 @@ CPU shares and quota formulas of KEP-2570 and the cgroupfs driver.
 
 from __future__ import annotations
 
+from hawser.api.pod_resources import pod_limits, pod_requests
 from hawser.api.qos import qos_class
 from hawser.api.quantity import milli, to_bytes
 from hawser.api.types import Obj
@@ -42,10 +43,21 @@ def oom_score_adj(pod: Obj, container: Obj, memory_capacity: int) -> int:
             return -997
         case "BestEffort":
             return 1000
-    request = (container.get("resources") or {}).get("requests") or {}
-    wanted = to_bytes(request.get("memory") or 0)
+    wanted = _memory(container)
+    if (pod["spec"].get("resources") or {}).get("requests"):
+        # Memory that the pod asks for and no container does is everybody's.
+        known = [*view.containers(pod), *(c for c in view.init_containers(pod) if view.is_sidecar(c))]
+        left = pod_requests(pod["spec"]).get("memory", 0) - sum(_memory(c) for c in known)
+        wanted += max(0, left) // max(1, len(known))
+    if view.is_sidecar(container):
+        # A sidecar is not to go before the apps that need it.
+        wanted = max(wanted, *(_memory(c) for c in view.containers(pod)))
     adjusted = 1000 - 1000 * wanted // max(memory_capacity, 1)
     return max(3, min(999, adjusted))
+
+
+def _memory(container: Obj) -> int:
+    return to_bytes(((container.get("resources") or {}).get("requests") or {}).get("memory") or 0)
 
 
 def container_resources(pod: Obj, container: Obj, memory_capacity: int, *, cgroup_v2: bool = False) -> Obj:
@@ -54,8 +66,11 @@ def container_resources(pod: Obj, container: Obj, memory_capacity: int, *, cgrou
     On cgroup v2 a container that runs out of memory ends as a whole (Kubernetes 1.28; singleProcessOOMKill is off).
     """
     resources = container.get("resources") or {}
-    requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
-    cpu = requests.get("cpu", limits.get("cpu"))
+    requests = resources.get("requests") or {}
+    # What a container is not limited in, it shares with the others up to the pod's own limit.
+    shared = (pod["spec"].get("resources") or {}).get("limits") or {}
+    limits = {**{k: v for k, v in shared.items() if k in ("cpu", "memory")}, **(resources.get("limits") or {})}
+    cpu = requests.get("cpu", (resources.get("limits") or {}).get("cpu"))
     linux: Obj = {
         "cpu_shares": shares(milli(cpu) if cpu is not None else 0),
         "oom_score_adj": oom_score_adj(pod, container, memory_capacity),
@@ -77,26 +92,23 @@ def container_resources(pod: Obj, container: Obj, memory_capacity: int, *, cgrou
 
 
 def pod_resources(pod: Obj) -> Obj:
-    """The limits of a pod's own cgroup: ``cpu_shares``, and quota and memory when every container has such a limit."""
-    rows = [c.get("resources") or {} for c in view.containers(pod)]
-    rows += [c.get("resources") or {} for c in view.init_containers(pod) if view.is_sidecar(c)]
-    inits = [c.get("resources") or {} for c in view.init_containers(pod) if not view.is_sidecar(c)]
+    """The limits of a pod's own cgroup: ``cpu_shares``, and quota and memory when all of the pod is so limited.
 
-    def amount(row: Obj, part: str, name: str) -> int:
-        value = (row.get(part) or {}).get(name)
-        if value is None:
-            return 0
-        return milli(value) if name == "cpu" else to_bytes(value)
+    That is when the pod says so for itself (KEP-2837), or every container does. Overhead is part of it.
+    """
+    spec = pod["spec"]
+    requests, limits = pod_requests(spec), pod_limits(spec)
+    result: Obj = {"cpu_shares": shares(requests.get("cpu", 0))}
+    own = (spec.get("resources") or {}).get("limits") or {}
+    parts = [c.get("resources") or {} for c in (*view.containers(pod), *view.init_containers(pod))]
 
-    def total(part: str, name: str) -> int:
-        return max(sum(amount(r, part, name) for r in rows), *(amount(r, part, name) for r in inits), 0)
+    def limited(name: str) -> bool:
+        return bool(limits.get(name)) and (name in own or all((p.get("limits") or {}).get(name) for p in parts))
 
-    result: Obj = {"cpu_shares": shares(total("requests", "cpu"))}
-    every = [*rows, *inits]
-    if all(amount(r, "limits", "cpu") for r in every):
-        result["cpu_period"], result["cpu_quota"] = PERIOD_US, quota(total("limits", "cpu"))
-    if all(amount(r, "limits", "memory") for r in every):
-        result["memory_limit_in_bytes"] = total("limits", "memory")
+    if limited("cpu"):
+        result["cpu_period"], result["cpu_quota"] = PERIOD_US, quota(limits["cpu"])
+    if limited("memory"):
+        result["memory_limit_in_bytes"] = limits["memory"]
     return result
 
 

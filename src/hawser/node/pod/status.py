@@ -6,11 +6,16 @@ Source: API reference, PodStatus; Kubernetes documentation, "Pod Lifecycle" (pha
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 
+from hawser.api.pod_resources import Amounts, pod_requests
+from hawser.api.quantity import Format, format_quantity
 from hawser.api.types import Obj
-from hawser.node.pod import conditions, restarts, view
+from hawser.node.pod import conditions, resizing, resources, restarts, view
 from hawser.node.pod.container_status import Rows, stamp
 from hawser.node.pod.observed import Memory, Observed, Waiting
+
+_FAMILIES = {"memory": Format.BINARY, "ephemeral-storage": Format.BINARY}
 
 
 def status(
@@ -49,8 +54,34 @@ def status(
     result["containerStatuses"] = apps
     if others:
         result["ephemeralContainerStatuses"] = others
-    result["conditions"] = conditions.own(pod, observed, result["phase"], inits, apps, now)
+    result |= _amounts(pod, memory)
+    result["conditions"] = conditions.own(pod, observed, memory, result["phase"], inits, apps, now)
     return _observed(pod, result)
+
+
+def _amounts(pod: Obj, memory: Memory) -> Obj:
+    """What the pod as a whole was granted, and what it has (KEP-5419)."""
+    requests = pod_requests(pod["spec"])
+    if not any(requests.values()):
+        return {}
+    own = memory.actual.get(resizing.POD, pod["spec"].get("resources") or {})
+    group = resources.pod_resources(resizing.with_grant(pod, {resizing.POD: own}) if own else pod)
+    limits = {"cpu": group.get("cpu_quota", 0) // 100, "memory": group.get("memory_limit_in_bytes", 0)}
+    has: Obj = {"requests": _quantities({k: v for k, v in requests.items() if k in ("cpu", "memory")})}
+    if any(limits.values()):
+        has["limits"] = _quantities({k: v for k, v in limits.items() if v})
+    for part in ("requests", "limits"):
+        if own.get(part):
+            has[part] = {**has.get(part, {}), **own[part]}
+    return {"allocatedResources": _quantities(requests), "resources": has}
+
+
+def _quantities(amounts: Amounts) -> Obj:
+    """A ResourceList."""
+    return {
+        name: format_quantity(Decimal(value) / 1000 if name == "cpu" else value, _FAMILIES.get(name, Format.DECIMAL))
+        for name, value in amounts.items()
+    }
 
 
 def _failed(why: Waiting) -> Obj:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import NODE
@@ -15,7 +16,7 @@ from hawser.client.clock import parse_timestamp
 from hawser.node.cri.errors import CRIError
 from hawser.node.cri.model import Container, Labels, Sandbox
 from hawser.node.images.manager import PULL_REASONS
-from hawser.node.pod import admission, stopper, view
+from hawser.node.pod import admission, resizing, stopper, view
 from hawser.node.pod import plan as planning
 from hawser.node.pod.actions import (
     Action,
@@ -25,6 +26,7 @@ from hawser.node.pod.actions import (
     RemoveContainer,
     RemoveSandbox,
     ResetContainers,
+    ResizePod,
     StartContainer,
     StopSandbox,
 )
@@ -35,6 +37,7 @@ from hawser.node.pod.observed import Memory, Waiting
 from hawser.node.pod.observer import Observer
 from hawser.node.pod.records import Records
 from hawser.node.pod.reporter import Reporter
+from hawser.node.pod.resizer import Resizer
 from hawser.node.pod.starter import Starter
 from hawser.node.volumes import payload
 from hawser.node.volumes.payload import VolumeError
@@ -59,6 +62,7 @@ class Worker:
         self.starter = Starter(context, self.memory, self.records, self)
         self._jobs = Jobs(lambda: view.full_name(self.pod), self.memory.busy, self._job_ended)
         self._observer = Observer(context, self.uid, self.memory, self.records, self._jobs)
+        self._resizer = Resizer(context, self.memory, self.records, self._jobs)
         self._reporter = Reporter(context, self.memory, self._written)
         self._gone = gone
         # Of a pod that was just bound here the runtime knows nothing: no need to ask.
@@ -91,7 +95,9 @@ class Worker:
                 self._refresh_volumes |= payload.shows_metadata(pod)
                 # Environment and subPathExpr may be made of labels and annotations.
                 self._retry_configs()
-            elif self.memory.retry_at and _generation(pod) != _generation(before):
+            if _generation(pod) != _generation(before):
+                self._resizer.changed(before, pod)
+            if self.memory.retry_at and _generation(pod) != _generation(before):
                 self._retry_configs()
         self._jobs.wake.set()
 
@@ -195,19 +201,21 @@ class Worker:
         now = self.context.now()
         self._check_deadline(now)
         observed = self.records.observed()
-        decided = planning.plan(self.pod, observed, self.memory, now)
+        self._resizer.settle(self.pod)
+        pod = resizing.with_grant(self.pod, self.memory.grant)
+        decided = planning.plan(pod, observed, self.memory, now)
         self._renew_tokens(now)
         if self._refresh_volumes and "volumes" not in self._jobs:
             self._refresh_volumes, self._refreshed_at = False, now
             self._jobs.launch("volumes", self._update_volumes())
         for action in decided.actions:
-            self._act(action)
+            self._act(pod, action)
         if decided.ending and self.memory.ending is None:
             self.memory.ending = now
-        self._reporter.back_offs(self.pod, observed, decided)
+        self._reporter.back_offs(pod, observed, decided)
         finishing = "finish" in self._jobs
         if not self._removed and (view.deleting(self.pod) or not finishing):
-            self._reporter.publish(self.pod, observed, decided, finishing=finishing)
+            self._reporter.publish(pod, observed, decided, finishing=finishing)
         if decided.wake_at is not None:
             self._jobs.wake_in(max(0.0, decided.wake_at - now) + 0.001)
 
@@ -217,6 +225,7 @@ class Worker:
             # What changed meanwhile is caught up with, and from here on changes and expiring tokens are seen.
             self._refresh_volumes = self.records.observed().sandbox is not None
         self._observer.adopt(self.pod, self, self.starter.pod_ip(self.pod))
+        self._resizer.adopt(self.pod)
 
     async def _check_in(self) -> None:
         """Asks whether the node takes the pod; one that it does not take has failed."""
@@ -267,24 +276,26 @@ class Worker:
 
     # Acting
 
-    def _act(self, action: Action) -> None:
+    def _act(self, pod: Obj, action: Action) -> None:
         launch = self._jobs.launch
         match action:
             case CreateSandbox():
-                launch("", self.starter.sandbox(self.pod, action), busy="")
+                launch("", self.starter.sandbox(pod, action), busy="")
             case StartContainer(name=name):
-                launch(f"start {name}", self._start(action), busy=name)
+                launch(f"start {name}", self._start(pod, action), busy=name)
             case KillContainer(id=target, renew=renew):
                 if renew:
                     self.memory.renewed.add(target)
-                ip = self.starter.pod_ip(self.pod)
-                launch(f"kill {target}", stopper.kill(self.context, self.records, self.memory, self.pod, action, ip))
+                ip = self.starter.pod_ip(pod)
+                launch(f"kill {target}", stopper.kill(self.context, self.records, self.memory, pod, action, ip))
             case StopSandbox(id=target):
                 launch(f"stop {target}", self._stop_sandbox(target))
             case RemoveContainer(id=target):
                 launch(f"remove {target}", self.records.remove_container(target))
             case RemoveSandbox(id=target):
                 launch(f"remove {target}", self.records.remove_sandbox(target))
+            case ResizePod():
+                launch("resize", self._resizer.apply(pod, action))
             case ResetContainers(ids=ids):
                 launch("reset", self._reset(ids))
             case FinishDeletion():
@@ -294,8 +305,8 @@ class Worker:
         if cut_short:
             self._observer.stale = True
 
-    async def _start(self, action: StartContainer) -> None:
-        await self.starter.container(self.pod, action)
+    async def _start(self, pod: Obj, action: StartContainer) -> None:
+        await self.starter.container(pod, action)
         why = self.memory.waiting.get(action.name)
         if why is not None and why.reason in PULL_REASONS:
             asyncio.get_running_loop().call_later(_PULL_BACKOFF_SHOWS, self._show_pull_backoff, action.name)
@@ -340,11 +351,23 @@ class Worker:
         self._jobs.cancel("start ")
 
     def _written(self, pod: Obj) -> None:
-        if view.uid(pod) == self.uid and _version(pod) >= _version(self.pod):
-            finished = view.finished(pod) and not view.finished(self.pod)
-            self.pod = pod
-            if finished:
-                self._jobs.wake.set()
+        if view.uid(pod) != self.uid or _version(pod) < _version(self.pod):
+            return
+        if _asked(pod) != _asked(self.pod):
+            # The answer brings news that the watch will bring a moment later.
+            self.update(pod)
+            return
+        finished = view.finished(pod) and not view.finished(self.pod)
+        self.pod = pod
+        if finished:
+            self._jobs.wake.set()
+
+
+def _asked(pod: Obj) -> tuple[Any, ...]:
+    """What others ask of a pod, to compare."""
+    metadata = pod["metadata"]
+    times = (metadata.get("deletionTimestamp"), metadata.get("deletionGracePeriodSeconds"))
+    return (_generation(pod), times, _shown(pod))
 
 
 def _shown(pod: Obj) -> tuple[Obj, Obj]:
