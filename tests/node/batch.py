@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hawser.api.errors import APIError
-from hawser.api.kinds import EVENT, NODE, POD
+from hawser.api.kinds import POD, Kind
 from hawser.client.client import Client
 
 from . import engine as engines
 from .engine import Engine
 from .images import BUSYBOX
 from .private_containerd import Containerd
+from .running import events, log_of, remove_pods, until
 
 Obj = dict[str, Any]
+STAT = "/bin/busybox stat -L -c '%a %u %g'"
 SLEEP = "trap exit TERM; sleep 3600 & wait"
 
 
@@ -31,21 +31,6 @@ def pod(name: str, script: str | None = None, container: Obj | None = None, **sp
     spec.setdefault("containers", [one])
     metadata = {"name": name, "namespace": "default", "labels": {"app": name[:60]}}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-
-
-async def until(check: Callable[[], Awaitable[Any]], seconds: float = 40) -> Any:
-    """Waits until ``await check()`` is true; its result."""
-    end = time.monotonic() + seconds
-    while not (result := await check()):
-        assert time.monotonic() < end, "not in time"
-        await asyncio.sleep(0.05)
-    return result
-
-
-async def events(client: Client, name: str) -> list[tuple[str, str]]:
-    """Reason and message of a pod's events."""
-    listed = await client.list(EVENT, "default", field_selector=f"involvedObject.name={name}")
-    return [(e["reason"], e["message"]) for e in listed.items]
 
 
 async def said(client: Client, name: str, reason: str, words: str) -> str:
@@ -70,19 +55,10 @@ async def phase(client: Client, name: str, *wanted: str) -> Obj:
         return (last.get("status") or {}).get("phase") in wanted
 
     try:
-        await until(look)
+        await until(look, 40)
     except AssertionError:
         raise AssertionError(f"{name}: {last.get('status')} {await events(client, name)}") from None
     return last
-
-
-def log_of(engine: Engine, obj: Obj, container: str = "c", count: int = 0) -> str:
-    """What a container wrote."""
-    meta = obj["metadata"]
-    folder = engine.folder / "agent/logs/pods" / f"{meta['namespace']}_{meta['name']}_{meta['uid']}"
-    file = folder / container / f"{count}.log"
-    lines = file.read_text().splitlines() if file.exists() else []
-    return "\n".join(line.split(" ", 3)[3] for line in lines)
 
 
 def volume_of(engine: Engine, obj: Obj, plugin: str, name: str) -> Path:
@@ -97,33 +73,39 @@ async def outputs(client: Client, engine: Engine, pods: list[Obj]) -> dict[str, 
     return {one["metadata"]["name"]: log_of(engine, one) for one in ended}
 
 
-async def registered(client: Client) -> bool:
-    """Whether the node is there."""
-    try:
-        await client.get(NODE, engines.NODE)
-    except APIError:
-        return False
-    return True
-
-
 @contextmanager
 def running(folder: Path, containerd: Containerd, *, network: bool = False) -> Iterator[Engine]:
     """An engine whose pods are removed at the end."""
     with engines.running(folder, containerd, network=network) as engine:
         try:
             yield engine
-            asyncio.run(_remove_pods(engine))
+            asyncio.run(remove_pods(engine))
         finally:
             root = engine.cgroup_root
     engines.remove_cgroups(root)
 
 
-async def _remove_pods(engine: Engine) -> None:
-    async with Client.from_kubeconfig(engine.kubeconfig) as client:
-        await client.delete_collection(POD, "default", grace_period=0)
-        folder = engine.folder / "agent/pods"
+# Volumes
 
-        async def none_left() -> bool:
-            return not (await client.list(POD, "default")).items and not (folder.is_dir() and [*folder.iterdir()])
 
-        await until(none_left)
+def one(name: str, script: str, source: Obj, container: Obj | None = None, **mount: Any) -> Obj:
+    """A pod that mounts one volume at /v. Of ``spec_...`` in mount its spec is made."""
+    spec = {key[5:]: mount.pop(key) for key in list(mount) if key.startswith("spec_")}
+    mounted = {"volumeMounts": [{"name": "v", "mountPath": "/v", **mount}], **(container or {})}
+    return pod(name, script, mounted, hostNetwork=True, volumes=[{"name": "v", **source}], **spec)
+
+
+def user(uid: int, **more: Any) -> Obj:
+    """A security context of this user."""
+    return {"runAsUser": uid, "runAsGroup": uid, **more}
+
+
+def items(*rows: tuple[str, str, int | None]) -> list[Obj]:
+    """KeyToPath: key, path and mode of each."""
+    return [{"key": k, "path": p, **({"mode": m} if m is not None else {})} for k, p, m in rows]
+
+
+async def make(client: Client, kind: Kind, name: str, **fields: Any) -> Obj:
+    """Creates an object."""
+    metadata = {"name": name, **({"namespace": "default"} if kind.namespaced else {})}
+    return await client.create(kind, {"apiVersion": "v1", "kind": kind.kind, "metadata": metadata, **fields})

@@ -22,6 +22,7 @@ from hawser.client.client import Client
 from hawser.controllers import root_ca
 from hawser.node.network.agent import NetworkAgent
 from hawser.node.network.config import NetworkConfig
+from hawser.node.volumes.mounts import unmount_below
 
 from .private_containerd import Containerd
 
@@ -112,6 +113,7 @@ def running(folder: Path, containerd: Containerd, *, network: bool = False) -> I
             engine.stop_agent()
         server.terminate()
         server.wait(20)
+        unmount_below(folder)
         if network:
             asyncio.run(_remove_network(engine))
 

@@ -20,6 +20,7 @@ from .images import BUSYBOX, USER
 from .running import FOREVER, events, gone, log_of, phase, pod, ready, reason, seen, state, until
 
 pytestmark = pytest.mark.containerd
+MOUNTED = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
 Obj = dict[str, Any]
 
 
@@ -232,7 +233,7 @@ async def test_an_agent_that_was_away_catches_up_with_volumes(client: Client, en
     config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "caught-up", "namespace": "default"}}
     await client.create(CONFIG_MAP, {**config_map, "data": {"k": "one"}})
     volume = {"name": "v", "configMap": {"name": "caught-up"}}
-    made = await client.create(POD, pod("catches-up", volumes=[volume]))
+    made = await client.create(POD, pod("catches-up", container=MOUNTED, volumes=[volume]))
     await seen(client, "catches-up", ready)
     file = engine.folder / "agent/pods" / made["metadata"]["uid"] / "volumes/kubernetes.io~configmap/v/k"
 
@@ -250,7 +251,8 @@ async def test_an_agent_that_was_away_catches_up_with_volumes(client: Client, en
 
 async def test_labels_that_change_show_in_volumes(client: Client, engine: Engine) -> None:
     items = [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]
-    made = await client.create(POD, pod("labelled", volumes=[{"name": "v", "downwardAPI": {"items": items}}]))
+    volume = {"name": "v", "downwardAPI": {"items": items}}
+    made = await client.create(POD, pod("labelled", container=MOUNTED, volumes=[volume]))
     await seen(client, "labelled", ready)
     await client.patch(POD, "labelled", "default", {"metadata": {"labels": {"colour": "blue"}}})
     file = engine.folder / "agent/pods" / made["metadata"]["uid"] / "volumes/kubernetes.io~downward-api/v/labels"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import ENDPOINT_SLICE, POD, SERVICE
+from hawser.api.types import Obj
 from hawser.client.client import Client
 from hawser.client.events import EventRecorder
 from hawser.client.informer import Informer
@@ -46,6 +47,7 @@ from hawser.node.stats.cgroup import Reader
 from hawser.node.stats.collector import Collector
 from hawser.node.stats.subjects import subjects
 from hawser.node.volumes.folders import Folders
+from hawser.node.volumes.setup import Volumes, share
 
 log = logging.getLogger(__name__)
 
@@ -185,30 +187,39 @@ class Agent:
         options = self.options
         facts = self._facts()
         cgroups = Cgroups(options.cgroup_root)
+        described = Machine(
+            str(options.root_dir),
+            options.cgroup_root,
+            facts.memory,
+            options.node_name,
+            self.address,
+            options.cluster_domain,
+            options.cluster_dns,
+            cgroup_v2=cgroups.unified,
+            features=self._features,
+            unsafe_sysctls=options.allowed_unsafe_sysctls,
+        )
+        folders = Folders(options.root_dir)
+        share(folders)
+        objects = Objects(self.client, lambda kind, namespace, name: self.pods.object_changed(kind, namespace, name))
+
+        def allocatable() -> Obj:
+            return self.registration.allocatable
+
         return Context(
             runtime=self.runtime,
             client=self.client,
             recorder=self.recorder,
-            machine=Machine(
-                str(options.root_dir),
-                options.cgroup_root,
-                facts.memory,
-                options.node_name,
-                self.address,
-                options.cluster_domain,
-                options.cluster_dns,
-                cgroup_v2=cgroups.unified,
-                features=self._features,
-                unsafe_sysctls=options.allowed_unsafe_sysctls,
-            ),
-            folders=Folders(options.root_dir),
+            machine=described,
+            folders=folders,
+            volumes=Volumes(self.client, folders, objects, described, allocatable),
             cgroups=cgroups,
             images=Images(self.runtime, self.records, options.limits.max_parallel_image_pulls),
-            objects=Objects(self.client, lambda kind, namespace, name: self.pods.object_changed(kind, namespace, name)),
+            objects=objects,
             prober=Probes(self.runtime, self.recorder, self.counters),
             services=self.services.list,
             node=lambda: self.registration.node,
-            allocatable=lambda: self.registration.allocatable,
+            allocatable=allocatable,
             dns=lambda: read_resolv_conf(self.resolv_conf),
             counters=self.counters,
         )

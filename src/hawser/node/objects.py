@@ -24,6 +24,7 @@ class Objects:
         self._client = client
         self._changed = changed
         self._watches: dict[tuple[Kind, str, str], tuple[asyncio.Task[None], set[str]]] = {}
+        self._read_versions: dict[tuple[Kind, str, str], str] = {}
         self._tokens: dict[tuple[str, str, int], tuple[str, float]] = {}
 
     async def config_maps(self, namespace: str, names: Iterable[str]) -> dict[str, Obj]:
@@ -45,6 +46,9 @@ class Objects:
 
         listed = list(names)
         found = await asyncio.gather(*(one(name) for name in listed))
+        for name, obj in zip(listed, found, strict=True):
+            if (kind, namespace, name) in self._watches:
+                self._read_versions[(kind, namespace, name)] = obj["metadata"]["resourceVersion"] if obj else ""
         return {name: obj for name, obj in zip(listed, found, strict=True) if obj is not None}
 
     async def token(self, pod: Obj, audience: str, seconds: int) -> str:
@@ -85,9 +89,10 @@ class Objects:
             word = kind.kind
 
             def handler(old: Obj | None, new: Obj | None) -> None:
-                if new is None or (old is None and not informer.has_synced):
-                    return
-                self._changed(word, namespace, new["metadata"]["name"])
+                # The first list is news only where it differs from what was read before.
+                version = new["metadata"]["resourceVersion"] if new else ""
+                if informer.has_synced or version != self._read_versions.get((kind, namespace, name), version):
+                    self._changed(word, namespace, name)
 
             informer.on_change(handler)
             known = (asyncio.create_task(informer.run(), name=f"watch {kind.plural} {namespace}/{name}"), set())
@@ -101,6 +106,7 @@ class Objects:
             if not users:
                 task.cancel()
                 del self._watches[key]
+                self._read_versions.pop(key, None)
         for token_key in [k for k in self._tokens if k[0] == uid]:
             del self._tokens[token_key]
 

@@ -56,6 +56,15 @@ class Mount:
     recursive: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device of the node in a container. permissions: of the devices cgroup, letters of ``rwm``."""
+
+    container_path: str
+    host_path: str
+    permissions: str
+
+
 def log_directory(root: str, pod: Obj) -> str:
     """``<root>/logs/pods/<namespace>_<name>_<uid>``."""
     namespace, name = view.key(pod)
@@ -146,6 +155,7 @@ def container(
     mounts: Iterable[Mount],
     machine: Machine,
     users: Mapping[str, Any] | None = None,
+    devices: Iterable[Device] = (),
 ) -> Obj:
     """runtime.v1 ContainerConfig of one container. Raises ConfigError for what can never run."""
     namespace, name = view.key(pod)
@@ -161,8 +171,6 @@ def container(
         annotations[Labels.PRE_STOP.value] = json.dumps(pre_stop)
     if spec.get("ports"):
         annotations[Labels.CONTAINER_PORTS.value] = json.dumps(spec["ports"])
-    if spec.get("volumeDevices"):
-        raise ConfigError(f"container {spec['name']}: volumeDevices are not supported by this node")
     return {
         "metadata": {"name": spec["name"], "attempt": attempt},
         "image": {"image": image.id, "user_specified_image": spec.get("image") or ""},
@@ -180,6 +188,10 @@ def container(
                 **({"uidMappings": users["uids"], "gidMappings": users["gids"]} if users else {}),
             }
             for m in mounts
+        ],
+        "devices": [
+            {"container_path": d.container_path, "host_path": d.host_path, "permissions": d.permissions}
+            for d in devices
         ],
         "labels": {
             Labels.CONTAINER_NAME.value: spec["name"],

@@ -21,6 +21,7 @@ from hawser.node.objects import Objects
 from hawser.node.pod.book import Book
 from hawser.node.pod.configs import Machine
 from hawser.node.volumes.folders import Folders
+from hawser.node.volumes.setup import Volumes
 
 
 class ProbeSink(Protocol):
@@ -55,6 +56,7 @@ class Context:
     recorder: EventRecorder
     machine: Machine
     folders: Folders
+    volumes: Volumes
     cgroups: Cgroups
     images: Images
     objects: Objects

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import CONFIG_MAP, RUNTIME_CLASS, SECRET
+from hawser.api.kinds import RUNTIME_CLASS
 from hawser.api.types import Obj
 from hawser.node.cri.errors import CRIError, Unavailable
 from hawser.node.images.manager import PULL_REASONS, ImageError
@@ -23,8 +23,7 @@ from hawser.node.pod.env import ConfigError, Sources
 from hawser.node.pod.observed import Memory, Waiting
 from hawser.node.pod.plan import crash_key
 from hawser.node.pod.records import Records
-from hawser.node.volumes import payload
-from hawser.node.volumes.payload import Contents, VolumeError
+from hawser.node.volumes.errors import NotMounted
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +50,7 @@ class Starter:
     async def sandbox(self, pod: Obj, action: CreateSandbox) -> None:
         """Volumes, cgroups, then the sandbox. A failure is reported and tried again later."""
         context = self.context
-        try:
-            await self.volumes(pod)
-        except (VolumeError, APIError) as err:
-            self.event(pod, "Warning", "FailedMount", str(err))
+        if not await self.volumes(pod):
             self._later("", Waiting("ContainerCreating"))
             return
         handler = ""
@@ -80,37 +76,16 @@ class Starter:
             return
         self.memory.retry_at.pop("", None)
 
-    async def volumes(self, pod: Obj, *, only_payload: bool = False) -> None:
-        """Sets volumes up, or brings their files up to date. Raises VolumeError, APIError."""
-        context = self.context
-        contents = await self._contents(pod)
-        if only_payload:
-            context.folders.refresh(pod, contents)
-        else:
-            context.folders.prepare(pod, contents)
-
-    async def _contents(self, pod: Obj) -> Contents:
-        context, namespace = self.context, view.key(pod)[0]
-        maps, secrets, tokens = payload.wanted(pod)
-        uid = view.uid(pod)
-        context.objects.watch(uid, CONFIG_MAP, namespace, maps)
-        context.objects.watch(uid, SECRET, namespace, secrets)
-        wanted = sorted(tokens)
+    async def volumes(self, pod: Obj, *, only_payload: bool = False) -> bool:
+        """Sets volumes up, or brings their files up to date; whether all are there. What is not is reported."""
+        volumes = self.context.volumes
         try:
-            config_maps, secret_objects, made = await asyncio.gather(
-                context.objects.config_maps(namespace, maps),
-                context.objects.secrets(namespace, secrets),
-                asyncio.gather(*(context.objects.token(pod, *token) for token in wanted)),
-            )
-        except APIError as err:
-            raise VolumeError(f"failed to read what volumes are filled from: {err.message}") from err
-        return Contents(
-            config_maps,
-            secret_objects,
-            dict(zip(wanted, made, strict=True)),
-            host_ip=context.machine.node_ip,
-            allocatable=context.allocatable(),
-        )
+            await (volumes.refresh(pod) if only_payload else volumes.prepare(pod))
+        except NotMounted as err:
+            for reason, message in err.events:
+                self.event(pod, "Warning", reason, message)
+            return False
+        return True
 
     async def _runtime_handler(self, pod: Obj) -> str:
         name = pod["spec"].get("runtimeClassName")
@@ -124,6 +99,7 @@ class Starter:
 
     def _sandbox_config(self, pod: Obj, attempt: int, users: dict[str, Any] | None) -> Obj:
         machine = self.context.machine
+        pod = self.context.folders.with_groups(pod)
         return configs.sandbox(pod, attempt, machine, dns.dns_config(pod, machine, self.context.dns()), users)
 
     # Containers
@@ -143,6 +119,8 @@ class Starter:
             return
         except ConfigError as err:
             self._failed(pod, name, Waiting("CreateContainerConfigError", str(err)))
+        except _NotReady:
+            self._later(name, Waiting("ContainerCreating"))
         except _StepError as err:
             self._failed(pod, name, Waiting(err.reason, err.message))
         except APIError as err:
@@ -180,6 +158,8 @@ class Starter:
             lambda kind, reason, text: self.event(pod, kind, reason, text, name),
         )
         context.counters.pulled(view.uid(pod), context.now() - began)
+        if not context.folders.ready(pod, spec) and not await self.volumes(pod):
+            raise _NotReady
         users = self._users(pod, sandbox.runtime_handler)
         ips = (context.machine.node_ip,) if view.host_network(pod) else sandbox.ips
         sources = Sources(
@@ -192,9 +172,18 @@ class Starter:
             lambda volume: context.folders.named(pod, volume),
         )
         variables = env.environment(pod, spec, sources)
-        mounts = context.folders.mounts(pod, spec, variables) + self._own_mounts(pod, spec, attempt, ips)
+        able = sandbox.runtime_handler in context.machine.features.recursive_read_only
+        mounts = context.folders.mounts(pod, spec, variables, recursive_read_only=able)
         config = configs.container(
-            pod, spec, attempt, image=image, env=variables, mounts=mounts, machine=context.machine, users=users
+            context.folders.with_groups(pod),
+            spec,
+            attempt,
+            image=image,
+            env=variables,
+            mounts=mounts + self._own_mounts(pod, spec, attempt, ips),
+            machine=context.machine,
+            users=users,
+            devices=context.folders.devices(pod, spec),
         )
         self._aim(pod, spec, config)
         sandbox_config = self._sandbox_config(pod, sandbox.attempt, users)
@@ -346,6 +335,10 @@ class Starter:
 
 class _SandboxDied(Exception):
     """The plan makes a new one."""
+
+
+class _NotReady(Exception):
+    """A volume is not there; that was reported."""
 
 
 class _StepError(Exception):

@@ -56,6 +56,26 @@ def find(pod: Obj, name: str) -> Obj | None:
     return next((container for _, container in every_container(pod) if container["name"] == name), None)
 
 
+def volumes(pod: Obj) -> list[Obj]:
+    """The volumes that some container uses; others are not set up."""
+    rows = pod["spec"].get("volumes") or ()
+    if not rows:
+        return []
+    used: set[str] = set()
+    for _, container in every_container(pod):
+        used |= used_by(container)
+    return [row for row in rows if row["name"] in used]
+
+
+def used_by(container: Obj) -> set[str]:
+    """The names of the volumes that a container mounts, maps or takes variables from."""
+    used = {row["name"] for field in ("volumeMounts", "volumeDevices") for row in container.get(field) or ()}
+    for entry in container.get("env") or ():
+        if file := (entry.get("valueFrom") or {}).get("fileKeyRef"):
+            used.add(file["volumeName"])
+    return used
+
+
 def container_type(pod: Obj, name: str) -> str:
     """``container`` or ``init_container``, as metrics tell them apart."""
     return "init_container" if any(c["name"] == name for c in init_containers(pod)) else "container"

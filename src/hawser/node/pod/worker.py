@@ -40,7 +40,6 @@ from hawser.node.pod.reporter import Reporter
 from hawser.node.pod.resizer import Resizer
 from hawser.node.pod.starter import Starter
 from hawser.node.volumes import payload
-from hawser.node.volumes.payload import VolumeError
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +129,11 @@ class Worker:
 
     def refresh_volumes(self) -> None:
         """An object that a volume is filled from has changed."""
-        self._refresh_volumes = True
+        if self.records.observed().sandbox is None:
+            # The pod has perhaps been waiting for just that.
+            self.memory.retry_at.pop("", None)
+        else:
+            self._refresh_volumes = True
         self._jobs.wake.set()
 
     def retry(self) -> None:
@@ -341,10 +344,7 @@ class Worker:
         self._jobs.wake.set()
 
     async def _update_volumes(self) -> None:
-        try:
-            await self.starter.volumes(self.pod, only_payload=True)
-        except (VolumeError, APIError) as err:
-            self.starter.event(self.pod, "Warning", "FailedMount", str(err))
+        await self.starter.volumes(self.pod, only_payload=True)
 
     def _cancel_starts(self) -> None:
         """A pod that is to end starts nothing more; a sandbox being made is waited for."""

@@ -13,8 +13,8 @@ from hawser.node.pod import configs, resources, view
 from hawser.node.pod.worker import Worker
 from hawser.node.pods import Pods
 from hawser.node.stats.model import Subject
+from hawser.node.volumes.errors import VolumeError
 from hawser.node.volumes.folders import Folders
-from hawser.node.volumes.payload import VolumeError
 
 
 def subjects(pods: Pods, network: NetworkAgent | None) -> Iterator[Subject]:

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hawser.node.volumes import ownership
+
 _DATA = "..data"
 
 
@@ -47,7 +49,7 @@ def write(folder: Path, files: Mapping[str, File], group: int | None = None) -> 
     (folder / fresh).mkdir(exist_ok=True)
     (folder / fresh).chmod(0o755)
     if group is not None:
-        own(folder / fresh, group, readonly=True)
+        ownership.own(folder / fresh, group, readonly=True)
         os.chown(folder, -1, group)
     staged = folder / "..data_tmp"
     staged.unlink(missing_ok=True)
@@ -64,25 +66,6 @@ def write(folder: Path, files: Mapping[str, File], group: int | None = None) -> 
             # Also what an agent left that was killed half-way.
             shutil.rmtree(entry, ignore_errors=True)
     return True
-
-
-def own(folder: Path, group: int, *, readonly: bool = False) -> None:
-    """Gives everything below ``folder`` to a group: fsGroup's rules (group may read and write, folders are setgid)."""
-    files = 0o440 if readonly else 0o660
-    for base, names, leaves in os.walk(folder):
-        for name in leaves:
-            _share(os.path.join(base, name), group, files)  # noqa: PTH118 - walk deals in strings
-        for name in names:
-            if os.path.islink(os.path.join(base, name)):  # noqa: PTH114,PTH118
-                os.lchown(os.path.join(base, name), -1, group)  # noqa: PTH118
-        _share(base, group, files | 0o2110)
-
-
-def _share(path: str, group: int, bits: int) -> None:
-    os.lchown(path, -1, group)
-    if not os.path.islink(path):  # noqa: PTH114
-        mode = os.stat(path).st_mode & 0o7777  # noqa: PTH116
-        os.chmod(path, mode | bits)  # noqa: PTH101
 
 
 def _put(path: Path, file: File) -> None:

@@ -1,23 +1,24 @@
-"""Volumes as folders of this machine: emptyDir, hostPath and the payload volumes; and what containers mount of them.
+"""The folders of pods on this machine: where volumes lie, and what containers mount of them.
 
 Layout below the agent's folder is kubelet's: ``pods/<uid>/volumes/kubernetes.io~<type>/<name>``.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
+import logging
 import shutil
-import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from hawser.api.quantity import to_bytes
 from hawser.api.types import Obj
 from hawser.node.pod import view
-from hawser.node.pod.configs import Mount
-from hawser.node.pod.env import ConfigError, expand
-from hawser.node.volumes import atomic, payload
-from hawser.node.volumes.payload import Contents, VolumeError
+from hawser.node.pod.configs import Device, Mount
+from hawser.node.pod.env import ConfigError, expand_strictly
+from hawser.node.volumes import mounts, payload, subpaths
+from hawser.node.volumes.errors import VolumeError
+
+log = logging.getLogger(__name__)
 
 _PLUGINS = {
     "emptyDir": "empty-dir",
@@ -25,16 +26,32 @@ _PLUGINS = {
     "secret": "secret",
     "downwardAPI": "downward-api",
     "projected": "projected",
+    "image": "image",
+    "nfs": "nfs",
+    "csi": "csi",
 }
-_MNT_DETACH = 2
-_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a volume is: a folder or, for ``device``, a block device. group: whoever uses it is a member of.
+
+    persistent: the name of its PersistentVolume.
+    """
+
+    path: Path
+    readonly: bool = False
+    device: bool = False
+    group: int | None = None
+    persistent: str = ""
 
 
 class Folders:
-    """The pods' folders below ``root``."""
+    """The pods' folders below ``root``, and the places of the volumes that were set up since the agent has started."""
 
     def __init__(self, root: Path) -> None:
         self.pods = root / "pods"
+        self._places: dict[str, dict[str, Place]] = {}
 
     def pod(self, uid: str) -> Path:
         return self.pods / uid
@@ -43,18 +60,23 @@ class Folders:
         """Pods that have a folder here."""
         return [entry.name for entry in self.pods.iterdir()] if self.pods.is_dir() else []
 
+    def persistent(self, pod: Obj, plugin: str, name: str) -> Path:
+        """The folder of a PersistentVolume for one pod."""
+        return self.pod(view.uid(pod)) / "volumes" / f"kubernetes.io~{plugin}" / name
+
     def volume(self, pod: Obj, volume: Obj) -> Path:
-        """Where a volume lies. Raises VolumeError for types that this node does not have."""
+        """Where a volume lies. Raises VolumeError for one whose place is not known, or that this node cannot have."""
         if "hostPath" in volume:
             return Path(str(volume["hostPath"]["path"]))
+        if place := self._places.get(view.uid(pod), {}).get(volume["name"]):
+            return place.path
         for kind, plugin in _PLUGINS.items():
             if kind in volume:
-                return self.pod(view.uid(pod)) / "volumes" / f"kubernetes.io~{plugin}" / str(volume["name"])
-        kinds = [k for k in volume if k != "name"]
-        if not kinds:
+                return self.persistent(pod, plugin, str(volume["name"]))
+        if len(volume) == 1:
             # A volume without a source is an emptyDir (API reference, Volume).
-            return self.pod(view.uid(pod)) / "volumes/kubernetes.io~empty-dir" / str(volume["name"])
-        raise VolumeError(f"volume type {kinds[0]} is not supported by this node")
+            return self.persistent(pod, "empty-dir", str(volume["name"]))
+        raise VolumeError("no volume plugin matched")
 
     def named(self, pod: Obj, name: str) -> Path:
         """Where the volume of that name lies. Raises ConfigError when the pod has none."""
@@ -63,116 +85,109 @@ class Folders:
                 return self.volume(pod, volume)
         raise ConfigError(f'cannot find the volume "{name}" referenced by FileKeyRef')
 
-    def prepare(self, pod: Obj, contents: Contents) -> None:
-        """Sets all volumes of a pod up, or brings them up to date. Raises VolumeError."""
-        group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
-        for volume in pod["spec"].get("volumes") or ():
-            try:
-                self._prepare(pod, volume, contents, group)
-            except (OSError, ValueError) as err:
-                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {err}') from err
-            except VolumeError as err:
-                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {err}') from None
+    # Places
 
-    def _prepare(self, pod: Obj, volume: Obj, contents: Contents, group: int | None) -> None:
-        path = self.volume(pod, volume)
-        if "hostPath" in volume:
-            _host_path(path, volume["hostPath"].get("type") or "")
-        elif any(kind in volume for kind in payload.PAYLOAD_TYPES):
-            atomic.write(path, payload.files(pod, volume, contents), group)
-        elif not path.exists() or (_medium(volume) and not path.is_mount()):
-            path.mkdir(parents=True, exist_ok=True)
-            if _medium(volume):
-                _mount_tmpfs(path, volume["emptyDir"])
-            path.chmod(0o777)
-            if group is not None:
-                atomic.own(path, group)
+    def place(self, pod: Obj, name: str, place: Place) -> None:
+        """A volume was set up."""
+        self._places.setdefault(view.uid(pod), {})[name] = place
 
-    def refresh(self, pod: Obj, contents: Contents) -> None:
-        """Brings payload volumes up to date with their objects. Raises VolumeError."""
-        group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
-        for volume in pod["spec"].get("volumes") or ():
-            if any(kind in volume for kind in payload.PAYLOAD_TYPES):
-                try:
-                    atomic.write(self.volume(pod, volume), payload.files(pod, volume, contents), group)
-                except (OSError, ValueError) as err:
-                    raise VolumeError(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {err}') from err
+    def ready(self, pod: Obj, container: Obj) -> bool:
+        """Whether all that a container uses was set up by this agent."""
+        return view.used_by(container) <= self._places.get(view.uid(pod), {}).keys()
 
-    def mounts(self, pod: Obj, container: Obj, env: dict[str, str]) -> list[Mount]:
-        """The volume mounts of a container. Raises ConfigError."""
+    def groups(self, pod: Obj) -> list[int]:
+        """The groups that volumes bring for their users."""
+        places = self._places.get(view.uid(pod), {}).values()
+        return sorted({place.group for place in places if place.group is not None})
+
+    def with_groups(self, pod: Obj) -> Obj:
+        """The pod as if its spec named the groups of its volumes."""
+        groups = self.groups(pod)
+        if not groups:
+            return pod
+        context = pod["spec"].get("securityContext") or {}
+        named = list(context.get("supplementalGroups") or ())
+        context = {**context, "supplementalGroups": [*named, *(g for g in groups if g not in named)]}
+        return {**pod, "spec": {**pod["spec"], "securityContext": context}}
+
+    def elsewhere(self, pod: Obj, persistent: str) -> bool:
+        """Whether another pod of this node has a PersistentVolume."""
+        uid = view.uid(pod)
+        for other, places in self._places.items():
+            if other != uid and any(place.persistent == persistent for place in places.values()):
+                return True
+        found = self.pods.glob(f"*/volumes/*/{persistent}")
+        return any(path.parents[2].name != uid and mounts.is_mounted(path) for path in found)
+
+    # Containers
+
+    def mounts(
+        self, pod: Obj, container: Obj, env: Mapping[str, str], *, recursive_read_only: bool = False
+    ) -> list[Mount]:
+        """The volume mounts of a container. recursive_read_only: whether the runtime has them. Raises ConfigError."""
         volumes = {v["name"]: v for v in pod["spec"].get("volumes") or ()}
+        places = self._places.get(view.uid(pod), {})
         result = []
-        for mount in container.get("volumeMounts") or ():
-            volume = volumes.get(mount["name"])
-            if volume is None:
+        for index, mount in enumerate(container.get("volumeMounts") or ()):
+            volume, place = volumes.get(mount["name"]), places.get(mount["name"])
+            if volume is None or place is None or place.device:
                 raise ConfigError(f'cannot find volume "{mount["name"]}" to mount into container "{container["name"]}"')
-            path = self.volume(pod, volume)
-            sub = mount.get("subPath") or expand(mount.get("subPathExpr") or "", env)
+            path = place.path
+            sub = mount.get("subPath") or expand_strictly(mount.get("subPathExpr") or "", env)
             if sub:
-                path = _sub_path(path, sub, mount["name"])
-            readonly = bool(mount.get("readOnly")) or any(k in volume for k in payload.PAYLOAD_TYPES)
-            result.append(Mount(mount["mountPath"], str(path), readonly, mount.get("mountPropagation") or "None"))
+                folder = self.pod(view.uid(pod))
+                path = subpaths.prepare(folder, path, sub, mount["name"], container["name"], index)
+            readonly = bool(mount.get("readOnly")) or place.readonly
+            recursive = _recursive(mount, supported=recursive_read_only)
+            propagation = mount.get("mountPropagation") or "None"
+            where = mount["mountPath"] if mount["mountPath"].startswith("/") else f"/{mount['mountPath']}"
+            result.append(Mount(where, str(path), readonly, propagation, recursive))
         return result
 
-    def remove(self, uid: str) -> None:
-        """Takes away a pod's folder; what is mounted in it is detached first, and never followed."""
+    def devices(self, pod: Obj, container: Obj) -> Iterator[Device]:
+        """The block devices of a container. Raises ConfigError."""
+        places = self._places.get(view.uid(pod), {})
+        for row in container.get("volumeDevices") or ():
+            place = places.get(row["name"])
+            if place is None or not place.device:
+                raise ConfigError(f'cannot find volume "{row["name"]}" to pass into container "{container["name"]}"')
+            yield Device(row["devicePath"], str(place.path), "r" if place.readonly else "mrw")
+
+    # The end
+
+    def remove(self, uid: str) -> bool:
+        """Takes away a pod's folder; what is mounted in it is detached first, and never followed.
+
+        Whether it is gone: nothing is removed while something stays mounted, since that may be somebody's data.
+        """
+        self._places.pop(uid, None)
         folder = self.pod(uid)
-        unmount_below(folder)
+        left = mounts.unmount_below(folder)
+        if left:
+            log.error("the folder of pod %s stays, something is still mounted: %s", uid, ", ".join(map(str, left)))
+            return False
         shutil.rmtree(folder, ignore_errors=True)
+        return True
 
 
-def unmount_below(folder: Path) -> None:
-    """Detaches every mount at or below a folder."""
-    lines = Path("/proc/self/mounts").read_text().splitlines()
-    points = [line.split()[1].encode().decode("unicode_escape") for line in lines]
-    for point in sorted((p for p in points if p == str(folder) or p.startswith(f"{folder}/")), reverse=True):
-        _libc.umount2(point.encode(), _MNT_DETACH)
+def _recursive(mount: Obj, *, supported: bool) -> bool:
+    """Whether what is mounted below a volume is read-only, too (KEP-3857). Raises ConfigError."""
+    mode = mount.get("recursiveReadOnly") or "Disabled"
+    if mode == "Disabled":
+        return False
+    prefix = (
+        f'failed to resolve recursive read-only mode: volume "{mount["name"]}" requested recursive read-only mode, '
+    )
+    propagation = mount.get("mountPropagation") or "None"
+    if not mount.get("readOnly"):
+        raise ConfigError(f"{prefix}but it is not read-only")
+    if propagation != "None":
+        raise ConfigError(f'{prefix}but it is not compatible with propagation "{propagation}"')
+    if mode == "Enabled" and not supported:
+        raise ConfigError(f"{prefix}but it is not supported by the runtime")
+    return supported
 
 
-def _medium(volume: Obj) -> bool:
-    return (volume.get("emptyDir") or {}).get("medium") == "Memory"
-
-
-def _mount_tmpfs(path: Path, source: Obj) -> None:
-    options = f"size={to_bytes(source['sizeLimit'])}" if source.get("sizeLimit") else ""
-    if _libc.mount(b"tmpfs", str(path).encode(), b"tmpfs", 0, options.encode()):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(path))
-
-
-def _host_path(path: Path, kind: str) -> None:
-    """Checks or makes a hostPath by its type. Raises VolumeError in kubelet's words."""
-    checks = {
-        "Directory": ("a directory", stat.S_ISDIR),
-        "File": ("a file", stat.S_ISREG),
-        "Socket": ("a socket file", stat.S_ISSOCK),
-        "CharDevice": ("a character device", stat.S_ISCHR),
-        "BlockDevice": ("a block device", stat.S_ISBLK),
-    }
-    if kind == "DirectoryOrCreate" and not path.exists():
-        path.mkdir(parents=True, mode=0o755)
-    elif kind == "FileOrCreate" and not path.exists():
-        path.touch(mode=0o644)
-    wanted = checks.get(kind.removesuffix("OrCreate"))
-    if wanted and not (path.exists() and wanted[1](path.stat().st_mode)):
-        raise VolumeError(f"hostPath type check failed: {path} is not {wanted[0]}")
-
-
-def _sub_path(base: Path, sub: str, name: str) -> Path:
-    """A folder or file below a volume; made as a folder when missing. Raises ConfigError when it leads outside."""
-    if sub.startswith("/") or ".." in sub.split("/"):
-        raise ConfigError(f'subPath "{sub}" of volume "{name}" must not leave the volume')
-    path = base / sub
-    try:
-        if not path.exists():
-            mode = stat.S_IMODE(base.stat().st_mode)
-            path.mkdir(parents=True)
-            path.chmod(mode)
-            os.chown(path, -1, base.stat().st_gid)
-        real, root = path.resolve(strict=True), base.resolve(strict=True)
-    except OSError as err:
-        raise ConfigError(f'failed to prepare subPath for volumeMount "{name}": {err}') from err
-    if not real.is_relative_to(root):
-        # A symlink made by a container must not reach files of the node.
-        raise ConfigError(f'subPath "{sub}" of volume "{name}" leads outside of the volume')
-    return real
+def is_payload(volume: Obj) -> bool:
+    """Whether a volume is filled from objects of the API."""
+    return any(kind in volume for kind in payload.PAYLOAD_TYPES)

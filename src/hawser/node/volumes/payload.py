@@ -9,28 +9,26 @@ import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from hawser.api.errors import APIError
 from hawser.api.types import Obj
 from hawser.node.pod import refs, view
 from hawser.node.volumes.atomic import File
+from hawser.node.volumes.errors import VolumeError
 
 DEFAULT_MODE = 0o644
 PAYLOAD_TYPES = ("configMap", "secret", "downwardAPI", "projected")
-
-
-class VolumeError(Exception):
-    """A volume cannot be set up now; the text goes into a FailedMount event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
     """What volumes are filled from: objects by name (absent when they do not exist), and service account tokens.
 
-    tokens: by (audience, expirationSeconds), for the pod's service account.
+    tokens: by (audience, expirationSeconds), for the pod's service account, or why there is none.
     """
 
     config_maps: Mapping[str, Obj] = field(default_factory=dict)
     secrets: Mapping[str, Obj] = field(default_factory=dict)
-    tokens: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    tokens: Mapping[tuple[str, int], str | APIError] = field(default_factory=dict)
     pod_ips: tuple[str, ...] = ()
     host_ip: str = ""
     allocatable: Obj = field(default_factory=dict)
@@ -41,7 +39,7 @@ def wanted(pod: Obj) -> tuple[set[str], set[str], set[tuple[str, int]]]:
     maps: set[str] = set()
     secrets: set[str] = set()
     tokens: set[tuple[str, int]] = set()
-    for volume in pod["spec"].get("volumes") or ():
+    for volume in view.volumes(pod):
         for kind, source in _sources(volume):
             if kind == "configMap":
                 maps.add(source.get("name") or "")
@@ -54,7 +52,7 @@ def wanted(pod: Obj) -> tuple[set[str], set[str], set[tuple[str, int]]]:
 
 def shows_metadata(pod: Obj) -> bool:
     """Whether a volume shows the pod's own labels or annotations, which may change while it runs."""
-    sources = (kind for volume in pod["spec"].get("volumes") or () for kind, _ in _sources(volume))
+    sources = (kind for volume in view.volumes(pod) for kind, _ in _sources(volume))
     return "downwardAPI" in sources
 
 
@@ -65,8 +63,15 @@ def files(pod: Obj, volume: Obj, contents: Contents) -> dict[str, File]:
     default = source.get("defaultMode")
     mode = DEFAULT_MODE if default is None else int(default)
     result: dict[str, File] = {}
+    problems: dict[str, None] = {}
     for part, piece in _sources(volume):
-        result.update(_part(pod, part, piece, mode, contents))
+        try:
+            result.update(_part(pod, part, piece, mode, contents))
+        except VolumeError as err:
+            problems[str(err)] = None
+    if problems:
+        words = list(problems)
+        raise VolumeError(words[0] if len(words) == 1 else f"[{', '.join(words)}]")
     return result
 
 
@@ -82,7 +87,6 @@ def _sources(volume: Obj) -> Iterator[tuple[str, Obj]]:
 
 
 def _part(pod: Obj, kind: str, source: Obj, mode: int, contents: Contents) -> dict[str, File]:
-    namespace = view.key(pod)[0]
     match kind:
         case "configMap":
             name = source.get("name") or ""
@@ -108,14 +112,13 @@ def _part(pod: Obj, kind: str, source: Obj, mode: int, contents: Contents) -> di
         case "serviceAccountToken":
             wanted_token = (source.get("audience") or "", int(source.get("expirationSeconds") or 3600))
             token = contents.tokens.get(wanted_token)
-            if token is None:
-                account = pod["spec"].get("serviceAccountName") or "default"
-                raise VolumeError(f'failed to fetch token: serviceaccounts "{account}" in {namespace}: no token issued')
+            if not isinstance(token, str):
+                raise VolumeError(f"failed to fetch token: {token.message if token else 'none was asked for'}")
             # Only the pod's user may read it, unless fsGroup opens it to a group.
             shared = (pod["spec"].get("securityContext") or {}).get("fsGroup") is not None
             uid = _single_user(pod)
-            return {source["path"]: File(token.encode(), 0o600 if shared or uid >= 0 else 0o644, uid)}
-    raise VolumeError(f"volume source {kind} is not supported by this node")
+            return {source["path"]: File(token.encode(), 0o600 if shared or uid >= 0 else mode, uid)}
+    raise VolumeError(f"projected volumes of this node have no {kind}")
 
 
 def _items(data: Mapping[str, bytes], source: Obj, mode: int, missing: str) -> dict[str, File]:

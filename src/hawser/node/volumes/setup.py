@@ -1,0 +1,222 @@
+"""Setting the volumes of pods up, and keeping their files up to date.
+
+Source: Kubernetes documentation, "Volumes"; what goes wrong is told in kubelet's words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import CONFIG_MAP, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, SECRET
+from hawser.api.types import Obj
+from hawser.client.client import Client
+from hawser.node.objects import Objects
+from hawser.node.pod import view
+from hawser.node.pod.configs import Machine
+from hawser.node.volumes import atomic, claims, emptydir, hostpath, mounts, ownership, payload, persistent
+from hawser.node.volumes.claims import Claim, ClaimError
+from hawser.node.volumes.errors import NotMounted, VolumeError
+from hawser.node.volumes.folders import Folders, Place, is_payload
+from hawser.node.volumes.payload import Contents
+
+# What kubelet keeps in memory only, because it is secret or changes.
+_IN_MEMORY = ("secret", "downwardAPI", "projected")
+
+
+class Volumes:
+    """The volumes of this node's pods. allocatable: the node's."""
+
+    def __init__(
+        self, client: Client, folders: Folders, objects: Objects, machine: Machine, allocatable: Callable[[], Obj]
+    ) -> None:
+        self._client = client
+        self._folders = folders
+        self._objects = objects
+        self._machine = machine
+        self._allocatable = allocatable
+
+    async def prepare(self, pod: Obj) -> None:
+        """Sets all volumes of a pod up, or brings them up to date. Raises NotMounted."""
+        contents, known = await asyncio.gather(self._contents(pod), self._claims(pod))
+        events: list[tuple[str, str]] = []
+        problems: dict[str, str] = {}
+        for volume in view.volumes(pod):
+            name, claim = volume["name"], known.get(volume["name"])
+            if claim is not None and claim.problem:
+                problems[name] = claim.problem
+                continue
+            if claim is None and (problem := self._unknown(pod, volume)):
+                problems[name] = problem
+                continue
+            try:
+                place = await self._set_up(pod, volume, claim, contents)
+                self._folders.place(pod, name, place)
+            except (OSError, ValueError, VolumeError) as err:
+                events.append(_event(claim.volume["metadata"]["name"] if claim and claim.volume else name, err))
+        if problems:
+            names = " ".join(sorted(problems))
+            text = f"unmounted volumes=[{names}], unattached volumes=[], failed to process volumes=[{names}]"
+            words = "; ".join(problems.values())
+            events.append(("FailedMount", f"Unable to attach or mount volumes: {text}: {words}"))
+        if events:
+            raise NotMounted(events)
+
+    async def refresh(self, pod: Obj) -> None:
+        """Brings volumes that are filled from objects up to date with these. Raises NotMounted."""
+        contents = await self._contents(pod)
+        events = []
+        for volume in view.volumes(pod):
+            if is_payload(volume):
+                try:
+                    self._folders.place(pod, volume["name"], self._fill(pod, volume, contents))
+                except (OSError, ValueError, VolumeError) as err:
+                    events.append(_event(volume["name"], err))
+        if events:
+            raise NotMounted(events)
+
+    # What they are made of
+
+    async def _contents(self, pod: Obj) -> Contents:
+        namespace, uid, objects = view.key(pod)[0], view.uid(pod), self._objects
+        maps, secrets, tokens = payload.wanted(pod)
+        objects.watch(uid, CONFIG_MAP, namespace, maps)
+        objects.watch(uid, SECRET, namespace, secrets)
+        wanted = sorted(tokens)
+        try:
+            config_maps, secret_objects, made = await asyncio.gather(
+                objects.config_maps(namespace, maps),
+                objects.secrets(namespace, secrets),
+                asyncio.gather(*(self._token(pod, *token) for token in wanted)),
+            )
+        except APIError as err:
+            text = f"failed to read what volumes are filled from: {err.message}"
+            raise NotMounted([("FailedMount", text)]) from err
+        return Contents(
+            config_maps,
+            secret_objects,
+            dict(zip(wanted, made, strict=True)),
+            host_ip=self._machine.node_ip,
+            allocatable=self._allocatable(),
+        )
+
+    async def _token(self, pod: Obj, audience: str, seconds: int) -> str | APIError:
+        try:
+            return await self._objects.token(pod, audience, seconds)
+        except APIError as err:
+            return err
+
+    async def _claims(self, pod: Obj) -> dict[str, Claim]:
+        """The PersistentVolumes behind claims, by the name of the pod's volume."""
+        rows = [volume for volume in view.volumes(pod) if claims.name_of(pod, volume)]
+        if not rows:
+            return {}
+        found = await asyncio.gather(*(self._claim(pod, volume) for volume in rows))
+        return {volume["name"]: claim for volume, claim in zip(rows, found, strict=True)}
+
+    async def _claim(self, pod: Obj, volume: Obj) -> Claim:
+        namespace, name = view.key(pod)[0], claims.name_of(pod, volume)
+        what = "failed to fetch PVC from API server"
+        try:
+            claim = await self._client.get(PERSISTENT_VOLUME_CLAIM, name, namespace)
+            bound = claims.check_claim(pod, volume, claim)
+            what = f"failed to fetch PV {bound} from API server"
+            row = await self._client.get(PERSISTENT_VOLUME, bound)
+            claims.check_volume(claim, row)
+        except (APIError, ClaimError) as err:
+            words = f"{what}: {err.message}" if isinstance(err, APIError) else str(err)
+            return Claim(problem=f"error processing PVC {namespace}/{name}: {words}")
+        uses = [container for _, container in view.every_container(pod)]
+        try:
+            claims.check_mode(
+                volume["name"],
+                row,
+                mounted=any(m["name"] == volume["name"] for c in uses for m in c.get("volumeMounts") or ()),
+                mapped=any(m["name"] == volume["name"] for c in uses for m in c.get("volumeDevices") or ()),
+            )
+        except ClaimError as err:
+            return Claim(problem=str(err))
+        if not persistent.kind_of(row["spec"]):
+            return Claim(problem=_unmatched(bound))
+        return Claim(row, bool((volume.get("persistentVolumeClaim") or {}).get("readOnly")))
+
+    def _unknown(self, pod: Obj, volume: Obj) -> str:
+        """Why a volume can never be on this node."""
+        try:
+            self._folders.volume(pod, volume)
+        except VolumeError:
+            return _unmatched(volume["name"])
+        return ""
+
+    # One volume
+
+    async def _set_up(self, pod: Obj, volume: Obj, claim: Claim | None, contents: Contents) -> Place:
+        if claim is not None and claim.volume is not None:
+            return await self._persistent(pod, claim.volume, readonly=claim.readonly)
+        if is_payload(volume):
+            return self._fill(pod, volume, contents)
+        path = self._folders.volume(pod, volume)
+        if source := volume.get("hostPath"):
+            hostpath.check(path, source.get("type") or "")
+            return Place(path)
+        if source := volume.get("nfs"):
+            if not mounts.is_mounted(path):
+                await asyncio.to_thread(persistent.mount_nfs, path, source)
+            return Place(path, readonly=bool(source.get("readOnly")))
+        if emptydir.set_up(path, pod, volume.get("emptyDir") or {}, self._allocatable()):
+            group = _group(pod)
+            if group is not None:
+                ownership.own(path, group)
+        return Place(path)
+
+    def _fill(self, pod: Obj, volume: Obj, contents: Contents) -> Place:
+        path = self._folders.volume(pod, volume)
+        files = payload.files(pod, volume, contents)
+        path.mkdir(parents=True, exist_ok=True)
+        if not any(kind in volume for kind in _IN_MEMORY):
+            path.chmod(0o777)
+        elif not mounts.is_mounted(path):
+            emptydir.tmpfs(path)
+        atomic.write(path, files, _group(pod))
+        return Place(path, readonly=True)
+
+    async def _persistent(self, pod: Obj, row: Obj, *, readonly: bool) -> Place:
+        name, spec = row["metadata"]["name"], row["spec"]
+        if (spec.get("nodeAffinity") or {}).get("required"):
+            node = await self._client.get(NODE, self._machine.node_name)
+            claims.check_node(row, self._machine.node_name, node["metadata"].get("labels") or {})
+        if claims.used_by_one_pod_only(row) and self._folders.elsewhere(pod, name):
+            raise VolumeError("volume uses the ReadWriteOncePod access mode and is already in use by another pod")
+        group = claims.extra_group(row)
+        if spec.get("volumeMode") == "Block":
+            return Place(persistent.device(name, spec), readonly, device=True, group=group, persistent=name)
+        target = self._folders.persistent(pod, persistent.SOURCES[persistent.kind_of(spec)], name)
+        context = pod["spec"].get("securityContext") or {}
+        on_mismatch = context.get("fsGroupChangePolicy") == "OnRootMismatch"
+        use = persistent.Use(readonly, _group(pod), on_mismatch)
+        path = await asyncio.to_thread(persistent.set_up, target, spec, use)
+        return Place(path, readonly, group=group, persistent=name)
+
+
+def _group(pod: Obj) -> int | None:
+    group: int | None = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+    return group
+
+
+def _unmatched(name: str) -> str:
+    return f'failed to get Plugin from volumeSpec for volume "{name}" err=no volume plugin matched'
+
+
+def _event(name: str, err: Exception) -> tuple[str, str]:
+    step = err.step if isinstance(err, VolumeError) else "MountVolume.SetUp failed"
+    reason = "FailedMapVolume" if step.startswith("MapVolume") else "FailedMount"
+    return reason, f'{step} for volume "{name}" : {err}'
+
+
+def share(folders: Folders) -> None:
+    """Makes mounts of pods' folders known to pods that mount these with propagation. Raises OSError."""
+    path: Path = folders.pods
+    path.mkdir(parents=True, exist_ok=True)
+    mounts.make_shared(path)
