@@ -90,7 +90,7 @@ def purge(settings: Settings) -> list[Path]:
 
 def mount_dirs(settings: Settings) -> tuple[Path, ...]:
     """Where an engine mounts things: strictly below these."""
-    return (settings.run_dir, settings.data_dir / "agent" / "pods", settings.data_dir / "containerd" / "root")
+    return (settings.run_dir, settings.data_dir / "agent", settings.data_dir / "containerd" / "root")
 
 
 def shim_sockets(settings: Settings) -> list[Path]:
