@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from base64 import b64encode
 from contextlib import closing
 from pathlib import Path
@@ -90,3 +91,31 @@ def test_a_server_without_the_key_does_not_start_and_says_which(own_server: Any)
         _, errors = process.communicate(timeout=20)
         assert process.returncode == 1
         assert 'core/secrets/default/s is encrypted (provider aesgcm, key "k1")' in errors
+
+
+def test_a_configuration_that_changes_is_followed_without_a_restart(own_server: Any) -> None:
+    configure(own_server, {"aescbc": key("k1")}, {"identity": {}})
+    own_server.extra.append("--encryption-provider-config-automatic-reload=true")
+    own_server.start()
+    kubectl(own_server, "create", "secret", "generic", "s", "--from-literal=password=correct horse battery staple")
+
+    def reloads(outcome: str) -> int:
+        text = kubectl(own_server, "get", "--raw", "/metrics")
+        name = f'apiserver_encryption_config_controller_automatic_reloads_total{{status="{outcome}"}} '
+        return int(next(line for line in text.splitlines() if line.startswith(name)).removeprefix(name))
+
+    def wait(outcome: str) -> None:
+        deadline = time.monotonic() + 20
+        while not reloads(outcome):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    Path(own_server.folder / "encryption.yaml").write_text("kind: nothing")
+    wait("failure")
+    configure(own_server, {"aesgcm": key("k2")}, {"aescbc": key("k1")}, {"identity": {}})
+    wait("success")
+    kubectl(own_server, "replace", "-f", "-", stdin=kubectl(own_server, "get", "secrets", "-A", "-o", "json"))
+    assert own_server.stop() == 0
+    assert stored(own_server).startswith(b"k8s:enc:aesgcm:v1:k2:")
+    own_server.start()
+    assert PASSWORD in kubectl(own_server, "get", "secret", "s", "-o", "json")

@@ -146,6 +146,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="which resources are encrypted at rest, and with which keys (EncryptionConfiguration)",
     )
+    add(
+        "--encryption-provider-config-automatic-reload",
+        type=_boolean,
+        default=False,
+        metavar="BOOL",
+        help="follow that file when it changes (default: false)",
+    )
     return parser
 
 
@@ -203,6 +210,7 @@ def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Con
         plugin_settings=given.admission_control_config_file,
         toleration_seconds=(given.default_not_ready_toleration_seconds, given.default_unreachable_toleration_seconds),
         encryption=given.encryption_provider_config,
+        encryption_reload=given.encryption_provider_config_automatic_reload,
         shutdown_delay=given.shutdown_delay_duration,
     )
 

@@ -37,6 +37,7 @@ class Config:
     toleration_seconds: of pods, for nodes that are not ready and for unreachable ones.
     account_*: of service account tokens: what signs them (a key in the folder of the store when None), what else is
     believed, who is said to have issued them (the first one) and whose are believed, and where the keys are found.
+    encryption_reload: its file is read again whenever it changes.
     seats: requests that are served at once, shared out by priority and fairness. shutdown_delay: seconds from not being
     ready to not taking connections.
     front_proxy: whose word on users is taken. proxy_client: certificate and key shown to aggregated API servers.
@@ -71,6 +72,7 @@ class Config:
     seats: int = 150
     audit: AuditOptions = _NO_AUDIT
     encryption: Path | None = None
+    encryption_reload: bool = False
     shutdown_delay: float = 0.0
     plugins_on: frozenset[str] = frozenset()
     plugins_off: frozenset[str] = frozenset()

@@ -10,6 +10,7 @@ import signal
 import socket
 import ssl
 import sys
+from typing import TYPE_CHECKING
 
 from hawser import quickly
 from hawser.apiserver import bootstrap
@@ -43,8 +44,10 @@ from hawser.apiserver.streaming import Streams
 from hawser.apiserver.usage.metrics_api import MetricsAPI
 from hawser.apiserver.verbs import Verbs
 from hawser.store.base import StoreRefused, StoreUnavailable
-from hawser.store.sealing import Seal
 from hawser.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from hawser.apiserver.encryption.config import Encryption
 
 log = logging.getLogger("hawser.apiserver")
 _GRACE_SECONDS = 5.0
@@ -71,7 +74,8 @@ async def run(config: Config) -> None:
         choice = Choice(
             config.plugins_on, config.plugins_off, settings.read(config.plugin_settings), config.toleration_seconds
         )
-        store = SqliteStore.open(config.data / "hawser.db", seal=_seal(config))
+        seal = _seal(config)
+        store = SqliteStore.open(config.data / "hawser.db", seal=seal)
     except (OSError, ValueError, ssl.SSLError, StoreRefused, StoreUnavailable) as error:
         raise StartError(str(error)) from error
     try:
@@ -106,6 +110,12 @@ async def run(config: Config) -> None:
         webhooks.allows = authorizer.allows
         parts = [DefinitionController(resources).run(), aggregator.run(), keeper.run(), flow.run()]
         parts.append(PolicyStatus(resources).run())
+        if seal is not None and config.encryption is not None and config.encryption_reload:
+            from hawser.apiserver.encryption.reloading import Reloader
+
+            reloader = Reloader(config.encryption, seal, store)
+            metrics.extra.append(reloader.metrics)
+            parts.append(reloader.run())
         tasks = [asyncio.create_task(part) for part in parts]
         documents.health.hooks["poststarthook/start-apiextensions-controllers"] = lambda: not tasks[0].done()
         listeners = [
@@ -135,7 +145,7 @@ async def run(config: Config) -> None:
             auditor.close()
 
 
-def _seal(config: Config) -> Seal | None:
+def _seal(config: Config) -> Encryption | None:
     """What encrypts values at rest, when something is to. Raises OSError, ConfigurationError."""
     if config.encryption is None:
         return None

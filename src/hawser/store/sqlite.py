@@ -11,6 +11,7 @@ import asyncio
 import gc
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from hawser.exposition import Histogram
@@ -205,6 +206,16 @@ class SqliteStore:
 
     def stale(self, record: Record) -> bool:
         return record.revision in self._log.stale
+
+    def resealed(self, otherwise: Callable[[str], bool]) -> None:
+        """The seal has changed. otherwise: whether a key's values are stored otherwise since then."""
+        found: dict[str, bool] = {}
+        for record in self._memory.list(""):
+            resource = record.key[: record.key.index("/", record.key.index("/") + 1)]
+            if resource not in found:
+                found[resource] = otherwise(record.key)
+            if found[resource]:
+                self._log.stale.add(record.revision)
 
     async def close(self) -> None:
         if self._closed:

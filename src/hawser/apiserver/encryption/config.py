@@ -25,6 +25,9 @@ _KEYED: dict[str, tuple[Callable[[str, bytes], Provider], tuple[int, ...]]] = {
     "secretbox": (SecretBoxKey, (32,)),
 }
 
+Entries = list[tuple[tuple[str, ...], tuple[Provider, ...]]]
+"""Patterns of resources and their providers, the first to write with."""
+
 
 class ConfigurationError(ValueError):
     """An encryption configuration that cannot be followed; the message says where and why."""
@@ -33,10 +36,21 @@ class ConfigurationError(ValueError):
 class Encryption:
     """The seal of a store by a configuration."""
 
-    def __init__(self, entries: list[tuple[tuple[str, ...], tuple[Provider, ...]]]) -> None:
-        self._entries = entries
-        self._found: dict[str, tuple[Provider, ...]] = {}
+    def __init__(self, entries: Entries) -> None:
+        # Entries and what was found in them change together: the commit thread may be reading.
+        self._rules: tuple[Entries, dict[str, tuple[Provider, ...]]] = (entries, {})
         self._without = NoSeal()
+
+    def follow(self, other: Encryption) -> Callable[[str], bool]:
+        """Go by another configuration from now on; answers which keys' values are stored otherwise now."""
+        before = Encryption(self._rules[0])
+        self._rules = (other._rules[0], {})
+        return lambda key: before._written(key) != self._written(key)
+
+    def _written(self, key: str) -> tuple[bytes, bytes]:
+        """What tells the key that values of a place are written with from others."""
+        providers = self._providers(key)
+        return (providers[0].prefix, providers[0].secret) if providers else (b"", b"")
 
     def seal(self, key: str, value: bytes) -> bytes:
         """See ``store.sealing.Seal``."""
@@ -74,10 +88,10 @@ class Encryption:
     def _providers(self, key: str) -> tuple[Provider, ...]:
         group, resource, _ = key.split("/", 2)
         name = f"{resource}." if group == "core" else f"{resource}.{group}"
-        found = self._found.get(name)
+        entries, known = self._rules
+        found = known.get(name)
         if found is None:
-            found = next((providers for names, providers in self._entries if _named(name, names)), ())
-            self._found[name] = found
+            found = known[name] = next((providers for names, providers in entries if _named(name, names)), ())
         return found
 
 

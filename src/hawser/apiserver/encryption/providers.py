@@ -25,9 +25,13 @@ class Wrong(Exception):
 
 
 class Provider(Protocol):
-    """One key. prefix: what values of it begin with; empty for values that are not encrypted."""
+    """One key.
+
+    prefix: what values of it begin with; empty for values that are not encrypted. secret: the key itself.
+    """
 
     prefix: bytes
+    secret: bytes
 
     def encrypt(self, value: bytes, place: bytes) -> bytes:
         """What follows the prefix. place: the value's key in the store."""
@@ -42,6 +46,7 @@ class Identity:
     """Not encrypted."""
 
     prefix = b""
+    secret = b""
 
     def encrypt(self, value: bytes, place: bytes) -> bytes:
         """The value."""
@@ -57,6 +62,7 @@ class AESCBCKey:
 
     def __init__(self, name: str, secret: bytes) -> None:
         self.prefix = f"k8s:enc:aescbc:v1:{name}:".encode()
+        self.secret = secret
         self._key = algorithms.AES(secret)
 
     def encrypt(self, value: bytes, place: bytes) -> bytes:
@@ -82,6 +88,7 @@ class AESGCMKey:
 
     def __init__(self, name: str, secret: bytes) -> None:
         self.prefix = f"k8s:enc:aesgcm:v1:{name}:".encode()
+        self.secret = secret
         self._key = AESGCM(secret)
 
     def encrypt(self, value: bytes, place: bytes) -> bytes:
@@ -104,6 +111,7 @@ class SecretBoxKey:
         from nacl.secret import SecretBox
 
         self.prefix = f"k8s:enc:secretbox:v1:{name}:".encode()
+        self.secret = secret
         self._box = SecretBox(secret)
 
     def encrypt(self, value: bytes, place: bytes) -> bytes:
