@@ -20,6 +20,7 @@ from hawser.cli import context, ready
 from hawser.cli.context import DataDir, Failure, out
 from hawser.cli.engine import cleanup, containerd, nodes, pki, power, processes, settings
 from hawser.cli.engine.nodes import Node
+from hawser.cli.engine.ranges import AS_IT_WAS, Ranges
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError
@@ -60,6 +61,18 @@ def up(
     node_memory: Annotated[
         str | None, typer.Option(metavar="QUANTITY", help="Memory of each node, such as 4Gi (default: the machine's).")
     ] = None,
+    dual_stack: Annotated[
+        bool | None,
+        typer.Option("--dual-stack/--single-stack", help="IPv6 beside IPv4 for pods and Services (default: IPv4)."),
+    ] = None,
+    load_balancer_range: Annotated[
+        str | None,
+        typer.Option(metavar="CIDR[,CIDR]", help='Addresses of Services of type LoadBalancer; "" for none.'),
+    ] = None,
+    ip_pool: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=CIDR", help='A further range, for pods that ask for it by annotation; "" for none.'),
+    ] = None,
 ) -> None:
     """Start the engine: a Kubernetes API, controllers, scheduler and node for this machine.
 
@@ -76,6 +89,8 @@ def up(
 
       hawser up -d --nodes 3 --zones 3    three nodes, each with its own network, containerd and agent
 
+      hawser up -d --dual-stack --load-balancer-range 192.0.2.64/27
+
       hawser up -d --apiserver-arg audit-log-path=/var/log/audit.json --apiserver-arg audit-policy-file=/etc/audit.yaml
     """
     given = Given(
@@ -84,6 +99,7 @@ def up(
         _flags(apiserver_arg),
         _flags(controllers_arg),
         Shape(node_count, zones, node_cpu, node_memory),
+        Ranges(dual_stack, load_balancer_range, _flags(ip_pool)),
     )
     with context.failures():
         context.need_root()
@@ -148,6 +164,7 @@ class Given:
     apiserver_args: tuple[str, ...] | None = None
     controllers_args: tuple[str, ...] | None = None
     shape: Shape = Shape()
+    ranges: Ranges = AS_IT_WAS
 
     def check(self) -> None:
         """Raises Failure for what cannot be."""
@@ -169,6 +186,7 @@ class Given:
     def changed(self, engine: Settings) -> Settings:
         """An engine's settings with what is asked."""
         endpoint, flags, others = self.runtime_endpoint, self.apiserver_args, self.controllers_args
+        engine = self.ranges.changed(engine, self.shape.total or len(nodes.load(engine)))
         return replace(
             engine,
             listen=self.listen or engine.listen,

@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,19 @@ def _parser() -> argparse.ArgumentParser:
         help="key that signs the tokens of Secrets; without one none is filled",
     )
     node_flags.add(parser)
+    parser.add_argument(
+        "--load-balancer-range",
+        type=_ranges,
+        default=(),
+        metavar="CIDR[,CIDR]",
+        help="addresses of Services of type LoadBalancer; without one they get none",
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     return parser
+
+
+def _ranges(text: str) -> tuple[str, ...]:
+    return tuple(str(ip_network(part)) for part in text.split(",") if part)
 
 
 async def run(client: Client, names: Sequence[str], options: Mapping[str, Any]) -> None:

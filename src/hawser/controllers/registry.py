@@ -32,6 +32,7 @@ CONTROLLERS: dict[str, str] = {
     "cluster-dns": "hawser.controllers.cluster_dns:ClusterDNSController",
     "endpoint": "hawser.controllers.legacy_endpoints:EndpointsController",
     "endpointslice-mirroring": "hawser.controllers.endpointslice_mirroring:MirroringController",
+    "service-lb-controller": "hawser.controllers.service_lb:ServiceLBController",
     "resourcequota": "hawser.controllers.resourcequota:ResourceQuotaController",
     "persistentvolumeclaim-protection": "hawser.controllers.storage_protection:ClaimProtection",
     "persistentvolume-protection": "hawser.controllers.storage_protection:VolumeProtection",

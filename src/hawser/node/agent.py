@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
 from hawser.api.errors import APIError
@@ -95,7 +94,7 @@ class Agent:
             self.address,
             options.port,
             f"{version.name}://{version.version}",
-            str(options.pod_cidr or ""),
+            [str(cidr) for cidr in (options.pod_cidr, options.pod_cidr6) if cidr is not None],
             self._features,
             options.node_labels,
         )
@@ -240,13 +239,13 @@ class Agent:
             cni_conf_dir=options.cni_conf_dir,
             namespaces=options.run_dir,
             cluster_cidr=options.cluster_cidr,
+            pod_cidr6=options.pod_cidr6,
+            service_cidr6=options.service_cidr6,
+            balancers=options.balancers,
+            pools=options.ip_pools,
         )
-        self.network = NetworkAgent(config, self._annotations)
+        self.network = NetworkAgent(config, self.informer)
         await self.network.start()
-
-    def _annotations(self, namespace: str, name: str) -> Mapping[str, str] | None:
-        pod = self.informer.get(namespace, name)
-        return None if pod is None else pod["metadata"].get("annotations") or {}
 
     def _proxy(self, network: NetworkAgent) -> ServiceProxy:
         def place() -> Place:

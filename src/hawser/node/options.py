@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import socket
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from hawser.api.quantity import to_bytes
 from hawser.node import limits
 from hawser.node.limits import Limits
 from hawser.node.pod import admission
+
+Network = IPv4Network | IPv6Network
+_PODS = "addresses of pods, IPv4 and IPv6; without it only host-network pods run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,11 @@ class Options:
     tls_key: Path | None
     client_ca: Path | None
     pod_cidr: IPv4Network | None
+    pod_cidr6: IPv6Network | None
     service_cidr: IPv4Network
+    service_cidr6: IPv6Network | None
+    balancers: tuple[Network, ...]
+    ip_pools: dict[str, Network]
     cni_conf_dir: Path | None
     cni_bin_dir: Path | None
     instance: str
@@ -69,8 +76,17 @@ def parse(arguments: list[str] | None = None) -> Options:
     add("--tls-cert", type=Path, help="certificate of the kubelet API, PEM")
     add("--tls-key", type=Path, help="its key, PEM")
     add("--client-ca", type=Path, help="clients of the kubelet API have certificates of this CA")
-    add("--pod-cidr", type=IPv4Network, metavar="CIDR", help="addresses of pods; without it only host-network pods run")
-    add("--service-cluster-ip-range", type=IPv4Network, default=IPv4Network("10.96.0.0/16"), metavar="CIDR")
+    pair, both = "CIDR[,CIDR]", (IPv4Network("10.96.0.0/16"), None)
+    add(
+        "--pod-cidr",
+        type=_pair_of_ranges,
+        default=(None, None),
+        metavar=pair,
+        help="addresses of pods, IPv4 and IPv6; without it only host-network pods run",
+    )
+    add("--service-cluster-ip-range", type=_pair_of_ranges, default=both, metavar=pair)
+    add("--load-balancer-range", default="", metavar=pair, help="further addresses that only Services have")
+    add("--ip-pools", default="", metavar="NAME=CIDR,…", help="further addresses of pods, which they ask for by name")
     add("--cni-conf-dir", type=Path, help="CNI configuration folder of the container runtime")
     add("--cni-bin-dir", type=Path, help="CNI plugin folder of the container runtime")
     add("--instance", default="hawser", help="tells the networks of engines apart (default: %(default)s)")
@@ -121,8 +137,12 @@ def parse(arguments: list[str] | None = None) -> Options:
         tls_cert=given.tls_cert,
         tls_key=given.tls_key,
         client_ca=given.client_ca,
-        pod_cidr=given.pod_cidr,
-        service_cidr=given.service_cluster_ip_range,
+        pod_cidr=given.pod_cidr[0],
+        pod_cidr6=given.pod_cidr[1],
+        service_cidr=given.service_cluster_ip_range[0],
+        service_cidr6=given.service_cluster_ip_range[1],
+        balancers=tuple(ip_network(text) for text in given.load_balancer_range.split(",") if text),
+        ip_pools={name: ip_network(text) for name, text in map(_pair, filter(None, given.ip_pools.split(",")))},
         cni_conf_dir=given.cni_conf_dir,
         cni_bin_dir=given.cni_bin_dir,
         instance=given.instance,
@@ -146,3 +166,9 @@ def parse(arguments: list[str] | None = None) -> Options:
 def _pair(text: str) -> tuple[str, str]:
     name, _, value = text.partition("=")
     return name, value
+
+
+def _pair_of_ranges(text: str) -> tuple[IPv4Network, IPv6Network | None]:
+    """An IPv4 range and, after a comma, an IPv6 range. Raises ValueError."""
+    first, _, second = text.partition(",")
+    return IPv4Network(first), IPv6Network(second) if second else None

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def node(
     address: str,
     port: int,
     runtime: str,
-    pod_cidr: str,
+    pod_cidrs: Sequence[str],
     features: Features | None = None,
     extra: Mapping[str, str] = _NONE,
 ) -> Obj:
@@ -76,7 +76,7 @@ def node(
         "beta.kubernetes.io/arch": facts.architecture,
         **extra,
     }
-    spec: Obj = {"podCIDR": pod_cidr, "podCIDRs": [pod_cidr]} if pod_cidr else {}
+    spec: Obj = {"podCIDR": pod_cidrs[0], "podCIDRs": [*pod_cidrs]} if pod_cidrs else {}
     return {
         "apiVersion": "v1",
         "kind": "Node",

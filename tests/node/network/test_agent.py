@@ -5,14 +5,31 @@ import os
 import socket
 import subprocess
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
 from hawser.node.network.agent import NetworkAgent
+from hawser.node.network.cni import Request
+from hawser.node.network.ipam import PoolError
 from hawser.node.network.plugin import plugin_text
 
-from .support import NewPod, add, answer_with, ask, config, plugin, what_is_there
+from .conftest import Pod
+from .support import (
+    Known,
+    NewPod,
+    add,
+    answer_datagrams,
+    answer_with,
+    ask,
+    config,
+    known,
+    named,
+    plugin,
+    say,
+    what_is_there,
+)
 
 
 async def test_add_prints_a_result_of_the_specification(agent: NetworkAgent, short_path: Path, new_pod: NewPod) -> None:
@@ -135,15 +152,83 @@ async def test_an_added_sandbox_can_be_added_again(agent: NetworkAgent, short_pa
 async def test_a_pod_gets_the_address_that_calicos_annotation_names(
     host: None, short_path: Path, new_pod: NewPod
 ) -> None:
-    agent = NetworkAgent(config(short_path), lambda _ns, _name: {"cni.projectcalico.org/ipAddrs": '["10.77.0.99"]'})
+    fixed = {"cni.projectcalico.org/ipAddrs": '["10.77.0.99"]'}
+    agent = NetworkAgent(config(short_path), Known(known("c1", fixed), known("c2", fixed)))
     await agent.start()
     try:
         _, ip = await add(agent, short_path, new_pod, "c1")
         assert ip == "10.77.0.99"
-        status, result = await plugin(short_path, "ADD", "c2", new_pod().path, K8S_POD_NAME="x")
-        assert status == 1 and result is not None and "in use" in str(result["msg"])
+        second = new_pod().path
+        status, result = await plugin(short_path, "ADD", "c2", second, **named("c2"))
+        assert status == 1 and result is not None
+        assert result["msg"] == "address 10.77.0.99 is in use by pod default/c1"
+        await plugin(short_path, "DEL", "c1")
+        assert (await plugin(short_path, "ADD", "c2", second, **named("c2")))[0] == 0
     finally:
         await agent.teardown()
+
+
+async def test_a_pod_may_choose_its_pool(host: None, short_path: Path, new_pod: NewPod) -> None:
+    wanted = {"cni.projectcalico.org/ipv4pools": '["storage"]'}
+    other = {"cni.projectcalico.org/ipv4pools": '["nothing"]'}
+    settings = replace(config(short_path), pools={"storage": IPv4Network("10.60.0.0/30")})
+    agent = NetworkAgent(settings, Known(*(known(f"c{i}", wanted) for i in range(5)), known("lost", other)))
+    await agent.start()
+    try:
+        pods = [await add(agent, short_path, new_pod, f"c{i}") for i in range(4)]
+        assert [ip for _, ip in pods] == [f"10.60.0.{i}" for i in range(4)]
+        answer_with(pods[3][0], b"three")
+        assert pods[0][0].run(lambda: ask("10.60.0.3")) == "10.60.0.0 three"
+        _, result = await plugin(short_path, "ADD", "c4", new_pod().path, **named("c4"))
+        assert result is not None
+        assert result["msg"] == "no free address in the pod range 10.60.0.0/30: all 4 are in use"
+        _, result = await plugin(short_path, "ADD", "lost", new_pod().path, **named("lost"))
+        assert result is not None
+        assert result["msg"] == 'there is no pool "nothing" for IPv4; there are: default-ipv4-ippool, storage'
+    finally:
+        await agent.teardown()
+
+
+async def test_a_pod_gets_back_the_address_that_it_had(host: None, short_path: Path, new_pod: NewPod) -> None:
+    """After a boot no sandbox is left, but the API knows the pods' addresses."""
+    before, other = known("c1"), known("c2")
+    before["status"]["podIPs"], other["status"]["podIPs"] = [{"ip": "10.77.0.50"}], [{"ip": "10.77.0.2"}]
+    agent = NetworkAgent(config(short_path), Known(before, other, known("new")))
+    await agent.start()
+    try:
+        assert (await add(agent, short_path, new_pod, "new"))[1] == "10.77.0.3", "the first one is another's"
+        assert (await add(agent, short_path, new_pod, "c1"))[1] == "10.77.0.50"
+        assert (await add(agent, short_path, new_pod, "c2"))[1] == "10.77.0.2"
+    finally:
+        await agent.teardown()
+
+
+async def test_a_thousand_sandboxes_leak_no_address(agent: NetworkAgent, short_path: Path) -> None:
+    for number in range(1000):
+        pod, sandbox = Pod(), f"c{number}"
+        await agent.handle(Request("ADD", sandbox, pod.path, "eth0"))
+        await agent.handle(Request("DEL", sandbox, pod.path, "eth0"))
+        pod.close()
+    assert list((short_path / "state").iterdir()) == []
+    # As many as there are addresses can be had at once.
+    for number in range(253):
+        agent._addresses.allocate(f"d{number}")
+    with pytest.raises(PoolError):
+        agent._addresses.allocate("one more")
+
+
+async def test_datagrams_to_a_host_port_do_not_go_where_they_went_before(
+    agent: NetworkAgent, short_path: Path, new_pod: NewPod
+) -> None:
+    ports = [{"hostPort": 5353, "containerPort": 53, "protocol": "UDP"}]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(1)
+        client.bind(("10.77.0.1", 0))
+        for name in ("one", "two"):
+            pod, _ = await add(agent, short_path, new_pod, name, ports)
+            answer_datagrams(pod, name.encode(), 53)
+            assert say(client, ("10.77.0.1", 5353)) == name
+            await plugin(short_path, "DEL", name)
 
 
 @pytest.mark.parametrize("perl", ["/usr/bin/perl", None])

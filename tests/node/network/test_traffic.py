@@ -6,7 +6,6 @@ import asyncio
 import json
 import socket
 import subprocess
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 from hawser.node.network.agent import NetworkAgent
 
 from .conftest import Pod
-from .support import NewPod, add, answer_with, ask
+from .support import NewPod, add, answer_datagrams, answer_with, ask, say
 from .test_proxy import ADDRESS, Cluster, cluster, words
 from .test_services import DOWN, LEAVING, READY, service, slice_of
 
@@ -42,23 +41,6 @@ def outside(new_pod: NewPod) -> Pod:
     return client
 
 
-def answer_datagrams(pod: Pod, word: bytes, port: int = 8080) -> None:
-    """Serve UDP in a pod: each datagram is answered with the word."""
-    bound = pod.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-    bound.bind(("0.0.0.0", port))
-    pod.closing.append(bound)
-
-    def serve() -> None:
-        while True:
-            try:
-                _, peer = bound.recvfrom(100)
-                bound.sendto(word, peer)
-            except OSError:
-                return
-
-    threading.Thread(target=serve, daemon=True).start()
-
-
 class Talker:
     """One UDP socket, so one flow."""
 
@@ -70,16 +52,7 @@ class Talker:
         pod.closing.append(self.socket)
 
     def say(self, address: str, port: int) -> str:
-        # A link that has just been made may lose a datagram.
-        for _ in range(4):
-            try:
-                self.socket.sendto(b"hello", (address, port))
-                return self.socket.recv(100).decode()
-            except TimeoutError:
-                continue
-            except ConnectionRefusedError:
-                return "refused"
-        return "nothing"
+        return say(self.socket, (address, port))
 
 
 def outcome(address: str, port: int = 80, patience: float = 3.0) -> str:

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from hawser.cli.engine import processes
@@ -212,6 +212,8 @@ def network_config(settings: Settings) -> NetworkConfig:
         socket=settings.run_dir / "cni.sock",
         cni_bin_dir=cni_bin_dir(settings),
         cni_conf_dir=cni_conf_dir(settings),
+        pod_cidr6=IPv6Network(settings.pod_cidr6) if settings.pod_cidr6 else None,
+        service_cidr6=IPv6Network(settings.service_cidr6) if settings.service_cidr6 else None,
     )
 
 

@@ -109,7 +109,7 @@ def _cut_network(engine: Settings, node: Node) -> list[str]:
             try:
                 # What guards the API server's address stays.
                 drops = "".join(drop_table(table.name) for table in config.service_tables)
-                nft.run(pod_table(config.table_spec, ()) + drops)
+                nft.run("".join(pod_table(spec, ()) for spec in config.table_specs) + drops)
             finally:
                 nft.close()
     except (OSError, NftError) as e:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from hawser.cli.engine import containerd, nodes
 from hawser.cli.engine.nodes import Node
+from hawser.cli.engine.ranges import joined
 from hawser.cli.engine.settings import Settings
 
 
@@ -74,7 +75,7 @@ def _apiserver(settings: Settings) -> Role:
         "kubelet-client-cert": pki / "apiserver-kubelet-client.crt",
         "kubelet-client-key": pki / "apiserver-kubelet-client.key",
         "kubelet-ca": pki / "ca.crt",
-        "service-cluster-ip-range": settings.service_cidr,
+        "service-cluster-ip-range": joined((settings.service_cidr, settings.service_cidr6)),
         "service-node-port-range": settings.node_port_range,
         "cluster-dns": settings.cluster_dns,
     }
@@ -91,6 +92,8 @@ def _controllers(settings: Settings) -> Role:
         "cluster-signing-cert-file": settings.pki_dir / "ca.crt",
         "cluster-signing-key-file": settings.pki_dir / "ca.key",
     }
+    if settings.load_balancer_range:
+        arguments["load-balancer-range"] = settings.load_balancer_range
     role = _python("controllers", "hawser.controllers", arguments, needs_api=True)
     role.argv.extend(f"--{line}" for line in settings.controllers_args.splitlines())
     return role
@@ -109,9 +112,9 @@ def _agent(engine: Settings, node: Node) -> Role:
         "tls-cert": pki / "kubelet.crt",
         "tls-key": pki / "kubelet.key",
         "client-ca": pki / "ca.crt",
-        "pod-cidr": nodes.pod_range(engine, node),
+        "pod-cidr": joined((str(nodes.pod_range(engine, node)), engine.pod_cidr6)),
         "cluster-cidr": engine.pod_cidr,
-        "service-cluster-ip-range": settings.service_cidr,
+        "service-cluster-ip-range": joined((settings.service_cidr, settings.service_cidr6)),
         "cluster-dns": settings.cluster_dns,
         "cni-conf-dir": containerd.cni_conf_dir(settings),
         "cni-bin-dir": containerd.cni_bin_dir(settings),
@@ -124,6 +127,8 @@ def _agent(engine: Settings, node: Node) -> Role:
         "node-labels": ",".join(f"{name}={value}" for name, value in node.labels.items()),
         "node-cpu": node.cpu,
         "node-memory": node.memory,
+        "load-balancer-range": engine.load_balancer_range,
+        "ip-pools": ",".join(engine.ip_pools.splitlines()),
     }
     arguments |= {name: value for name, value in further.items() if value}
     return _inside(_python(role_name("agent", node), "hawser.node", arguments, needs_api=True), engine, node)

@@ -39,6 +39,8 @@ class Settings:
     pod_cidr, service_cidr: IPv4 ranges; runtime_endpoint: a CRI socket of the user's, or "" for the private containerd.
     cni_conf_dir, cni_bin_dir: CNI folders of the user's runtime; "" for those of the private containerd.
     apiserver_args, controllers_args: further flags of these processes, ``NAME=VALUE`` a line.
+    pod_cidr6, service_cidr6: the IPv6 ranges of a dual-stack engine, else "". load_balancer_range: CIDRs of Services of
+    type LoadBalancer, comma-separated. ip_pools: further pod ranges, ``NAME=CIDR`` a line.
     """
 
     data_dir: Path
@@ -54,6 +56,16 @@ class Settings:
     cni_bin_dir: str = ""
     apiserver_args: str = ""
     controllers_args: str = ""
+    pod_cidr6: str = ""
+    service_cidr6: str = ""
+    load_balancer_range: str = ""
+    ip_pools: str = ""
+
+    @property
+    def ranges(self) -> list[str]:
+        """All address ranges that are the engine's."""
+        more = [*self.load_balancer_range.split(","), *(line.partition("=")[2] for line in self.ip_pools.splitlines())]
+        return [text for text in (self.pod_cidr, self.service_cidr, self.pod_cidr6, self.service_cidr6, *more) if text]
 
     @property
     def run_dir(self) -> Path:
@@ -231,9 +243,10 @@ def _create(data_dir: Path, listen: str | None, runtime_endpoint: str) -> Settin
     if listen is None:
         listen = f"127.0.0.1:{free_port('127.0.0.1', DEFAULT_PORT, ports)}"
     port = split_listen(listen)[1]
-    used = [*_routes(), *(s.pod_cidr for s in neighbours), *(s.service_cidr for s in neighbours)]
+    used = [*_routes(), *(text for s in neighbours for text in s.ranges)]
     pods = pick_range((f"10.{n}.0.0/16" for n in range(42, 250)), used)
     services = pick_range((f"10.{n}.0.0/20" for n in range(96, 250)), [*used, pods])
+    balancers = pick_range((f"10.{n}.16.0/24" for n in range(96, 250)), [*used, pods, services])
     settings = Settings(
         data_dir=data_dir,
         instance=instance_id(data_dir),
@@ -242,6 +255,7 @@ def _create(data_dir: Path, listen: str | None, runtime_endpoint: str) -> Settin
         node_name=node_name(socket.gethostname()),
         pod_cidr=pods,
         service_cidr=services,
+        load_balancer_range=balancers,
         runtime_endpoint=runtime_endpoint,
     )
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)

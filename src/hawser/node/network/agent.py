@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from hawser.node.network import cni, netns, plugin
+from hawser.api.types import Obj
+from hawser.node.network import cni, ipam, netns, plugin
 from hawser.node.network.cni import CNIError, Code, Request
 from hawser.node.network.config import NetworkConfig
 from hawser.node.network.conntrack import Flow, forget_stale
-from hawser.node.network.ipam import Pool, PoolError
+from hawser.node.network.ipam import Addresses, PoolError
 from hawser.node.network.links import Links, PodLink, default_mtu, pod_mac, veth_name
+from hawser.node.network.netlink import Address
 from hawser.node.network.nft import Nft, NftError
-from hawser.node.network.podtable import drop_table, host_port_commands, pod_table
+from hawser.node.network.podtable import datagram_flows, drop_table, host_port_commands, pod_table
 from hawser.node.network.records import Record, Records
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-Annotations = Callable[[str, str], Mapping[str, str] | None]
-"""A pod's annotations by namespace and name; None for a pod that is not known."""
-
-_WANTED_ADDRESS = "cni.projectcalico.org/ipAddrs"
-_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+_FORWARD = {4: Path("/proc/sys/net/ipv4/ip_forward"), 6: Path("/proc/sys/net/ipv6/conf/all/forwarding")}
+_ENDED = ("Succeeded", "Failed")
 # Between making a namespace and asking for its network the runtime does nothing else.
 _NAMESPACE_SECONDS = 20.0
+
+
+class Pods(Protocol):
+    """What the network asks about the node's pods: an informer."""
+
+    def get(self, namespace: str | None, name: str) -> Obj | None: ...
+    def list(self, namespace: str | None = None) -> list[Obj]: ...
 
 
 @dataclass(slots=True)
@@ -46,10 +51,10 @@ class _Turn:
 class NetworkAgent:
     """See the module. ``start`` before use; ``stop`` leaves pods connected; ``teardown`` removes everything."""
 
-    def __init__(self, config: NetworkConfig, annotations: Annotations | None = None) -> None:
+    def __init__(self, config: NetworkConfig, pods: Pods | None = None) -> None:
         self.config = config
-        self._annotations = annotations or (lambda _namespace, _name: None)
-        self._pool = Pool(config.pod_cidr)
+        self._pods = pods
+        self._addresses = Addresses(config.pod_cidrs, config.pools, self._describe)
         self._held: dict[str, Record] = {}
         self._suspects: set[str] = set()
         self._busy: dict[str, _Turn] = {}
@@ -72,13 +77,12 @@ class NetworkAgent:
         await self._connect()
         await self._run(self._prepare)
         for record in self._records.load():
-            if record.address in config.pod_cidr:
+            if self._addresses.adopt(record.container_id, record.addresses):
                 self._held[record.container_id] = record
-                self._pool.adopt(record.container_id, record.address)
                 self._suspects.add(record.container_id)
             else:
                 self._records.forget(record.container_id)
-        await self._run(self._nft.run, pod_table(config.table_spec, self._held.values()))
+        await self._run(self._nft.run, self._tables(self._held.values()))
         self._server = await cni.serve(config.socket, self.handle)
         plugin.install(config.cni_bin_dir, config.cni_conf_dir, config.socket, config.network)
 
@@ -95,9 +99,14 @@ class NetworkAgent:
         self._records = Records(config.state_dir)
 
     def _prepare(self) -> None:
-        if _FORWARD.read_text().strip() != "1":
-            _FORWARD.write_text("1")
+        for version in self.config.gateways:
+            if _FORWARD[version].read_text().strip() != "1":
+                _FORWARD[version].write_text("1")
         self._links.ensure_gateway(self.config.routed)
+
+    def _tables(self, records: Iterable[Record]) -> str:
+        listed = list(records)
+        return "".join(pod_table(spec, listed) for spec in self.config.table_specs)
 
     async def stop(self) -> None:
         """Stop answering; pods keep their network."""
@@ -114,9 +123,9 @@ class NetworkAgent:
         """Remove links, tables, records and files of the engine's network, and stop. Needs no start before."""
         await self._connect()
         await self._run(self._links.teardown)
-        await self._run(self._nft.run, drop_table(f"ip {self.config.table}"))
-        for table in self.config.service_tables:
-            await self._run(self._nft.run, drop_table(table.name))
+        pods, services = self.config.table_specs, self.config.service_tables
+        for name in [*(table.name for table in pods), *(table.name for table in services)]:
+            await self._run(self._nft.run, drop_table(name))
         for record in list(self._records.load()):
             self._forget(record.container_id)
         plugin.forget_results(self.config.network)
@@ -207,33 +216,53 @@ class NetworkAgent:
                 raise CNIError(Code.LINK_FAILURE, "cannot connect the pod", str(error)) from error
             raise
         link = veth_name(self.config.link_prefix, record.container_id)
-        mac = pod_mac(record.address).hex(":")
-        return cni.added(request, record.address, self.config.gateway, link, mac)
+        return cni.added(request, record.addresses, self.config.gateways, link, pod_mac(record.address).hex(":"))
 
     def _plan(self, request: Request) -> Record:
-        """The sandbox's record with its address taken. Raises CNIError."""
+        """The sandbox's record with its addresses taken. Raises CNIError."""
         namespace = request.args.get("K8S_POD_NAMESPACE", "")
-        pod = request.args.get("K8S_POD_NAME", "")
+        pod, uid = request.args.get("K8S_POD_NAME", ""), request.args.get("K8S_POD_UID", "")
         try:
-            wanted = wanted_address(self._annotations(namespace, pod) or {})
-            address = self._pool.allocate(request.container_id, wanted)
+            addresses = self._allocate(request.container_id, namespace, pod, uid)
         except PoolError as error:
             raise CNIError(Code.ADDRESS_UNAVAILABLE, str(error)) from error
         return Record(
             request.container_id,
-            address,
+            addresses,
             request.netns,
             request.interface,
             namespace,
             pod,
-            request.args.get("K8S_POD_UID", ""),
+            uid,
             request.ports,
         )
 
+    def _allocate(self, container_id: str, namespace: str, name: str, uid: str) -> tuple[Address, ...]:
+        """What the pod asks for, else what it had in an earlier sandbox (before a boot, say). Raises PoolError."""
+        pod = self._pods.get(namespace, name) if self._pods is not None else None
+        if self._pods is None or pod is None:
+            return self._addresses.allocate(container_id)
+        metadata = pod["metadata"]
+        wanted = ipam.request(notes) if (notes := metadata.get("annotations")) else None
+        before = _addresses_of(pod) if metadata.get("uid") == uid else ()
+        # What others had and will want again is given to nobody else as long as there is anything else.
+        avoid = {int(address) for other in self._pods.list() if other is not pod for address in _addresses_of(other)}
+        return self._addresses.allocate(container_id, wanted, before, avoid)
+
+    def _describe(self, container_id: str) -> str:
+        record = self._held.get(container_id)
+        if record is None or not record.pod:
+            return f"sandbox {container_id[:13]}"
+        return f"pod {record.namespace}/{record.pod}"
+
     def _attach(self, record: Record) -> None:
-        self._links.attach(PodLink(record.container_id, record.netns, record.interface, (record.address,)))
-        if record.ports:
-            self._nft.run(host_port_commands(self.config.table_spec, record))
+        self._links.attach(PodLink(record.container_id, record.netns, record.interface, record.addresses))
+        if not record.ports:
+            return
+        self._nft.run("".join(host_port_commands(spec, record) for spec in self.config.table_specs))
+        for spec in self.config.table_specs:
+            if flows := datagram_flows(spec, record):
+                forget_stale(spec.version, flows)
 
     async def _delete(self, container_id: str) -> None:
         record = self._held.get(container_id)
@@ -243,15 +272,15 @@ class NetworkAgent:
         self._forget(container_id)
 
     def _detach(self, record: Record) -> None:
-        self._links.detach(record.container_id, (record.address,))
+        self._links.detach(record.container_id, record.addresses)
         if record.ports:
             # Rebuilt rather than deleted: a host port that another pod took over is kept.
             others = [r for r in self._held.values() if r.container_id != record.container_id]
-            self._nft.run(pod_table(self.config.table_spec, others))
+            self._nft.run(self._tables(others))
 
     def _forget(self, container_id: str) -> None:
         self._records.forget(container_id)
-        self._pool.release(container_id)
+        self._addresses.release(container_id)
         self._held.pop(container_id, None)
 
     async def _check(self, request: Request) -> None:
@@ -261,13 +290,9 @@ class NetworkAgent:
             raise CNIError(Code.LINK_FAILURE, f"the link of sandbox {request.container_id[:13]} is gone")
 
 
-def wanted_address(annotations: Mapping[str, str]) -> IPv4Address | None:
-    """The address that a pod asks for with Calico's annotation, a JSON list with one address. Raises PoolError."""
-    text = annotations.get(_WANTED_ADDRESS)
-    if not text:
-        return None
-    try:
-        (address,) = json.loads(text)
-        return IPv4Address(address)
-    except (ValueError, TypeError, AddressValueError) as error:
-        raise PoolError(f"annotation {_WANTED_ADDRESS} must be a JSON list with one IPv4 address: {text}") from error
+def _addresses_of(pod: Obj) -> list[Address]:
+    """The addresses in the status of a pod that is still to run and has a network of its own."""
+    status = pod.get("status") or {}
+    if status.get("phase") in _ENDED or pod["spec"].get("hostNetwork"):
+        return []
+    return [ip_address(row["ip"]) for row in status.get("podIPs") or () if row.get("ip")]

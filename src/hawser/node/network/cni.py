@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from hawser.node.network.netlink import Address
 from hawser.node.network.plugin import CNI_VERSION, SUPPORTED
 from hawser.node.network.records import HostPort
 
@@ -96,19 +96,26 @@ def _host_port(mapping: dict[str, Any]) -> HostPort:
     )
 
 
-def added(request: Request, address: IPv4Address, gateway: IPv4Address, host_link: str, mac: str) -> dict[str, Any]:
-    """The result of ADD: two interfaces, the pod's address on the second, the default route."""
-    ip: dict[str, Any] = {"address": f"{address}/32", "gateway": str(gateway), "interface": 1}
-    if not request.version.startswith("1."):
-        ip["version"] = "4"  # results before 1.0.0 name the family
+def added(
+    request: Request, addresses: Iterable[Address], gateways: Mapping[int, Address], host_link: str, mac: str
+) -> dict[str, Any]:
+    """The result of ADD: two interfaces, the pod's addresses on the second, the default routes."""
+    ips: list[dict[str, Any]] = []
+    routes = []
+    for address in addresses:
+        gateway = str(gateways[address.version])
+        ip = {"address": f"{address}/{address.max_prefixlen}", "gateway": gateway, "interface": 1}
+        # Results before 1.0.0 name the family.
+        ips.append(ip if request.version.startswith("1.") else {**ip, "version": str(address.version)})
+        routes.append({"dst": "0.0.0.0/0" if address.version == 4 else "::/0", "gw": gateway})
     return {
         "cniVersion": request.version,
         "interfaces": [
             {"name": host_link, "mac": "ee:ee:ee:ee:ee:ee"},
             {"name": request.interface, "mac": mac, "sandbox": request.netns},
         ],
-        "ips": [ip],
-        "routes": [{"dst": "0.0.0.0/0", "gw": str(gateway)}],
+        "ips": ips,
+        "routes": routes,
         "dns": {},
     }
 

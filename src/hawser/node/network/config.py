@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
@@ -21,6 +22,7 @@ class NetworkConfig:
     instance: the engine's id; link and table names derive from it.
     pod_cidr, service_cidr: the IPv4 ranges; pod_cidr6, service_cidr6: the IPv6 ranges of a dual-stack engine.
     balancers: further ranges in which every address is a Service's (of type LoadBalancer).
+    pools: further ranges of pods, which ask for them by name (``ipam``).
     state_dir: for records, best on a tmpfs such as /run/hawser/<instance>/network.
     socket: the unix socket that the CNI plugin calls.
     cni_bin_dir, cni_conf_dir: the folders that containerd's configuration names.
@@ -41,6 +43,7 @@ class NetworkConfig:
     pod_cidr6: IPv6Network | None = None
     service_cidr6: IPv6Network | None = None
     balancers: tuple[Network, ...] = ()
+    pools: Mapping[str, Network] = field(default_factory=dict)
     cluster_cidr: IPv4Network | None = None
 
     @property
@@ -108,10 +111,32 @@ class NetworkConfig:
     @property
     def routed(self) -> tuple[Network, ...]:
         """Ranges whose packets never leave the machine."""
-        listed = (self.pod_cidr, self.service_cidr, self.pod_cidr6, self.service_cidr6, *self.balancers)
+        listed = (
+            self.pod_cidr,
+            self.service_cidr,
+            self.pod_cidr6,
+            self.service_cidr6,
+            *self.balancers,
+            *self.pools.values(),
+        )
         return tuple(network for network in listed if network is not None)
 
     @property
-    def table_spec(self) -> TableSpec:
-        pods = self.cluster_cidr or self.pod_cidr
-        return TableSpec(self.table, self.link_prefix, pods, self.gateway, self.node_link_prefix)
+    def table_specs(self) -> tuple[TableSpec, ...]:
+        """The tables of the pod network, one an address family."""
+        own = (self.cluster_cidr or self.pod_cidr, self.pod_cidr6, *self.pools.values())
+        return tuple(
+            TableSpec(
+                self.table,
+                self.link_prefix,
+                tuple(network for network in own if network is not None and network.version == version),
+                gateway,
+                self.node_link_prefix,
+            )
+            for version, gateway in self.gateways.items()
+        )
+
+    @property
+    def pod_cidrs(self) -> tuple[Network, ...]:
+        """The ranges of pods that ask for nothing else, one a family."""
+        return (self.pod_cidr,) if self.pod_cidr6 is None else (self.pod_cidr, self.pod_cidr6)

@@ -1,11 +1,23 @@
-"""Which address a pod gets: a pool hands addresses out in turn, so a freed one is reused as late as possible.
+"""Which addresses a pod gets: pools hand addresses out in turn, so a freed one is reused as late as possible.
 
-Pure: the caller keeps the state and writes it down.
+Pure: the caller keeps the state and writes it down. The annotations are Calico's ("Use a specific IP address with a
+pod", "Migrate from one IP pool to another"): what is written for such a cluster means the same here.
 """
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from hawser.node.network.netlink import Address
+
+Network = IPv4Network | IPv6Network
+
+ADDRESSES = "cni.projectcalico.org/ipAddrs"
+POOLS = {4: "cni.projectcalico.org/ipv4pools", 6: "cni.projectcalico.org/ipv6pools"}
+NO_IPAM = "cni.projectcalico.org/ipAddrsNoIpam"
 
 
 class PoolError(Exception):
@@ -13,24 +25,25 @@ class PoolError(Exception):
 
 
 class Pool:
-    """The addresses of one pod range.
+    """The addresses of one range.
 
-    network: the range; its first address, its gateway (the second) and its last are never given to pods.
+    first, last: offsets of the addresses that pods get, the last one from the end. Of the pod range of a node its first
+    address, the gateway (the second) and the last are never given to pods.
     Owners are sandbox ids; an owner has at most one address.
     """
 
-    def __init__(self, network: IPv4Network) -> None:
-        if network.num_addresses < 8:
-            raise PoolError(f"pod range {network} is too small: it needs at least 8 addresses")
+    def __init__(self, network: Network, first: int = 2, last: int = -2) -> None:
+        least = 2 * (first - last)
+        if network.num_addresses < least:
+            raise PoolError(f"pod range {network} is too small: it needs at least {least} addresses")
         self.network = network
-        self.gateway = network[1]
-        self._first = int(network[2])
-        self._last = int(network[-2])
+        self._first = int(network[first])
+        self._last = int(network[last])
         self._next = self._first
         self._owner_of: dict[int, str] = {}
         self._address_of: dict[str, int] = {}
 
-    def adopt(self, owner: str, address: IPv4Address) -> None:
+    def adopt(self, owner: str, address: Address) -> None:
         """Take over an address that was given out before a restart."""
         number = int(address)
         self._owner_of[number] = owner
@@ -39,20 +52,28 @@ class Pool:
         if self._first <= number <= self._last:
             self._next = max(self._next, number + 1)
 
-    def allocate(self, owner: str, wanted: IPv4Address | None = None) -> IPv4Address:
+    def allocate(self, owner: str, wanted: Address | None = None, avoid: Collection[int] = ()) -> Address:
         """The owner's address: the one it has, else the wanted one, else the next free one.
 
-        Raises PoolError when the pool is exhausted, or the wanted address is another's or outside the range.
+        avoid: addresses that are given only when there are no others. Raises PoolError when the pool is exhausted, or
+        the wanted address is another's or outside the range.
         """
         held = self._address_of.get(owner)
         if held is not None:
-            return IPv4Address(held)
-        number = self._take_wanted(wanted) if wanted is not None else self._take_next()
+            return self._address(held)
+        number = self._take_wanted(wanted) if wanted is not None else self._take_next(avoid)
         self._owner_of[number] = owner
         self._address_of[owner] = number
-        return IPv4Address(number)
+        return self._address(number)
 
-    def _take_wanted(self, wanted: IPv4Address) -> int:
+    def _address(self, number: int) -> Address:
+        return self.network[number - int(self.network.network_address)]
+
+    def owner(self, address: Address) -> str | None:
+        """Who has an address."""
+        return self._owner_of.get(int(address))
+
+    def _take_wanted(self, wanted: Address) -> int:
         number = int(wanted)
         if not self._first <= number <= self._last:
             raise PoolError(f"address {wanted} is not in the pod range {self.network}")
@@ -61,28 +82,170 @@ class Pool:
             raise PoolError(f"address {wanted} is in use by sandbox {holder[:13]}")
         return number
 
-    def _take_next(self) -> int:
+    def _take_next(self, avoid: Collection[int]) -> int:
         size = self._last - self._first + 1
         if len(self._owner_of) >= size:
             raise PoolError(f"no free address in the pod range {self.network}: all {size} are in use")
-        number = self._next
-        for _ in range(size):
+        number, spare = self._next, 0
+        # Whatever is in the way, one of so many in a row is free.
+        for _ in range(min(size, len(self._owner_of) + len(avoid) + 1)):
             if number > self._last:
                 number = self._first
             if number not in self._owner_of:
-                self._next = number + 1
-                return number
+                if number not in avoid:
+                    self._next = number + 1
+                    return number
+                spare = spare or number
             number += 1
-        raise PoolError(f"no free address in the pod range {self.network}")
+        return spare
 
-    def release(self, owner: str) -> IPv4Address | None:
+    def release(self, owner: str) -> Address | None:
         """Free an owner's address; None when it had none."""
         number = self._address_of.pop(owner, None)
         if number is None:
             return None
         del self._owner_of[number]
-        return IPv4Address(number)
+        return self._address(number)
 
     def owners(self) -> set[str]:
         """All sandboxes that hold an address."""
         return set(self._address_of)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a pod asks for. addresses: exactly these; pools: names or ranges to choose from, by IP version."""
+
+    addresses: tuple[Address, ...] = ()
+    pools: Mapping[int, tuple[str, ...]] | None = None
+
+
+def request(annotations: Mapping[str, str]) -> Request | None:
+    """What a pod's annotations ask for; None for nothing. Raises PoolError."""
+    if text := annotations.get(NO_IPAM):
+        raise PoolError(f"annotation {NO_IPAM} is not supported: {text}")
+    if text := annotations.get(ADDRESSES):
+        return Request(_addresses(text))
+    pools = {version: _names(name, annotations[name]) for version, name in POOLS.items() if annotations.get(name)}
+    return Request(pools=pools) if pools else None
+
+
+def _addresses(text: str) -> tuple[Address, ...]:
+    try:
+        found = tuple(ip_address(entry) for entry in json.loads(text))
+        if found and len({a.version for a in found}) == len(found):
+            return found
+    except (ValueError, TypeError):
+        pass
+    raise PoolError(f"annotation {ADDRESSES} must be a JSON list with one address of each family at most: {text}")
+
+
+def _names(annotation: str, text: str) -> tuple[str, ...]:
+    try:
+        found = json.loads(text)
+        if isinstance(found, list) and found and all(isinstance(name, str) for name in found):
+            return tuple(found)
+    except ValueError:
+        pass
+    raise PoolError(f"annotation {annotation} must be a JSON list of names or ranges of pools: {text}")
+
+
+class Addresses:
+    """All pools of a node: one of each family, from which pods get their addresses, and those they may ask for.
+
+    default: the pod ranges of the node, the primary family first. named: further ranges by name.
+    describe: how an owner is called in messages.
+    """
+
+    def __init__(
+        self,
+        default: Sequence[Network],
+        named: Mapping[str, Network] | None = None,
+        describe: Callable[[str], str] = lambda owner: f"sandbox {owner[:13]}",
+    ) -> None:
+        self._default: dict[int, Pool] = {network.version: Pool(network) for network in default}
+        self._named = {name: Pool(network, 0, -1) for name, network in (named or {}).items()}
+        for version, pool in self._default.items():
+            self._named.setdefault(f"default-ipv{version}-ippool", pool)
+        self._describe = describe
+
+    @property
+    def _pools(self) -> Iterable[Pool]:
+        return self._named.values()
+
+    def adopt(self, owner: str, addresses: Iterable[Address]) -> bool:
+        """Take over what was given out before a restart; False when one is in no pool any more."""
+        found = [(self._of(address), address) for address in addresses]
+        if any(pool is None for pool, _ in found):
+            return False
+        for pool, address in found:
+            assert pool is not None
+            pool.adopt(owner, address)
+        return True
+
+    def allocate(
+        self, owner: str, wanted: Request | None = None, before: Iterable[Address] = (), avoid: Collection[int] = ()
+    ) -> tuple[Address, ...]:
+        """An owner's addresses: what it asks for, else those it had before, else any but those to avoid.
+
+        Raises PoolError; then the owner has none.
+        """
+        try:
+            if wanted is not None and wanted.addresses:
+                return tuple(self._exactly(owner, address) for address in wanted.addresses)
+            named = (wanted.pools if wanted is not None else None) or {}
+            had: dict[int, Address] = {address.version: address for address in before}
+            return tuple(
+                self._any(owner, self._choice(version, named.get(version)), had.get(version), avoid)
+                for version in self._default
+            )
+        except PoolError:
+            self.release(owner)
+            raise
+
+    def release(self, owner: str) -> None:
+        """Free everything an owner has."""
+        for pool in self._pools:
+            pool.release(owner)
+
+    def _of(self, address: Address) -> Pool | None:
+        networks = (p for p in self._pools if p.network.version == address.version and address in p.network)
+        return next(networks, None)
+
+    def _exactly(self, owner: str, address: Address) -> Address:
+        pool = self._of(address)
+        if pool is None:
+            ranges = ", ".join(str(p.network) for p in self._pools if p.network.version == address.version)
+            raise PoolError(f"address {address} is not in the pod range {ranges or '(none of its family)'}")
+        holder = pool.owner(address)
+        if holder is not None and holder != owner:
+            raise PoolError(f"address {address} is in use by {self._describe(holder)}")
+        return pool.allocate(owner, address)
+
+    def _choice(self, version: int, names: tuple[str, ...] | None) -> list[Pool]:
+        if names is None:
+            return [self._default[version]]
+        found = []
+        for name in names:
+            ranges = (p for p in self._pools if str(p.network) == name)
+            pool = self._named.get(name) or next(ranges, None)
+            if pool is None or pool.network.version != version:
+                known = sorted(n for n, p in self._named.items() if p.network.version == version)
+                raise PoolError(f'there is no pool "{name}" for IPv{version}; there are: {", ".join(known)}')
+            found.append(pool)
+        return found
+
+    def _any(self, owner: str, pools: list[Pool], before: Address | None, avoid: Collection[int]) -> Address:
+        for pool in pools:
+            if before is not None and before in pool.network and pool.owner(before) is None:
+                try:
+                    return pool.allocate(owner, before)
+                except PoolError:
+                    break  # The range has become another one.
+        problem = PoolError("no pool")
+        for pool in pools:
+            try:
+                return pool.allocate(owner, None, avoid)
+            except PoolError as error:
+                problem = error
+        raise problem

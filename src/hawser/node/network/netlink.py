@@ -26,7 +26,7 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_NET
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _INET_CONF, _ROUTE_LOCALNET = 1, 26
 _INET6_ADDR_GEN_MODE, _GEN_NONE = 8, 1
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_ADDRESS, _IFA_LOCAL, _NO_DAD = 1, 2, 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 _TABLE_MAIN, _PROTO_STATIC, _UNICAST = 254, 4, 1
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
@@ -105,16 +105,17 @@ def delete_link(index: int) -> bytes:
 def new_address(index: int, address: Address, prefix: int) -> bytes:
     """Give a link an address; one that it has already is no error."""
     packed = address.packed
-    body = struct.pack("=BBBBi", _family(address), prefix, 0, _SCOPE_UNIVERSE, index)
+    # Nobody else can have it: an IPv6 address that is first looked for on the link cannot be used for a second.
+    flags = _NO_DAD if address.version == 6 else 0
+    body = struct.pack("=BBBBi", _family(address), prefix, flags, _SCOPE_UNIVERSE, index)
     body += attr(_IFA_LOCAL, packed) + attr(_IFA_ADDRESS, packed)
     return _message(_NEWADDR, _CREATE | _REPLACE, body)
 
 
-def _route(kind: int, flags: int, destination: Address | None, prefix: int, scope: int, attributes: bytes) -> bytes:
-    family = _family(destination) if destination is not None else socket.AF_INET
+def _route(kind: int, flags: int, destination: Address, prefix: int, scope: int, attributes: bytes) -> bytes:
+    family = _family(destination)
     body = struct.pack("=BBBBBBBBI", family, prefix, 0, 0, _TABLE_MAIN, _PROTO_STATIC, scope, _UNICAST, 0)
-    if destination is not None:
-        body += attr(_RTA_DST, destination.packed)
+    body += attr(_RTA_DST, destination.packed)
     return _message(kind, flags, body + attributes)
 
 
@@ -133,9 +134,8 @@ def new_route_via(destination: Address, prefix: int, gateway: Address, index: in
 
 
 def new_default_route(gateway: Address, index: int) -> bytes:
-    """The default route through gateway."""
-    attributes = attr(_RTA_GATEWAY, gateway.packed) + _u32(_RTA_OIF, index)
-    return _route(_NEWROUTE, _CREATE | _REPLACE, None, 0, _SCOPE_UNIVERSE, attributes)
+    """The default route of the gateway's family through gateway."""
+    return new_route_via(type(gateway)(0), 0, gateway, index)
 
 
 def delete_route(destination: Address, prefix: int, index: int) -> bytes:

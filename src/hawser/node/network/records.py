@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
+
+from hawser.node.network.netlink import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +27,10 @@ class HostPort:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A sandbox on the network."""
+    """A sandbox on the network. addresses: at most one of each family, the pod's primary one first."""
 
     container_id: str
-    address: IPv4Address
+    addresses: tuple[Address, ...]
     netns: str
     interface: str
     namespace: str = ""
@@ -36,15 +38,26 @@ class Record:
     uid: str = ""
     ports: tuple[HostPort, ...] = ()
 
+    @property
+    def address(self) -> Address:
+        """The primary one."""
+        return self.addresses[0]
+
+    def of(self, version: int) -> Address | None:
+        """The address of an IP version."""
+        return next((address for address in self.addresses if address.version == version), None)
+
     def encode(self) -> str:
         """The record as JSON."""
-        return json.dumps({**asdict(self), "address": str(self.address)})
+        return json.dumps({**asdict(self), "addresses": [str(address) for address in self.addresses]})
 
     @classmethod
     def decode(cls, text: str) -> Record:
         """The record that encode wrote; raises ValueError, KeyError or TypeError for anything else."""
         data = json.loads(text)
-        data["address"] = IPv4Address(data["address"])
+        data["addresses"] = tuple(ip_address(text) for text in data["addresses"])
+        if not data["addresses"]:
+            raise ValueError("no address")
         data["ports"] = tuple(HostPort(**port) for port in data["ports"])
         return cls(**data)
 
