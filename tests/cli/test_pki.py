@@ -34,7 +34,7 @@ def attribute(cert: x509.Certificate, oid: x509.ObjectIdentifier) -> list[str]:
     ("name", "user", "groups"),
     [
         ("admin", "kubernetes-admin", ["system:masters"]),
-        ("agent", "system:node:node-a", ["system:nodes"]),
+        ("agent", "system:node:node-a", ["system:nodes", "hawser:network-agents"]),
         ("controllers", "system:kube-controller-manager", []),
         ("apiserver-kubelet-client", "kube-apiserver-kubelet-client", ["system:masters"]),
     ],

@@ -58,6 +58,7 @@ class Informer:
 
     namespace: None for all. label_selector, field_selector: only these objects.
     metadata_only: fetches and keeps nothing but apiVersion, kind and metadata; may be cleared before ``run``.
+    keep: makes of an object what is kept of it, its name, namespace, uid and resourceVersion at least.
     """
 
     def __init__(
@@ -69,12 +70,14 @@ class Informer:
         field_selector: str = "",
         *,
         metadata_only: bool = False,
+        keep: Callable[[Obj], Obj] | None = None,
         clock: Clock | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.kind = kind
         self.metadata_only = metadata_only
         self.resource_version = ""
+        self._keep = keep
         self._client = client
         self._namespace = namespace
         self._label_selector = label_selector
@@ -247,7 +250,7 @@ class Informer:
         obj["metadata"].pop("managedFields", None)
         if self.metadata_only:
             return {"apiVersion": self.kind.api_version, "kind": self.kind.kind, "metadata": obj["metadata"]}
-        return obj
+        return obj if self._keep is None else self._keep(obj)
 
     def _remove(self, obj: Obj) -> None:
         obj = self._kept(obj)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import ENDPOINT_SLICE, POD, SERVICE
+from hawser.api.kinds import ENDPOINT_SLICE, NAMESPACE, NETWORK_POLICY, POD, SERVICE
 from hawser.api.types import Obj
 from hawser.client.client import Client
 from hawser.client.events import EventRecorder
@@ -29,7 +30,8 @@ from hawser.node.network.agent import NetworkAgent
 from hawser.node.network.config import NetworkConfig
 from hawser.node.network.endpoints import ZONE, Place
 from hawser.node.network.healthchecks import HealthChecks
-from hawser.node.network.proxy import ServiceProxy
+from hawser.node.network.policy.enforcer import Enforcer
+from hawser.node.network.proxy import BY_SERVICE, ServiceProxy
 from hawser.node.objects import Objects
 from hawser.node.options import Options
 from hawser.node.pod.configs import Machine
@@ -68,6 +70,7 @@ class Agent:
         self.informer = Informer(self.client, POD, field_selector=f"spec.nodeName={options.node_name}")
         self.services = Informer(self.client, SERVICE)
         self.slices = Informer(self.client, ENDPOINT_SLICE)
+        self.network_policies = Informer(self.client, NETWORK_POLICY)
         self.server: KubeletServer | None = None
         self._features = Features()
         # A containerd that others use too has shims of theirs.
@@ -76,6 +79,7 @@ class Agent:
         self._tidying: asyncio.Task[None] | None = None
         self.counters = Counters()
         self.records = PullRecords(options.root_dir / "image_manager")
+        self.policies: Enforcer
         self.registration: registration.Registration
         self.pods: Pods
         self.collector: Collector
@@ -143,6 +147,8 @@ class Agent:
             tasks.create_task(logrotate.run(self.runtime, self.pods.running_logs), name="logs")
             if self.network is not None:
                 tasks.create_task(self.slices.run(), name="informer slices")
+                tasks.create_task(self.network_policies.run(), name="informer policies")
+                tasks.create_task(self.policies.run(), name="policies")
                 tasks.create_task(self._proxy(self.network).run(), name="services")
                 if options.cluster_dns:
                     tasks.create_task(self._serve_dns(self.network.config), name="dns")
@@ -245,7 +251,40 @@ class Agent:
             pools=options.ip_pools,
         )
         self.network = NetworkAgent(config, self.informer)
+        self.network.guard = self.policies = self._enforcer(self.network)
         await self.network.start()
+
+    def _enforcer(self, network: NetworkAgent) -> Enforcer:
+        node, config = self.options.node_name, network.config
+
+        def further() -> tuple[Informer, Informer]:
+            from hawser.node.network.policy.model import reduced
+
+            elsewhere = Informer(self.client, POD, field_selector=f"spec.nodeName!={node}", keep=reduced)
+            return elsewhere, Informer(self.client, NAMESPACE, metadata_only=True)
+
+        def servers() -> Iterator[str]:
+            if not self.options.cluster_dns:
+                return
+            yield str(config.gateway)
+            for one in self.slices.by_index(BY_SERVICE, "kube-system/kube-dns"):
+                yield from (a for e in one.get("endpoints") or () if not e.get("targetRef") for a in e["addresses"])
+
+        def report(text: str) -> None:
+            reference = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "uid": node}}
+            self.recorder.event(reference, "Warning", "NetworkPolicyFailed", text)
+
+        return Enforcer(
+            config.policies_table,
+            config.link_prefix,
+            network.transact,
+            self.network_policies,
+            self.informer,
+            further,
+            network.records,
+            servers,
+            report,
+        )
 
     def _proxy(self, network: NetworkAgent) -> ServiceProxy:
         def place() -> Place:

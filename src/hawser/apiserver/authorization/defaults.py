@@ -32,6 +32,12 @@ AGENT = "hawser:node-agent"
 """What the node agent may do beyond the node authorizer: it is kube-proxy and the cluster's DNS server, too."""
 _AGENT_RULES = ("list watch / core / services endpoints", "list watch / discovery.k8s.io / endpointslices")
 
+NETWORK = "hawser:network-agent"
+"""What enforcing network policies takes: elsewhere the role of a network plugin, whose pods run on every node."""
+NETWORK_GROUP = "hawser:network-agents"
+"""Who has that role: the engine's own agents, by their certificates, and not whatever else joins as a node."""
+_NETWORK_RULES = ("list watch / core / pods namespaces", "list watch / networking.k8s.io / networkpolicies")
+
 
 @cache
 def cluster_roles() -> tuple[Obj, ...]:
@@ -56,7 +62,7 @@ def cluster_roles() -> tuple[Obj, ...]:
         roles.append(role)
     roles += [_role(_CONTROLLER + name, rules) for name, rules in CONTROLLERS.items()]
     roles.append(_engine())
-    roles.append(_role(AGENT, _AGENT_RULES))
+    roles += [_role(AGENT, _AGENT_RULES), _role(NETWORK, _NETWORK_RULES)]
     return tuple(roles)
 
 
@@ -93,7 +99,7 @@ def cluster_role_bindings() -> tuple[Obj, ...]:
         "system:service-account-issuer-discovery": [_group("system:serviceaccounts")],
     }
     named |= {_CONTROLLER + name: [_account(name)] for name in CONTROLLERS}
-    named |= {ENGINE: [_user(MANAGER)], AGENT: [_group("system:nodes")]}
+    named |= {ENGINE: [_user(MANAGER)], AGENT: [_group("system:nodes")], NETWORK: [_group(NETWORK_GROUP)]}
     return tuple(
         _binding("ClusterRoleBinding", name, "ClusterRole", name, subjects) for name, subjects in named.items()
     )

@@ -30,6 +30,8 @@ from hawser.cli.engine.settings import Settings, SettingsError, split_listen
 _CA_DAYS = 3650
 _CERT_DAYS = 365
 _RENEW_DAYS = 30
+# The engine's own agents enforce network policies, so they may know more than other nodes.
+_AGENT_GROUPS = ("system:nodes", "hawser:network-agents")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def prepare_node(engine: Settings, view: Settings, address: str) -> None:
     view.kubeconfig("agent").parent.mkdir(exist_ok=True, mode=0o700)
     ca_cert, ca_key = _ca(engine.pki_dir)
     user, names = f"system:node:{view.node_name}", ("localhost", "127.0.0.1", view.node_name, address)
-    for leaf in (_Leaf("agent", user, ("system:nodes",)), _Leaf("kubelet", user, ("system:nodes",), names)):
+    for leaf in (_Leaf("agent", user, _AGENT_GROUPS), _Leaf("kubelet", user, ("system:nodes",), names)):
         _leaf(view.pki_dir, leaf, ca_cert, ca_key)
     _write(view.pki_dir / "ca.crt", ca_cert.public_bytes(serialization.Encoding.PEM), 0o644)
     server = f"https://{engine.gateway}:{split_listen(engine.listen)[1]}"
@@ -129,7 +131,7 @@ def _leaves(settings: Settings) -> list[_Leaf]:
         _Leaf("apiserver-kubelet-client", "kube-apiserver-kubelet-client", ("system:masters",)),
         _Leaf("admin", "kubernetes-admin", ("system:masters",)),
         _Leaf("controllers", "system:kube-controller-manager"),
-        _Leaf("agent", f"system:node:{settings.node_name}", ("system:nodes",)),
+        _Leaf("agent", f"system:node:{settings.node_name}", _AGENT_GROUPS),
     ]
 
 
@@ -194,11 +196,12 @@ def _ca(
 
 def _leaf(directory: Path, leaf: _Leaf, ca_cert: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey) -> None:
     cert_path, key_path = directory / f"{leaf.name}.crt", directory / f"{leaf.name}.key"
-    if key_path.exists() and cert_path.exists() and _still_good(cert_path, key_path, leaf.server_names, ca_cert):
-        return
-    key = ec.generate_private_key(ec.SECP256R1())
     attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, g) for g in leaf.groups]
     subject = x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, leaf.user)])
+    there = key_path.exists() and cert_path.exists()
+    if there and _still_good(cert_path, key_path, subject, leaf.server_names, ca_cert):
+        return
+    key = ec.generate_private_key(ec.SECP256R1())
     usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
     if leaf.server_names:
         usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
@@ -217,12 +220,14 @@ def _leaf(directory: Path, leaf: _Leaf, ca_cert: x509.Certificate, ca_key: ec.El
     _write(cert_path, cert.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
-def _still_good(path: Path, key_path: Path, names: Sequence[str], ca_cert: x509.Certificate) -> bool:
-    """Whether a certificate is whole, of this key and this CA, holds for a while and for all names."""
+def _still_good(
+    path: Path, key_path: Path, subject: x509.Name, names: Sequence[str], ca_cert: x509.Certificate
+) -> bool:
+    """Whether a certificate is whole, of this key, subject and CA, holds for a while and for all names."""
     try:
         cert = x509.load_pem_x509_certificate(path.read_bytes())
         cert.verify_directly_issued_by(ca_cert)
-        if cert.public_key() != _load_key(key_path).public_key():
+        if cert.public_key() != _load_key(key_path).public_key() or cert.subject != subject:
             return False
     except (ValueError, TypeError, InvalidSignature):
         return False

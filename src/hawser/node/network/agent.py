@@ -40,6 +40,16 @@ class Pods(Protocol):
     def list(self, namespace: str | None = None) -> list[Obj]: ...
 
 
+class Guard(Protocol):
+    """Who says what pods may reach, and who may reach them."""
+
+    async def cover(self, record: Record) -> None:
+        """Returns when nothing reaches, or is reached by, the pod but what may. Raises CNIError."""
+
+    def gone(self) -> None:
+        """A pod has left the network."""
+
+
 @dataclass(slots=True)
 class _Turn:
     """Requests for one sandbox take turns; users: how many have or wait for the lock."""
@@ -49,7 +59,10 @@ class _Turn:
 
 
 class NetworkAgent:
-    """See the module. ``start`` before use; ``stop`` leaves pods connected; ``teardown`` removes everything."""
+    """See the module. ``start`` before use; ``stop`` leaves pods connected; ``teardown`` removes everything.
+
+    guard: to be set before ``start``; no pod runs before it is covered.
+    """
 
     def __init__(self, config: NetworkConfig, pods: Pods | None = None) -> None:
         self.config = config
@@ -67,6 +80,7 @@ class NetworkAgent:
         self._records: Records
         self._connected = False
         self._server: asyncio.Server | None = None
+        self.guard: Guard | None = None
 
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
@@ -124,7 +138,11 @@ class NetworkAgent:
         await self._connect()
         await self._run(self._links.teardown)
         pods, services = self.config.table_specs, self.config.service_tables
-        for name in [*(table.name for table in pods), *(table.name for table in services)]:
+        for name in [
+            f"inet {self.config.policies_table}",
+            *(table.name for table in pods),
+            *(table.name for table in services),
+        ]:
             await self._run(self._nft.run, drop_table(name))
         for record in list(self._records.load()):
             self._forget(record.container_id)
@@ -176,6 +194,10 @@ class NetworkAgent:
         except OSError as error:
             log.warning("stale UDP flows are left to time out: %s", error)
 
+    def records(self) -> Iterable[Record]:
+        """Every sandbox on the network."""
+        return self._held.values()
+
     def record(self, container_id: str) -> Record | None:
         """What the network knows of a sandbox."""
         return self._held.get(container_id)
@@ -208,6 +230,8 @@ class NetworkAgent:
             # The record goes first: whatever is cut short afterwards can be found and undone.
             self._records.save(record)
             await self._run(self._attach, record)
+            if self.guard is not None:
+                await self.guard.cover(record)
         except BaseException as error:
             await self._delete(record.container_id)
             if isinstance(error, NftError):
@@ -282,6 +306,8 @@ class NetworkAgent:
         self._records.forget(container_id)
         self._addresses.release(container_id)
         self._held.pop(container_id, None)
+        if self.guard is not None:
+            self.guard.gone()
 
     async def _check(self, request: Request) -> None:
         if request.container_id not in self._held:

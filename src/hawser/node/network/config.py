@@ -82,6 +82,11 @@ class NetworkConfig:
         return f"hawser-{self.tag}-services"
 
     @property
+    def policies_table(self) -> str:
+        """nftables table of NetworkPolicies."""
+        return f"hawser-{self.tag}-policies"
+
+    @property
     def gateway(self) -> IPv4Address:
         """The node's address towards pods."""
         return self.pod_cidr[1]

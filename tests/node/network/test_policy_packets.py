@@ -1,0 +1,379 @@
+"""NetworkPolicies against real packets between pods, through the kernel's nftables."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hawser.node.network.agent import NetworkAgent
+from hawser.node.network.policy.enforcer import Enforcer
+
+from .conftest import Pod
+from .support import NewPod, answer_with, plugin
+from .test_proxy import Objects
+
+Obj = dict[str, Any]
+PORTS = [{"name": "serve-80", "containerPort": 80}, {"name": "serve-81", "containerPort": 81}]
+
+
+def policy(name: str = "p", namespace: str = "x", pods: Obj | None = None, **spec: Any) -> Obj:
+    types = [word.capitalize() for word in ("ingress", "egress") if word in spec]
+    metadata = {"namespace": namespace, "name": name}
+    return {"metadata": metadata, "spec": {"podSelector": pods or {}, "policyTypes": types, **spec}}
+
+
+def labelled(**labels: str) -> Obj:
+    return {"matchLabels": labels}
+
+
+def connects(pod: Pod, address: str, port: int = 80, *, udp: bool = False, patience: float = 5.0) -> bool:
+    def attempt() -> bool:
+        kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+        with socket.socket(socket.AF_INET, kind) as opened:
+            opened.settimeout(patience)
+            try:
+                opened.connect((address, port))
+                if udp:
+                    opened.send(b"?")
+                    opened.recv(10)
+            except TimeoutError:
+                return False
+            return True
+
+    return pod.run(attempt)
+
+
+def answer_datagrams(pod: Pod, port: int) -> None:
+    opened = pod.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    opened.bind(("0.0.0.0", port))
+    pod.closing.append(opened)
+
+    def serve() -> None:
+        while True:
+            try:
+                _, peer = opened.recvfrom(10)
+                opened.sendto(b"!", peer)
+            except OSError:
+                return
+
+    threading.Thread(target=serve, daemon=True).start()
+
+
+class Cluster:
+    """Pods x/a, x/b and y/a that answer at 80 and 81 (TCP) and 53 (UDP)."""
+
+    def __init__(self, agent: NetworkAgent, folder: Path, new_pod: NewPod) -> None:
+        self.agent, self.folder, self.new_pod = agent, folder, new_pod
+        self.policies, self.local, self.remote, self.namespaces = Objects(), Objects(), Objects(), Objects()
+        self.pods: dict[str, Pod] = {}
+        self.addresses: dict[str, str] = {}
+        self.transactions: list[str] = []
+        self.watching = 0
+        for name in "xy":
+            self.namespace(name)
+        config = agent.config
+        self.enforcer = Enforcer(
+            config.policies_table,
+            config.link_prefix,
+            self.transact,
+            self.policies,
+            self.local,
+            self.further,
+            agent.records,
+            lambda: [str(config.gateway)],
+        )
+
+    def further(self) -> Any:
+        return Running(self, self.remote), Running(self, self.namespaces)
+
+    async def transact(self, commands: str) -> str:
+        self.transactions.append(commands)
+        return await self.agent.transact(commands)
+
+    def namespace(self, name: str, **labels: str) -> None:
+        labels = {"kubernetes.io/metadata.name": name, **labels}
+        self.namespaces.put({"metadata": {"namespace": "", "name": name, "labels": labels}})
+
+    def describe(self, namespace: str, name: str, **labels: str) -> None:
+        metadata = {"namespace": namespace, "name": name, "uid": f"{namespace}/{name}", "labels": labels}
+        self.local.put({"metadata": metadata, "spec": {"containers": [{"ports": PORTS}]}})
+
+    async def add(self, namespace: str, name: str) -> Pod:
+        key = f"{namespace}/{name}"
+        self.describe(namespace, name, pod=name)
+        self.pods[key] = pod = self.new_pod()
+        container = f"{namespace}{name}"
+        args = {"K8S_POD_NAMESPACE": namespace, "K8S_POD_NAME": name, "K8S_POD_UID": key}
+        status, result = await plugin(self.folder, "ADD", container, pod.path, **args)
+        assert status == 0, result
+        record = self.agent.record(container)
+        assert record is not None
+        self.addresses[key] = str(record.address)
+        for port in (80, 81):
+            answer_with(pod, b"ok", port)
+        answer_datagrams(pod, 53)
+        return pod
+
+    async def apply(self, *wanted: Obj) -> None:
+        """These policies and no others, in force when it returns."""
+        for old in self.policies.list():
+            self.policies.remove(old)
+        for one in wanted:
+            self.policies.put(one)
+        await self.settled()
+
+    async def translate(self, arriving: str, leaving: str = "accept") -> None:
+        """What a Service of the address 10.78.0.9 does."""
+        await self.agent.transact(f"""
+            table ip turn {{
+              chain pre {{ type nat hook prerouting priority -100; ip daddr 10.78.0.9 {arriving}; }}
+              chain post {{ type nat hook postrouting priority 99; {leaving}; }}
+            }}
+            """)
+
+    async def settled(self) -> None:
+        """What was changed is in the kernel. Of a pod that exists, asking again changes nothing."""
+        record = next(iter(self.agent.records()))
+        await self.enforcer.cover(record)
+
+    async def check(self, port: int = 80, *, udp: bool = False, **wanted: bool) -> None:
+        """Whether pods reach each other: ``xa_xb=False`` for x/a to x/b, all at a time."""
+        cases = []
+        for key, expected in wanted.items():
+            source, target = (f"{word[0]}/{word[1]}" for word in key.split("_"))
+            patience = 5.0 if expected else 0.4
+            work = (self.pods[source], self.addresses[target], port)
+            cases.append(asyncio.to_thread(connects, *work, udp=udp, patience=patience))
+        found = dict(zip(wanted, await asyncio.gather(*cases), strict=True))
+        assert found == wanted
+
+
+class Running(Objects):
+    """An informer that is known to run."""
+
+    def __init__(self, cluster: Cluster, known: Objects) -> None:
+        self.__dict__.update(known.__dict__)
+        self._cluster = cluster
+
+    async def run(self) -> None:
+        self._cluster.watching += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._cluster.watching -= 1
+
+
+@pytest.fixture
+async def cluster(agent: NetworkAgent, short_path: Path, new_pod: NewPod) -> AsyncIterator[Cluster]:
+    made = Cluster(agent, short_path, new_pod)
+    agent.guard = made.enforcer
+    task = asyncio.create_task(made.enforcer.run())
+    for namespace, name in (("x", "a"), ("x", "b"), ("y", "a")):
+        await made.add(namespace, name)
+    yield made
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_without_policies_there_is_no_table_and_nothing_is_watched(cluster: Cluster) -> None:
+    assert "policies" not in await cluster.agent.transact("list tables\n")
+    before = len(cluster.transactions)
+    await cluster.add("y", "b")
+    assert (len(cluster.transactions), cluster.watching) == (before, 0)
+    await cluster.apply(policy(ingress=[]))
+    assert cluster.watching == 2
+    await cluster.apply()
+    assert cluster.watching == 0
+    assert "policies" not in await cluster.agent.transact("list tables\n")
+    await cluster.check(xa_xb=True, ya_xb=True)
+
+
+async def test_default_deny_in_both_directions_and_exceptions_from_it_add_up(cluster: Cluster) -> None:
+    deny_in, deny_out = policy("in", ingress=[]), policy("out", egress=[])
+    await cluster.apply(deny_in)
+    await cluster.check(xa_xb=False, ya_xb=False, xa_ya=True)
+    await cluster.apply(deny_out)
+    await cluster.check(xa_ya=False, xa_xb=False, ya_xb=True)
+    from_b = [{"from": [{"podSelector": labelled(pod="b")}]}]
+    await cluster.apply(deny_in, policy("b", pods=labelled(pod="a"), ingress=from_b))
+    await cluster.check(xb_xa=True, ya_xa=False, xa_xb=False)
+    from_y = [{"from": [{"namespaceSelector": labelled(**{"kubernetes.io/metadata.name": "y"})}]}]
+    await cluster.apply(
+        deny_in,
+        policy("b", pods=labelled(pod="a"), ingress=from_b),
+        policy("y", pods=labelled(pod="a"), ingress=from_y),
+    )
+    await cluster.check(xb_xa=True, ya_xa=True, ya_xb=False)
+    await cluster.apply(deny_in, policy("all", ingress=[{}]))
+    await cluster.check(xb_xa=True, ya_xa=True)
+
+
+async def test_ports_by_number_range_name_and_protocol(cluster: Cluster) -> None:
+    await cluster.apply(policy(ingress=[{"ports": [{"port": 81}]}]))
+    await cluster.check(81, ya_xa=True)
+    await cluster.check(80, ya_xa=False)
+    await cluster.apply(
+        policy(ingress=[{"ports": [{"port": "serve-80"}, {"port": 1, "endPort": 70, "protocol": "UDP"}]}])
+    )
+    await cluster.check(80, ya_xa=True)
+    await cluster.check(81, ya_xa=False)
+    await cluster.check(53, udp=True, ya_xa=True)
+    to_a = [{"podSelector": labelled(pod="a"), "namespaceSelector": {}}]
+    await cluster.apply(policy(pods=labelled(pod="b"), egress=[{"to": to_a, "ports": [{"port": "serve-81"}]}]))
+    await cluster.check(81, xb_ya=True, xb_xa=True)
+    await cluster.check(80, xb_ya=False, ya_xb=True)
+    await cluster.check(53, udp=True, xb_ya=False)
+    await cluster.apply(policy(ingress=[{"ports": [{"protocol": "UDP"}]}]))
+    await cluster.check(80, ya_xa=False)
+    await cluster.check(53, udp=True, ya_xa=True)
+
+
+async def test_blocks_of_addresses_with_exceptions(cluster: Cluster) -> None:
+    ya, xb = cluster.addresses["y/a"], cluster.addresses["x/b"]
+    block = {"ipBlock": {"cidr": "10.77.0.0/24", "except": [f"{ya}/32"]}}
+    await cluster.apply(policy(pods=labelled(pod="a"), egress=[{"to": [block]}]))
+    await cluster.check(xa_xb=True, xa_ya=False, ya_xa=True)
+    again = {"ipBlock": {"cidr": f"{ya}/32"}}
+    await cluster.apply(policy(pods=labelled(pod="a"), egress=[{"to": [block, again]}]))
+    await cluster.check(xa_xb=True, xa_ya=True)
+    await cluster.apply(policy(pods=labelled(pod="a"), ingress=[{"from": [{"ipBlock": {"cidr": f"{xb}/32"}}]}]))
+    await cluster.check(xb_xa=True, ya_xa=False)
+
+
+async def test_changes_of_labels_and_policies_act_at_once(cluster: Cluster) -> None:
+    allow = policy(pods=labelled(pod="a"), ingress=[{"from": [{"namespaceSelector": labelled(team="red")}]}])
+    await cluster.apply(allow)
+    await cluster.check(ya_xa=False)
+    cluster.namespace("y", team="red")
+    await cluster.settled()
+    await cluster.check(ya_xa=True)
+    cluster.describe("x", "a", pod="other")
+    await cluster.settled()
+    await cluster.check(xb_xa=True)
+    cluster.describe("x", "a", pod="a")
+    await cluster.settled()
+    await cluster.check(xb_xa=False)
+    await cluster.apply(policy(ingress=[{"from": [{"podSelector": labelled(pod="b")}]}]))
+    await cluster.check(xb_xa=True, ya_xa=False)
+
+
+async def test_the_node_reaches_its_pods_and_a_pod_itself(cluster: Cluster) -> None:
+    await cluster.apply(policy("in", ingress=[]), policy("out", egress=[]))
+    with socket.create_connection((cluster.addresses["x/a"], 80), timeout=5) as connection:
+        assert connection.recv(100)
+    # By way of a translated address, as a Service's: the packet leaves the pod and comes back.
+    own = cluster.addresses["x/a"]
+    await cluster.translate(f"dnat to {own}", f"ip saddr {own} ip daddr {own} snat to {cluster.agent.config.gateway}")
+    assert await asyncio.to_thread(connects, cluster.pods["x/a"], "10.78.0.9")
+    assert not await asyncio.to_thread(connects, cluster.pods["x/b"], "10.78.0.9", patience=0.4)
+
+
+async def test_a_services_traffic_is_judged_by_the_pod_it_goes_to(cluster: Cluster) -> None:
+    await cluster.translate(f"tcp dport 8080 dnat to {cluster.addresses['x/a']}:80")
+    await cluster.apply(policy(pods=labelled(pod="b"), egress=[{"ports": [{"port": 80}]}]))
+    assert await asyncio.to_thread(connects, cluster.pods["x/b"], "10.78.0.9", 8080)
+    await cluster.apply(policy(pods=labelled(pod="b"), egress=[{"ports": [{"port": 8080}]}]))
+    assert not await asyncio.to_thread(connects, cluster.pods["x/b"], "10.78.0.9", 8080, patience=0.4)
+
+
+async def test_what_listens_on_the_node_is_reached_by_who_may_leave(cluster: Cluster) -> None:
+    gateway = str(cluster.agent.config.gateway)
+    with socket.create_server((gateway, 53)):
+        await cluster.apply(policy(egress=[]))
+        assert not await asyncio.to_thread(connects, cluster.pods["x/a"], gateway, 53, patience=0.4)
+        dns = {"namespaceSelector": {}, "podSelector": labelled(**{"k8s-app": "kube-dns"})}
+        await cluster.apply(policy(egress=[{"to": [dns], "ports": [{"port": 53}, {"port": 53, "protocol": "UDP"}]}]))
+        assert await asyncio.to_thread(connects, cluster.pods["x/a"], gateway, 53)
+        await cluster.check(xa_xb=False)
+
+
+async def test_a_pod_is_covered_before_it_can_run_and_an_address_that_changes_hands_is_forgotten(
+    cluster: Cluster,
+) -> None:
+    await cluster.apply(policy(ingress=[{"from": [{"podSelector": labelled(pod="d")}]}]))
+    cluster.transactions.clear()
+    await cluster.add("x", "c")
+    assert any(cluster.agent.config.link_prefix in text for text in cluster.transactions)
+    await cluster.check(ya_xc=False, xa_xc=False)
+    await cluster.add("x", "d")
+    await cluster.check(xd_xc=True, xd_xa=True)
+    address = cluster.addresses["x/d"]
+    await plugin(cluster.folder, "DEL", "xd")
+    cluster.local.remove(cluster.local.get("x", "d") or {})
+    await cluster.settled()
+    listed = await cluster.agent.transact(f"list table inet {cluster.agent.config.policies_table}\n")
+    assert f"{address} " not in listed.replace(",", " ")
+
+
+async def test_pods_of_other_nodes_are_known_by_their_status(cluster: Cluster) -> None:
+    def remote(phase: str = "Running", **spec: Any) -> Obj:
+        ip = cluster.addresses["y/a"]
+        metadata = {"namespace": "z", "name": "far", "labels": {"pod": "far"}}
+        return {"metadata": metadata, "spec": spec, "status": {"phase": phase, "podIPs": [{"ip": ip}]}}
+
+    cluster.namespace("z")
+    await cluster.apply(policy(ingress=[{"from": [{"namespaceSelector": {}, "podSelector": labelled(pod="far")}]}]))
+    await cluster.check(ya_xa=False)
+    for obj, reaches in ((remote(), True), (remote("Succeeded"), False), (remote(hostNetwork=True), False)):
+        cluster.remote.put(obj)
+        await cluster.settled()
+        await cluster.check(ya_xa=reaches)
+
+
+async def test_policies_stay_in_force_while_no_agent_runs_and_after_a_flush(
+    cluster: Cluster, agent: NetworkAgent, short_path: Path, new_pod: NewPod
+) -> None:
+    await cluster.apply(policy(ingress=[]))
+    before = await agent.transact(f"list table inet {agent.config.policies_table}\n")
+    seen: list[str] = []
+    again = Enforcer(
+        agent.config.policies_table,
+        agent.config.link_prefix,
+        lambda text: _remembered(agent, seen, text),
+        cluster.policies,
+        cluster.local,
+        cluster.further,
+        agent.records,
+    )
+    task = asyncio.create_task(again.run())
+    record = next(iter(agent.records()))
+    await again.cover(record)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert len(seen) == 1, "one transaction takes the old table's place: there is no moment without"
+    assert sorted((await agent.transact(f"list table inet {agent.config.policies_table}\n")).split()) == sorted(
+        before.split()
+    )
+
+
+async def _remembered(agent: NetworkAgent, seen: list[str], text: str) -> str:
+    seen.append(text)
+    return await agent.transact(text)
+
+
+async def test_a_pod_whose_policies_cannot_be_set_is_not_connected(
+    agent: NetworkAgent, short_path: Path, new_pod: Callable[[], Pod]
+) -> None:
+    made = Cluster(agent, short_path, new_pod)
+
+    async def refuse(commands: str) -> str:
+        from hawser.node.network.nft import NftError
+
+        raise NftError("no")
+
+    made.enforcer._transact = refuse
+    agent.guard = made.enforcer
+    made.policies.put(policy(ingress=[]))
+    task = asyncio.create_task(made.enforcer.run())
+    made.describe("x", "a")
+    status, result = await plugin(short_path, "ADD", "xa", new_pod().path, K8S_POD_NAMESPACE="x", K8S_POD_NAME="a")
+    assert (status, result and result["code"]) == (1, 11)
+    assert agent.record("xa") is None
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
