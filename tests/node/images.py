@@ -14,6 +14,7 @@ PAUSE = "hawser.test/pause:1"
 USER = "hawser.test/user:1"
 NAMED = "hawser.test/named:1"
 ENTRY = "hawser.test/entry:1"
+LAYERED = "hawser.test/layered:1"
 
 
 def archive(path: Path) -> None:
@@ -27,6 +28,7 @@ def archive(path: Path) -> None:
         _image(blobs, packed, layer, USER, {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"], "User": "1000:1000"}),
         _image(blobs, packed, layer, NAMED, {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"], "User": "user"}),
         _image(blobs, packed, layer, ENTRY, {"Entrypoint": ["/bin/echo", "entry"], "Cmd": ["cmd"], "Env": ["I=image"]}),
+        _image(blobs, packed, layer, LAYERED, {"Cmd": ["/bin/sh"]}, _upper()),
     ]
     with tarfile.open(path, "w") as tar:
         _file(tar, "oci-layout", json.dumps({"imageLayoutVersion": "1.0.0"}).encode())
@@ -46,18 +48,26 @@ def blobs_of(content: str) -> tuple[dict[str, bytes], bytes]:
     return {f"sha256:{digest}": data for digest, data in blobs.items()}, manifest
 
 
-def _image(blobs: dict[str, bytes], packed: bytes, layer: bytes, name: str, settings: dict[str, object]) -> object:
+def _image(
+    blobs: dict[str, bytes], packed: bytes, layer: bytes, name: str, settings: dict[str, object], *more: bytes
+) -> object:
     config = {
         "architecture": "amd64",
         "os": "linux",
         "config": settings,
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+        "rootfs": {
+            "type": "layers",
+            "diff_ids": [f"sha256:{hashlib.sha256(one).hexdigest()}" for one in (layer, *more)],
+        },
     }
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": _blob(blobs, json.dumps(config).encode(), "application/vnd.oci.image.config.v1+json"),
-        "layers": [_blob(blobs, packed, "application/vnd.oci.image.layer.v1.tar+gzip")],
+        "layers": [
+            _blob(blobs, packed, "application/vnd.oci.image.layer.v1.tar+gzip"),
+            *(_blob(blobs, one, "application/vnd.oci.image.layer.v1.tar") for one in more),
+        ],
     }
     entry = _blob(blobs, json.dumps(manifest).encode(), "application/vnd.oci.image.manifest.v1+json")
     entry["annotations"] = {"io.containerd.image.name": name}
@@ -68,6 +78,15 @@ def _blob(blobs: dict[str, bytes], data: bytes, media_type: str) -> dict[str, ob
     digest = hashlib.sha256(data).hexdigest()
     blobs[digest] = data
     return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
+
+
+def _upper() -> bytes:
+    """A layer that changes a file of the one below and removes another."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        _file(tar, "etc/group", b"changed:x:0:\n")
+        _file(tar, "etc/.wh.passwd", b"")
+    return out.getvalue()
 
 
 def _layer(content: str = "") -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hawser.node.cri.client import Runtime
 
 from .batch import SLEEP, STAT, items, make, one, outputs, phase, pod, said, user, volume_of
 from .engine import Engine
+from .images import ENTRY, LAYERED
 from .running import log_of, node_is_there, until
 
 pytestmark = pytest.mark.containerd
@@ -317,3 +319,32 @@ async def test_a_container_that_starts_again_finds_its_volumes(client: Client, e
     engine.start_agent()
     made = await phase(client, "again", "Succeeded")
     assert log_of(engine, made, count=1) == "replaced"
+
+
+# Images
+
+
+async def test_an_image_is_a_volume(client: Client, engine: Engine) -> None:
+    source = {"image": {"reference": ENTRY, "pullPolicy": "IfNotPresent"}}
+    script = "cat /v/etc/group | /bin/busybox head -1; touch /v/x 2>&1"
+    whole, part = one("image", script, source), one("image-part", "cat /v/passwd", source, subPath="etc")
+    layered = one("image-layers", "cat /v/etc/group; ls /v/etc", {"image": {"reference": LAYERED}})
+    got = await outputs(client, engine, [whole, part, layered])
+    assert got["image"] == "root:x:0:\ntouch: /v/x: Read-only file system"
+    assert got["image-part"].startswith("root:x:0:0")
+    assert got["image-layers"] == "changed:x:0:\ngroup"
+    await asyncio.gather(*(client.delete(POD, name, "default", grace_period=0) for name in got))
+
+    async def left() -> bool:
+        command = ["ctr", "-a", str(engine.containerd.socket), "-n", "k8s.io", "snapshots", "ls"]
+        listed = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True, text=True)
+        return "hawser-image-volume" not in listed.stdout
+
+    await until(left)
+
+
+async def test_an_image_that_is_not_there_is_told_of_as_any(client: Client) -> None:
+    source = {"image": {"reference": "hawser.test/nothing:1", "pullPolicy": "Never"}}
+    await client.create(POD, one("no-image", "true", source))
+    await said(client, "no-image", "ErrImageNeverPull", "")
+    await client.delete(POD, "no-image", "default", grace_period=0)

@@ -217,7 +217,7 @@ class Agent:
             recorder=self.recorder,
             machine=described,
             folders=folders,
-            volumes=Volumes(self.client, folders, objects, described, allocatable),
+            volumes=Volumes(self.client, self.runtime, folders, objects, described, allocatable),
             cgroups=cgroups,
             images=Images(self.runtime, self.records, options.limits.max_parallel_image_pulls),
             objects=objects,

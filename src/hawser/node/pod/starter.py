@@ -6,6 +6,7 @@ Each function can be cut short anywhere: the next plan starts from what the runt
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from pathlib import Path
 from typing import Any
@@ -82,10 +83,13 @@ class Starter:
         try:
             await (volumes.refresh(pod) if only_payload else volumes.prepare(pod))
         except NotMounted as err:
-            for reason, message in err.events:
-                self.event(pod, "Warning", reason, message)
+            self._not_mounted(pod, err)
             return False
         return True
+
+    def _not_mounted(self, pod: Obj, err: NotMounted) -> None:
+        for reason, message in err.events:
+            self.event(pod, "Warning", reason, message)
 
     async def _runtime_handler(self, pod: Obj) -> str:
         name = pod["spec"].get("runtimeClassName")
@@ -158,6 +162,7 @@ class Starter:
             lambda kind, reason, text: self.event(pod, kind, reason, text, name),
         )
         context.counters.pulled(view.uid(pod), context.now() - began)
+        await self._image_volumes(pod, spec, [secret_objects[s] for s in pull_secrets if s in secret_objects])
         if not context.folders.ready(pod, spec) and not await self.volumes(pod):
             raise _NotReady
         users = self._users(pod, sandbox.runtime_handler)
@@ -209,6 +214,23 @@ class Starter:
         self._begin(pod, spec, container_id)
         await self.records.container(container_id, sandbox.id)
         return container_id
+
+    async def _image_volumes(self, pod: Obj, spec: Obj, secrets: list[Obj]) -> None:
+        """Pulls and mounts the images that a container has as volumes. Raises ImageError, _NotReady."""
+        context, used = self.context, view.used_by(spec)
+        for volume in pod["spec"].get("volumes") or ():
+            if "image" not in volume or volume["name"] not in used or context.folders.has(pod, volume["name"]):
+                continue
+            source = volume["image"]
+            report = functools.partial(self.event, pod, container=spec["name"])
+            image = await context.images.ensure(
+                source.get("reference") or "", source.get("pullPolicy") or "", secrets, report
+            )
+            try:
+                await context.volumes.add_image(pod, volume, image)
+            except NotMounted as err:
+                self._not_mounted(pod, err)
+                raise _NotReady from err
 
     def _aim(self, pod: Obj, spec: Obj, config: Obj) -> None:
         """An ephemeral container with a target shares its processes. Raises ConfigError."""

@@ -90,7 +90,7 @@ async def sweep(context: Context, pod: Obj | None, uid: str, records: Records) -
         context.prober.forget(container_id)
     await records.remove_all()
     context.objects.forget(uid)
-    context.folders.remove(uid)
+    await context.volumes.remove(uid)
     if pod is not None:
         shutil.rmtree(configs.log_directory(context.machine.root, pod), ignore_errors=True)
         await remove_cgroup(context, resources.cgroup_parent(context.machine.cgroup_root, pod))

@@ -91,6 +91,10 @@ class Folders:
         """A volume was set up."""
         self._places.setdefault(view.uid(pod), {})[name] = place
 
+    def has(self, pod: Obj, name: str) -> bool:
+        """Whether a volume was set up."""
+        return name in self._places.get(view.uid(pod), {})
+
     def ready(self, pod: Obj, container: Obj) -> bool:
         """Whether all that a container uses was set up by this agent."""
         return view.used_by(container) <= self._places.get(view.uid(pod), {}).keys()

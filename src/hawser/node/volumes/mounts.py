@@ -9,7 +9,8 @@ import ctypes
 import os
 from pathlib import Path
 
-_RDONLY, _REMOUNT, _BIND, _REC, _SHARED = 0x01, 0x20, 0x1000, 0x4000, 1 << 20
+RDONLY = 0x01
+_REMOUNT, _BIND, _REC, _SHARED = 0x20, 0x1000, 0x4000, 1 << 20
 _KEPT = {"nosuid": 0x02, "nodev": 0x04, "noexec": 0x08, "noatime": 0x400, "nodiratime": 0x800, "relatime": 1 << 21}
 _DETACH, _NOFOLLOW = 2, 8
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -28,7 +29,7 @@ def bind(source: str, target: Path, *, readonly: bool = False) -> None:
     if readonly:
         # A remount that names fewer flags than the file system has would take them away.
         flags = sum(number for name, number in _KEPT.items() if name in _options(target))
-        mount("", target, "", _REMOUNT | _BIND | _RDONLY | flags)
+        mount("", target, "", _REMOUNT | _BIND | RDONLY | flags)
 
 
 def unmount(target: Path) -> None:

@@ -13,6 +13,8 @@ from hawser.api.errors import APIError
 from hawser.api.kinds import CONFIG_MAP, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, SECRET
 from hawser.api.types import Obj
 from hawser.client.client import Client
+from hawser.node.cri.client import Runtime
+from hawser.node.cri.model import Image
 from hawser.node.objects import Objects
 from hawser.node.pod import view
 from hawser.node.pod.configs import Machine
@@ -20,6 +22,7 @@ from hawser.node.volumes import atomic, claims, emptydir, hostpath, mounts, owne
 from hawser.node.volumes.claims import Claim, ClaimError
 from hawser.node.volumes.errors import NotMounted, VolumeError
 from hawser.node.volumes.folders import Folders, Place, is_payload
+from hawser.node.volumes.images import ImageVolumes
 from hawser.node.volumes.payload import Contents
 
 # What kubelet keeps in memory only, because it is secret or changes.
@@ -30,9 +33,16 @@ class Volumes:
     """The volumes of this node's pods. allocatable: the node's."""
 
     def __init__(
-        self, client: Client, folders: Folders, objects: Objects, machine: Machine, allocatable: Callable[[], Obj]
+        self,
+        client: Client,
+        runtime: Runtime,
+        folders: Folders,
+        objects: Objects,
+        machine: Machine,
+        allocatable: Callable[[], Obj],
     ) -> None:
         self._client = client
+        self.images = ImageVolumes(runtime, folders)
         self._folders = folders
         self._objects = objects
         self._machine = machine
@@ -44,6 +54,9 @@ class Volumes:
         events: list[tuple[str, str]] = []
         problems: dict[str, str] = {}
         for volume in view.volumes(pod):
+            if "image" in volume:
+                # Pulled and mounted when a container that uses it starts.
+                continue
             name, claim = volume["name"], known.get(volume["name"])
             if claim is not None and claim.problem:
                 problems[name] = claim.problem
@@ -76,6 +89,19 @@ class Volumes:
                     events.append(_event(volume["name"], err))
         if events:
             raise NotMounted(events)
+
+    async def add_image(self, pod: Obj, volume: Obj, image: Image) -> None:
+        """Makes an image that was pulled a volume of a pod. Raises NotMounted."""
+        try:
+            await self.images.mount(pod, volume, image)
+        except (OSError, VolumeError) as err:
+            raise NotMounted([_event(volume["name"], err)]) from err
+
+    async def remove(self, uid: str) -> None:
+        """Takes away all that a pod had; what is mounted is never followed. Raises CRIError."""
+        images = self.images.names(uid)
+        if self._folders.remove(uid):
+            await self.images.remove(uid, images)
 
     # What they are made of
 
