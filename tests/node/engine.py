@@ -39,6 +39,7 @@ class Engine:
     network: bool
     agent: subprocess.Popen[bytes] | None = None
     cgroup_root: str = field(default="")
+    flags: tuple[str, ...] = ()
 
     @property
     def kubeconfig(self) -> Path:
@@ -61,6 +62,7 @@ class Engine:
             *("--service-cluster-ip-range", s.service_cidr, "--instance", s.instance),
             *("--cluster-dns", s.cluster_dns),
             *flags,
+            *self.flags,
         ]
         with (self.folder / "agent.log").open("a") as log:
             self.agent = subprocess.Popen(command, stdout=log, stderr=log)
@@ -73,8 +75,10 @@ class Engine:
 
 
 @contextmanager
-def running(folder: Path, containerd: Containerd, *, network: bool = False) -> Iterator[Engine]:
-    """Starts both; at the end stops them and removes cgroups and links."""
+def running(
+    folder: Path, containerd: Containerd, *, network: bool = False, agent_flags: tuple[str, ...] = ()
+) -> Iterator[Engine]:
+    """Starts both; at the end stops them and removes cgroups and links. agent_flags: further ones."""
     folder.mkdir(parents=True, exist_ok=True)
     # Runs beside others of this kind: what it takes is made of its number.
     port = free_port("127.0.0.1", 26000 + os.getpid() % 1000)
@@ -102,7 +106,7 @@ def running(folder: Path, containerd: Containerd, *, network: bool = False) -> I
     flags = [text for key, value in arguments.items() for text in (f"--{key}", str(value))]
     with (folder / "apiserver.log").open("w") as log:
         server = subprocess.Popen([sys.executable, "-m", "hawser.apiserver", *flags], stdout=log, stderr=log)
-    engine = Engine(folder, containerd, settings, network, cgroup_root=f"hawser-t{port}")
+    engine = Engine(folder, containerd, settings, network, cgroup_root=f"hawser-t{port}", flags=agent_flags)
     try:
         _wait_for_port(port, server, folder / "apiserver.log")
         asyncio.run(_publish_ca(settings))

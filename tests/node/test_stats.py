@@ -81,7 +81,7 @@ def test_both_versions_of_cgroups_tell_the_same(tmp_path: Path, version: int) ->
     assert (usage.processes, usage.threads_limit) == (5, None)
     assert usage.io_bytes == {("254:0", "Read"): 10, ("254:0", "Write"): 20}
     assert usage.io_operations == {("254:0", "Read"): 1, ("254:0", "Write"): 2}
-    assert usage.settings["quota"], usage.settings["period"] == (50000, 100000)
+    assert (usage.settings["quota"], usage.settings["period"]) == (50000, 100000)
     assert usage.settings["shares"] == (512 if version == 1 else 2597)
 
 

@@ -20,6 +20,7 @@ from hawser.node import logrotate, machine, registration
 from hawser.node.cgroups import Cgroups
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.model import Container, Features, Sandbox
+from hawser.node.eviction import manager as eviction
 from hawser.node.images.collector import ImageCollector
 from hawser.node.images.manager import Images
 from hawser.node.images.records import PullRecords
@@ -83,6 +84,8 @@ class Agent:
         self.registration: registration.Registration
         self.pods: Pods
         self.collector: Collector
+        self.images: ImageCollector
+        self.evictions: eviction.EvictionManager
 
     async def run(self) -> None:
         """Runs until cancelled. Raises CRIError when there is no container runtime."""
@@ -101,8 +104,11 @@ class Agent:
             [str(cidr) for cidr in (options.pod_cidr, options.pod_cidr6) if cidr is not None],
             self._features,
             options.node_labels,
+            options.limits,
         )
-        self.registration = registration.Registration(self.client, self.runtime, wanted, options.root_dir)
+        self.registration = registration.Registration(
+            self.client, self.runtime, wanted, lambda: self.evictions.conditions
+        )
         self.registration.network_ready = self.network is None
         context = self._context()
         context.cgroups.prepare()
@@ -116,6 +122,7 @@ class Agent:
             lambda: subjects(self.pods, self.network),
         )
         starts.follow(self.informer, self.counters)
+        self._watch_over()
         try:
             await self._run(context)
         finally:
@@ -152,16 +159,29 @@ class Agent:
                 tasks.create_task(self._proxy(self.network).run(), name="services")
                 if options.cluster_dns:
                     tasks.create_task(self._serve_dns(self.network.config), name="dns")
-            tasks.create_task(self._image_collector().run(), name="images")
+            tasks.create_task(self.images.run(), name="images")
+            tasks.create_task(self.evictions.run(), name="evictions")
             log.info("node %s is registered", options.node_name)
 
-    def _image_collector(self) -> ImageCollector:
+    def _watch_over(self) -> None:
+        """Makes what looks after the node's resources."""
         options = self.options
         # As on a kubelet, whose events about its node have the name for the uid.
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": options.node_name, "uid": options.node_name}}
-        return ImageCollector(
+        self.images = ImageCollector(
             self.runtime, self.records, self.recorder, self.counters, options.limits, node, options.pause_image
         )
+        parts = eviction.Node(
+            self.pods.all,
+            self.collector,
+            self.runtime,
+            self.recorder,
+            self.counters,
+            options.root_dir,
+            node,
+            self.images.free,
+        )
+        self.evictions = eviction.EvictionManager(parts, options.limits)
 
     async def _serve(self) -> None:
         options = self.options
@@ -226,6 +246,7 @@ class Agent:
             node=lambda: self.registration.node,
             allocatable=allocatable,
             dns=lambda: read_resolv_conf(self.resolv_conf),
+            pressure=lambda pod: self.evictions.refusal(pod),
             counters=self.counters,
         )
 

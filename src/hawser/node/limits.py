@@ -28,6 +28,7 @@ class Limits:
     max_grace: int = 0
     reserved: Mapping[str, str] = field(default_factory=dict)
     pod_pids: int = -1
+    housekeeping: float = 10.0
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +46,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--eviction-max-pod-grace-period", type=int, default=0, metavar="SECONDS", help="of softly evicted pods")
     add("--kube-reserved", default="", metavar="RESOURCE=AMOUNT,...", help="what the engine needs is not pods'")
     add("--system-reserved", default="", metavar="RESOURCE=AMOUNT,...", help="what the system needs is not pods'")
+    add("--housekeeping-interval", default="10s", metavar="TIME", help="between two looks (default: %(default)s)")
     add("--pod-max-pids", type=int, default=-1, metavar="N", help="processes of a pod; -1 for the node's own limit")
 
 
@@ -68,6 +70,7 @@ def read(given: argparse.Namespace) -> Limits:
         given.eviction_max_pod_grace_period,
         _sum(_reserved(given.kube_reserved), _reserved(given.system_reserved)),
         given.pod_max_pids,
+        seconds(given.housekeeping_interval),
     )
 
 

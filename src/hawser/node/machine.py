@@ -1,4 +1,4 @@
-"""What this machine is: capacity, versions, addresses, pressure; from /proc, /sys and os.
+"""What this machine is: capacity, versions, addresses; from /proc, /sys and os.
 
 Source: proc(5); Kubernetes documentation, "Node Status".
 """
@@ -32,16 +32,6 @@ class Facts:
     swap: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pressure:
-    """What runs short: available memory, free disk and its share, and processes left."""
-
-    memory_available: int
-    disk_free: int
-    disk_size: int
-    pids_left: int
-
-
 def facts(folder: Path, max_pods: int = 250, cpus: int = 0, memory_bytes: int = 0) -> Facts:
     """Reads them. folder: lies on the disk that pods use. cpus, memory_bytes: of a node that has but a part."""
     memory = _meminfo()
@@ -60,14 +50,6 @@ def facts(folder: Path, max_pods: int = 250, cpus: int = 0, memory_bytes: int = 
         hostname=socket.gethostname().lower(),
         swap=memory.get("SwapTotal", 0),
     )
-
-
-def pressure(folder: Path) -> Pressure:
-    """Reads what is left."""
-    usage = shutil.disk_usage(folder)
-    limit = int(_read("/proc/sys/kernel/pid_max") or 32768)
-    used = int((_read("/proc/loadavg") or "0 0 0 0/0 0").split()[3].partition("/")[2])
-    return Pressure(_meminfo().get("MemAvailable", 0), usage.free, usage.total, limit - used)
 
 
 def default_address() -> str:

@@ -9,9 +9,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import orjson
 
@@ -20,24 +19,25 @@ from hawser.api.kinds import LEASE, NODE
 from hawser.api.types import Obj
 from hawser.client.client import STRATEGIC, Client
 from hawser.client.clock import micro_timestamp
-from hawser.node import machine
+from hawser.node.allocatable import allocatable
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError
-from hawser.node.cri.model import Features
-from hawser.node.machine import Facts, Pressure
+from hawser.node.cri.model import Features, Image
+from hawser.node.limits import Limits
+from hawser.node.machine import Facts
 from hawser.node.pod.container_status import stamp
 
 log = logging.getLogger(__name__)
 
 _NONE: Mapping[str, str] = {}
+_LIMITS = Limits()
 LEASE_SECONDS = 40
 RENEW_SECONDS = 10.0
 STATUS_SECONDS = 10.0
 REPORT_SECONDS = 300.0
 _LEASE_NAMESPACE = "kube-node-lease"
-_MEMORY_LEFT = 100 << 20
-_DISK_LEFT = 0.05
-_PIDS_LEFT = 500
+_MOST_IMAGES = 50
+_MOST_NAMES = 5
 _REASONS = {
     "MemoryPressure": ("KubeletHasSufficientMemory", "KubeletHasInsufficientMemory"),
     "DiskPressure": ("KubeletHasNoDiskPressure", "KubeletHasDiskPressure"),
@@ -59,8 +59,9 @@ def node(
     pod_cidrs: Sequence[str],
     features: Features | None = None,
     extra: Mapping[str, str] = _NONE,
+    limits: Limits = _LIMITS,
 ) -> Obj:
-    """The Node without conditions. extra: further labels."""
+    """The Node without conditions. extra: further labels; limits: what pods may not use of it."""
     capacity: dict[str, str] = {
         "cpu": str(facts.cpus),
         "memory": f"{facts.memory // 1024}Ki",
@@ -84,7 +85,7 @@ def node(
         "spec": spec,
         "status": {
             "capacity": capacity,
-            "allocatable": {**capacity, "memory": f"{max(0, facts.memory - _MEMORY_LEFT) // 1024}Ki"},
+            "allocatable": allocatable(capacity, limits),
             "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
             "nodeInfo": {
@@ -119,12 +120,10 @@ def _runtime_features(features: Features) -> Obj:
     return {"runtimeHandlers": rows, "features": {"supplementalGroupsPolicy": groups}}
 
 
-def conditions(old: list[Obj], pressure: Pressure, problem: str, now: float) -> list[Obj]:
-    """The node's conditions. problem: why it is not ready, "" when it is."""
+def conditions(old: list[Obj], pressures: Collection[str], problem: str, now: float) -> list[Obj]:
+    """The node's conditions. pressures: those that it is under; problem: why it is not ready, "" when it is."""
     rows = [
-        _row("MemoryPressure", pressure.memory_available < _MEMORY_LEFT),
-        _row("DiskPressure", pressure.disk_free < _DISK_LEFT * pressure.disk_size),
-        _row("PIDPressure", pressure.pids_left < _PIDS_LEFT),
+        *(_row(kind, kind in pressures) for kind in _REASONS),
         {
             "type": "Ready",
             "status": "False" if problem else "True",
@@ -141,24 +140,31 @@ def conditions(old: list[Obj], pressure: Pressure, problem: str, now: float) -> 
     return rows
 
 
+def images(listed: Iterable[Image]) -> list[Obj]:
+    """The images of the node's status: the largest ones, each with some of its names."""
+    rows = sorted(listed, key=lambda image: (-image.size, image.id))[:_MOST_IMAGES]
+    return [{"names": [*row.digests, *row.tags][:_MOST_NAMES], "sizeBytes": row.size} for row in rows]
+
+
 def _row(kind: str, pressed: bool) -> Obj:
     status, reasons, messages = "True" if pressed else "False", _REASONS[kind], _MESSAGES[kind]
     return {"type": kind, "status": status, "reason": reasons[pressed], "message": messages[pressed]}
 
 
 class Registration:
-    """Keeps the Node and its Lease. healthy is False while the runtime does not answer."""
+    """Keeps the Node and its Lease. pressures: the conditions of pressure that the node is under."""
 
-    def __init__(self, client: Client, runtime: Runtime, wanted: Obj, folder: Path) -> None:
+    def __init__(self, client: Client, runtime: Runtime, wanted: Obj, pressures: Callable[[], Collection[str]]) -> None:
         self._client = client
         self._runtime = runtime
         self._wanted = wanted
-        self._folder = folder
+        self._pressures = pressures
         self.name = str(wanted["metadata"]["name"])
         self.node: Obj = wanted
         self.network_ready = True
         self._reported = 0.0
         self._lease: Obj | None = None
+        self._images: list[Obj] = []
 
     @property
     def allocatable(self) -> Obj:
@@ -198,7 +204,9 @@ class Registration:
     async def report(self) -> None:
         """Writes the whole status. Raises APIError."""
         old = (self.node.get("status") or {}).get("conditions") or []
-        body = {"status": {**self._wanted["status"], "conditions": await self._conditions(old)}}
+        self._images = await self._listed_images()
+        status = {**self._wanted["status"], "conditions": await self._conditions(old), "images": self._images}
+        body = {"status": status}
         self.node = await self._client.patch(NODE, self.name, None, body, STRATEGIC, "status")
         self._reported = time.monotonic()
 
@@ -215,10 +223,16 @@ class Registration:
         old = (self.node.get("status") or {}).get("conditions") or []
         now = await self._conditions(old)
         before = {c["type"]: c["status"] for c in old}
-        changed = any(before.get(c["type"]) != c["status"] for c in now)
+        changed = any(before.get(c["type"]) != c["status"] for c in now) or await self._listed_images() != self._images
         if not changed and time.monotonic() - self._reported < REPORT_SECONDS:
             return
         await self.report()
+
+    async def _listed_images(self) -> list[Obj]:
+        try:
+            return images(await self._runtime.list_images())
+        except CRIError:
+            return self._images
 
     async def _conditions(self, old: list[Obj]) -> list[Obj]:
         problem = ""
@@ -228,7 +242,7 @@ class Registration:
                     problem = f"container runtime is not ready: {row.reason} {row.message}".strip()
         except CRIError as err:
             problem = f"container runtime is down: {err.text}"
-        return conditions(old, machine.pressure(self._folder), problem, time.time())
+        return conditions(old, self._pressures(), problem, time.time())
 
     async def _renew(self) -> None:
         now = micro_timestamp(datetime.now(UTC))

@@ -38,6 +38,11 @@ class Amount:
         """In bytes or pieces."""
         return self.quantity if self.share is None else int(capacity * self.share)
 
+    @property
+    def text(self) -> str:
+        """As it is written."""
+        return str(self.quantity) if self.share is None else f"{self.share:.0%}"
+
     @classmethod
     def parse(cls, text: str) -> Amount:
         """``10%`` or a quantity. Raises ValueError."""

@@ -34,6 +34,12 @@ def own(
     return [_dated(pod, row, old.get(row["type"]), now) for row in rows]
 
 
+def disrupted(pod: Obj, reason: str, message: str, now: float) -> Obj:
+    """The condition of a pod that is ended for the sake of others."""
+    old = next((c for c in (pod.get("status") or {}).get("conditions") or () if c["type"] == "DisruptionTarget"), None)
+    return _dated(pod, _row("DisruptionTarget", True, reason, message), old, now)
+
+
 def _row(kind: str, value: bool, reason: str = "", message: str = "") -> Obj:
     row: Obj = {"type": kind, "status": "True" if value else "False"}
     if reason:

@@ -20,6 +20,7 @@ from hawser.node.metrics.counters import Counters
 from hawser.node.objects import Objects
 from hawser.node.pod.book import Book
 from hawser.node.pod.configs import Machine
+from hawser.node.pod.observed import Waiting
 from hawser.node.volumes.folders import Folders
 from hawser.node.volumes.setup import Volumes
 
@@ -46,9 +47,10 @@ class Prober(Protocol):
 class Context:
     """The node as pod workers see it.
 
-    services: all known Services. node: the Node as last reported. dns: the node's own DNSConfig. counters: what is
-    counted for metrics. book: what the pods that the node has taken take of it. sandboxes: limits how many sandboxes
-    are made at once; more than the cores can carry only make each other late. now: seconds since the epoch.
+    services: all known Services. node: the Node as last reported. dns: the node's own DNSConfig. pressure: why the node
+    takes no such pod now. counters: what is counted for metrics. book: what the pods that the node has taken take of
+    it. sandboxes: limits how many sandboxes are made at once; more than the cores can carry only make each other late.
+    now: seconds since the epoch.
     """
 
     runtime: Runtime
@@ -65,6 +67,7 @@ class Context:
     node: Callable[[], Obj]
     allocatable: Callable[[], Obj]
     dns: Callable[[], Obj]
+    pressure: Callable[[Obj], Waiting | None] = lambda pod: None
     counters: Counters = field(default_factory=Counters)
     book: Book = field(default_factory=Book)
     sandboxes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1))))

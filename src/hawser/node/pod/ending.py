@@ -37,7 +37,7 @@ def stop_next(pod: Obj, observed: Observed, memory: Memory, now: float) -> tuple
     apps = [c for name, c in running.items() if name not in sidecars]
     # Sidecars outlive the app containers that may depend on them, and what was started before them.
     turn = apps or [running[sidecars[-1]]]
-    grace = None if memory.ending is None or apps else _left(pod, memory.ending, now)
+    grace = memory.grace if memory.ending is None or apps else _left(pod, memory.ending, now)
     return tuple(kill(c, f"Stopping container {name_of(c)}", grace) for c in turn)
 
 

@@ -69,7 +69,8 @@ class Memory:
     postStart hook has not ended. ending: when the pod's end began. grant: resources by container name that the pod goes
     on with while a resize is not granted; resize: why it is not. actual: resources of containers (by id; "" is the
     pod as a whole) that had others when they were started. resize_error: why giving them what was granted failed;
-    resize_at: the next try.
+    resize_at: the next try. grace: seconds that the node gives a pod that it ends, when not the pod's own; disruption:
+    the reason of its DisruptionTarget condition then, "" for none.
     """
 
     crashes: Backoff = field(default_factory=Backoff)
@@ -94,6 +95,8 @@ class Memory:
     actual: dict[str, Obj] = field(default_factory=dict)
     resize_error: str = ""
     resize_at: float = 0
+    grace: int | None = None
+    disruption: str = ""
 
     def keep_containers(self, known: Iterable[str]) -> None:
         """Drops what is known of instances other than these."""

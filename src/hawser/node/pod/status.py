@@ -56,6 +56,9 @@ def status(
         result["ephemeralContainerStatuses"] = others
     result |= _amounts(pod, memory)
     result["conditions"] = conditions.own(pod, observed, memory, result["phase"], inits, apps, now)
+    if memory.disruption and memory.evicted:
+        why = memory.evicted.message
+        result["conditions"].append(conditions.disrupted(pod, memory.disruption, why, now))
     return _observed(pod, result)
 
 

@@ -239,7 +239,7 @@ class Worker:
         refusal, machine = None, self.context.machine
         if not self.records.sandboxes:
             refusal = admission.rejection(pod, machine.features, machine.unsafe_sysctls)
-            refusal = refusal or book.refusal(pod, self.context.node())
+            refusal = refusal or self.context.pressure(pod) or book.refusal(pod, self.context.node())
         if refusal is not None and refusal.reason in ("NodeAffinity", "TaintToleration"):
             # Labels and taints may be newer than what the node last heard of itself.
             with contextlib.suppress(APIError):
@@ -276,6 +276,13 @@ class Worker:
         self.memory.evicted = Waiting("DeadlineExceeded", text)
         self.starter.event(self.pod, "Normal", "DeadlineExceeded", text)
         self._cancel_starts()
+
+    def evict(self, why: Waiting, grace: int, disruption: str) -> None:
+        """The node can not keep the pod. grace: seconds; disruption: the reason of its condition, "" for none."""
+        self.memory.evicted, self.memory.grace, self.memory.disruption = why, grace, disruption
+        self.starter.event(self.pod, "Warning", why.reason, why.message)
+        self._cancel_starts()
+        self._jobs.wake.set()
 
     # Acting
 

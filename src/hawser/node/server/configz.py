@@ -47,6 +47,10 @@ def document(options: Options) -> Obj:
         "imageGCHighThresholdPercent": options.limits.image_gc_high,
         "imageGCLowThresholdPercent": options.limits.image_gc_low,
         "podPidsLimit": options.limits.pod_pids,
+        "evictionHard": {t.signal.value: t.value.text for t in options.limits.thresholds if t.hard},
+        "evictionSoft": {t.signal.value: t.value.text for t in options.limits.thresholds if not t.hard},
+        "evictionPressureTransitionPeriod": _duration(options.limits.transition),
+        "evictionMaxPodGracePeriod": options.limits.max_grace,
         "enableControllerAttachDetach": True,
         "failSwapOn": False,
     }

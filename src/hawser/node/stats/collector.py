@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hawser.node.cri.client import Runtime
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 FRESH_SECONDS = 1.0
 """How old an answer may be."""
 _DISK_SECONDS = 30.0
+_SOON_SECONDS = 9.0
 _LONGEST_RATE = 300.0
 # CPU time is given out in periods of 0.1 s.
 _SHORTEST_RATE = 1.0
@@ -28,6 +30,18 @@ _FIRST_RATE = 0.3
 
 Rate = tuple[float, int, int | None]
 """When a cgroup was looked at, its CPU time then, and how fast that grew, in nanocores."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What all pods of a look share. disk: the agent's, None when disks are nobody's question; layers: bytes and inodes
+    of containers' writable layers, by id; age: seconds that counts of folders are good for."""
+
+    links: dict[str, interfaces.Interface]
+    layers: dict[str, tuple[int, int]] = field(default_factory=dict)
+    disk: Disk | None = None
+    images: Disk | None = None
+    age: float = _DISK_SECONDS
 
 
 class Collector:
@@ -68,15 +82,15 @@ class Collector:
     async def _take(self, full: bool, rates: bool) -> Snapshot:
         if rates:
             await self._settle_rates()
-        layers = await self._layers() if full else {}
-        filesystem = disk.disk(self._root) if full else None
-        images = await self._image_disk() if full else None
-        links = interfaces.read()
+        look = _Look(interfaces.read())
+        if full:
+            look = replace(look, layers=await self._layers(), disk=disk.disk(self._root))
+            look = replace(look, images=await self._image_disk())
         pods = []
         for subject in list(self._subjects()):
-            pods.append(await self._pod(subject, full, layers, links, images, filesystem))
+            pods.append(await self._pod(subject, look))
             await asyncio.sleep(0)
-        node = self._node_use(full, links, filesystem, images)
+        node = self._node_use(look)
         made = self._last[full] = Snapshot(node, tuple(pods), time.time(), full)
         self._forget({group.path for pod in pods for group in _groups(pod)})
         return made
@@ -119,24 +133,26 @@ class Collector:
         self._rates[path] = (now, usage.cpu.usage, rate)
         return Group(path, usage, now, rate)
 
-    async def _pod(
-        self,
-        subject: Subject,
-        full: bool,
-        layers: dict[str, tuple[int, int]],
-        links: dict[str, interfaces.Interface],
-        images: Disk | None,
-        filesystem: Disk | None,
-    ) -> PodUse:
+    async def disks(self, uids: set[str]) -> list[PodUse]:
+        """What some pods hold of the node's disk, not older than a few seconds."""
+        layers: dict[str, tuple[int, int]] = {}
+        for uid in uids:
+            layers |= await self._layers(uid)
+        look = _Look({}, layers, disk.disk(self._root), await self._image_disk(), _SOON_SECONDS)
+        subjects = [s for s in self._subjects() if s.pod["metadata"].get("uid") in uids]
+        return [await self._pod(subject, look) for subject in subjects]
+
+    async def _pod(self, subject: Subject, look: _Look) -> PodUse:
         containers = []
+        full = look.disk is not None
         for name, container in subject.containers.items():
             group = self._group(f"{subject.cgroup}/{container.id}", full=full)
             if group.cpu is None and group.memory is None:
                 continue
-            rootfs = images.holding(*layers.get(container.id, (0, 0))) if images else None
-            logs = filesystem.holding(*await self._held(f"{subject.logs}/{name}")) if filesystem else None
+            rootfs = look.images.holding(*look.layers.get(container.id, (0, 0))) if look.images else None
+            logs = look.disk.holding(*await self._held(f"{subject.logs}/{name}", look.age)) if look.disk else None
             containers.append(ContainerUse(name, container, group, rootfs, logs))
-        link = links.get(subject.link)
+        link = look.links.get(subject.link)
         sandbox = subject.sandbox
         return PodUse(
             subject,
@@ -144,10 +160,10 @@ class Collector:
             tuple(containers),
             self._group(f"{subject.cgroup}/{sandbox.id}", full=full) if full and sandbox is not None else None,
             (interfaces.other_end(link, "eth0"),) if link is not None else (),
-            tuple(await self._volumes(subject)) if full else (),
+            tuple(await self._volumes(subject, look.age)) if full else (),
         )
 
-    async def _volumes(self, subject: Subject) -> list[VolumeUse]:
+    async def _volumes(self, subject: Subject, age: float) -> list[VolumeUse]:
         result = []
         declared = {volume["name"]: volume for volume in subject.pod["spec"].get("volumes") or ()}
         for name, folder in subject.volumes.items():
@@ -158,25 +174,25 @@ class Collector:
             claim = (volume.get("persistentVolumeClaim") or {}).get("claimName") or ""
             mounted = os.path.ismount(folder)
             if not mounted:
-                found = found.holding(*await self._held(folder))
+                found = found.holding(*await self._held(folder, age))
             result.append(VolumeUse(name, found, claim, ephemeral=not claim and not mounted))
         return result
 
-    async def _held(self, folder: str) -> tuple[int, int]:
-        """Bytes and inodes of a folder; counted anew after a while."""
+    async def _held(self, folder: str, age: float) -> tuple[int, int]:
+        """Bytes and inodes of a folder; counted anew after ``age`` seconds."""
         known = self._folders.get(folder)
         now = time.monotonic()
-        if known is not None and now - known[0] < _DISK_SECONDS:
+        if known is not None and now - known[0] < age:
             return known[1], known[2]
         # In a thread: a large folder takes long.
         size, inodes = await asyncio.to_thread(disk.usage, Path(folder))
         self._folders[folder] = (now, size, inodes)
         return size, inodes
 
-    async def _layers(self) -> dict[str, tuple[int, int]]:
+    async def _layers(self, uid: str = "") -> dict[str, tuple[int, int]]:
         """What the runtime says of containers' writable layers: bytes and inodes."""
         try:
-            return {row.id: (row.disk_bytes, row.disk_inodes) for row in await self._runtime.list_container_stats()}
+            return {row.id: (row.disk_bytes, row.disk_inodes) for row in await self._runtime.list_container_stats(uid)}
         except CRIError as err:
             log.warning("the runtime tells nothing of containers' disks: %s", err)
             return {}
@@ -190,9 +206,8 @@ class Collector:
         known = disk.disk(Path(found.mountpoint))
         return known.holding(found.used, found.inodes) if known is not None else None
 
-    def _node_use(
-        self, full: bool, links: dict[str, interfaces.Interface], filesystem: Disk | None, images: Disk | None
-    ) -> NodeUse:
+    def _node_use(self, look: _Look) -> NodeUse:
+        full = look.disk is not None
         memory = host.memory()
         usage = self._reader.usage("/", full=full)
         return NodeUse(
@@ -202,10 +217,10 @@ class Collector:
             memory_capacity=memory.capacity,
             swap_capacity=memory.swap,
             swap_used=memory.swap_used,
-            network=tuple(interfaces.own(links)),
-            disk=filesystem,
-            images=images,
-            containers=images,
+            network=tuple(interfaces.own(look.links)),
+            disk=look.disk,
+            images=look.images,
+            containers=look.images,
             processes=host.processes(),
             processes_limit=host.processes_limit(),
             pods=self._group(self._pods, full=full),

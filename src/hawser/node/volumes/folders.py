@@ -159,6 +159,12 @@ class Folders:
 
     # The end
 
+    def empty(self, uid: str) -> None:
+        """Takes away what a pod that has ended holds of the node's disk, and leaves the rest of its folder."""
+        folder = self.pod(uid) / "volumes" / "kubernetes.io~empty-dir"
+        if not mounts.unmount_below(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def remove(self, uid: str) -> bool:
         """Takes away a pod's folder; what is mounted in it is detached first, and never followed.
 
