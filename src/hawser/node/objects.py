@@ -6,26 +6,53 @@ Read afresh when a pod starts; afterwards one watch for each namespace and kind 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import CONFIG_MAP, SECRET, SERVICE_ACCOUNT, Kind
 from hawser.api.types import Obj
 from hawser.client.client import Client
+from hawser.client.clock import parse_timestamp
 from hawser.client.informer import Informer
 from hawser.node.pod import view
 
+# As kubelet: a token is renewed when a fifth of its life is left, or after a day, up to ten seconds earlier.
+_LEFT = 0.2
+_DAY = 86400.0
+_JITTER_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    text: str
+    renew_at: float
+    expires_at: float
+
 
 class Objects:
-    """Reads through the client. changed: called with kind, namespace and name of an object that changed."""
+    """Reads through the client. changed: called with kind, namespace and name of an object that changed.
 
-    def __init__(self, client: Client, changed: Callable[[str, str, str], None]) -> None:
+    now: seconds since the epoch. jitter: 0 to 1, so that not all tokens are renewed at once.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        changed: Callable[[str, str, str], None],
+        *,
+        now: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._now = now
+        self._jitter = jitter
         self._client = client
         self._changed = changed
         self._watches: dict[tuple[Kind, str, str], tuple[asyncio.Task[None], set[str]]] = {}
         self._read_versions: dict[tuple[Kind, str, str], str] = {}
-        self._tokens: dict[tuple[str, str, int], tuple[str, float]] = {}
+        self._tokens: dict[tuple[str, str, int], _Token] = {}
 
     async def config_maps(self, namespace: str, names: Iterable[str]) -> dict[str, Obj]:
         """Those that exist, by name. Raises APIError for anything but 404."""
@@ -52,11 +79,24 @@ class Objects:
         return {name: obj for name, obj in zip(listed, found, strict=True) if obj is not None}
 
     async def token(self, pod: Obj, audience: str, seconds: int) -> str:
-        """A token of the pod's service account, bound to the pod; renewed after 80 % of its life. Raises APIError."""
+        """A token of the pod's service account, bound to the pod; another one after 80 % of its life, or a day.
+
+        When there is no other one to be had, the old one serves as long as it lives. Raises APIError.
+        """
         key = (view.uid(pod), audience, seconds)
-        token, renew_at = self._tokens.get(key, ("", 0.0))
-        if token and time.time() < renew_at:
-            return token
+        known, now = self._tokens.get(key), self._now()
+        if known is not None and now < known.renew_at:
+            return known.text
+        try:
+            made = await self._request(pod, audience, seconds)
+        except APIError:
+            if known is not None and now < known.expires_at:
+                return known.text
+            raise
+        self._tokens[key] = made
+        return made.text
+
+    async def _request(self, pod: Obj, audience: str, seconds: int) -> _Token:
         namespace, name = view.key(pod)
         body: Obj = {
             "apiVersion": "authentication.k8s.io/v1",
@@ -69,13 +109,14 @@ class Objects:
         }
         account = pod["spec"].get("serviceAccountName") or "default"
         made = await self._client.post_subresource(SERVICE_ACCOUNT, account, namespace, "token", body)
-        token = str(made["status"]["token"])
-        self._tokens[key] = (token, time.time() + seconds * 0.8)
-        return token
+        expires_at = parse_timestamp(made["status"]["expirationTimestamp"]).timestamp()
+        life = float(made["spec"].get("expirationSeconds") or seconds)
+        renew_at = min(expires_at - life * _LEFT, expires_at - life + _DAY) - _JITTER_SECONDS * self._jitter()
+        return _Token(str(made["status"]["token"]), renew_at, expires_at)
 
     def renewal(self, uid: str) -> float | None:
         """When the first of a pod's tokens is to be renewed, seconds since the epoch; None without tokens."""
-        return min((renew_at for key, (_, renew_at) in self._tokens.items() if key[0] == uid), default=None)
+        return min((token.renew_at for key, token in self._tokens.items() if key[0] == uid), default=None)
 
     def watch(self, uid: str, kind: Kind, namespace: str, names: Iterable[str]) -> None:
         """Reports changes of these objects while some pod wants them. A node may watch no more than its pods need."""
