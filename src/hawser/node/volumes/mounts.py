@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
+import struct
 from pathlib import Path
 
 RDONLY = 0x01
 _REMOUNT, _BIND, _REC, _SHARED = 0x20, 0x1000, 0x4000, 1 << 20
 _KEPT = {"nosuid": 0x02, "nodev": 0x04, "noexec": 0x08, "noatime": 0x400, "nodiratime": 0x800, "relatime": 1 << 21}
 _DETACH, _NOFOLLOW = 2, 8
+# statx(2)
+_AT_SYMLINK_NOFOLLOW, _MOUNT_ROOT = 0x100, 0x2000
+_MOUNTINFO = Path("/proc/self/mountinfo")
+_ESCAPE = re.compile(r"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -41,14 +47,21 @@ def unmount(target: Path) -> None:
 
 def points(folder: Path) -> list[Path]:
     """Where something is mounted at or below a folder, what is deepest and newest first."""
-    found = [point for point, _ in _table() if point == str(folder) or point.startswith(f"{folder}/")]
+    found = [p for p, _ in _table(str(folder)) if p == str(folder) or p.startswith(f"{folder}/")]
     found.reverse()
     return [Path(point) for point in sorted(found, key=lambda p: -p.count("/"))]
 
 
 def is_mounted(target: Path) -> bool:
     """Whether something is mounted exactly there; also a bind mount within one file system."""
-    return any(point == str(target) for point, _ in _table())
+    buffer = ctypes.create_string_buffer(256)
+    if _libc.statx(-100, os.fsencode(target), _AT_SYMLINK_NOFOLLOW, 0, buffer):
+        return False
+    attributes, known = struct.unpack_from("=Q", buffer, 8)[0], struct.unpack_from("=Q", buffer, 56)[0]
+    if known & _MOUNT_ROOT:
+        return bool(attributes & _MOUNT_ROOT)
+    # Before Linux 5.8 only the table of mounts tells.
+    return any(point == str(target) for point, _ in _table(str(target)))
 
 
 def unmount_below(folder: Path) -> list[Path]:
@@ -82,24 +95,24 @@ def _is_shared(folder: Path) -> bool:
 
 
 def _options(target: Path) -> set[str]:
-    for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+    for line in reversed(_MOUNTINFO.read_text(errors="surrogateescape").splitlines()):
         words = line.split()
         if _plain(words[4]) == str(target):
             return set(words[5].split(","))
     return set()
 
 
-def _table() -> list[tuple[str, list[str]]]:
-    """Every mount point with its optional fields, oldest first."""
+def _table(about: str = "") -> list[tuple[str, list[str]]]:
+    """Every mount point with its optional fields, oldest first. about: only those in whose line it may stand."""
     result = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in _MOUNTINFO.read_text(errors="surrogateescape").splitlines():
+        if about not in line and "\\" not in line:
+            continue
         words = line.split()
         result.append((_plain(words[4]), words[6 : words.index("-", 6)]))
     return result
 
 
 def _plain(text: str) -> str:
-    """A path without the octal escapes of mountinfo."""
-    if "\\" not in text:
-        return text
-    return text.encode("latin-1", "backslashreplace").decode("unicode_escape").encode("latin-1").decode()
+    """A path without the octal escapes of mountinfo: of blanks, tabs, newlines and backslashes."""
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 8)), text) if "\\" in text else text
