@@ -15,7 +15,7 @@ Obj = dict[str, Any]
 
 
 def made(obj: Obj, sandboxes: list[Any], containers: list[Any], *, ended: bool = False, **memory: Any) -> Obj:
-    return status(obj, Observed.of(sandboxes, containers), Memory(**memory), {}, NOW, "1.2.3.4", ended=ended)
+    return status(obj, Observed.of(sandboxes, containers), Memory(**memory), {}, NOW, ("1.2.3.4",), ended=ended)
 
 
 def condition(of: Obj, kind: str) -> str:
@@ -67,7 +67,7 @@ def test_a_crash_loop_shows_the_last_state() -> None:
     memory = Memory(messages={"a1": "why"})
     why = {"a": Waiting("CrashLoopBackOff", "back-off")}
     observed = Observed.of([sandbox()], [box("a", DOWN, 1, code=3), box("a", DOWN, 0, code=2)])
-    (row,) = status(pod("a"), observed, memory, why, NOW, "1.2.3.4")["containerStatuses"]
+    (row,) = status(pod("a"), observed, memory, why, NOW, ("1.2.3.4",))["containerStatuses"]
     assert row["state"] == {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
     assert (row["lastState"]["terminated"]["exitCode"], row["lastState"]["terminated"]["message"]) == (3, "why")
     assert row["restartCount"] == 1

@@ -65,7 +65,7 @@ class Agent:
         self.client = Client.from_kubeconfig(options.kubeconfig, user_agent="kubelet")
         self.runtime = Runtime(options.runtime_endpoint, options.instance)
         self.recorder = EventRecorder(self.client, "kubelet", host=options.node_name)
-        self.address = options.node_ip or machine.default_address()
+        self.addresses = _node_addresses(options)
         self.resolv_conf = options.resolv_conf or node_resolv_conf()
         self.network: NetworkAgent | None = None
         self.informer = Informer(self.client, POD, field_selector=f"spec.nodeName={options.node_name}")
@@ -98,7 +98,7 @@ class Agent:
         wanted = registration.node(
             options.node_name,
             self._facts(),
-            self.address,
+            self.addresses,
             options.port,
             f"{version.name}://{version.version}",
             [str(cidr) for cidr in (options.pod_cidr, options.pod_cidr6) if cidr is not None],
@@ -217,7 +217,7 @@ class Agent:
             options.cgroup_root,
             facts.memory,
             options.node_name,
-            self.address,
+            self.addresses,
             options.cluster_domain,
             options.cluster_dns,
             cgroup_v2=cgroups.unified,
@@ -348,3 +348,12 @@ class Agent:
                 log.warning("the shim of sandbox %s, which the runtime has lost, was ended", shim.id)
         except OSError as err:
             log.warning("the node is tidied later: %s", err)
+
+
+def _node_addresses(options: Options) -> tuple[str, ...]:
+    """The node's addresses: one, or on a dual-stack engine one of each family."""
+    primary = options.node_ip or machine.default_address()
+    if options.pod_cidr6 is None:
+        return (primary,)
+    # Without a route to elsewhere the node's address towards its pods is as good as any.
+    return primary, machine.default_address6() or str(options.pod_cidr6[1])

@@ -63,6 +63,16 @@ def default_address() -> str:
         return str(probe.getsockname()[0])
 
 
+def default_address6() -> str:
+    """The IPv6 address of the interface with the default route; "" without one."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.connect(("2001:db8::1", 9))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
+
+
 def _meminfo() -> dict[str, int]:
     result = {}
     for line in Path("/proc/meminfo").read_text().splitlines():

@@ -53,7 +53,7 @@ _MESSAGES = {
 def node(
     name: str,
     facts: Facts,
-    address: str,
+    addresses: Sequence[str],
     port: int,
     runtime: str,
     pod_cidrs: Sequence[str],
@@ -86,7 +86,10 @@ def node(
         "status": {
             "capacity": capacity,
             "allocatable": allocatable(capacity, limits),
-            "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}],
+            "addresses": [
+                *({"type": "InternalIP", "address": address} for address in addresses),
+                {"type": "Hostname", "address": name},
+            ],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
             "nodeInfo": {
                 "machineID": facts.machine_id,

@@ -83,11 +83,13 @@ def choose(service: Obj, port: Obj, slices: Iterable[Obj], place: Place, family:
     )
 
 
-def local_ready(slices: Iterable[Obj], node: str) -> int:
+def local_ready(service: Obj, slices: Iterable[Obj], node: str) -> int:
     """How many ready endpoints of a Service are on the node: what a load balancer's health check is told."""
+    family = next(iter(service["spec"].get("ipFamilies") or ()), "IPv4")
     found = {
         address
         for one in slices
+        if one.get("addressType") == family
         for endpoint in one.get("endpoints") or ()
         if endpoint.get("nodeName") == node and _ready(endpoint)
         for address in endpoint.get("addresses") or ()

@@ -161,7 +161,7 @@ class ServiceProxy:
             wanted.pop(key, None)
             port = service["spec"].get("healthCheckNodePort") if service is not None else None
             if service is not None and port and proxied(service):
-                wanted[key] = port, local_ready(slices, self._place.node)
+                wanted[key] = port, local_ready(service, slices, self._place.node)
         if wanted != self._checked:
             await self._checks.sync(wanted)
             self._checked = wanted

@@ -26,6 +26,7 @@ class Machine:
     """What configurations need to know of the node.
 
     root: the agent's folder. cgroup_root: name of the cgroup above all pods. memory: bytes of the machine.
+    node_ips: the node's addresses, at most one of each family.
     dns_servers: addresses for pods with ``dnsPolicy: ClusterFirst``; empty gives them the node's.
     cgroup_v2: whether containers are limited by it. features: what the runtime can do. unsafe_sysctls: names and
     prefixes (``net.core.*``) that pods may set besides the safe ones.
@@ -35,13 +36,18 @@ class Machine:
     cgroup_root: str
     memory: int
     node_name: str = ""
-    node_ip: str = ""
+    node_ips: tuple[str, ...] = ("",)
     cluster_domain: str = "cluster.local"
     dns_servers: tuple[str, ...] = ()
     resolv_conf: str = "/etc/resolv.conf"
     cgroup_v2: bool = False
     features: Features = field(default_factory=Features)
     unsafe_sysctls: tuple[str, ...] = ()
+
+    @property
+    def node_ip(self) -> str:
+        """The node's primary address."""
+        return self.node_ips[0]
 
 
 @dataclass(frozen=True, slots=True)

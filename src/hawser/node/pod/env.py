@@ -36,7 +36,7 @@ class Sources:
     services: Iterable[Obj] = ()
     allocatable: Obj = field(default_factory=dict)
     pod_ips: tuple[str, ...] = ()
-    host_ip: str = ""
+    host_ips: tuple[str, ...] = ()
     folder: Callable[[str], Path] | None = None
 
 
@@ -152,7 +152,7 @@ def _from(pod: Obj, source: Obj, sources: Sources) -> dict[str, str]:
 def _value(pod: Obj, container: Obj, name: str, source: Obj, sources: Sources) -> str | None:
     try:
         if ref := source.get("fieldRef"):
-            return refs.field(pod, ref["fieldPath"], sources.pod_ips, sources.host_ip)
+            return refs.field(pod, ref["fieldPath"], sources.pod_ips, sources.host_ips)
         if ref := source.get("resourceFieldRef"):
             return refs.resource(pod, ref, container, sources.allocatable)
     except refs.RefError as err:

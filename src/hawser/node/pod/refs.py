@@ -21,7 +21,7 @@ class RefError(ValueError):
     """A reference that does not lead to a value; the text is for the user."""
 
 
-def field(pod: Obj, path: str, pod_ips: tuple[str, ...], host_ip: str) -> str:
+def field(pod: Obj, path: str, pod_ips: tuple[str, ...], host_ips: tuple[str, ...]) -> str:
     """The value at a fieldRef's path. Raises RefError for a path the downward API does not offer."""
     metadata, spec = pod["metadata"], pod["spec"]
     if found := _SUBSCRIPT.fullmatch(path):
@@ -37,8 +37,10 @@ def field(pod: Obj, path: str, pod_ips: tuple[str, ...], host_ip: str) -> str:
             return spec.get("nodeName") or ""
         case "spec.serviceAccountName":
             return spec.get("serviceAccountName") or ""
-        case "status.hostIP" | "status.hostIPs":
-            return host_ip
+        case "status.hostIP":
+            return host_ips[0] if host_ips else ""
+        case "status.hostIPs":
+            return ",".join(host_ips)
         case "status.podIP":
             return pod_ips[0] if pod_ips else ""
         case "status.podIPs":

@@ -32,7 +32,7 @@ class Reporter:
         over = (view.deleting(pod) or memory.evicted is not None) and not running and not memory.busy
         context = self._context
         wanted = reporting.status(
-            pod, observed, memory, decided.waiting, context.now(), context.machine.node_ip, ended=over
+            pod, observed, memory, decided.waiting, context.now(), context.machine.node_ips, ended=over
         )
         if view.finished(pod):
             wanted["phase"] = pod["status"]["phase"]

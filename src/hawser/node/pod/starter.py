@@ -166,14 +166,14 @@ class Starter:
         if not context.folders.ready(pod, spec) and not await self.volumes(pod):
             raise _NotReady
         users = self._users(pod, sandbox.runtime_handler)
-        ips = (context.machine.node_ip,) if view.host_network(pod) else sandbox.ips
+        ips = context.machine.node_ips if view.host_network(pod) else sandbox.ips
         sources = Sources(
             config_maps,
             secret_objects,
             context.services(),
             context.allocatable(),
             ips,
-            context.machine.node_ip,
+            context.machine.node_ips,
             lambda volume: context.folders.named(pod, volume),
         )
         variables = env.environment(pod, spec, sources)

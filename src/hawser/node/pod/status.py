@@ -24,7 +24,7 @@ def status(
     memory: Memory,
     waiting: Mapping[str, Waiting],
     now: float,
-    host_ip: str,
+    host_ips: tuple[str, ...],
     *,
     ended: bool = False,
 ) -> Obj:
@@ -42,11 +42,11 @@ def status(
     if phase in ("Succeeded", "Failed") and running:
         # A pod has not come to its end before all of it has.
         phase = old.get("phase") or "Pending"
-    result: Obj = {"phase": phase, "hostIP": host_ip, "hostIPs": [{"ip": host_ip}]}
+    result: Obj = {"phase": phase, "hostIP": host_ips[0], "hostIPs": [{"ip": ip} for ip in host_ips]}
     if memory.evicted and not running:
         result |= _failed(memory.evicted)
     result["startTime"] = old.get("startTime") or stamp(now)
-    ips = _ips(pod, observed, host_ip)
+    ips = _ips(pod, observed, host_ips)
     if ips:
         result["podIP"], result["podIPs"] = ips[0], [{"ip": ip} for ip in ips]
     if inits:
@@ -97,10 +97,10 @@ def _observed(pod: Obj, result: Obj) -> Obj:
     return result
 
 
-def _ips(pod: Obj, observed: Observed, host_ip: str) -> tuple[str, ...]:
+def _ips(pod: Obj, observed: Observed, host_ips: tuple[str, ...]) -> tuple[str, ...]:
     sandbox = observed.sandbox
     if sandbox is not None and view.host_network(pod):
-        return (host_ip,)
+        return host_ips
     if sandbox is not None and sandbox.ips:
         return sandbox.ips
     # The address of a pod that has ended stays readable.

@@ -30,7 +30,7 @@ class Contents:
     secrets: Mapping[str, Obj] = field(default_factory=dict)
     tokens: Mapping[tuple[str, int], str | APIError] = field(default_factory=dict)
     pod_ips: tuple[str, ...] = ()
-    host_ip: str = ""
+    host_ips: tuple[str, ...] = ()
     allocatable: Obj = field(default_factory=dict)
 
 
@@ -139,7 +139,7 @@ def _items(data: Mapping[str, bytes], source: Obj, mode: int, missing: str) -> d
 def _downward(pod: Obj, item: Obj, mode: int, contents: Contents) -> File:
     try:
         if ref := item.get("fieldRef"):
-            text = refs.field(pod, ref["fieldPath"], contents.pod_ips, contents.host_ip)
+            text = refs.field(pod, ref["fieldPath"], contents.pod_ips, contents.host_ips)
         else:
             text = refs.resource(pod, item["resourceFieldRef"], None, contents.allocatable)
     except refs.RefError as err:

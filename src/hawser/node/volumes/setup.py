@@ -124,7 +124,7 @@ class Volumes:
             config_maps,
             secret_objects,
             dict(zip(wanted, made, strict=True)),
-            host_ip=self._machine.node_ip,
+            host_ips=self._machine.node_ips,
             allocatable=self._allocatable(),
         )
 
