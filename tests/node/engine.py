@@ -45,6 +45,11 @@ class Engine:
     def kubeconfig(self) -> Path:
         return self.settings.kubeconfig("admin")
 
+    @property
+    def manifests(self) -> Path:
+        """The folder of static pods."""
+        return self.folder / "manifests"
+
     def start_agent(self) -> None:
         """Starts the agent; returns at once."""
         s, flags = self.settings, []
@@ -60,6 +65,7 @@ class Engine:
             *("--cni-conf-dir", str(self.containerd.folder / "cni/conf")),
             *("--cni-bin-dir", str(self.containerd.folder / "cni/bin")),
             *("--service-cluster-ip-range", s.service_cidr, "--instance", s.instance),
+            *("--pod-manifest-path", str(self.manifests)),
             *("--cluster-dns", s.cluster_dns),
             *flags,
             *self.flags,
@@ -79,7 +85,7 @@ def running(
     folder: Path, containerd: Containerd, *, network: bool = False, agent_flags: tuple[str, ...] = ()
 ) -> Iterator[Engine]:
     """Starts both; at the end stops them and removes cgroups and links. agent_flags: further ones."""
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifests").mkdir(parents=True, exist_ok=True)
     # Runs beside others of this kind: what it takes is made of its number.
     port = free_port("127.0.0.1", 26000 + os.getpid() % 1000)
     settings = Settings(

@@ -16,7 +16,7 @@ def worker(renewal: float | None, refreshed_at: float = 0.0, **metadata: Any) ->
     pod = {"metadata": {"name": "p", "uid": "u", **metadata}, "spec": {"containers": [{"name": "c"}]}}
     context = SimpleNamespace(runtime=None, client=None, book=None, objects=SimpleNamespace(renewal=lambda _: renewal))
     made = Worker(cast(Context, context), pod, lambda _: None, fresh=True)
-    made._refreshed_at = refreshed_at
+    made._volumes._refreshed_at = refreshed_at
     return made
 
 
@@ -32,14 +32,14 @@ def worker(renewal: float | None, refreshed_at: float = 0.0, **metadata: Any) ->
 )
 async def test_tokens_are_renewed_in_time(title: str, renewal: float | None, refreshed_at: float, due: bool) -> None:
     one = worker(renewal, refreshed_at)
-    one._renew_tokens(1000)
-    assert one._refresh_volumes is due
+    one._volumes._renew_tokens(one.pod, 1000)
+    assert one._volumes.stale is due
     assert (one._jobs.timed) is (renewal is not None and not due)
     one.close()
 
 
 async def test_a_pod_that_ends_renews_nothing() -> None:
     one = worker(900, deletionTimestamp="2026-01-01T00:00:00Z")
-    one._renew_tokens(1000)
-    assert not one._refresh_volumes
+    one._volumes._renew_tokens(one.pod, 1000)
+    assert not one._volumes.stale
     await asyncio.sleep(0)

@@ -112,7 +112,7 @@ class Agent:
         self.registration.network_ready = self.network is None
         context = self._context()
         context.cgroups.prepare()
-        self.pods = Pods(context, self.informer)
+        self.pods = Pods(context, self.informer, options.pod_manifest_path)
         self.collector = Collector(
             Reader(context.cgroups.hierarchies),
             self.runtime,
@@ -144,10 +144,12 @@ class Agent:
             # What runs now is taken over before anything is started.
             found = by_pod(*await asyncio.gather(self.runtime.list_pod_sandboxes(), self.runtime.list_containers()))
             await self._serve()
+            self.pods.start_statics(set(found))
             await self._register()
             # Variables of Services are never fewer than there are: the API's own is what every client looks for.
             await self.services.synced()
-            self.pods.start(set(found))
+            self.pods.start()
+            tasks.create_task(self.pods.statics.run(), name="static pods")
             lifecycle = Lifecycle(self.runtime, self.pods.exited, self._listed, self.counters)
             tasks.create_task(lifecycle.run(), name="lifecycle")
             tasks.create_task(self.registration.run(), name="registration")

@@ -51,6 +51,7 @@ class Options:
     cluster_domain: str
     resolv_conf: Path | None
     max_pods: int
+    pod_manifest_path: Path | None
     allowed_unsafe_sysctls: tuple[str, ...]
     limits: Limits
     verbose: bool
@@ -105,6 +106,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         metavar="FILE",
         help="name servers of pods that do not use the cluster's, and of the cluster's own (default: the node's)",
     )
+    add("--pod-manifest-path", type=Path, metavar="PATH", help="folder of static pods' manifests, or one manifest")
     add("--max-pods", type=int, default=250, help="(default: %(default)s)")
     add(
         "--allowed-unsafe-sysctls",
@@ -157,6 +159,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         cluster_domain=given.cluster_domain,
         resolv_conf=given.resolv_conf,
         max_pods=given.max_pods,
+        pod_manifest_path=given.pod_manifest_path,
         allowed_unsafe_sysctls=sysctls,
         limits=limited,
         verbose=given.verbose,

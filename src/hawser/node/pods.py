@@ -17,6 +17,7 @@ from hawser.node.pod.context import Context
 from hawser.node.pod.env import referenced
 from hawser.node.pod.records import Records
 from hawser.node.pod.worker import Worker
+from hawser.node.statics import Statics
 from hawser.node.volumes import payload
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 class Pods:
     """The pods that the API binds to this node."""
 
-    def __init__(self, context: Context, informer: Informer) -> None:
+    def __init__(self, context: Context, informer: Informer, manifests: Path | None = None) -> None:
         self._context = context
         self._informer = informer
         self._workers: dict[str, Worker] = {}
@@ -33,12 +34,17 @@ class Pods:
         self._sweeping: set[str] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._known: set[str] | None = None
+        self.statics = Statics(
+            manifests, context.machine.node_name, context.client, context.node, self._start_static, self.by_uid
+        )
 
     # For the kubelet API
 
     def lookup(self, namespace: str, name: str) -> Obj | None:
-        """The pod as the API last had it."""
-        return self._informer.get(namespace, name)
+        """The pod as the API last had it, or a static pod as its manifest has it."""
+        uid = self.statics.uid((namespace, name))
+        worker = self._workers.get(uid) if uid else None
+        return worker.pod if worker is not None else self._informer.get(namespace, name)
 
     def by_uid(self, uid: str) -> Worker | None:
         """The worker of a pod."""
@@ -57,9 +63,13 @@ class Pods:
 
     # News
 
-    def start(self, known: set[str]) -> None:
-        """Begins to take the API's news. known: uids of the pods that the runtime has something of."""
+    def start_statics(self, known: set[str]) -> None:
+        """Runs the node's static pods. known: uids of the pods that the runtime has something of."""
         self._known = known
+        self.statics.look()
+
+    def start(self) -> None:
+        """Begins to take the API's news."""
         self._informer.on_change(self._pod_changed)
 
     def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
@@ -67,20 +77,31 @@ class Pods:
             worker = self._workers.get(view.uid(old))
             if worker is not None:
                 worker.remove()
+        either = new or old
+        if either is not None and view.is_mirror(either):
+            self.statics.mirrors.changed(view.key(either), new)
+            return
         if new is None:
             return
-        uid = view.uid(new)
-        worker = self._workers.get(uid)
+        worker = self._workers.get(view.uid(new))
         if worker is not None:
             worker.update(new)
             return
+        self._run(new, static=False)
+
+    def _start_static(self, pod: Obj) -> None:
+        self._run(pod, static=True)
+
+    def _run(self, pod: Obj, *, static: bool) -> None:
+        uid = view.uid(pod)
         fresh = self._known is not None and uid not in self._known and uid not in self._sweeping
-        worker = Worker(self._context, new, self._gone, fresh=fresh)
+        worker = Worker(self._context, pod, self._gone, fresh=fresh, static=static)
         self._workers[uid] = worker
-        self._tasks[uid] = asyncio.create_task(worker.run(), name=f"pod {new['metadata']['name']}")
+        self._tasks[uid] = asyncio.create_task(worker.run(), name=f"pod {pod['metadata']['name']}")
 
     def _gone(self, uid: str) -> None:
         self._workers.pop(uid, None)
+        self.statics.gone(uid)
         self._tasks.pop(uid, None)
         if self._known is not None:
             self._known.discard(uid)
@@ -140,6 +161,7 @@ class Pods:
 
     async def close(self) -> None:
         """Leaves all pods running and ends their workers."""
+        self.statics.mirrors.close()
         for worker in list(self._workers.values()):
             worker.close()
         tasks = [*self._tasks.values(), *self._background]

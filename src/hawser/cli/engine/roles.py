@@ -121,6 +121,7 @@ def _agent(engine: Settings, node: Node) -> Role:
         "instance": settings.instance,
         "cgroup-root": settings.cgroup_root,
         "pause-image": containerd.PAUSE_IMAGE,
+        "pod-manifest-path": settings.data_dir / "manifests",
     }
     further: dict[str, object] = {
         "node-ip": nodes.address(engine, node),

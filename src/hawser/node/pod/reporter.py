@@ -25,8 +25,11 @@ class Reporter:
         self._publisher = Publisher(context.client, written)
         self._backed_off: set[str] = set()
 
-    def publish(self, pod: Obj, observed: Observed, decided: Plan, *, finishing: bool) -> None:
-        """Writes the status that follows. finishing: the pod is being taken out of the API."""
+    def publish(self, pod: Obj, shown: Obj, observed: Observed, decided: Plan, *, finishing: bool) -> None:
+        """Writes the status that follows.
+
+        shown: the pod in the API, a mirror for a static pod. finishing: the pod is being taken out of the API.
+        """
         memory = self._memory
         running = any(c.running for c in observed.every())
         over = (view.deleting(pod) or memory.evicted is not None) and not running and not memory.busy
@@ -38,7 +41,7 @@ class Reporter:
             wanted["phase"] = pod["status"]["phase"]
         starting = bool(memory.busy) or any(isinstance(a, CreateSandbox | StartContainer) for a in decided.actions)
         ending = view.deleting(pod) and not finishing
-        self._publisher.publish(pod, wanted, _PATIENCE if starting or ending else 0.0)
+        self._publisher.publish(shown, wanted, _PATIENCE if starting or ending else 0.0)
 
     def back_offs(self, pod: Obj, observed: Observed, decided: Plan) -> None:
         """One BackOff event for each crash that has to wait."""

@@ -6,6 +6,11 @@ from collections.abc import Iterator
 
 from hawser.api.types import Obj
 
+MIRROR = "kubernetes.io/config.mirror"
+"""Annotation of a pod that only shows a static pod of its node; its value names the manifest."""
+SOURCE = "kubernetes.io/config.source"
+"""Annotation: where a pod comes from; ``file`` for static pods."""
+
 
 def uid(pod: Obj) -> str:
     return str(pod["metadata"]["uid"])
@@ -20,6 +25,10 @@ def full_name(pod: Obj) -> str:
     """``name_namespace(uid)``, as kubelet writes pods into messages."""
     namespace, name = key(pod)
     return f"{name}_{namespace}({uid(pod)})"
+
+
+def is_mirror(pod: Obj) -> bool:
+    return MIRROR in (pod["metadata"].get("annotations") or {})
 
 
 def deleting(pod: Obj) -> bool:

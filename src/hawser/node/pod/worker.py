@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from hawser.api.errors import APIError
-from hawser.api.kinds import NODE
 from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp
 from hawser.node.cri.errors import CRIError
 from hawser.node.cri.model import Container, Labels, Sandbox
 from hawser.node.images.manager import PULL_REASONS
-from hawser.node.pod import admission, resizing, stopper, view
+from hawser.node.pod import checkin, resizing, stopper, view
 from hawser.node.pod import plan as planning
 from hawser.node.pod.actions import (
     Action,
@@ -39,20 +36,25 @@ from hawser.node.pod.records import Records
 from hawser.node.pod.reporter import Reporter
 from hawser.node.pod.resizer import Resizer
 from hawser.node.pod.starter import Starter
+from hawser.node.pod.upkeep import Volumes
 from hawser.node.volumes import payload
 
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
 _PULL_BACKOFF_SHOWS = 2.0
-_RENEW_RETRY_SECONDS = 60.0
 _PROBES = {"liveness": "livenessProbe", "startup": "startupProbe"}
 
 
 class Worker:
-    """Everything of one pod. gone: called when nothing of the pod is left."""
+    """Everything of one pod. gone: called when nothing of the pod is left. fresh: the runtime has nothing of it.
 
-    def __init__(self, context: Context, pod: Obj, gone: Callable[[str], None], *, fresh: bool) -> None:
+    static: the pod comes from a manifest of the node; the API only has a mirror of it.
+    """
+
+    def __init__(
+        self, context: Context, pod: Obj, gone: Callable[[str], None], *, fresh: bool, static: bool = False
+    ) -> None:
         self.context = context
         self.pod = pod
         self.uid = view.uid(pod)
@@ -67,14 +69,15 @@ class Worker:
         # Of a pod that was just bound here the runtime knows nothing: no need to ask.
         self._observer.stale = not fresh
         self._adopted = fresh
-        # What has started here before is not asked again whether it fits.
-        self._checked = bool((pod.get("status") or {}).get("startTime"))
+        self._static = static
+        self._mirror: Obj | None = None
+        # What has started here before is not asked again whether it fits, and a static pod never.
+        self._checked = static or bool((pod.get("status") or {}).get("startTime"))
         if self._checked and not view.finished(pod):
             context.book.enter(pod)
         self._removed = False
         self._done = False
-        self._refresh_volumes = False
-        self._refreshed_at = 0.0
+        self._volumes = Volumes(context, self.starter, self._jobs)
         self._jobs.wake.set()
 
     # What others tell the worker
@@ -91,7 +94,7 @@ class Worker:
                 self.memory.ending = None
         else:
             if _shown(pod) != _shown(before):
-                self._refresh_volumes |= payload.shows_metadata(pod)
+                self._volumes.stale |= payload.shows_metadata(pod)
                 # Environment and subPathExpr may be made of labels and annotations.
                 self._retry_configs()
             if _generation(pod) != _generation(before):
@@ -116,6 +119,25 @@ class Worker:
         self.memory.ending = None
         self._jobs.wake.set()
 
+    def end(self) -> None:
+        """The manifest of a static pod is gone: it ends within its grace period."""
+        metadata = {**self.pod["metadata"], "deletionTimestamp": stamp(self.context.now())}
+        metadata["deletionGracePeriodSeconds"] = view.grace_period(self.pod)
+        self.pod = {**self.pod, "metadata": metadata}
+        self._cancel_starts()
+        self._jobs.wake.set()
+
+    def mirrored(self, mirror: Obj | None) -> None:
+        """The API shows a static pod so; None when it does not."""
+        known = self._mirror
+        if mirror and known and view.uid(mirror) == view.uid(known) and _version(mirror) < _version(known):
+            return
+        self._mirror = mirror
+        if mirror is not None:
+            metadata = {**self.pod["metadata"], "generation": mirror["metadata"].get("generation")}
+            self.pod = {**self.pod, "metadata": metadata, "status": mirror.get("status") or {}}
+        self._jobs.wake.set()
+
     def exited(self, object_id: str) -> None:
         """A container or sandbox is said to have exited."""
         self._observer.suspects.add(object_id)
@@ -133,7 +155,7 @@ class Worker:
             # The pod has perhaps been waiting for just that.
             self.memory.retry_at.pop("", None)
         else:
-            self._refresh_volumes = True
+            self._volumes.stale = True
         self._jobs.wake.set()
 
     def retry(self) -> None:
@@ -207,18 +229,16 @@ class Worker:
         self._resizer.settle(self.pod)
         pod = resizing.with_grant(self.pod, self.memory.grant)
         decided = planning.plan(pod, observed, self.memory, now)
-        self._renew_tokens(now)
-        if self._refresh_volumes and "volumes" not in self._jobs:
-            self._refresh_volumes, self._refreshed_at = False, now
-            self._jobs.launch("volumes", self._update_volumes())
+        self._volumes.keep(pod, now)
         for action in decided.actions:
             self._act(pod, action)
         if decided.ending and self.memory.ending is None:
             self.memory.ending = now
         self._reporter.back_offs(pod, observed, decided)
         finishing = "finish" in self._jobs
-        if not self._removed and (view.deleting(self.pod) or not finishing):
-            self._reporter.publish(pod, observed, decided, finishing=finishing)
+        shown = self._mirror if self._static else pod
+        if shown is not None and not self._removed and (view.deleting(self.pod) or not finishing):
+            self._reporter.publish(pod, shown, observed, decided, finishing=finishing)
         if decided.wake_at is not None:
             self._jobs.wake_in(max(0.0, decided.wake_at - now) + 0.001)
 
@@ -226,42 +246,19 @@ class Worker:
         self._adopted = True
         if any(payload.wanted(self.pod)) or payload.shows_metadata(self.pod):
             # What changed meanwhile is caught up with, and from here on changes and expiring tokens are seen.
-            self._refresh_volumes = self.records.observed().sandbox is not None
+            self._volumes.stale = self.records.observed().sandbox is not None
         self._observer.adopt(self.pod, self, self.starter.pod_ip(self.pod))
         self._resizer.adopt(self.pod)
 
     async def _check_in(self) -> None:
-        """Asks whether the node takes the pod; one that it does not take has failed."""
+        """A pod that the node does not take has failed."""
         self._checked = True
-        book, pod = self.context.book, self.pod
-        if view.deleting(pod) or view.finished(pod):
-            return
-        refusal, machine = None, self.context.machine
-        if not self.records.sandboxes:
-            refusal = admission.rejection(pod, machine.features, machine.unsafe_sysctls)
-            refusal = refusal or self.context.pressure(pod) or book.refusal(pod, self.context.node())
-        if refusal is not None and refusal.reason in ("NodeAffinity", "TaintToleration"):
-            # Labels and taints may be newer than what the node last heard of itself.
-            with contextlib.suppress(APIError):
-                node = await self.context.client.get(NODE, machine.node_name)
-                refusal = book.refusal(pod, node)
+        refusal = await checkin.refusal(self.context, self.pod, begun=bool(self.records.sandboxes))
         if refusal is None:
-            book.enter(pod)
             return
-        self.starter.event(pod, "Warning", refusal.reason, refusal.message)
+        self.starter.event(self.pod, "Warning", refusal.reason, refusal.message)
         self.memory.rejected = True
         self.memory.evicted = Waiting(refusal.reason, f"Pod was rejected: {refusal.message}")
-
-    def _renew_tokens(self, now: float) -> None:
-        """Brings service account tokens in volumes up to date before they expire."""
-        due = self.context.objects.renewal(self.uid)
-        if due is None or view.deleting(self.pod) or view.finished(self.pod):
-            return
-        due = max(due, self._refreshed_at + _RENEW_RETRY_SECONDS)
-        if due <= now:
-            self._refresh_volumes = True
-        else:
-            self._jobs.wake_in(due - now + 0.001)
 
     def _check_deadline(self, now: float) -> None:
         """Ends a pod that has been active longer than its spec allows (activeDeadlineSeconds)."""
@@ -342,7 +339,8 @@ class Worker:
         self.context.book.release(self.uid)
         if not self._removed:
             await self._reporter.flush()
-            await stopper.delete_from_api(self.context, self.pod)
+            if not self._static:
+                await stopper.delete_from_api(self.context, self.pod)
         await stopper.sweep(self.context, self.pod, self.uid, self.records)
         self._done = True
         self._reporter.close()
@@ -350,14 +348,14 @@ class Worker:
         self._gone(self.uid)
         self._jobs.wake.set()
 
-    async def _update_volumes(self) -> None:
-        await self.starter.volumes(self.pod, only_payload=True)
-
     def _cancel_starts(self) -> None:
         """A pod that is to end starts nothing more; a sandbox being made is waited for."""
         self._jobs.cancel("start ")
 
     def _written(self, pod: Obj) -> None:
+        if self._static:
+            self.mirrored(pod)
+            return
         if view.uid(pod) != self.uid or _version(pod) < _version(self.pod):
             return
         if _asked(pod) != _asked(self.pod):
