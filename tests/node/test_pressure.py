@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from hawser.api.kinds import EVENT, NODE, POD
+from hawser.api.quantity import milli
 from hawser.client.client import Client
+from hawser.node.cgroups import Cgroups
 
 from . import engine as engines
 from .engine import Engine
@@ -22,7 +24,7 @@ pytestmark = pytest.mark.containerd
 Obj = dict[str, Any]
 FLAGS = (
     *("--eviction-hard", "nodefs.available<30%", "--eviction-pressure-transition-period", "1s"),
-    *("--housekeeping-interval", "300ms"),
+    *("--housekeeping-interval", "300ms", "--pod-max-pids", "77", "--kube-reserved", "cpu=100m,memory=1Mi"),
 )
 
 
@@ -37,7 +39,7 @@ def engine(containerd: Containerd, tmp_path_factory: pytest.TempPathFactory) -> 
             yield running
             asyncio.run(_remove_pods(running))
     finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
+        subprocess.run(["umount", "-l", str(place)], check=False, capture_output=True)
         engines.remove_cgroups(running.cgroup_root)
 
 
@@ -91,7 +93,10 @@ async def events(client: Client, name: str) -> list[tuple[str, str]]:
 
 async def test_the_pod_that_fills_the_disk_is_evicted(engine: Engine, client: Client) -> None:
     await client.create(POD, pod("modest", 0))
-    await seen(client, "modest", lambda status: status.get("phase") == "Running")
+    running = await seen(client, "modest", lambda status: status.get("phase") == "Running")
+    group = f"{engine.cgroup_root}/besteffort/pod{running['metadata']['uid']}"
+    limits = [h.path / group / "pids.max" for h in Cgroups("").hierarchies if (h.path / group / "pids.max").exists()]
+    assert [path.read_text().strip() for path in limits] == ["77"]
     await client.create(POD, pod("greedy", 50))
     status = (await seen(client, "greedy", lambda status: status.get("phase") == "Failed"))["status"]
     assert status["reason"] == "Evicted"
@@ -129,4 +134,6 @@ async def test_the_node_shows_what_is_its_own(engine: Engine, client: Client) ->
     status = (await client.get(NODE, engines.NODE))["status"]
     assert status["capacity"]["ephemeral-storage"] == "64Mi"
     assert status["allocatable"]["ephemeral-storage"] == "46976205"
+    assert milli(status["allocatable"]["cpu"]) == milli(status["capacity"]["cpu"]) - 100
+    assert status["nodeInfo"]["swap"] == {"capacity": 0} or status["nodeInfo"]["swap"]["capacity"] > 0
     assert BUSYBOX in [name for row in status["images"] for name in row["names"]]

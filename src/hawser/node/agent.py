@@ -17,6 +17,7 @@ from hawser.client.client import Client
 from hawser.client.events import EventRecorder
 from hawser.client.informer import Informer
 from hawser.node import logrotate, machine, registration
+from hawser.node.allocatable import pods_limits
 from hawser.node.cgroups import Cgroups
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.model import Container, Features, Sandbox
@@ -111,7 +112,7 @@ class Agent:
         )
         self.registration.network_ready = self.network is None
         context = self._context()
-        context.cgroups.prepare()
+        context.cgroups.prepare(pods_limits(wanted["status"]["capacity"], options.limits))
         self.pods = Pods(context, self.informer, options.pod_manifest_path)
         self.collector = Collector(
             Reader(context.cgroups.hierarchies),
@@ -213,7 +214,7 @@ class Agent:
     def _context(self) -> Context:
         options = self.options
         facts = self._facts()
-        cgroups = Cgroups(options.cgroup_root)
+        cgroups = Cgroups(options.cgroup_root, pod_pids=options.limits.pod_pids)
         described = Machine(
             str(options.root_dir),
             options.cgroup_root,

@@ -8,10 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hawser.api.quantity import Format, format_quantity, milli, to_bytes
+from hawser.node.cgroups import MAX_SHARES, MIN_SHARES
 from hawser.node.eviction.thresholds import Signal
 from hawser.node.limits import Limits
+from hawser.node.stats.host import processes_limit
 
 _EVICTION = {Signal.MEMORY: "memory", Signal.NODE_DISK: "ephemeral-storage"}
+
+
+def pods_limits(capacity: Mapping[str, str], limits: Limits) -> dict[str, int]:
+    """What all pods together are held to (LinuxContainerResources): all that is not reserved. Eviction comes before."""
+    cpu = milli(capacity["cpu"]) - milli(limits.reserved.get("cpu", "0"))
+    found = {"cpu_shares": min(MAX_SHARES, max(MIN_SHARES, cpu * 1024 // 1000))}
+    if "memory" in limits.reserved:
+        found["memory_limit_in_bytes"] = to_bytes(capacity["memory"]) - to_bytes(limits.reserved["memory"])
+    if "pid" in limits.reserved:
+        found["pids_limit"] = processes_limit() - to_bytes(limits.reserved["pid"])
+    return found
 
 
 def allocatable(capacity: Mapping[str, str], limits: Limits) -> dict[str, str]:

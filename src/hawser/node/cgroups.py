@@ -16,6 +16,7 @@ from hawser.api.types import Obj
 _CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb")
 _NEEDED = frozenset({"cpu", "memory", "pids"})
 _TIERS = ("besteffort", "burstable")
+MIN_SHARES, MAX_SHARES = 2, 262144
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,11 @@ def hierarchies(mounts: str) -> list[Hierarchy]:
 class Cgroups:
     """Makes and removes the cgroups below ``/<root>`` in every hierarchy."""
 
-    def __init__(self, root: str, found: list[Hierarchy] | None = None) -> None:
+    def __init__(self, root: str, found: list[Hierarchy] | None = None, pod_pids: int = -1) -> None:
+        """pod_pids: how many processes a pod may have; -1 for as many as the node."""
         self.root = root.strip("/")
+        self._pod_pids = pod_pids
+        self._burstable: dict[str, int] = {}
         self.hierarchies = hierarchies(Path("/proc/mounts").read_text()) if found is None else found
 
     @property
@@ -65,11 +69,16 @@ class Cgroups:
         """Whether the host has nothing but cgroup v2."""
         return all(hierarchy.unified for hierarchy in self.hierarchies)
 
-    def prepare(self) -> None:
-        """Makes the tiers; on v2 hands the controllers down to them."""
+    def prepare(self, limits: Obj | None = None) -> None:
+        """Makes the tiers; on v2 hands the controllers down to them. limits: of all pods together."""
         for hierarchy in self.hierarchies:
             for part in (self.root, *(f"{self.root}/{tier}" for tier in _TIERS)):
                 self._make(hierarchy, hierarchy.path / part)
+        self._apply(self.root, limits or {})
+        # Pods that ask for nothing get what the others leave.
+        self._apply(f"{self.root}/{_TIERS[0]}", {"cpu_shares": MIN_SHARES})
+        self._burstable = self._found_shares()
+        self._share_out()
         if missing := self.missing():
             log.error(
                 "pods can not be limited: %s has no control of %s. Where Hawser itself runs in a container, its own "
@@ -88,14 +97,46 @@ class Cgroups:
     def create(self, parent: str, limits: Obj) -> None:
         """Makes a pod's cgroup with its limits (LinuxContainerResources)."""
         for hierarchy in self.hierarchies:
-            folder = hierarchy.path / parent.strip("/")
-            self._make(hierarchy, folder)
+            self._make(hierarchy, hierarchy.path / parent.strip("/"))
+        self._apply(parent, {"pids_limit": self._pod_pids, **limits} if self._pod_pids > 0 else limits)
+        self._count(parent, limits.get("cpu_shares"))
+
+    def _apply(self, group: str, limits: Obj) -> None:
+        for hierarchy in self.hierarchies:
+            folder = hierarchy.path / group.strip("/")
             for name, value in _settings(hierarchy, limits):
                 try:
                     (folder / name).write_text(value)
                 except OSError:
                     # A kernel without this file still gets the containers' own limits, which the runtime sets.
                     continue
+
+    # The tier of burstable pods has as much CPU time as all of them ask for.
+
+    def _count(self, parent: str, shares: int | None) -> None:
+        if f"/{_TIERS[1]}/" not in parent or self._burstable.get(parent) == shares:
+            return
+        self._burstable.pop(parent, None)
+        if shares is not None:
+            self._burstable[parent] = shares
+        self._share_out()
+
+    def _share_out(self) -> None:
+        total = min(MAX_SHARES, max(MIN_SHARES, sum(self._burstable.values())))
+        self._apply(f"{self.root}/{_TIERS[1]}", {"cpu_shares": total})
+
+    def _found_shares(self) -> dict[str, int]:
+        """What an earlier agent gave to pods that still run."""
+        found: dict[str, int] = {}
+        for hierarchy in self.hierarchies:
+            if not hierarchy.unified and "cpu" not in hierarchy.controllers:
+                continue
+            name = "cpu.weight" if hierarchy.unified else "cpu.shares"
+            for path in (hierarchy.path / self.root / _TIERS[1]).glob(f"pod*/{name}"):
+                value = int(path.read_text())
+                group = f"/{path.parent.relative_to(hierarchy.path)}"
+                found.setdefault(group, shares_of(value) if hierarchy.unified else value)
+        return found
 
     def memory_usage(self, group: str) -> int:
         """Bytes that a cgroup uses; 0 when that is not known."""
@@ -109,6 +150,7 @@ class Cgroups:
 
     def remove(self, parent: str) -> bool:
         """Removes a pod's empty cgroups; whether all are gone."""
+        self._count(parent, None)
         gone = True
         for hierarchy in self.hierarchies:
             gone = _remove(hierarchy.path / parent.strip("/")) and gone
@@ -148,9 +190,15 @@ def weight(shares: int) -> int:
     return 1 + ((max(shares, 2) - 2) * 9999) // 262142
 
 
+def shares_of(weight: int) -> int:
+    """cgroup v1's shares for v2's cpu.weight, as cAdvisor shows them."""
+    return 2 + ((weight - 1) * 262142) // 9999
+
+
 def _settings(hierarchy: Hierarchy, limits: Obj) -> list[tuple[str, str]]:
     shares, period, quota = limits.get("cpu_shares"), limits.get("cpu_period"), limits.get("cpu_quota")
-    memory = limits.get("memory_limit_in_bytes")
+    memory, pids = limits.get("memory_limit_in_bytes"), limits.get("pids_limit")
+    pages = limits.get("hugepage_limits") or ()
     result: list[tuple[str, str]] = []
     if hierarchy.unified:
         if shares:
@@ -159,7 +207,9 @@ def _settings(hierarchy: Hierarchy, limits: Obj) -> list[tuple[str, str]]:
             result.append(("cpu.max", f"{quota} {period}"))
         if memory:
             result.append(("memory.max", str(memory)))
-        return result
+        if pids:
+            result.append(("pids.max", str(pids)))
+        return result + [(f"hugetlb.{row['page_size']}.max", str(row["limit"])) for row in pages]
     if "cpu" in hierarchy.controllers:
         if shares:
             result.append(("cpu.shares", str(shares)))
@@ -167,6 +217,10 @@ def _settings(hierarchy: Hierarchy, limits: Obj) -> list[tuple[str, str]]:
             result += [("cpu.cfs_period_us", str(period)), ("cpu.cfs_quota_us", str(quota))]
     if memory and "memory" in hierarchy.controllers:
         result.append(("memory.limit_in_bytes", str(memory)))
+    if pids and "pids" in hierarchy.controllers:
+        result.append(("pids.max", str(pids)))
+    if "hugetlb" in hierarchy.controllers:
+        result += [(f"hugetlb.{row['page_size']}.limit_in_bytes", str(row["limit"])) for row in pages]
     return result
 
 

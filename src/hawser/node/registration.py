@@ -102,6 +102,7 @@ def node(
                 "kubeProxyVersion": "",
                 "operatingSystem": "linux",
                 "architecture": facts.architecture,
+                "swap": {"capacity": facts.swap},
             },
             **_runtime_features(features or Features()),
         },

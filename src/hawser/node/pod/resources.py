@@ -10,10 +10,9 @@ from hawser.api.pod_resources import pod_limits, pod_requests
 from hawser.api.qos import qos_class
 from hawser.api.quantity import milli, to_bytes
 from hawser.api.types import Obj
+from hawser.node.cgroups import MAX_SHARES, MIN_SHARES
 from hawser.node.pod import view
 
-MIN_SHARES = 2
-MAX_SHARES = 262144
 PERIOD_US = 100_000
 MIN_QUOTA_US = 1000
 _SYSTEM_CRITICAL = 2_000_000_000
@@ -82,10 +81,7 @@ def container_resources(pod: Obj, container: Obj, memory_capacity: int, *, cgrou
         linux["memory_limit_in_bytes"] = to_bytes(limits["memory"])
     pages = {name: value for name, value in limits.items() if name.startswith("hugepages-")}
     if pages:
-        linux["hugepage_limits"] = [
-            {"page_size": _page_size(name.removeprefix("hugepages-")), "limit": to_bytes(value)}
-            for name, value in pages.items()
-        ]
+        linux["hugepage_limits"] = _pages({name: to_bytes(value) for name, value in pages.items()})
     if cgroup_v2:
         linux["unified"] = {"memory.oom.group": "1"}
     return linux
@@ -109,6 +105,8 @@ def pod_resources(pod: Obj) -> Obj:
         result["cpu_period"], result["cpu_quota"] = PERIOD_US, quota(limits["cpu"])
     if limited("memory"):
         result["memory_limit_in_bytes"] = limits["memory"]
+    if pages := {name: value for name, value in limits.items() if name.startswith("hugepages-")}:
+        result["hugepage_limits"] = _pages(pages)
     return result
 
 
@@ -116,6 +114,10 @@ def cgroup_parent(root: str, pod: Obj) -> str:
     """The pod's cgroup below every hierarchy's root: ``/<root>/burstable/pod<uid>``; guaranteed pods have no tier."""
     tier = {"BestEffort": "/besteffort", "Burstable": "/burstable"}.get(qos(pod), "")
     return f"/{root.strip('/')}{tier}/pod{view.uid(pod)}"
+
+
+def _pages(limits: dict[str, int]) -> list[Obj]:
+    return [{"page_size": _page_size(name.removeprefix("hugepages-")), "limit": n} for name, n in limits.items()]
 
 
 def _page_size(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hawser.node.cgroups import Hierarchy
+from hawser.node.cgroups import Hierarchy, shares_of
 
 _NO_LIMIT = 1 << 62
 _MICRO = 1000
@@ -178,7 +178,7 @@ def _unified(folder: Path, full: bool) -> Usage:
     quota = cpu_max(_text(folder / "cpu.max"))
     weight = _number(folder / "cpu.weight")
     if weight is not None:
-        quota["shares"] = shares(weight)
+        quota["shares"] = shares_of(weight)
     return Usage(cpu, memory, _number(folder / "pids.current"), _number(folder / "pids.max"), both, operations, quota)
 
 
@@ -249,11 +249,6 @@ def cpu_max(text: str) -> dict[str, int]:
     if len(words) != 2:
         return {}
     return {"quota": -1 if words[0] == "max" else int(words[0]), "period": int(words[1])}
-
-
-def shares(weight: int) -> int:
-    """cgroup v1's shares for cpu.weight, as cAdvisor shows them."""
-    return 2 + ((weight - 1) * 262142) // 9999
 
 
 def pairs(text: str) -> dict[str, int]:
