@@ -262,3 +262,11 @@ async def test_reviews_have_no_table(api: Any) -> None:
     path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
     answer = await api.call("POST", path, body, accept="application/json;as=Table;v=v1;g=meta.k8s.io")
     assert answer.status == 406
+
+
+@pytest.mark.parametrize(("timeout", "status"), [("invalid", 400), ("3m", 200), ("0s", 200), ("500ms", 200)])
+async def test_a_client_says_how_long_it_waits(api: Any, timeout: str, status: int) -> None:
+    answer = await api.get(f"/version?timeout={timeout}")
+    assert answer.status == status
+    if status == 400:
+        assert answer.message == 'invalid timeout specified in the request URL - time: invalid duration "invalid"'

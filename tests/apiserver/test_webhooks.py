@@ -187,6 +187,15 @@ GARBAGE = [
 ]
 
 
+async def test_a_request_waits_no_longer_for_a_webhook_than_its_client_wants(api: Api, served: Hook) -> None:
+    served.respond["/"] = hang
+    async with configured(api, VALIDATING, {"clientConfig": served.client()}):
+        answer = await api.call("POST", f"{api.path('configmaps')}?timeout=300ms", {"metadata": {"name": "a"}})
+    assert (answer.status, answer.json["reason"]) == (504, "Timeout")
+    assert "request did not complete within requested timeout" in answer.message
+    assert (await api.get(api.path("configmaps", "a"))).status == 404
+
+
 @pytest.mark.parametrize(("respond", "message"), [g[1:] for g in GARBAGE], ids=[g[0] for g in GARBAGE])
 async def test_a_webhook_that_fails_refuses_or_is_ignored(api: Api, served: Hook, respond: Any, message: str) -> None:
     served.respond["/"] = respond

@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from hawser.api import durations
+
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _NAMES = {name: number for number, name in enumerate(_MONTHS, 1)}, {name: number for number, name in enumerate(_DAYS)}
@@ -29,8 +31,6 @@ _DESCRIPTORS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"([0-9]*\.?[0-9]+)(ns|us|µs|ms|s|m|h)")
 _SPACE = " \t\n\v\f\r"
 
 
@@ -82,12 +82,10 @@ def _descriptor(text: str, zone: str) -> Schedule:
 
 
 def _duration(text: str) -> float:
-    duration = text.removeprefix("@every ")
-    body = duration.lstrip("+-")
-    parts = _DURATION.findall(body)
-    if not parts or "".join(number + unit for number, unit in parts) != body:
-        raise ValueError(f'failed to parse duration {text}: time: invalid duration "{duration}"')
-    return float(int(sum(float(number) * _UNITS[unit] for number, unit in parts)))
+    try:
+        return float(int(durations.seconds(text.removeprefix("@every "))))
+    except ValueError as error:
+        raise ValueError(f"failed to parse duration {text}: {error}") from None
 
 
 def _field(text: str, low: int, high: int, names: dict[str, int]) -> tuple[frozenset[int], bool]:

@@ -11,6 +11,7 @@ import orjson
 from aiohttp import web
 
 from hawser.api.errors import APIError, internal, service_unavailable
+from hawser.apiserver import deadlines
 from hawser.apiserver.authentication import impersonation
 from hawser.apiserver.authentication.authenticator import Authenticator
 from hawser.apiserver.authorization.base import Authorizer, attributes, enforce
@@ -68,6 +69,7 @@ class Handler:
         record: Record | None = None
         place = NOWHERE
         try:
+            seconds = deadlines.asked(target) if target.query else None
             user = target.user = self._authenticator.authenticate(request)
             if self.audit is not None:
                 record = self.audit.begin(request, target)
@@ -78,12 +80,8 @@ class Handler:
             if record is not None:
                 self._decided(record, request, target)
             enforce(self._authorizer, user, target)
-            if place.level is None:
-                if place.counts is not None:
-                    place.counts.dispatched += 1
-                answer = await self._routes.serve(request, target, user)
-            else:
-                answer = await self._in_turn(request, target, user, place)
+            serving = self._serve(request, target, user, place)
+            answer = await serving if seconds is None else await deadlines.within(seconds, serving)
         except APIError as error:
             if self.audit is not None and error.code == 401 and record is None:
                 record = self.audit.begin(request, target)
@@ -110,10 +108,13 @@ class Handler:
                 answer = await present(request, target, answer)
         return answer
 
-    async def _in_turn(self, request: web.BaseRequest, target: Target, user: User, place: Place) -> Answer:
+    async def _serve(self, request: web.BaseRequest, target: Target, user: User, place: Place) -> Answer:
         """Serve a request once its priority level has a seat for it. APIError 429."""
         level, counts = place.level, place.counts
-        assert level is not None
+        if level is None:
+            if counts is not None:
+                counts.dispatched += 1
+            return await self._routes.serve(request, target, user)
         assert counts is not None
         await self._flow.enter(level, place, counts)
         began = time.perf_counter()
