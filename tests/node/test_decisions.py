@@ -185,6 +185,22 @@ def test_what_resolvers_cannot_take_is_left_out_and_reported_in_kubelets_words()
     assert dns.complaints(pod(dnsPolicy="Default"), Machine("/r", "c", 1), node) == []
 
 
+@pytest.mark.parametrize(
+    ("searches", "said"),
+    [
+        (["a"] * 29, ""),
+        (["a"] * 30, "Resolv.conf file '/e' contains search line consisting of more than 29 domains!"),
+        (["a" * 254], 'Resolv.conf file "/e" contains a search path which length is more than allowed 253 chars!'),
+        (
+            ["a" * 250] * 9,
+            "Resolv.conf file '/e' contains search line which length is more than allowed 2048 chars!",
+        ),
+    ],
+)
+def test_a_resolv_conf_without_room_for_the_clusters_domains_is_reported(searches: list[str], said: str) -> None:
+    assert dns.node_complaint(Path("/e"), {"servers": [], "searches": searches, "options": []}) == said
+
+
 def test_the_last_search_and_options_lines_of_a_resolv_conf_count(tmp_path: Path) -> None:
     text = "nameserver 1.1.1.1\nsearch a.\nsearch b. c\noptions x\noptions ndots:1 rotate\nnameserver 1.1.1.2 # two\n"
     parsed = {"servers": ["1.1.1.1", "1.1.1.2"], "searches": ["b", "c"], "options": ["ndots:1", "rotate"]}

@@ -33,12 +33,12 @@ from hawser.node.network.config import NetworkConfig
 from hawser.node.network.endpoints import ZONE, Place
 from hawser.node.network.healthchecks import HealthChecks
 from hawser.node.network.policy.enforcer import Enforcer
-from hawser.node.network.proxy import BY_SERVICE, ServiceProxy
+from hawser.node.network.proxy import BY_SERVICE, ServiceProxy, service_of
 from hawser.node.objects import Objects
 from hawser.node.options import Options
 from hawser.node.pod.configs import Machine
 from hawser.node.pod.context import Context
-from hawser.node.pod.dns import node_resolv_conf, read_resolv_conf
+from hawser.node.pod.dns import node_complaint, node_resolv_conf, read_resolv_conf
 from hawser.node.pods import Pods
 from hawser.node.probes.runner import Probes
 from hawser.node.served import ServedPods
@@ -142,11 +142,20 @@ class Agent:
             tasks.create_task(self.recorder.run(), name="events")
             tasks.create_task(self.informer.run(), name="informer pods")
             tasks.create_task(self.services.run(), name="informer services")
+            if self.network is not None:
+                # What needs no API server to go on must not wait for one.
+                tasks.create_task(self.slices.run(), name="informer slices")
+                tasks.create_task(self.network_policies.run(), name="informer policies")
+                tasks.create_task(self.policies.run(), name="policies")
+                if options.cluster_dns:
+                    tasks.create_task(self._serve_dns(self.network.config), name="dns")
             # What runs now is taken over before anything is started.
             found = by_pod(*await asyncio.gather(self.runtime.list_pod_sandboxes(), self.runtime.list_containers()))
             await self._serve()
             self.pods.start_statics(set(found))
             await self._register()
+            if complaint := node_complaint(self.resolv_conf, read_resolv_conf(self.resolv_conf)):
+                self.recorder.event(self._node_reference(), "Warning", "CheckLimitsForResolvConf", complaint)
             # Variables of Services are never fewer than there are: the API's own is what every client looks for.
             await self.services.synced()
             self.pods.start()
@@ -156,12 +165,7 @@ class Agent:
             tasks.create_task(self.registration.run(), name="registration")
             tasks.create_task(logrotate.run(self.runtime, self.pods.running_logs), name="logs")
             if self.network is not None:
-                tasks.create_task(self.slices.run(), name="informer slices")
-                tasks.create_task(self.network_policies.run(), name="informer policies")
-                tasks.create_task(self.policies.run(), name="policies")
                 tasks.create_task(self._proxy(self.network).run(), name="services")
-                if options.cluster_dns:
-                    tasks.create_task(self._serve_dns(self.network.config), name="dns")
             tasks.create_task(self.images.run(), name="images")
             tasks.create_task(self.evictions.run(), name="evictions")
             log.info("node %s is registered", options.node_name)
@@ -169,8 +173,7 @@ class Agent:
     def _watch_over(self) -> None:
         """Makes what looks after the node's resources."""
         options = self.options
-        # As on a kubelet, whose events about its node have the name for the uid.
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": options.node_name, "uid": options.node_name}}
+        node = self._node_reference()
         self.images = ImageCollector(
             self.runtime, self.records, self.recorder, self.counters, options.limits, node, options.pause_image
         )
@@ -278,8 +281,14 @@ class Agent:
         self.network.guard = self.policies = self._enforcer(self.network)
         await self.network.start()
 
+    def _node_reference(self) -> Obj:
+        # As on a kubelet, whose events about its node have the name for the uid.
+        name = self.options.node_name
+        return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
+
     def _enforcer(self, network: NetworkAgent) -> Enforcer:
         node, config = self.options.node_name, network.config
+        self.slices.add_index(BY_SERVICE, service_of)
 
         def further() -> tuple[Informer, Informer]:
             from hawser.node.network.policy.model import reduced
@@ -295,8 +304,7 @@ class Agent:
                 yield from (a for e in one.get("endpoints") or () if not e.get("targetRef") for a in e["addresses"])
 
         def report(text: str) -> None:
-            reference = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "uid": node}}
-            self.recorder.event(reference, "Warning", "NetworkPolicyFailed", text)
+            self.recorder.event(self._node_reference(), "Warning", "NetworkPolicyFailed", text)
 
         return Enforcer(
             config.policies_table,
@@ -329,7 +337,7 @@ class Agent:
         from hawser.node.dns import cluster
 
         options, listen = self.options, str(network.gateway)
-        own = (network.service_cidr, network.cluster_cidr or network.pod_cidr)
+        own = (network.cluster_cidr or network.pod_cidr, *network.routed)
         server = cluster.build(
             options.cluster_domain, self.services, self.slices, own, options.cluster_dns, listen, self.resolv_conf
         )

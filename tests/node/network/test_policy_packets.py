@@ -6,6 +6,8 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from ipaddress import IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from hawser.node.network.agent import NetworkAgent
 from hawser.node.network.policy.enforcer import Enforcer
 
 from .conftest import Pod
-from .support import NewPod, answer_with, plugin
+from .support import NewPod, answer_with, config, plugin
 from .test_proxy import Objects
 
 Obj = dict[str, Any]
@@ -35,7 +37,7 @@ def labelled(**labels: str) -> Obj:
 def connects(pod: Pod, address: str, port: int = 80, *, udp: bool = False, patience: float = 5.0) -> bool:
     def attempt() -> bool:
         kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
-        with socket.socket(socket.AF_INET, kind) as opened:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as opened:
             opened.settimeout(patience)
             try:
                 opened.connect((address, port))
@@ -324,6 +326,61 @@ async def test_pods_of_other_nodes_are_known_by_their_status(cluster: Cluster) -
         cluster.remote.put(obj)
         await cluster.settled()
         await cluster.check(ya_xa=reaches)
+
+
+async def test_both_address_families_are_under_the_same_policies(host: None, short_path: Path, new_pod: NewPod) -> None:
+    two = replace(config(short_path), pod_cidr6=IPv6Network("fd77::/64"), service_cidr6=IPv6Network("fd78::/112"))
+    agent = NetworkAgent(two)
+    await agent.start()
+    cluster = Cluster(agent, short_path, new_pod)
+    agent.guard = cluster.enforcer
+    task = asyncio.create_task(cluster.enforcer.run())
+    try:
+        for name in "abc":
+            pod = await cluster.add("x", name)
+            record = agent.record(f"x{name}")
+            assert record is not None
+            cluster.addresses[f"x/{name}"] = str(record.addresses[1])
+            listener = pod.run(lambda: socket.create_server(("::", 90), family=socket.AF_INET6))
+            pod.closing.append(listener)
+        a, c = cluster.addresses["x/a"], cluster.addresses["x/c"]
+        assert ":" in a
+        await cluster.check(90, xb_xa=True)
+        from_b = {"from": [{"podSelector": labelled(pod="b")}], "ports": [{"port": 90}]}
+        await cluster.apply(policy(pods=labelled(pod="a"), ingress=[from_b]))
+        await cluster.check(90, xb_xa=True, xc_xa=False, xa_xc=True)
+        block = {"ipBlock": {"cidr": "fd77::/64", "except": [f"{c}/128"]}}
+        await cluster.apply(policy(pods=labelled(pod="a"), egress=[{"to": [block]}]))
+        await cluster.check(90, xa_xb=True, xa_xc=False)
+        with socket.create_connection((a, 90), timeout=5):
+            pass
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await agent.teardown()
+
+
+async def test_static_pods_do_not_wait_for_an_api_server_and_are_covered_by_their_mirrors_labels(
+    agent: NetworkAgent, short_path: Path, new_pod: NewPod
+) -> None:
+    cluster = Cluster(agent, short_path, new_pod)
+    agent.guard = cluster.enforcer
+    args = {"K8S_POD_NAMESPACE": "x", "K8S_POD_NAME": "static", "K8S_POD_UID": "file"}
+    status, _ = await plugin(short_path, "ADD", "s", new_pod().path, **args)
+    assert status == 0
+    task = asyncio.create_task(cluster.enforcer.run())
+    cluster.policies.put(policy(pods=labelled(pod="static"), ingress=[]))
+    cluster.describe("x", "static", pod="static")
+    await cluster.settled()
+    listed = await agent.transact(f"list map inet {agent.config.policies_table} ingress\n")
+    assert "elements" not in listed, "another pod of that name"
+    mirror = cluster.local.get("x", "static") or {}
+    mirrored = {**mirror["metadata"], "annotations": {"kubernetes.io/config.mirror": "file"}}
+    cluster.local.put({**mirror, "metadata": mirrored})
+    await cluster.settled()
+    assert "elements" in await agent.transact(f"list map inet {agent.config.policies_table} ingress\n")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_policies_stay_in_force_while_no_agent_runs_and_after_a_flush(

@@ -66,6 +66,24 @@ def read_resolv_conf(path: Path) -> Obj:
         return parse_resolv_conf("")
 
 
+def node_complaint(path: Path, node: Obj) -> str:
+    """What kubelet says (CheckLimitsForResolvConf) of a resolv.conf without room for the cluster's domains.
+
+    Empty when there is nothing to say. node: the file as parsed.
+    """
+    searches, most = node["searches"], _MOST_SEARCHES - 3
+    if len(searches) > most:
+        return f"Resolv.conf file '{path}' contains search line consisting of more than {most} domains!"
+    if any(len(search) > _LONGEST_NAME for search in searches):
+        return (
+            f'Resolv.conf file "{path}" contains a search path which length is more than allowed {_LONGEST_NAME} chars!'
+        )
+    if len(" ".join(searches)) > _LONGEST_SEARCH_LINE:
+        most = _LONGEST_SEARCH_LINE
+        return f"Resolv.conf file '{path}' contains search line which length is more than allowed {most} chars!"
+    return ""
+
+
 def dns_config(pod: Obj, machine: Machine, node: Obj) -> Obj:
     """DNSConfig by the pod's dnsPolicy and dnsConfig. node: the node's own, as parsed."""
     return _limited(_composed(pod, machine, node))[0]

@@ -17,6 +17,7 @@ from hawser.node.network.cni import CNIError, Code
 from hawser.node.network.links import veth_name
 from hawser.node.network.nft import NftError
 from hawser.node.network.records import Record
+from hawser.node.pod.view import MIRROR
 
 if TYPE_CHECKING:
     from hawser.node.network.policy.model import Pod, Policy
@@ -88,7 +89,12 @@ class Enforcer:
     # What others call
 
     async def cover(self, record: Record) -> None:
-        """Returns when the policies of a pod that has just got its address are in force. Raises CNIError."""
+        """Returns when the policies of a pod that has just got its address are in force. Raises CNIError.
+
+        A static pod does not wait for an API server that is away: its policies follow once they are known.
+        """
+        if not self._known and self._local.get(record.namespace, record.pod) is None:
+            return
         if self._known and not self._compiled and self._applied is None:
             return
         done = asyncio.get_running_loop().create_future()
@@ -120,8 +126,9 @@ class Enforcer:
                 try:
                     await self._apply(stale)
                     stale = not await self._wait()
-                except NftError as error:
-                    log.error("the table of network policies is made anew: %s", error)
+                except Exception as error:
+                    # Whatever went wrong: what was in force stays, pods that come are told, and it is tried again.
+                    log.error("the table of network policies is made anew: %s", error, exc_info=_unexpected(error))
                     self._report(f"network policies are not in force: {error}")
                     self._answer(_not_covered(str(error)))
                     stale = True
@@ -197,9 +204,11 @@ class Enforcer:
         pods = [pod for obj in self._others[0].list() if (pod := remote_pod(obj)) is not None]
         for record in self._records():
             obj: Obj = self._local.get(record.namespace, record.pod) or {}
-            if (obj.get("metadata") or {}).get("uid") != record.uid:
-                obj = {}  # Another pod of that name: of this one nothing is known any more.
-            labels = (obj.get("metadata") or {}).get("labels") or {}
+            metadata = obj.get("metadata") or {}
+            # In the API a static pod is its mirror, which has a uid of its own.
+            if record.uid not in (metadata.get("uid"), (metadata.get("annotations") or {}).get(MIRROR)):
+                obj = metadata = {}  # Another pod of that name: of this one nothing is known any more.
+            labels = metadata.get("labels") or {}
             link = veth_name(self._prefix, record.container_id)
             addresses = tuple(str(address) for address in record.addresses)
             pods.append(Pod(record.namespace, record.pod, labels, addresses, pod_ports(obj), link))
@@ -258,6 +267,10 @@ class Enforcer:
     def _namespace_changed(self, old: Obj | None, new: Obj | None) -> None:
         if _labels(old) != _labels(new):
             self._wake.set()
+
+
+def _unexpected(error: Exception) -> Exception | None:
+    return None if isinstance(error, NftError) else error
 
 
 def _not_covered(why: str) -> CNIError:
