@@ -284,6 +284,8 @@ async def test_endpoints_of_a_service_without_a_selector_are_mirrored(client: Cl
     metadata = {"name": "db", "namespace": namespace}
     ports = [{"name": "sql", "port": 5432}]
     service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": ports}}
+    lonely = {"metadata": {"name": "no-service", "namespace": namespace}}
+    await client.create(ENDPOINTS, {"apiVersion": "v1", "kind": "Endpoints", **lonely})
     await client.create(SERVICE, service)
     subsets = [{"addresses": [{"ip": "192.0.2.4"}, {"ip": "fd00::4"}], "ports": ports}]
     endpoints = {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": subsets}
@@ -304,6 +306,7 @@ async def test_endpoints_of_a_service_without_a_selector_are_mirrored(client: Cl
     await until(lambda: is_now(("IPv4", "192.0.2.5", True), ("IPv4", "192.0.2.4", False)))
     await client.delete(ENDPOINTS, "db", namespace)
     await until(lambda: _count(client, ENDPOINT_SLICE, namespace, 0))
+    assert await names(client, ENDPOINTS, namespace) == {"no-service"}, "it is nobody's business here"
 
 
 def widgets(group: str) -> tuple[Obj, Kind]:

@@ -136,8 +136,14 @@ class EndpointsController(Controller):
         self._endpoints = manager.informer(ENDPOINTS)
         self._triggers: dict[str, dict[str, str]] = {}
         self._services.on_change(self.enqueue)
-        self._endpoints.on_change(self.enqueue)
+        self._endpoints.on_change(self._endpoints_changed)
         self._pods.on_change(self._enqueue_services)
+
+    def _endpoints_changed(self, old: Obj | None, new: Obj | None) -> None:
+        # What was not made here may do without a Service.
+        labels = (new["metadata"].get("labels") or {}) if new is not None else {}
+        if new is None or labels.get(MANAGED_BY) == MANAGER:
+            self.enqueue(old, new)
 
     def _enqueue_services(self, old: Obj | None, new: Obj | None) -> None:
         for key in concerned(self._services, old, new):
