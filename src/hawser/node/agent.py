@@ -34,6 +34,7 @@ from hawser.node.network.endpoints import ZONE, Place
 from hawser.node.network.healthchecks import HealthChecks
 from hawser.node.network.policy.enforcer import Enforcer
 from hawser.node.network.proxy import BY_SERVICE, ServiceProxy, service_of
+from hawser.node.network.proxystatus import ProxyStatus
 from hawser.node.objects import Objects
 from hawser.node.options import Options
 from hawser.node.pod.configs import Machine
@@ -56,6 +57,7 @@ log = logging.getLogger(__name__)
 
 _RUNTIME_SECONDS = 60.0
 _RETRY_SECONDS = 0.5
+_TO_BE_DELETED = "ToBeDeletedByClusterAutoscaler"
 
 
 class Agent:
@@ -69,6 +71,7 @@ class Agent:
         self.addresses = _node_addresses(options)
         self.resolv_conf = options.resolv_conf or node_resolv_conf()
         self.network: NetworkAgent | None = None
+        self.proxy_status = ProxyStatus(self._eligible)
         self.informer = Informer(self.client, POD, field_selector=f"spec.nodeName={options.node_name}")
         self.services = Informer(self.client, SERVICE)
         self.slices = Informer(self.client, ENDPOINT_SLICE)
@@ -131,6 +134,7 @@ class Agent:
                 await self.server.stop()
             await self.pods.close()
             context.objects.close()
+            self.proxy_status.close()
             if self.network is not None:
                 await self.network.stop()
             await self.runtime.close()
@@ -166,6 +170,7 @@ class Agent:
             tasks.create_task(logrotate.run(self.runtime, self.pods.running_logs), name="logs")
             if self.network is not None:
                 tasks.create_task(self._proxy(self.network).run(), name="services")
+                await self.proxy_status.start(options.proxy_healthz_listen, options.proxy_metrics_listen)
             tasks.create_task(self.images.run(), name="images")
             tasks.create_task(self.evictions.run(), name="evictions")
             log.info("node %s is registered", options.node_name)
@@ -329,8 +334,15 @@ class Agent:
                 text = f'node {self.options.node_name} failed to start healthcheck "{key}" on port {port}: {error}'
                 self.recorder.event(service, "Warning", "FailedToStartServiceHealthcheck", text)
 
-        tables = network.config.service_tables
-        return ServiceProxy(tables, network, self.services, self.slices, place, HealthChecks(refused))
+        status, tables = self.proxy_status, network.config.service_tables
+        checks = HealthChecks(refused, lambda: status.healthy)
+        return ServiceProxy(tables, network, self.services, self.slices, place, checks, status)
+
+    def _eligible(self) -> bool:
+        """Whether load balancers may go on sending traffic to this node."""
+        node = self.registration.node
+        taints = node["spec"].get("taints") or ()
+        return not node["metadata"].get("deletionTimestamp") and not any(t["key"] == _TO_BE_DELETED for t in taints)
 
     async def _serve_dns(self, network: NetworkConfig) -> None:
         """The cluster's DNS server, at the address that pods have for their node."""

@@ -50,6 +50,8 @@ class Options:
     cluster_dns: tuple[str, ...]
     cluster_domain: str
     resolv_conf: Path | None
+    proxy_healthz_listen: str
+    proxy_metrics_listen: str
     max_pods: int
     pod_manifest_path: Path | None
     allowed_unsafe_sysctls: tuple[str, ...]
@@ -107,6 +109,9 @@ def parse(arguments: list[str] | None = None) -> Options:
         help="name servers of pods that do not use the cluster's, and of the cluster's own (default: the node's)",
     )
     add("--pod-manifest-path", type=Path, metavar="PATH", help="folder of static pods' manifests, or one manifest")
+    where, free = "HOST:PORT", '"" for none; left out when it is taken (default: %(default)s)'
+    add("--proxy-healthz-listen", default="0.0.0.0:10256", metavar=where, help=f"kube-proxy's health, {free}")
+    add("--proxy-metrics-listen", default="127.0.0.1:10249", metavar=where, help=f"kube-proxy's metrics, {free}")
     add("--max-pods", type=int, default=250, help="(default: %(default)s)")
     add(
         "--allowed-unsafe-sysctls",
@@ -158,6 +163,8 @@ def parse(arguments: list[str] | None = None) -> Options:
         cluster_dns=tuple(given.cluster_dns),
         cluster_domain=given.cluster_domain,
         resolv_conf=given.resolv_conf,
+        proxy_healthz_listen=given.proxy_healthz_listen,
+        proxy_metrics_listen=given.proxy_metrics_listen,
         max_pods=given.max_pods,
         pod_manifest_path=given.pod_manifest_path,
         allowed_unsafe_sysctls=sysctls,

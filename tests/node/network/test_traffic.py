@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hawser.node.network.agent import NetworkAgent
+from hawser.node.network.proxystatus import ProxyStatus
 
 from .conftest import Pod
 from .support import NewPod, add, answer_datagrams, answer_with, ask, say
@@ -255,3 +256,36 @@ async def test_a_node_in_another_zone_goes_to_other_endpoints(
         slices["endpoints"][number]["hints"] = {"forZones": [{"name": f"z{number + 1}"}]}
     await cluster.change(lambda: cluster.services.put(service()), lambda: cluster.slices.put(slices))
     assert words(ADDRESS, 80, 10) == {"pod0"}
+
+
+async def test_the_proxy_tells_how_it_is_as_kube_proxy_does(host: None, short_path: Path) -> None:
+    eligible = True
+    status = ProxyStatus(lambda: eligible)
+    await status.start("0.0.0.0:10256", "127.0.0.1:10249")
+
+    async def get(port: int, path: str) -> tuple[str, str]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+        writer.close()
+        return head.split("\r\n")[0], body
+
+    try:
+        status.changed(service=True)
+        status.applied(0.002)
+        line, body = await get(10256, "/healthz")
+        assert line == "HTTP/1.1 200 OK" and json.loads(body)["nodeEligible"] is True
+        eligible = False
+        assert (await get(10256, "/healthz"))[0] == "HTTP/1.1 503 Service Unavailable"
+        assert (await get(10256, "/livez"))[0] == "HTTP/1.1 200 OK"
+        assert (await get(10256, "/other"))[0] == "HTTP/1.1 404 Not Found"
+        assert (await get(10249, "/proxyMode"))[1] == "nftables"
+        _, metrics = await get(10249, "/metrics")
+        assert "kubeproxy_sync_proxy_rules_duration_seconds_count{} 1\n" in metrics
+        assert "kubeproxy_sync_proxy_rules_service_changes_total 1\n" in metrics
+        assert 'kubeproxy_proxy_healthz_total{code="503"} 1\n' in metrics
+        other = ProxyStatus()
+        await other.start("0.0.0.0:10256", "")
+        other.close()
+    finally:
+        status.close()

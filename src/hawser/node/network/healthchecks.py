@@ -9,20 +9,26 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
+
+from hawser.node.network.plainhttp import Answer, serve
 
 log = logging.getLogger(__name__)
-
-_SECONDS = 10.0
-_LONGEST = 16384
 
 Refused = Callable[[str, int, OSError], None]
 
 
 class HealthChecks:
-    """A listener a Service with a health check port. refused: told of ports that cannot be listened on."""
+    """A listener a Service with a health check port.
 
-    def __init__(self, refused: Refused = lambda _key, _port, _error: None) -> None:
+    refused: told of ports that cannot be listened on. healthy: whether the proxy is.
+    """
+
+    def __init__(
+        self, refused: Refused = lambda _key, _port, _error: None, healthy: Callable[[], bool] = lambda: True
+    ) -> None:
         self._refused = refused
+        self._healthy = healthy
         self._open: dict[str, tuple[int, asyncio.Server]] = {}
         self._counts: dict[str, int] = {}
 
@@ -49,33 +55,17 @@ class HealthChecks:
         self._open.clear()
 
     async def _listen(self, key: str, port: int) -> asyncio.Server:
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                async with asyncio.timeout(_SECONDS):
-                    await reader.readuntil(b"\r\n\r\n")
-                    writer.write(self._answer(key))
-                    await writer.drain()
-            except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-                pass
-            finally:
-                writer.close()
+        return await serve(None, port, lambda _path: self._answer(key))
 
-        return await asyncio.start_server(answer, None, port, limit=_LONGEST)
-
-    def _answer(self, key: str) -> bytes:
-        count = self._counts.get(key, 0)
+    def _answer(self, key: str) -> Answer:
+        count, healthy = self._counts.get(key, 0), self._healthy()
         namespace, _, name = key.partition("/")
-        body = json.dumps(
-            {
-                "service": {"namespace": namespace, "name": name},
-                "localEndpoints": count,
-                "serviceProxyHealthy": True,
-            },
-            indent="\t",
+        told = {
+            "service": {"namespace": namespace, "name": name},
+            "localEndpoints": count,
+            "serviceProxyHealthy": healthy,
+        }
+        status = HTTPStatus.OK if count and healthy else HTTPStatus.SERVICE_UNAVAILABLE
+        return Answer(
+            json.dumps(told, indent="\t"), status, headers=(("X-Load-Balancing-Endpoint-Weight", str(count)),)
         )
-        status = "200 OK" if count else "503 Service Unavailable"
-        return (
-            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"
-            f"X-Load-Balancing-Endpoint-Weight: {count}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-            f"{body}"
-        ).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from hawser.node.network.conntrack import Flow
 from hawser.node.network.endpoints import SERVICE_NAME, Place, local_ready, proxied
 from hawser.node.network.healthchecks import HealthChecks
 from hawser.node.network.nft import NftError
+from hawser.node.network.proxystatus import ProxyStatus
 from hawser.node.network.servicestate import ServiceState
 from hawser.node.network.servicetable import ServiceTable
 
@@ -60,7 +62,7 @@ class ServiceProxy:
     """Call ``run`` once; changes reach the kernel as fast as nftables takes them, many in one transaction.
 
     tables: one an address family. services, slices: informers of Services and EndpointSlices. place: where the node is
-    now. checks: the health checks of load balancers.
+    now. checks: the health checks of load balancers. status: what is told of the proxy itself.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class ServiceProxy:
         slices: Source,
         place: Callable[[], Place] = Place,
         checks: HealthChecks | None = None,
+        status: ProxyStatus | None = None,
     ) -> None:
         self._states = [ServiceState(table) for table in tables]
         self._kernel = kernel
@@ -79,6 +82,7 @@ class ServiceProxy:
         self._where = place
         self._place = place()
         self._checks = checks or HealthChecks()
+        self._status = status or ProxyStatus()
         self._checked: dict[str, tuple[int, int]] = {}
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()
@@ -98,6 +102,7 @@ class ServiceProxy:
                     await self._apply(whole)
                     whole = not await self._wait()
                 except NftError as error:
+                    self._status.failed()
                     log.error("the table of Services is made anew: %s", error)
                     whole = True
                     await asyncio.sleep(1)
@@ -135,6 +140,7 @@ class ServiceProxy:
         self._idle.clear()
         keys, self._dirty = self._dirty, set()
         self._place = self._where()
+        begun = time.perf_counter()
         if whole:
             keys = self._keys()
         known = {key: (self._service(key), self._slices.by_index(BY_SERVICE, key)) for key in sorted(keys)}
@@ -149,6 +155,7 @@ class ServiceProxy:
                 self._mark(key)
         await self._check(known, whole)
         self._idle.set()
+        self._status.applied(time.perf_counter() - begun)
 
     def _service(self, key: str) -> Obj | None:
         namespace, _, name = key.partition("/")
@@ -169,9 +176,11 @@ class ServiceProxy:
     def _service_changed(self, old: Obj | None, new: Obj | None) -> None:
         obj = new or old
         if obj is not None:
+            self._status.changed(service=True)
             self._mark(f"{obj['metadata']['namespace']}/{obj['metadata']['name']}")
 
     def _slice_changed(self, old: Obj | None, new: Obj | None) -> None:
+        self._status.changed(service=False)
         for one in (old, new):
             for key in service_of(one) if one is not None else ():
                 self._mark(key)
