@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from ipaddress import ip_address
 
 import orjson
@@ -13,6 +14,8 @@ from hawser.apiserver.authorization import reconcile
 from hawser.apiserver.resources import Resources
 from hawser.apiserver.strategies.namespaces import SYSTEM
 from hawser.apiserver.writes import Options
+
+log = logging.getLogger(__name__)
 
 _NO_MIRROR = "endpointslice.kubernetes.io/skip-mirror"
 _LABELS = {"component": "apiserver", "provider": "kubernetes"}
@@ -41,7 +44,11 @@ async def run(resources: Resources, address: str, port: int, cluster_dns: str = 
     await _ensure(resources, SERVICE, "default", _service(resources.allocator.first_address, port))
     await _endpoints(resources, address, port)
     if cluster_dns:
-        await _ensure(resources, SERVICE, "kube-system", _dns_service(cluster_dns))
+        try:
+            await _ensure(resources, SERVICE, "kube-system", _dns_service(cluster_dns))
+        except APIError as error:
+            # A store from before this Service may have given its address to another one: that one stays.
+            log.error("pods have no cluster DNS: %s", error.message)
 
 
 async def publish(resources: Resources, wanted: Obj) -> None:
