@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from hawser.api.kinds import CONFIG_MAP
 from hawser.cli.engine import pki
+from hawser.cli.engine.ranges import joined
 from hawser.cli.engine.settings import Settings, free_port
 from hawser.client.client import Client
 from hawser.controllers import root_ca
@@ -54,7 +55,7 @@ class Engine:
         """Starts the agent; returns at once."""
         s, flags = self.settings, []
         if self.network:
-            flags = ["--pod-cidr", s.pod_cidr]
+            flags = ["--pod-cidr", joined((s.pod_cidr, s.pod_cidr6))]
         command = [
             *(sys.executable, "-m", "hawser.node", "--verbose"),
             *("--kubeconfig", str(s.kubeconfig("agent")), "--node-name", NODE),
@@ -64,7 +65,7 @@ class Engine:
             *("--client-ca", str(s.pki_dir / "ca.crt"), "--cgroup-root", self.cgroup_root),
             *("--cni-conf-dir", str(self.containerd.folder / "cni/conf")),
             *("--cni-bin-dir", str(self.containerd.folder / "cni/bin")),
-            *("--service-cluster-ip-range", s.service_cidr, "--instance", s.instance),
+            *("--service-cluster-ip-range", joined((s.service_cidr, s.service_cidr6)), "--instance", s.instance),
             *("--pod-manifest-path", str(self.manifests)),
             *("--cluster-dns", s.cluster_dns),
             *flags,
@@ -82,7 +83,12 @@ class Engine:
 
 @contextmanager
 def running(
-    folder: Path, containerd: Containerd, *, network: bool = False, agent_flags: tuple[str, ...] = ()
+    folder: Path,
+    containerd: Containerd,
+    *,
+    network: bool = False,
+    dual_stack: bool = False,
+    agent_flags: tuple[str, ...] = (),
 ) -> Iterator[Engine]:
     """Starts both; at the end stops them and removes cgroups and links. agent_flags: further ones."""
     (folder / "manifests").mkdir(parents=True, exist_ok=True)
@@ -96,6 +102,8 @@ def running(
         node_name=NODE,
         pod_cidr=f"10.251.{port % 256}.0/24",
         service_cidr=f"10.252.{port % 256}.0/24",
+        pod_cidr6=f"fd25:1:{port:x}::/64" if dual_stack else "",
+        service_cidr6=f"fd25:2:{port:x}::/112" if dual_stack else "",
     )
     pki.prepare(settings)
     arguments = {
@@ -105,7 +113,7 @@ def running(
         "tls-key": settings.pki_dir / "apiserver.key",
         "client-ca": settings.pki_dir / "ca.crt",
         "token-auth-file": settings.pki_dir / "tokens.csv",
-        "service-cluster-ip-range": settings.service_cidr,
+        "service-cluster-ip-range": joined((settings.service_cidr, settings.service_cidr6)),
     }
     if network:
         arguments["advertise-address"] = settings.gateway
@@ -146,6 +154,8 @@ async def _remove_network(engine: Engine) -> None:
         socket=engine.folder / "run/cni.sock",
         cni_bin_dir=cni / "bin",
         cni_conf_dir=cni / "conf",
+        pod_cidr6=IPv6Network(settings.pod_cidr6) if settings.pod_cidr6 else None,
+        service_cidr6=IPv6Network(settings.service_cidr6) if settings.service_cidr6 else None,
     )
     agent = NetworkAgent(config)
     await agent.start()
