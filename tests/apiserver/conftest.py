@@ -9,6 +9,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -96,6 +97,7 @@ class Server:
         self.authority.issue("server", "server", server=True)
         (folder / "tokens.csv").write_text(TOKENS)
         self.process: subprocess.Popen[str] | None = None
+        self.listener: threading.Thread | None = None
         self.url = ""
         self.extra: list[str] = []
         """More arguments of the command."""
@@ -129,6 +131,9 @@ class Server:
             found = re.search(r"serving on (https://\S+)", line)
             if found:
                 self.url = found.group(1)
+                # What it says from now on is taken, or a slow machine's warnings would fill the pipe and stop it.
+                self.listener = threading.Thread(target=process.stderr.read, daemon=True)
+                self.listener.start()
                 return
         raise AssertionError(f"the server did not start: {said[-2000:]}")
 
@@ -137,6 +142,9 @@ class Server:
         assert self.process is not None
         self.process.send_signal(number)
         assert self.process.stderr is not None
+        if self.listener is not None:
+            self.listener.join()
+            self.listener = None
         self.process.stderr.read()
         self.process.stderr.close()
         return self.process.wait(20)
