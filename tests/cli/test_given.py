@@ -38,6 +38,15 @@ def test_flags_are_kept_until_others_are_given() -> None:
     assert Given(apiserver_args=()).changed(engine) == ENGINE
 
 
+def test_flags_of_agents_are_kept_for_later_starts() -> None:
+    given = Given(agent_args=("eviction-hard=memory.available<1Gi",))
+    given.check()
+    (agent,) = [role for role in roles(given.changed(ENGINE)) if role.name == "agent"]
+    assert agent.argv[-1] == "--eviction-hard=memory.available<1Gi"
+    with pytest.raises(Failure, match="--agent-arg wants NAME=VALUE"):
+        Given(agent_args=("no-such-flag=1",)).check()
+
+
 def test_flags_come_last_so_that_they_count() -> None:
     (server,) = [role for role in roles(Given(apiserver_args=AUDIT).changed(ENGINE)) if role.name == "apiserver"]
     assert server.argv[-2:] == ["--audit-log-path=/a log", "--audit-policy-file=/p=q"]

@@ -48,6 +48,10 @@ def up(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="The same for the controllers and the scheduler."),
     ] = None,
+    agent_arg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="The same for the agents of all nodes."),
+    ] = None,
     node_count: Annotated[
         int | None,
         typer.Option("--nodes", min=1, max=nodes.MOST, help="Nodes on this machine (default: as it was, 1)."),
@@ -98,6 +102,7 @@ def up(
         runtime_endpoint,
         _flags(apiserver_arg),
         _flags(controllers_arg),
+        _flags(agent_arg),
         Shape(node_count, zones, node_cpu, node_memory),
         Ranges(dual_stack, load_balancer_range, _flags(ip_pool)),
     )
@@ -163,6 +168,7 @@ class Given:
     runtime_endpoint: str | None = None
     apiserver_args: tuple[str, ...] | None = None
     controllers_args: tuple[str, ...] | None = None
+    agent_args: tuple[str, ...] | None = None
     shape: Shape = Shape()
     ranges: Ranges = AS_IT_WAS
 
@@ -177,15 +183,20 @@ class Given:
         if self.apiserver_args:
             from hawser.apiserver.__main__ import flags
 
-            _check_flags(self.apiserver_args, flags(), "apiserver", "the API server")
+            _check_flags(self.apiserver_args, flags(), "apiserver", "the API server", "apiserver")
         if self.controllers_args:
             from hawser.controllers.manager import flags
 
-            _check_flags(self.controllers_args, flags(), "controllers", "the controllers")
+            _check_flags(self.controllers_args, flags(), "controllers", "the controllers", "controllers")
+        if self.agent_args:
+            from hawser.node.options import flags
+
+            _check_flags(self.agent_args, flags(), "agent", "the node agent", "node")
 
     def changed(self, engine: Settings) -> Settings:
         """An engine's settings with what is asked."""
         endpoint, flags, others = self.runtime_endpoint, self.apiserver_args, self.controllers_args
+        agents = self.agent_args
         engine = self.ranges.changed(engine, self.shape.total or len(nodes.load(engine)))
         return replace(
             engine,
@@ -193,16 +204,17 @@ class Given:
             runtime_endpoint=engine.runtime_endpoint if endpoint is None else endpoint,
             apiserver_args=engine.apiserver_args if flags is None else "\n".join(flags),
             controllers_args=engine.controllers_args if others is None else "\n".join(others),
+            agent_args=engine.agent_args if agents is None else "\n".join(agents),
         )
 
 
-def _check_flags(given: Iterable[str], known: Container[str], program: str, what: str) -> None:
+def _check_flags(given: Iterable[str], known: Container[str], word: str, what: str, module: str) -> None:
     for argument in given:
         name, _, value = argument.partition("=")
         if name not in known or not value or "\n" in value:
             raise Failure(
-                f"--{program}-arg wants NAME=VALUE with a flag of {what}; got {argument!r}",
-                f"`python -m hawser.{program} --help` lists them",
+                f"--{word}-arg wants NAME=VALUE with a flag of {what}; got {argument!r}",
+                f"`python -m hawser.{module} --help` lists them",
             )
 
 

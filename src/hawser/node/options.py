@@ -59,8 +59,12 @@ class Options:
     verbose: bool
 
 
-def parse(arguments: list[str] | None = None) -> Options:
-    """Options from a command line; ends the program with usage when it is wrong."""
+def flags() -> frozenset[str]:
+    """The names of all flags, without dashes."""
+    return frozenset(name[2:] for action in _parser()._actions for name in action.option_strings)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hawser-node", description="The node agent of a Hawser engine: runs the pods that are bound to its node."
     )
@@ -121,6 +125,12 @@ def parse(arguments: list[str] | None = None) -> Options:
     )
     add("--verbose", action="store_true", help="log what happens, not only what goes wrong")
     limits.add_flags(parser)
+    return parser
+
+
+def parse(arguments: list[str] | None = None) -> Options:
+    """Options from a command line; ends the program with usage when it is wrong."""
+    parser = _parser()
     given = parser.parse_args(arguments)
     try:
         limited = limits.read(given)

@@ -132,7 +132,9 @@ def _agent(engine: Settings, node: Node) -> Role:
         "ip-pools": ",".join(engine.ip_pools.splitlines()),
     }
     arguments |= {name: value for name, value in further.items() if value}
-    return _inside(_python(role_name("agent", node), "hawser.node", arguments, needs_api=True), engine, node)
+    role = _python(role_name("agent", node), "hawser.node", arguments, needs_api=True)
+    role.argv.extend(f"--{line}" for line in engine.agent_args.splitlines())
+    return _inside(role, engine, node)
 
 
 def _python(name: str, module: str, arguments: dict[str, object], needs_api: bool = False) -> Role:

@@ -38,7 +38,7 @@ class Settings:
     listen: ``HOST:PORT`` of the API server; kubelet_listen: of the node agent's API.
     pod_cidr, service_cidr: IPv4 ranges; runtime_endpoint: a CRI socket of the user's, or "" for the private containerd.
     cni_conf_dir, cni_bin_dir: CNI folders of the user's runtime; "" for those of the private containerd.
-    apiserver_args, controllers_args: further flags of these processes, ``NAME=VALUE`` a line.
+    apiserver_args, controllers_args, agent_args: further flags of these processes, ``NAME=VALUE`` a line.
     pod_cidr6, service_cidr6: the IPv6 ranges of a dual-stack engine, else "". load_balancer_range: CIDRs of Services of
     type LoadBalancer, comma-separated. ip_pools: further pod ranges, ``NAME=CIDR`` a line.
     """
@@ -56,6 +56,7 @@ class Settings:
     cni_bin_dir: str = ""
     apiserver_args: str = ""
     controllers_args: str = ""
+    agent_args: str = ""
     pod_cidr6: str = ""
     service_cidr6: str = ""
     load_balancer_range: str = ""

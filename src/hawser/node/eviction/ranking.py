@@ -20,16 +20,12 @@ from hawser.node.stats.model import ContainerUse, PodUse
 
 REASON = "Evicted"
 _CRITICAL = 2_000_000_000
-_SOURCE = "kubernetes.io/config.source"
-_MIRROR = "kubernetes.io/config.mirror"
 _STORAGE = "ephemeral-storage"
 
 
 def critical(pod: Obj) -> bool:
     """Whether a pod is never evicted: static ones, and those of system-critical priority."""
-    annotations = pod["metadata"].get("annotations") or {}
-    static = annotations.get(_SOURCE, "api") != "api" or _MIRROR in annotations
-    return static or (pod["spec"].get("priority") or 0) >= _CRITICAL
+    return view.is_static(pod) or view.is_mirror(pod) or (pod["spec"].get("priority") or 0) >= _CRITICAL
 
 
 def ranked(pods: Iterable[Obj], uses: dict[str, PodUse], resource: str) -> list[Obj]:

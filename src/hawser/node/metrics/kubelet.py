@@ -40,6 +40,8 @@ def render(state: State, counters: Counters, operations: Operations, snapshot: S
     text += "apiserver."
     desired = {'static=""': state.pods - state.static_pods, 'static="true"': state.static_pods}
     yield from _gauge("kubelet_desired_pods", text, desired)
+    text = "The number of mirror pods the kubelet will try to create (one per admitted static pod)"
+    yield from _gauge("kubelet_mirror_pods", text, {"": state.static_pods})
     yield from _starts(counters)
     yield from _operations(operations)
     yield from _relists(counters)

@@ -27,6 +27,11 @@ def full_name(pod: Obj) -> str:
     return f"{name}_{namespace}({uid(pod)})"
 
 
+def is_static(pod: Obj) -> bool:
+    """Whether a pod comes from elsewhere than the API, as from a file of the node."""
+    return bool((pod["metadata"].get("annotations") or {}).get(SOURCE, "api") != "api")
+
+
 def is_mirror(pod: Obj) -> bool:
     return MIRROR in (pod["metadata"].get("annotations") or {})
 

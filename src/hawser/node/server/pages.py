@@ -18,6 +18,7 @@ from hawser.node.cri.client import Runtime
 from hawser.node.cri.model import ContainerState, Labels
 from hawser.node.metrics.counters import Counters
 from hawser.node.options import Options
+from hawser.node.pod import view
 from hawser.node.pods import Pods
 from hawser.node.server.server import Extra
 from hawser.node.stats import subjects
@@ -84,6 +85,7 @@ class Pages:
             len(workers),
             ready,
             Counter(_STATES[c.state] for c in containers),
+            sum(1 for worker in workers if view.is_static(worker.pod)),
         )
         snapshot = await self._collector.snapshot(full=subjects.claims(self._pods))
         return _text(kubelet.render(state, self._counters, self._runtime.operations, snapshot))
@@ -134,4 +136,9 @@ class Pages:
 
 
 def _text(lines: Iterable[str]) -> tuple[str, bytes]:
-    return CONTENT_TYPE, ("\n".join(lines) + "\n").encode()
+    # Line by line: a page of many pods has megabytes, which need not be there twice.
+    page = bytearray()
+    for line in lines:
+        page += line.encode()
+        page += b"\n"
+    return CONTENT_TYPE, bytes(page)
