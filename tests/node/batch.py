@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hawser.api.kinds import POD, Kind
+from hawser.api.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, Kind
 from hawser.client.client import Client
 
 from . import engine as engines
@@ -108,4 +108,24 @@ def items(*rows: tuple[str, str, int | None]) -> list[Obj]:
 async def make(client: Client, kind: Kind, name: str, **fields: Any) -> Obj:
     """Creates an object."""
     metadata = {"name": name, **({"namespace": "default"} if kind.namespaced else {})}
-    return await client.create(kind, {"apiVersion": "v1", "kind": kind.kind, "metadata": metadata, **fields})
+    version = f"{kind.group}/{kind.version}".removeprefix("/")
+    return await client.create(kind, {"apiVersion": version, "kind": kind.kind, "metadata": metadata, **fields})
+
+
+async def bound(client: Client, name: str, source: Obj, mode: str = "ReadWriteOnce", **spec: Any) -> None:
+    """A PersistentVolume and a claim that are bound to each other, as a controller does."""
+    common = {"capacity": {"storage": "1Gi"}, "accessModes": [mode], "storageClassName": "by-hand", **spec}
+    volume = await make(client, PERSISTENT_VOLUME, f"pv-{name}", spec={**common, **source})
+    await claimed(client, name, volume, mode, **{k: v for k, v in spec.items() if k == "volumeMode"})
+
+
+async def claimed(client: Client, name: str, volume: Obj, mode: str, **spec: Any) -> None:
+    """A claim that a PersistentVolume is bound to."""
+    wants = {"accessModes": [mode], "storageClassName": "by-hand", "resources": {"requests": {"storage": "1Gi"}}}
+    pv = volume["metadata"]["name"]
+    claim = await make(client, PERSISTENT_VOLUME_CLAIM, name, spec={**wants, **spec})
+    ref = {"kind": "PersistentVolumeClaim", "namespace": "default", "name": name, "uid": claim["metadata"]["uid"]}
+    await client.patch(PERSISTENT_VOLUME, pv, None, {"spec": {"claimRef": ref}})
+    await client.patch(PERSISTENT_VOLUME_CLAIM, name, "default", {"spec": {"volumeName": pv}})
+    status = {"status": {"phase": "Bound", "accessModes": [mode], "capacity": {"storage": "1Gi"}}}
+    await client.patch(PERSISTENT_VOLUME_CLAIM, name, "default", status, subresource="status")

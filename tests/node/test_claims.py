@@ -15,30 +15,12 @@ from hawser.client.client import Client
 from hawser.node.volumes import mounts
 
 from . import engine as engines
-from .batch import SLEEP, STAT, make, one, outputs, phase, said, user
+from .batch import SLEEP, STAT, bound, make, one, outputs, phase, said, user
 from .engine import Engine
 from .running import until
 
 pytestmark = pytest.mark.containerd
 Obj = dict[str, Any]
-
-
-async def bound(client: Client, name: str, source: Obj, mode: str = "ReadWriteOnce", **spec: Any) -> None:
-    """A PersistentVolume and a claim that are bound to each other, as a controller does."""
-    common = {"capacity": {"storage": "1Gi"}, "accessModes": [mode], "storageClassName": "by-hand", **spec}
-    volume = await make(client, PERSISTENT_VOLUME, f"pv-{name}", spec={**common, **source})
-    await claimed(client, name, volume, mode, **{k: v for k, v in spec.items() if k == "volumeMode"})
-
-
-async def claimed(client: Client, name: str, volume: Obj, mode: str, **spec: Any) -> None:
-    wants = {"accessModes": [mode], "storageClassName": "by-hand", "resources": {"requests": {"storage": "1Gi"}}}
-    pv = volume["metadata"]["name"]
-    claim = await make(client, PERSISTENT_VOLUME_CLAIM, name, spec={**wants, **spec})
-    ref = {"kind": "PersistentVolumeClaim", "namespace": "default", "name": name, "uid": claim["metadata"]["uid"]}
-    await client.patch(PERSISTENT_VOLUME, pv, None, {"spec": {"claimRef": ref}})
-    await client.patch(PERSISTENT_VOLUME_CLAIM, name, "default", {"spec": {"volumeName": pv}})
-    status = {"status": {"phase": "Bound", "accessModes": [mode], "capacity": {"storage": "1Gi"}}}
-    await client.patch(PERSISTENT_VOLUME_CLAIM, name, "default", status, subresource="status")
 
 
 def here(node: str = engines.NODE) -> Obj:

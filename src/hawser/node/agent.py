@@ -21,6 +21,7 @@ from hawser.node.allocatable import pods_limits
 from hawser.node.cgroups import Cgroups
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.model import Container, Features, Sandbox
+from hawser.node.csi.plugins import Plugins
 from hawser.node.eviction import manager as eviction
 from hawser.node.images.collector import ImageCollector
 from hawser.node.images.manager import Images
@@ -81,6 +82,7 @@ class Agent:
         # A containerd that others use too has shims of theirs.
         private = Path(options.runtime_endpoint.removeprefix("unix://")).is_relative_to(options.run_dir)
         self._shims = LostShims(options.runtime_endpoint) if private else None
+        self._plugins = Plugins(options.root_dir / "plugins_registry", self.client, lambda: self.registration.node)
         self._tidying: asyncio.Task[None] | None = None
         self.counters = Counters()
         self.records = PullRecords(options.root_dir / "image_manager")
@@ -135,6 +137,7 @@ class Agent:
             await self.pods.close()
             context.objects.close()
             self.proxy_status.close()
+            await self._plugins.close()
             if self.network is not None:
                 await self.network.stop()
             await self.runtime.close()
@@ -162,6 +165,7 @@ class Agent:
                 self.recorder.event(self._node_reference(), "Warning", "CheckLimitsForResolvConf", complaint)
             # Variables of Services are never fewer than there are: the API's own is what every client looks for.
             await self.services.synced()
+            self._plugins.start()
             self.pods.start()
             tasks.create_task(self.pods.statics.run(), name="static pods")
             lifecycle = Lifecycle(self.runtime, self.pods.exited, self._listed, self.counters)
@@ -248,7 +252,7 @@ class Agent:
             recorder=self.recorder,
             machine=described,
             folders=folders,
-            volumes=Volumes(self.client, self.runtime, folders, objects, described, allocatable),
+            volumes=Volumes(self.client, self.runtime, folders, objects, described, allocatable, self._plugins),
             cgroups=cgroups,
             images=Images(self.runtime, self.records, options.limits.max_parallel_image_pulls),
             objects=objects,

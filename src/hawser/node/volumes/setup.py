@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import CONFIG_MAP, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, SECRET
@@ -15,15 +17,19 @@ from hawser.api.types import Obj
 from hawser.client.client import Client
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.model import Image
+from hawser.node.csi.plugins import Plugins
 from hawser.node.objects import Objects
 from hawser.node.pod import view
 from hawser.node.pod.configs import Machine
-from hawser.node.volumes import atomic, claims, emptydir, hostpath, mounts, ownership, payload, persistent
+from hawser.node.volumes import atomic, claims, csi, emptydir, hostpath, mounts, ownership, payload, persistent
 from hawser.node.volumes.claims import Claim, ClaimError
 from hawser.node.volumes.errors import NotMounted, VolumeError
 from hawser.node.volumes.folders import Folders, Place, is_payload
 from hawser.node.volumes.images import ImageVolumes
 from hawser.node.volumes.payload import Contents
+
+if TYPE_CHECKING:
+    from hawser.node.volumes.csi_mounts import CSIVolumes
 
 # What kubelet keeps in memory only, because it is secret or changes.
 _IN_MEMORY = ("secret", "downwardAPI", "projected")
@@ -40,7 +46,10 @@ class Volumes:
         objects: Objects,
         machine: Machine,
         allocatable: Callable[[], Obj],
+        plugins: Plugins,
     ) -> None:
+        self._plugins = plugins
+        self._csi: CSIVolumes | None = None
         self._client = client
         self.images = ImageVolumes(runtime, folders)
         self._folders = folders
@@ -100,6 +109,8 @@ class Volumes:
     async def remove(self, uid: str) -> None:
         """Takes away all that a pod had; what is mounted is never followed. Raises CRIError."""
         images = self.images.names(uid)
+        if (self._folders.pod(uid) / "volumes/kubernetes.io~csi").is_dir():
+            await self._csi_volumes().remove(uid)
         if self._folders.remove(uid):
             await self.images.remove(uid, images)
 
@@ -183,6 +194,8 @@ class Volumes:
             return await self._persistent(pod, claim.volume, readonly=claim.readonly)
         if is_payload(volume):
             return self._fill(pod, volume, contents)
+        if "csi" in volume:
+            return await self._from_driver(pod, csi.inline(pod, volume))
         path = self._folders.volume(pod, volume)
         if source := volume.get("hostPath"):
             hostpath.check(path, source.get("type") or "")
@@ -216,6 +229,9 @@ class Volumes:
         if claims.used_by_one_pod_only(row) and self._folders.elsewhere(pod, name):
             raise VolumeError("volume uses the ReadWriteOncePod access mode and is already in use by another pod")
         group = claims.extra_group(row)
+        if "csi" in spec:
+            place = await self._from_driver(pod, csi.persistent(row, readonly=readonly))
+            return replace(place, group=group, persistent=name)
         if spec.get("volumeMode") == "Block":
             return Place(persistent.device(name, spec), readonly, device=True, group=group, persistent=name)
         target = self._folders.persistent(pod, persistent.SOURCES[persistent.kind_of(spec)], name)
@@ -224,6 +240,18 @@ class Volumes:
         use = persistent.Use(readonly, _group(pod), on_mismatch)
         path = await asyncio.to_thread(persistent.set_up, target, spec, use)
         return Place(path, readonly, group=group, persistent=name)
+
+    async def _from_driver(self, pod: Obj, volume: csi.Volume) -> Place:
+        return await self._csi_volumes().mount(pod, volume, self._machine.node_name)
+
+    def _csi_volumes(self) -> CSIVolumes:
+        if self._csi is None:
+            # Loaded when the first pod has such a volume: most nodes never see one.
+            from hawser.node.volumes.csi_mounts import CSIVolumes
+
+            root = Path(self._machine.root)
+            self._csi = CSIVolumes(root, self._client, self._plugins, self._folders, self._objects)
+        return self._csi
 
 
 def _group(pod: Obj) -> int | None:

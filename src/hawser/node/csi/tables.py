@@ -1,0 +1,101 @@
+"""Field numbers of the Container Storage Interface's node service and of kubelet's plugin registration.
+
+Source: the CSI specification 1.11, csi.proto; kubelet's pluginregistration/v1 api.proto.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from hawser.node.cri.schema import Schema, Table
+
+_REGISTRATION: Table = {
+    "package": "pluginregistration",
+    "enums": {},
+    "messages": {
+        "InfoRequest": {},
+        "PluginInfo": {
+            "type": [1, "string"],
+            "name": [2, "string"],
+            "endpoint": [3, "string"],
+            "supported_versions": [4, "repeated string"],
+        },
+        "RegistrationStatus": {"plugin_registered": [1, "bool"], "error": [2, "string"]},
+        "RegistrationStatusResponse": {},
+    },
+    "services": {
+        "Registration": {
+            "GetInfo": ["InfoRequest", "PluginInfo"],
+            "NotifyRegistrationStatus": ["RegistrationStatus", "RegistrationStatusResponse"],
+        }
+    },
+}
+_CSI: Table = {
+    "package": "csi.v1",
+    "enums": {},
+    "messages": {
+        "Empty": {},
+        "MountVolume": {
+            "fs_type": [1, "string"],
+            "mount_flags": [2, "repeated string"],
+            "volume_mount_group": [3, "string"],
+        },
+        "AccessMode": {"mode": [1, "int32"]},
+        "VolumeCapability": {
+            "block": [1, "Empty"],
+            "mount": [2, "MountVolume"],
+            "access_mode": [3, "AccessMode"],
+        },
+        "NodeStageVolumeRequest": {
+            "volume_id": [1, "string"],
+            "publish_context": [2, "map<string,string>"],
+            "staging_target_path": [3, "string"],
+            "volume_capability": [4, "VolumeCapability"],
+            "secrets": [5, "map<string,string>"],
+            "volume_context": [6, "map<string,string>"],
+        },
+        "NodeUnstageVolumeRequest": {"volume_id": [1, "string"], "staging_target_path": [2, "string"]},
+        "NodePublishVolumeRequest": {
+            "volume_id": [1, "string"],
+            "publish_context": [2, "map<string,string>"],
+            "staging_target_path": [3, "string"],
+            "target_path": [4, "string"],
+            "volume_capability": [5, "VolumeCapability"],
+            "readonly": [6, "bool"],
+            "secrets": [7, "map<string,string>"],
+            "volume_context": [8, "map<string,string>"],
+        },
+        "NodeUnpublishVolumeRequest": {"volume_id": [1, "string"], "target_path": [2, "string"]},
+        "Rpc": {"type": [1, "int32"]},
+        "NodeServiceCapability": {"rpc": [1, "Rpc"]},
+        "NodeGetCapabilitiesResponse": {"capabilities": [1, "repeated NodeServiceCapability"]},
+        "Topology": {"segments": [1, "map<string,string>"]},
+        "NodeGetInfoResponse": {
+            "node_id": [1, "string"],
+            "max_volumes_per_node": [2, "int64"],
+            "accessible_topology": [3, "Topology"],
+        },
+    },
+    "services": {
+        "Node": {
+            "NodeStageVolume": ["NodeStageVolumeRequest", "Empty"],
+            "NodeUnstageVolume": ["NodeUnstageVolumeRequest", "Empty"],
+            "NodePublishVolume": ["NodePublishVolumeRequest", "Empty"],
+            "NodeUnpublishVolume": ["NodeUnpublishVolumeRequest", "Empty"],
+            "NodeGetCapabilities": ["Empty", "NodeGetCapabilitiesResponse"],
+            "NodeGetInfo": ["Empty", "NodeGetInfoResponse"],
+        }
+    },
+}
+
+
+@cache
+def registration() -> Schema:
+    """Kubelet's plugin registration."""
+    return Schema(_REGISTRATION)
+
+
+@cache
+def csi() -> Schema:
+    """CSI 1.x."""
+    return Schema(_CSI)

@@ -1,0 +1,133 @@
+"""Volumes of CSI drivers: a real gRPC driver registers with the agent and serves pods."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import CSI_DRIVER, CSI_NODE, NODE, PERSISTENT_VOLUME, POD, SECRET
+from hawser.client.client import Client
+from hawser.node.volumes import mounts
+
+from . import csi_driver
+from . import engine as engines
+from .batch import STAT, bound, make, one, outputs, said, until, user
+from .csi_driver import NAME, FoldersDriver
+from .engine import Engine
+
+pytestmark = pytest.mark.containerd
+Obj = dict[str, Any]
+STAGES = 1
+
+
+@pytest.fixture
+def driver(engine: Engine, tmp_path: Path) -> Iterator[FoldersDriver]:
+    with csi_driver.running(tmp_path, engine.folder / "agent/plugins_registry", STAGES) as driver:
+        yield driver
+
+
+async def registered(client: Client, driver: FoldersDriver) -> Obj:
+    """The driver's row in the node's CSINode, once it is there."""
+
+    async def look() -> Obj:
+        try:
+            rows = (await client.get(CSI_NODE, engines.NODE))["spec"].get("drivers") or [{}]
+        except APIError:
+            return {}
+        return dict(rows[0]) if driver.registered else {}
+
+    row: Obj = await until(look, 30)
+    return row
+
+
+async def settings(client: Client, **spec: Any) -> None:
+    try:
+        await client.delete(CSI_DRIVER, NAME)
+    except APIError as err:
+        assert err.code == 404
+    await make(client, CSI_DRIVER, NAME, spec={"attachRequired": False, **spec})
+
+
+async def test_a_driver_serves_pods(client: Client, engine: Engine, driver: FoldersDriver, tmp_path: Path) -> None:
+    row = await registered(client, driver)
+    assert row == {
+        "name": NAME,
+        "nodeID": "this-node",
+        "topologyKeys": [f"{NAME}/zone"],
+        "allocatable": {"count": 7},
+    }
+    assert driver.registered == {"ok": True, "error": ""}
+    assert (await client.get(NODE, engines.NODE))["metadata"]["labels"][f"{NAME}/zone"] == "z1"
+    await settings(
+        client,
+        podInfoOnMount=True,
+        volumeLifecycleModes=["Persistent", "Ephemeral"],
+        tokenRequests=[{"audience": "vault"}],
+    )
+    await make(client, SECRET, "for-csi", stringData={"key": "word"})
+    attributes = {"volumeAttributes": {"size": "1"}}
+    own = {"csi": {"driver": NAME, "nodePublishSecretRef": {"name": "for-csi"}, **attributes}}
+    source = {"csi": {"driver": NAME, "volumeHandle": "vol-1", "fsType": "ext4", **attributes}}
+    await bound(client, "driven", source)
+    claim = {"persistentVolumeClaim": {"claimName": "driven"}}
+    got = await outputs(
+        client,
+        engine,
+        [
+            one("inline", "touch /v/x && ls /v", own),
+            one("driven", "touch /v/y && " + STAT + " /v", claim, spec_securityContext=user(0, fsGroup=55)),
+        ],
+    )
+    assert got == {"inline": "x", "driven": "2775 0 55"}
+    assert (tmp_path / "vol-1/y").exists(), "the volume is the driver's"
+    requests = {r["volume_id"]: r for r in driver.named("NodePublishVolume")}
+    inline = next(r for handle, r in requests.items() if handle.startswith("csi-"))
+    assert inline["secrets"] == {"key": "word"} and "staging_target_path" not in inline
+    context = inline["volume_context"]
+    assert (context["size"], context["csi.storage.k8s.io/ephemeral"]) == ("1", "true")
+    assert context["csi.storage.k8s.io/pod.name"] == "inline"
+    assert json.loads(context["csi.storage.k8s.io/serviceAccount.tokens"])["vault"]["token"].count(".") == 2
+    (staged,) = driver.named("NodeStageVolume")
+    capability = {"mount": {"fs_type": "ext4"}, "access_mode": {"mode": 1}}
+    assert staged["volume_capability"] == requests["vol-1"]["volume_capability"] == capability
+    assert staged["staging_target_path"] == requests["vol-1"]["staging_target_path"]
+    for name in got:
+        await client.delete(POD, name, "default", grace_period=0)
+
+    async def given_back() -> bool:
+        return len(driver.named("NodeUnpublishVolume")) == 2 and len(driver.named("NodeUnstageVolume")) == 1
+
+    await until(given_back)
+    assert driver.named("NodeUnstageVolume")[0]["staging_target_path"] == staged["staging_target_path"]
+    assert not any("csi" in str(point) for point in mounts.points(engine.folder))
+    assert (tmp_path / "vol-1/y").exists()
+
+
+async def test_what_a_driver_does_not_do_is_said(client: Client, engine: Engine, driver: FoldersDriver) -> None:
+    await registered(client, driver)
+    await settings(client)
+    await client.create(POD, one("not-inline", "true", {"csi": {"driver": NAME}}))
+    text = f'volume mode "Ephemeral" not supported by driver {NAME} (only supports ["Persistent"])'
+    init = 'MountVolume.NewMounter initialization failed for volume "v" : '
+    await said(client, "not-inline", "FailedMount", init + text)
+    await client.create(POD, one("unheard-of", "true", {"csi": {"driver": "no.such"}}))
+    nobody = 'volume mode "Ephemeral" not supported by driver no.such (no CSIDriver object)'
+    await said(client, "unheard-of", "FailedMount", init + nobody)
+    driver.broken = "the disk is on fire"
+    await bound(client, "burning", {"csi": {"driver": NAME, "volumeHandle": "vol-2"}})
+    await client.create(POD, one("burning", "true", {"persistentVolumeClaim": {"claimName": "burning"}}))
+    fire = "rpc error: code = Internal desc = the disk is on fire"
+    await said(client, "burning", "FailedMount", f'MountVolume.SetUp failed for volume "pv-burning" : {fire}')
+    await bound(client, "lost", {"csi": {"driver": "lost.csi", "volumeHandle": "vol-3"}})
+    await make(client, CSI_DRIVER, "lost.csi", spec={"attachRequired": False})
+    await client.create(POD, one("lost", "true", {"persistentVolumeClaim": {"claimName": "lost"}}))
+    lost = "driver name lost.csi not found in the list of registered CSI drivers"
+    await said(client, "lost", "FailedMount", lost)
+    await client.patch(PERSISTENT_VOLUME, "pv-lost", None, {"metadata": {"labels": {"seen": "yes"}}})
+    for name in ("not-inline", "unheard-of", "burning", "lost"):
+        await client.delete(POD, name, "default", grace_period=0)
