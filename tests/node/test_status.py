@@ -98,3 +98,32 @@ def test_what_the_runtime_lost_stays_as_the_api_knew_it() -> None:
     of = made(obj, [], [])
     assert of["phase"] == "Succeeded"
     assert of["containerStatuses"][0]["restartCount"] == 2
+
+
+LOST = [
+    ("never started", pod("a", deleting=True), [], {"a": True}),
+    (
+        "initializing",
+        pod("a", inits=("i", "j"), deleting=True),
+        [box("i", DOWN, code=1)],
+        {"i": True, "j": False, "a": False},
+    ),
+    ("initialized", pod("a", inits=("i",), deleting=True), [box("i", DOWN)], {"i": True, "a": True}),
+]
+
+
+@pytest.mark.parametrize(("title", "obj", "containers", "ended"), LOST, ids=[c[0] for c in LOST])
+def test_containers_of_a_pod_that_has_ended(
+    title: str, obj: Obj, containers: list[Any], ended: dict[str, bool]
+) -> None:
+    of = made(obj, [sandbox()], containers, ended=True)
+    rows = {r["name"]: r for r in (*of.get("initContainerStatuses", ()), *of["containerStatuses"])}
+    assert {name: "terminated" in row["state"] for name, row in rows.items()} == ended
+    assert of["phase"] == "Failed"
+
+
+def test_a_crashed_container_of_a_pod_that_ends_does_not_wait() -> None:
+    obj = pod("a", deleting=True)
+    waits = Waiting("CrashLoopBackOff")
+    of = status(obj, Observed.of([sandbox()], [box("a", DOWN, code=2)]), Memory(), {"a": waits}, NOW, "1.2.3.4")
+    assert of["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 2

@@ -30,13 +30,17 @@ def stamp(seconds: float) -> str:
 
 
 class Rows:
-    """Makes the container statuses of one pod. reasons: why containers wait."""
+    """Makes the container statuses of one pod. reasons: why containers wait. ended: nothing of it runs any more."""
 
-    def __init__(self, pod: Obj, observed: Observed, memory: Memory, reasons: Mapping[str, Waiting]) -> None:
+    def __init__(
+        self, pod: Obj, observed: Observed, memory: Memory, reasons: Mapping[str, Waiting], *, ended: bool = False
+    ) -> None:
         self._pod = pod
         self._observed = observed
         self._memory = memory
         self._reasons = reasons
+        # What has exited is not started again in a pod that ends.
+        self._ends = ended or view.deleting(pod)
         status = pod.get("status") or {}
         self._before = {row["name"]: row for field in _FIELDS.values() for row in status.get(field) or ()}
         self._app_created = any(observed.newest(c["name"]) for c in view.containers(pod))
@@ -135,6 +139,8 @@ class Rows:
 
     def _returns(self, spec: Obj, newest: Container) -> bool:
         """Whether a container that has ended only waits to be started again."""
+        if self._ends:
+            return False
         return newest.id in self._memory.renewed or restarts.again(self._pod, spec, newest.exit_code)
 
     def _last_state(self, row: Obj, instances: tuple[Container, ...]) -> None:
@@ -156,6 +162,21 @@ class Rows:
             return {"reason": _RESTARTING_ALL, "message": _REMOVED, "exitCode": 137}
         text = "The container could not be located when the pod was deleted.  The container used to be Running"
         return {"reason": "ContainerStatusUnknown", "message": text, "exitCode": 137}
+
+
+def close(inits: list[Obj], apps: list[Obj]) -> None:
+    """Nothing of the pod will run any more: whatever has not come to an end is said to have been lost.
+
+    Containers that the pod never came to, because it was initializing, stay as they were.
+    """
+    begun = [i for i, row in enumerate(inits) if "waiting" not in row["state"] or row.get("lastState")]
+    reached = inits[: begun[-1] + 1] if begun else []
+    initialized = all(row["ready"] or row["started"] or (row.get("lastState") or {}) for row in inits)
+    for row in (*reached, *(apps if initialized or not inits else ())):
+        if "terminated" not in row["state"]:
+            text = "The container could not be located when the pod was terminated"
+            row["state"] = {"terminated": {"reason": "ContainerStatusUnknown", "message": text, "exitCode": 137}}
+            row["ready"] = row["started"] = False
 
 
 def _mount(mount: Obj) -> Obj:

@@ -24,6 +24,7 @@ class Reporter:
         self._memory = memory
         self._publisher = Publisher(context.client, written)
         self._backed_off: set[str] = set()
+        self._crashed: set[str] = set()
 
     def publish(self, pod: Obj, shown: Obj, observed: Observed, decided: Plan, *, finishing: bool) -> None:
         """Writes the status that follows.
@@ -40,6 +41,9 @@ class Reporter:
         if view.finished(pod):
             wanted["phase"] = pod["status"]["phase"]
         starting = bool(memory.busy) or any(isinstance(a, CreateSandbox | StartContainer) for a in decided.actions)
+        crashed = {c.id for c in observed.every() if c.exited and c.exit_code}
+        # A crash is shown, although the container may run again in a moment.
+        starting, self._crashed = starting and not (crashed - self._crashed), crashed
         ending = view.deleting(pod) and not finishing
         self._publisher.publish(shown, wanted, _PATIENCE if starting or ending else 0.0)
 

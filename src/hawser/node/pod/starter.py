@@ -50,6 +50,8 @@ class Starter:
 
     async def sandbox(self, pod: Obj, action: CreateSandbox) -> None:
         """Volumes, cgroups, then the sandbox. A failure is reported and tried again later."""
+        if action.attempt:
+            self.event(pod, "Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
         context = self.context
         if not await self.volumes(pod):
             self._later("", Waiting("ContainerCreating"))

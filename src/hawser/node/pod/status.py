@@ -12,7 +12,7 @@ from hawser.api.pod_resources import Amounts, pod_requests
 from hawser.api.quantity import Format, format_quantity
 from hawser.api.types import Obj
 from hawser.node.pod import conditions, resizing, resources, restarts, view
-from hawser.node.pod.container_status import Rows, stamp
+from hawser.node.pod.container_status import Rows, close, stamp
 from hawser.node.pod.observed import Memory, Observed, Waiting
 
 _FAMILIES = {"memory": Format.BINARY, "ephemeral-storage": Format.BINARY}
@@ -35,8 +35,10 @@ def status(
     old = pod.get("status") or {}
     if memory.rejected and memory.evicted:
         return _observed(pod, _failed(memory.evicted) | {"startTime": old.get("startTime") or stamp(now)})
-    rows = Rows(pod, observed, memory, {**memory.waiting, **waiting})
+    rows = Rows(pod, observed, memory, {**memory.waiting, **waiting}, ended=ended)
     inits, apps, others = rows.of("initContainers"), rows.of("containers"), rows.of("ephemeralContainers")
+    if ended:
+        close(inits, apps)
     phase = _phase(pod, inits, apps, ended)
     running = any(c.running for c in observed.every())
     if phase in ("Succeeded", "Failed") and running:
