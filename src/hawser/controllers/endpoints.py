@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import orjson
 
 from hawser.api.types import Obj
-from hawser.controllers import pods
+from hawser.controllers import pods, topology
 
 MOST = 100
 SERVICE_LABEL = "kubernetes.io/service-name"
@@ -31,11 +31,15 @@ Ports = tuple[bytes, ...]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """EndpointSlices to create (without names), to update (whole objects) and to delete."""
+    """EndpointSlices to create (without names), to update (whole objects) and to delete.
+
+    unsuited: why the endpoints of a topology-aware Service have no hints.
+    """
 
     create: tuple[Obj, ...] = ()
     update: tuple[Obj, ...] = ()
     delete: tuple[Obj, ...] = ()
+    unsuited: str = ""
 
 
 def plan(
@@ -45,10 +49,16 @@ def plan(
 
     trigger: when what is to be written happened, for the slices that change; "" when unknown.
     """
+    aware, unsuited = topology.wanted(service), ""
     listed, labels = list(selected), slice_labels(service)
     parts = []
     for family in families(service):
         wanted = endpoints(service, listed, nodes, family)
+        if aware:
+            try:
+                _hint(wanted, topology.ratios(nodes.values()))
+            except topology.Unsuited as reason:
+                unsuited = f"{reason}, addressType: {family}"
         own = [one for one in slices if one.get("addressType", "IPv4") == family]
         parts.append(_plan_family(service, wanted, own, labels, family, trigger))
     foreign = [one for one in slices if one.get("addressType", "IPv4") not in families(service)]
@@ -56,7 +66,17 @@ def plan(
         tuple(one for part in parts for one in part.create),
         tuple(one for part in parts for one in part.update),
         (*(one for part in parts for one in part.delete), *foreign),
+        unsuited,
     )
+
+
+def _hint(wanted: Mapping[Ports, list[Obj]], parts: Mapping[str, float]) -> None:
+    """Give the endpoints hints. Raises Unsuited."""
+    every = [endpoint for listed in wanted.values() for endpoint in listed]
+    dealt = topology.deal(every, parts)
+    for endpoint in every:
+        if zone := dealt.get(endpoint["addresses"][0]):
+            endpoint["hints"] = {"forZones": [{"name": zone}]}
 
 
 def _plan_family(

@@ -10,6 +10,7 @@ from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
 from hawser.client.informer import Informer, key_of
+from hawser.controllers import endpoints, topology
 from hawser.controllers.endpoints import MANAGED_BY, MANAGER, SERVICE_LABEL, plan, trigger_time, triggers
 
 
@@ -55,13 +56,26 @@ class EndpointSliceController(Controller):
         self._slices = manager.informer(ENDPOINT_SLICE)
         self._slices.add_index("service", _service_key)
         self._triggers: dict[str, dict[str, str]] = {}
+        self._recorder = manager.recorder("endpoint-slice-controller")
+        # Of topology-aware Services, why their endpoints have no hints; "" when they have.
+        self._unsuited: dict[str, str] = {}
         self._services.on_change(self.enqueue)
+        self._nodes.on_change(self._node_changed)
         self._pods.on_change(self._enqueue_services)
         self._slices.on_change(self._enqueue_of_slice)
 
     def _enqueue_services(self, old: Obj | None, new: Obj | None) -> None:
         for key in concerned(self._services, old, new):
             self.queue.add(key)
+
+    def _node_changed(self, old: Obj | None, new: Obj | None) -> None:
+        before, now = (topology.relevant(node) if node is not None else (None,) for node in (old, new))
+        if before == now:
+            return
+        moved = before[0] != now[0]
+        for service in self._services.list():
+            if service["spec"].get("selector") and (moved or topology.wanted(service)):
+                self.queue.add(key_of(service))
 
     def _enqueue_of_slice(self, old: Obj | None, new: Obj | None) -> None:
         for one in (old, new):
@@ -73,6 +87,7 @@ class EndpointSliceController(Controller):
         # Deleted Services' slices go with their owner.
         if service is None or service["metadata"].get("deletionTimestamp"):
             self._triggers.pop(key, None)
+            self._unsuited.pop(key, None)
             return None
         selector = service["spec"].get("selector")
         if not selector or service["spec"].get("type") == "ExternalName":
@@ -97,9 +112,25 @@ class EndpointSliceController(Controller):
             except APIError as e:
                 if e.code != 404:
                     raise
+        self._tell(key, service, todo.unsuited)
         # Only now: what could not be written keeps its time for the next try.
         self._triggers[key] = moments
         return None
+
+    def _tell(self, key: str, service: Obj, unsuited: str) -> None:
+        """Events on whether topology-aware routing works, when that changes."""
+        before = self._unsuited.get(key)
+        families = f"addressType: {endpoints.families(service)[0]}"
+        if not topology.wanted(service):
+            if self._unsuited.pop(key, None) == "":
+                text = f"{topology.DISABLED}, {families}"
+                self._recorder.event(service, "Warning", "TopologyAwareHintsDisabled", text)
+            return
+        self._unsuited[key] = unsuited
+        if unsuited and unsuited != before:
+            self._recorder.event(service, "Warning", "TopologyAwareHintsDisabled", unsuited)
+        elif not unsuited and before != "":
+            self._recorder.event(service, "Normal", "TopologyAwareHintsEnabled", f"{topology.ENABLED}, {families}")
 
 
 def _service_key(one: Obj) -> list[str]:
