@@ -17,9 +17,12 @@ import pytest
 from hawser.cli.engine import nodes, settings
 
 from .conftest import Engine, Obj, eventually, pod
+from .machine import Node, assert_clean, reboot
 from .test_down import links, tables, traces
 
 NAMESPACE = "default"
+SILENCE = 20
+"""Seconds without a sign of life that make a node NotReady: twice what lies between two of them."""
 _GET = 'get() { printf "GET / HTTP/1.0\\r\\n\\r\\n" | nc -w 5 $1 $2 | tail -n 1; }; '
 
 
@@ -29,7 +32,9 @@ def cluster() -> Iterator[Engine]:
     data_dir = Path(tempfile.mkdtemp(prefix="hawser-nodes-", dir="/var/tmp"))
     made = Engine(data_dir)
     try:
-        made.hawser("up", "--detach", "--nodes", "3", "--zones", "3", timeout=300)
+        flags = [f"node-monitor-grace-period={SILENCE}s", "node-eviction-rate=10"]
+        arguments = [word for flag in flags for word in ("--controllers-arg", flag)]
+        made.hawser("up", "--detach", "--nodes", "3", "--zones", "3", *arguments, timeout=300)
         yield made
         views = [nodes.view(kept(made), node) for node in nodes.load(kept(made))]
         made.hawser("down", "--purge", "--grace", "1", timeout=300)
@@ -209,3 +214,116 @@ def test_nodes_come_back_after_the_supervisor_was_killed(cluster: Engine, names:
 def _settled(cluster: Engine, name: str) -> Obj | None:
     found = cluster.get("pod", name, NAMESPACE)
     return found if all(s["ready"] for s in found["status"]["containerStatuses"]) else None
+
+
+def replicated(name: str) -> Obj:
+    """Three pods that leave a node one second after it was given up."""
+    keys = ("node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready")
+    tolerations = [{"key": k, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1} for k in keys]
+    selector = {"matchLabels": {"app": name}}
+    spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "labelSelector": selector}
+    whole = pod(
+        name, tolerations=tolerations, topologySpreadConstraints=[{**spread, "whenUnsatisfiable": "ScheduleAnyway"}]
+    )
+    template = {"metadata": {"labels": selector["matchLabels"]}, "spec": whole["spec"]}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {"replicas": 3, "selector": selector, "template": template},
+    }
+
+
+def test_a_node_that_cannot_be_heard_is_left_and_used_again_when_it_can(cluster: Engine, names: list[str]) -> None:
+    node = names[2]
+    cluster.apply(replicated("moves"), NAMESPACE)
+    cluster.kubectl("rollout", "status", "deployment/moves", "--timeout=60s")
+
+    def there() -> list[str]:
+        pods = cluster.list("pods", NAMESPACE, "app=moves")
+        return [p["metadata"]["name"] for p in pods if p["spec"].get("nodeName") == node]
+
+    on_it = cluster.list("pods", NAMESPACE, "app=moves")
+    if not there():
+        cluster.kubectl("delete", "pod", on_it[0]["metadata"]["name"], "--wait=false")
+        eventually(there, f"a pod on {node}")
+    (left,) = there()
+    cluster.hawser("node", "partition", node)
+    eventually(lambda: ready(cluster, node) == "Unknown", f"{node} not to be Ready", 90)
+    found = cluster.get("node", node, NAMESPACE)
+    condition = next(c for c in found["status"]["conditions"] if c["type"] == "Ready")
+    assert (condition["reason"], condition["message"]) == (
+        "NodeStatusUnknown",
+        "Kubelet stopped posting node status.",
+    )
+
+    def tainted() -> bool:
+        taints = cluster.get("node", node, NAMESPACE)["spec"].get("taints") or []
+        wanted = {("node.kubernetes.io/unreachable", effect) for effect in ("NoSchedule", "NoExecute")}
+        return {(t["key"], t["effect"]) for t in taints} == wanted
+
+    eventually(tainted, "its taints")
+
+    def replaced() -> bool:
+        pods = cluster.list("pods", NAMESPACE, "app=moves")
+        elsewhere = [p for p in pods if p["spec"].get("nodeName") not in (None, node)]
+        return sum(_is_ready(p) for p in elsewhere) == 3
+
+    eventually(replaced, "three pods on the other nodes")
+    old = cluster.get("pod", left, NAMESPACE)
+    assert "deletionTimestamp" in old["metadata"]
+    conditions = {c["type"]: c for c in old["status"]["conditions"]}
+    assert conditions["Ready"]["status"] == "False"
+    assert conditions["DisruptionTarget"]["reason"] == "DeletionByTaintManager"
+    cluster.wait_event(NAMESPACE, left, "NodeNotReady")
+    cluster.wait_event(NAMESPACE, left, "TaintManagerEviction")
+
+    cluster.hawser("node", "heal", node)
+    eventually(lambda: ready(cluster, node) == "True", f"{node} Ready again", 60)
+    eventually(lambda: left not in there(), "the end of the pod that was left", 60)
+    eventually(lambda: not cluster.get("node", node, NAMESPACE)["spec"].get("taints"), "no taints")
+    cluster.apply(on(node, "later"), NAMESPACE)
+    cluster.wait_ready("later", NAMESPACE)
+    cluster.kubectl("delete", "deployment", "moves", "--wait=false")
+
+
+def _is_ready(manifest: Obj) -> bool:
+    conditions = manifest["status"].get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def test_a_drained_node_is_empty(cluster: Engine, names: list[str]) -> None:
+    node = names[1]
+    cluster.kubectl("drain", node, "--force", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s")
+    pods = cluster.list("pods", NAMESPACE)
+    assert [p for p in pods if p["spec"].get("nodeName") == node] == []
+    cluster.kubectl("uncordon", node)
+
+
+def test_all_nodes_come_back_after_a_reboot(cluster: Engine, names: list[str]) -> None:
+    volumes = [{"name": "ram", "emptyDir": {"medium": "Memory"}}, {"name": "disk", "emptyDir": {}}]
+    mounts = [{"name": "ram", "mountPath": "/ram"}, {"name": "disk", "mountPath": "/disk"}]
+    script = "echo again >> /disk/starts; exec sleep 1000000"
+    for name in names:
+        ports = [{"containerPort": 80, "hostPort": 8200}]
+        container = {"volumeMounts": mounts, "ports": ports}
+        cluster.apply(on(name, f"boots-{name}", script, volumes=volumes, container=container), NAMESPACE)
+    before = {name: cluster.wait_ready(f"boots-{name}", NAMESPACE) for name in names}
+    engine = kept(cluster)
+    machines = [Node(nodes.view(engine, node), nodes.namespace(engine, node)) for node in nodes.load(engine)]
+    for machine in machines:
+        reboot(machine)
+    cluster.hawser("up", "--detach")
+    for name in names:
+        eventually(partial(_restarted, cluster, f"boots-{name}"), f"boots-{name} again", 90)
+        after = cluster.get("pod", f"boots-{name}", NAMESPACE)
+        assert after["metadata"]["uid"] == before[name]["metadata"]["uid"]
+        starts = cluster.kubectl("exec", f"boots-{name}", "--", "cat", "/disk/starts").stdout.split()
+        assert starts == ["again", "again"]
+    for machine in machines:
+        assert_clean(cluster, machine)
+
+
+def _restarted(cluster: Engine, name: str) -> bool:
+    statuses = cluster.get("pod", name, NAMESPACE)["status"]["containerStatuses"]
+    return all(s["ready"] and s["restartCount"] == 1 for s in statuses)
