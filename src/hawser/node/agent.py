@@ -48,6 +48,7 @@ from hawser.node.server.access import Access
 from hawser.node.server.pages import Pages
 from hawser.node.server.server import KubeletServer, tls_context
 from hawser.node.shims import LostShims
+from hawser.node.startup import Gate
 from hawser.node.stats.cgroup import Reader
 from hawser.node.stats.collector import Collector
 from hawser.node.stats.subjects import subjects
@@ -260,6 +261,7 @@ class Agent:
             services=self.services.list,
             node=lambda: self.registration.node,
             allocatable=allocatable,
+            gate=Gate(options.max_starting or facts.cpus),
             dns=lambda: read_resolv_conf(self.resolv_conf),
             pressure=lambda pod: self.evictions.refusal(pod),
             counters=self.counters,

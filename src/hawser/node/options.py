@@ -54,6 +54,7 @@ class Options:
     proxy_metrics_listen: str
     max_pods: int
     pod_manifest_path: Path | None
+    max_starting: int
     allowed_unsafe_sysctls: tuple[str, ...]
     limits: Limits
     verbose: bool
@@ -118,6 +119,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--proxy-metrics-listen", default="127.0.0.1:10249", metavar=where, help=f"kube-proxy's metrics, {free}")
     add("--max-pods", type=int, default=250, help="(default: %(default)s)")
     add(
+        "--max-starting",
+        type=int,
+        default=0,
+        metavar="NUMBER",
+        help="pods with hawser.dev/startup=cpu-hungry that start at a time (default: as many as there are processors)",
+    )
+    add(
         "--allowed-unsafe-sysctls",
         default="",
         metavar="NAME,...",
@@ -177,6 +185,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         proxy_metrics_listen=given.proxy_metrics_listen,
         max_pods=given.max_pods,
         pod_manifest_path=given.pod_manifest_path,
+        max_starting=given.max_starting,
         allowed_unsafe_sysctls=sysctls,
         limits=limited,
         verbose=given.verbose,

@@ -66,6 +66,7 @@ class Pods:
     def start_statics(self, known: set[str]) -> None:
         """Runs the node's static pods. known: uids of the pods that the runtime has something of."""
         self._known = known
+        self._context.gate.expect(known)
         self.statics.look()
 
     def start(self) -> None:
@@ -103,6 +104,7 @@ class Pods:
         self._workers.pop(uid, None)
         self.statics.gone(uid)
         self._tasks.pop(uid, None)
+        self._context.gate.release(uid)
         if self._known is not None:
             self._known.discard(uid)
 

@@ -21,6 +21,7 @@ from hawser.node.objects import Objects
 from hawser.node.pod.book import Book
 from hawser.node.pod.configs import Machine
 from hawser.node.pod.observed import Waiting
+from hawser.node.startup import Gate
 from hawser.node.volumes.folders import Folders
 from hawser.node.volumes.setup import Volumes
 
@@ -49,7 +50,8 @@ class Context:
 
     services: all known Services. node: the Node as last reported. dns: the node's own DNSConfig. pressure: why the node
     takes no such pod now. counters: what is counted for metrics. book: what the pods that the node has taken take of
-    it. sandboxes: limits how many sandboxes are made at once; more than the cores can carry only make each other late.
+    it. gate: whose turn it is to start. sandboxes: limits how many sandboxes are made at once; more than the cores can
+    carry only make each other late.
     now: seconds since the epoch.
     """
 
@@ -70,5 +72,6 @@ class Context:
     pressure: Callable[[Obj], Waiting | None] = lambda pod: None
     counters: Counters = field(default_factory=Counters)
     book: Book = field(default_factory=Book)
+    gate: Gate = field(default_factory=Gate)
     sandboxes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1))))
     now: Callable[[], float] = time.time

@@ -66,7 +66,8 @@ class Memory:
     "" for the pod's sandbox and volumes. messages: termination messages, by container id. busy: containers (by name)
     that are being started now; "" is the pod's sandbox. evicted: why the node ended the pod; rejected: it never
     ran here. renewed: containers (by id) that run again whatever their restart policy says. hooking: containers whose
-    postStart hook has not ended. ending: when the pod's end began. grant: resources by container name that the pod goes
+    postStart hook has not ended. ending: when the pod's end began. held: why no
+    app container may start now. grant: resources by container name that the pod goes
     on with while a resize is not granted; resize: why it is not. actual: resources of containers (by id; "" is the
     pod as a whole) that had others when they were started. resize_error: why giving them what was granted failed;
     resize_at: the next try. grace: seconds that the node gives a pod that it ends, when not the pod's own; disruption:
@@ -90,6 +91,7 @@ class Memory:
     renewed: set[str] = field(default_factory=set)
     hooking: set[str] = field(default_factory=set)
     ending: float | None = None
+    held: Waiting | None = None
     grant: Mapping[str, Obj] | None = None
     resize: Waiting | None = None
     actual: dict[str, Obj] = field(default_factory=dict)

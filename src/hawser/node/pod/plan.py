@@ -194,6 +194,10 @@ class _Steps:
         self._start(name, newest.restart_count + 1, ended)
 
     def _start(self, name: str, attempt: int, previous: float = 0) -> None:
+        held = self.memory.held
+        if held is not None and any(c["name"] == name for c in view.containers(self.pod)):
+            self.waiting[name] = held
+            return
         earliest = self.memory.retry_at.get(name, 0)
         if earliest > self.now:
             if name in self.memory.waiting:

@@ -10,11 +10,11 @@ from typing import Any
 
 from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp
+from hawser.node import startup
 from hawser.node.cri.errors import CRIError
 from hawser.node.cri.model import Container, Labels, Sandbox
 from hawser.node.images.manager import PULL_REASONS
 from hawser.node.pod import checkin, resizing, stopper, view
-from hawser.node.pod import plan as planning
 from hawser.node.pod.actions import (
     Action,
     CreateSandbox,
@@ -228,7 +228,7 @@ class Worker:
         observed = self.records.observed()
         self._resizer.settle(self.pod)
         pod = resizing.with_grant(self.pod, self.memory.grant)
-        decided = planning.plan(pod, observed, self.memory, now)
+        decided = startup.plan_in_turn(self.context.gate, pod, observed, self.memory, now, self._jobs, self._queued)
         self._volumes.keep(pod, now)
         for action in decided.actions:
             self._act(pod, action)
@@ -259,6 +259,9 @@ class Worker:
         self.starter.event(self.pod, "Warning", refusal.reason, refusal.message)
         self.memory.rejected = True
         self.memory.evicted = Waiting(refusal.reason, f"Pod was rejected: {refusal.message}")
+
+    def _queued(self, why: str) -> None:
+        self.starter.event(self.pod, "Normal", startup.REASON, why)
 
     def _check_deadline(self, now: float) -> None:
         """Ends a pod that has been active longer than its spec allows (activeDeadlineSeconds)."""
