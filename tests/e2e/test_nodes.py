@@ -171,6 +171,20 @@ def test_a_node_that_is_off_takes_its_containers_with_it_and_brings_them_back(
         assert cluster.get("pod", f"web-{other}", NAMESPACE)["status"]["containerStatuses"] == statuses
 
 
+def test_a_node_that_shuts_down_gracefully_ends_its_pods_first(cluster: Engine, names: list[str]) -> None:
+    node = names[2]
+    hook = {"preStop": {"exec": {"command": ["sh", "-c", "echo asked > /dev/termination-log"]}}}
+    cluster.apply(on(node, "told", "trap exit TERM; sleep 100000 & wait", container={"lifecycle": hook}), NAMESPACE)
+    cluster.wait_ready("told", NAMESPACE)
+    cluster.hawser("node", "stop", node, "--graceful", "--grace", "9")
+    status = cluster.get("pod", "told", NAMESPACE)["status"]
+    assert (status["phase"], status["reason"]) == ("Failed", "Terminated")
+    assert status["containerStatuses"][0]["state"]["terminated"]["message"] == "asked\n"
+    cluster.hawser("node", "start", node)
+    cluster.apply(on(node, "after"), NAMESPACE)
+    cluster.wait_ready("after", NAMESPACE)
+
+
 def test_a_node_is_added_and_removed_while_others_run(cluster: Engine, names: list[str]) -> None:
     cluster.hawser("node", "add", "spare", "--zone", "elsewhere", "--cpu", "1", "--memory", "512Mi")
     node = cluster.get("node", "spare", NAMESPACE)

@@ -110,7 +110,8 @@ async def test_no_turn_is_given_before_those_of_an_earlier_agent_are_known() -> 
 def test_pods_start_in_turns_also_when_the_agent_is_killed(tmp_path: Path, containerd: Containerd) -> None:
     with batch.running(tmp_path, containerd) as engine:
         engine.stop_agent()
-        engine.start_agent("--max-starting", "2")
+        engine.flags = ("--max-starting", "2")
+        engine.start_agent()
         asyncio.run(_turns(engine, tmp_path))
 
 
@@ -148,7 +149,7 @@ async def _turns(engine: batch.Engine, folder: Path) -> None:
         assert state(found)["state"]["waiting"]["reason"] == REASON
         assert REASON in {reason for reason, _ in await events(client, waits)}
         engine.stop_agent(signal.SIGKILL)
-        engine.start_agent("--max-starting", "2")
+        engine.start_agent()
         (folder / "up" / first[0]).touch()
         await seen(client, first[0], ready)
         await until(lambda: shown(3))

@@ -14,6 +14,7 @@ from hawser.cli.context import DataDir, Failure, out
 from hawser.cli.engine import cleanup, nodenet, nodes, power, processes, settings
 from hawser.cli.engine.pods import stop_pods
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
+from hawser.cli.graceful import CriticalGrace, Graceful, shut_down
 from hawser.cli.up import end_leftovers
 
 _STOP_SECONDS = 60.0
@@ -24,6 +25,8 @@ def down(
     grace: Annotated[
         int, typer.Option(min=0, metavar="SECONDS", help="How long containers may take to stop before they are killed.")
     ] = 10,
+    graceful: Graceful = False,
+    critical_grace: CriticalGrace = None,
     purge: Annotated[bool, typer.Option("--purge", help="Remove the data, too: objects, images, logs.")] = False,
 ) -> None:
     """Stop the engine and remove its containers, mounts, networks and cgroups from this machine.
@@ -31,9 +34,14 @@ def down(
     Objects, images and logs stay in the data directory: the next `hawser up` starts the same pods again. Fine to
     repeat; cleans up after a crash as well.
 
+    With --graceful nodes shut down in good order: pods get their preStop hooks, those of system-critical priority end
+    last, and all end as Failed with the reason Terminated, as on a node that is switched off for good.
+
     Examples:
 
       hawser down                stop; data stays
+
+      hawser down --graceful     shut down nodes first, --grace 10 seconds for it
 
       hawser down --purge        stop and forget everything
     """
@@ -51,6 +59,8 @@ def down(
                 with contextlib.suppress(OSError):
                     data_dir.rmdir()
                 return
+            if graceful and context.supervisor_pid(engine) is not None:
+                shut_down(engine, nodes.known(engine), grace, critical_grace)
             left = stop(engine, grace)
             if left:
                 what = "not everything could be removed:\n  " + "\n  ".join(left)

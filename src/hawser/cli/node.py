@@ -22,6 +22,7 @@ from hawser.cli.context import DataDir, Failure, Format, Output, err, out
 from hawser.cli.engine import nodenet, nodes, power, settings
 from hawser.cli.engine.nodes import Node
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
+from hawser.cli.graceful import CriticalGrace, Grace, Graceful, shut_down
 from hawser.cli.up import check_memory
 
 app = typer.Typer(
@@ -191,18 +192,31 @@ def start(name: Name, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
 
 
 @app.command("stop", no_args_is_help=True)
-def stop(name: Name, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+def stop(
+    name: Name,
+    graceful: Graceful = False,
+    grace: Grace = 30,
+    critical_grace: CriticalGrace = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
     """Switch a node off, as if its power failed: its agent, containerd and containers are gone at once.
 
     The API finds out as it would of any machine: the node becomes NotReady when it has been silent for too long, and
     its pods are replaced when they do not tolerate that any longer.
 
+    With --graceful it shuts down in good order instead: pods get their preStop hooks and stop signals, those of
+    system-critical priority last, and end as Failed with the reason Terminated.
+
     Examples:
 
       hawser node stop box-2
+
+      hawser node stop box-2 --graceful --grace 60
     """
     with _held(data_dir) as held:
         node = held.node(name)
+        if graceful and not node.stopped:
+            shut_down(held.engine, [node], grace, critical_grace)
         held.change(name, stopped=True)
         power.reload(held.engine, held.supervisor)
         _cut(held, node)

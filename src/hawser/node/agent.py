@@ -16,7 +16,7 @@ from hawser.api.types import Obj
 from hawser.client.client import Client
 from hawser.client.events import EventRecorder
 from hawser.client.informer import Informer
-from hawser.node import logrotate, machine, registration
+from hawser.node import logrotate, machine, registration, shutdown
 from hawser.node.allocatable import pods_limits
 from hawser.node.cgroups import Cgroups
 from hawser.node.cri.client import Runtime
@@ -48,6 +48,7 @@ from hawser.node.server.access import Access
 from hawser.node.server.pages import Pages
 from hawser.node.server.server import KubeletServer, tls_context
 from hawser.node.shims import LostShims
+from hawser.node.shutdown import Shutdown
 from hawser.node.startup import Gate
 from hawser.node.stats.cgroup import Reader
 from hawser.node.stats.collector import Collector
@@ -93,6 +94,7 @@ class Agent:
         self.collector: Collector
         self.images: ImageCollector
         self.evictions: eviction.EvictionManager
+        self.shutdown: Shutdown
 
     async def run(self) -> None:
         """Runs until cancelled. Raises CRIError when there is no container runtime."""
@@ -178,6 +180,7 @@ class Agent:
                 await self.proxy_status.start(options.proxy_healthz_listen, options.proxy_metrics_listen)
             tasks.create_task(self.images.run(), name="images")
             tasks.create_task(self.evictions.run(), name="evictions")
+            tasks.create_task(self.shutdown.run(), name="shutdown")
             log.info("node %s is registered", options.node_name)
 
     def _watch_over(self) -> None:
@@ -198,6 +201,8 @@ class Agent:
             self.images.free,
         )
         self.evictions = eviction.EvictionManager(parts, options.limits)
+        self.shutdown = Shutdown(options.run_dir, self.pods.all, self.recorder, node, self.registration.report)
+        self.registration.trouble = lambda: shutdown.NOT_READY if self.shutdown.active else ""
 
     async def _serve(self) -> None:
         options = self.options
@@ -263,7 +268,7 @@ class Agent:
             allocatable=allocatable,
             gate=Gate(options.max_starting or facts.cpus),
             dns=lambda: read_resolv_conf(self.resolv_conf),
-            pressure=lambda pod: self.evictions.refusal(pod),
+            pressure=lambda pod: self.shutdown.refusal() or self.evictions.refusal(pod),
             counters=self.counters,
         )
 

@@ -156,13 +156,17 @@ def _row(kind: str, pressed: bool) -> Obj:
 
 
 class Registration:
-    """Keeps the Node and its Lease. pressures: the conditions of pressure that the node is under."""
+    """Keeps the Node and its Lease. pressures: the conditions of pressure that the node is under.
+
+    trouble: why the node is not ready although its runtime is, "" when it is.
+    """
 
     def __init__(self, client: Client, runtime: Runtime, wanted: Obj, pressures: Callable[[], Collection[str]]) -> None:
         self._client = client
         self._runtime = runtime
         self._wanted = wanted
         self._pressures = pressures
+        self.trouble: Callable[[], str] = str
         self.name = str(wanted["metadata"]["name"])
         self.node: Obj = wanted
         self.network_ready = True
@@ -246,7 +250,7 @@ class Registration:
                     problem = f"container runtime is not ready: {row.reason} {row.message}".strip()
         except CRIError as err:
             problem = f"container runtime is down: {err.text}"
-        return conditions(old, self._pressures(), problem, time.time())
+        return conditions(old, self._pressures(), problem or self.trouble(), time.time())
 
     async def _renew(self) -> None:
         now = micro_timestamp(datetime.now(UTC))

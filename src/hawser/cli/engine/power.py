@@ -15,18 +15,22 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from hawser.cli.engine import cleanup, containerd, nodenet, nodes, pki, processes
 from hawser.cli.engine.nodes import Node
+from hawser.cli.engine.roles import role_name, roles
 from hawser.cli.engine.settings import Settings, SettingsError
 from hawser.node.network.links import Links, default_mtu
 from hawser.node.network.nft import Nft, NftError
 from hawser.node.network.plugin import forget_results
 from hawser.node.network.podtable import drop_table, pod_table
+from hawser.node.shutdown_request import DONE, REQUEST, Request
 from hawser.runtime.install import install
 
 _KILL_SECONDS = 10.0
 _STOP_SECONDS = 60.0
+_REPORT_SECONDS = 5.0
 
 
 def prepare(engine: Settings, listed: Sequence[Node]) -> None:
@@ -34,9 +38,13 @@ def prepare(engine: Settings, listed: Sequence[Node]) -> None:
 
     Raises OSError, SettingsError.
     """
-    further = [node for node in listed if not node.first and not node.stopped]
-    for node in further:
+    for node in (node for node in listed if not node.stopped):
         view = nodes.view(engine, node)
+        # What shut down before boots now.
+        for name in (REQUEST, DONE):
+            (view.run_dir / name).unlink(missing_ok=True)
+        if node.first:
+            continue
         for directory in (view.log_dir, *(view.data_dir / name for name in ("agent", "images"))):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         view.run_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
@@ -49,13 +57,33 @@ def prepare(engine: Settings, listed: Sequence[Node]) -> None:
         raise SettingsError(f"the network of the nodes cannot be made: {e}") from e
 
 
+def shut_down(engine: Settings, listed: Sequence[Node], grace: float, critical: float) -> list[str]:
+    """Lets the agents of running nodes end their pods; the names of nodes where that took too long.
+
+    grace: seconds for all pods, critical: the part of it that is left for those of system-critical priority.
+    """
+    folders = {}
+    for node in (node for node in listed if not node.stopped):
+        view = nodes.view(engine, node)
+        pid = _processes(engine).get(role_name("agent", node), {}).get("pid")
+        Request(grace, critical).write(view.run_dir)
+        folders[node.name] = view.run_dir
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)
+    deadline = time.monotonic() + grace + _REPORT_SECONDS
+    while (left := [name for name, folder in folders.items() if not (folder / DONE).exists()]) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.02)
+    return left
+
+
 def reload(engine: Settings, supervisor: int) -> None:
     """Makes the supervisor bring its processes in line with nodes.json, and waits until it has begun with all of them.
 
     Raises SettingsError when it does not within a minute.
     """
-    from hawser.cli.engine.roles import roles
-
     wanted = {role.name for role in roles(engine)}
     os.kill(supervisor, signal.SIGHUP)
     deadline = time.monotonic() + _STOP_SECONDS
@@ -66,9 +94,15 @@ def reload(engine: Settings, supervisor: int) -> None:
 
 
 def _known(engine: Settings) -> set[str]:
+    return set(_processes(engine))
+
+
+def _processes(engine: Settings) -> dict[str, dict[str, Any]]:
+    """The supervisor's processes by name."""
     with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
-        return set(json.loads((engine.run_dir / "state.json").read_text())["processes"])
-    return set()
+        found: dict[str, dict[str, Any]] = json.loads((engine.run_dir / "state.json").read_text())["processes"]
+        return found
+    return {}
 
 
 def cut(engine: Settings, node: Node) -> list[str]:

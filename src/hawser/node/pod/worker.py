@@ -277,10 +277,11 @@ class Worker:
         self.starter.event(self.pod, "Normal", "DeadlineExceeded", text)
         self._cancel_starts()
 
-    def evict(self, why: Waiting, grace: int, disruption: str) -> None:
-        """The node can not keep the pod. grace: seconds; disruption: the reason of its condition, "" for none."""
+    def evict(self, why: Waiting, grace: int, disruption: str, *, quiet: bool = False) -> None:
+        """The node can not keep the pod. grace: seconds; disruption: the reason of its condition; quiet: no event."""
         self.memory.evicted, self.memory.grace, self.memory.disruption = why, grace, disruption
-        self.starter.event(self.pod, "Warning", why.reason, why.message)
+        if not quiet:
+            self.starter.event(self.pod, "Warning", why.reason, why.message)
         self._cancel_starts()
         self._jobs.wake.set()
 
