@@ -270,3 +270,27 @@ async def test_a_client_says_how_long_it_waits(api: Any, timeout: str, status: i
     assert answer.status == status
     if status == 400:
         assert answer.message == 'invalid timeout specified in the request URL - time: invalid duration "invalid"'
+
+
+@pytest.mark.parametrize(
+    ("media", "shown"),
+    [
+        ("application/strategic-merge-patch+json", "map[data:map[k:v] extra:map[a:[1 true <nil>]]]"),
+        ("application/merge-patch+json", None),
+    ],
+)
+async def test_a_patch_that_does_not_fit_is_invalid_as_a_whole(api: Any, media: str, shown: str | None) -> None:
+    await api.config_map("a")
+    path = api.path("configmaps", "a")
+    body = b'{"data":{"k":"u","k":"v"},"extra":{"a":[1,true,null]}}'
+    answer = await api.call("PATCH", f"{path}?fieldValidation=Strict", body, content=media)
+    assert (answer.status, answer.json["reason"]) == (422, "Invalid")
+    (cause,) = answer.json["details"]["causes"]
+    assert cause["field"] == "patch"
+    assert cause["message"].endswith('strict decoding error: unknown field "extra", duplicate field "data.k"')
+    if shown:
+        assert answer.message.startswith(f' "" is invalid: patch: Invalid value: "{shown}": ')
+    told = await api.call("PATCH", path, body, content=media)
+    assert (told.status, len(told.headers.getall("Warning"))) == (200, 2)
+    wrong = await api.call("PATCH", path, {"data": ["x"]}, content="application/merge-patch+json")
+    assert wrong.status == 422

@@ -139,6 +139,15 @@ class APIError(Exception):
         )
 
 
+class Unfit(APIError):
+    """400 BadRequest: an object does not decode as what it should be. detail: why, in itself."""
+
+    def __init__(self, kind: str, version: str, detail: str) -> None:
+        message = f'{kind} in version "{version}" cannot be handled as a {kind}: {detail}'
+        super().__init__(400, "BadRequest", message)
+        self.detail = detail
+
+
 def _who(group: str, resource: str) -> str:
     return f"{resource}.{group}" if group else resource
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from hawser.api.errors import APIError, bad_request, request_too_large
-from hawser.api.strategic import clone, strategic_merge, strategic_merge_patch, unprocessable
+from hawser.api.errors import APIError, Cause, FieldError, bad_request, invalid, request_too_large
+from hawser.api.strategic import clone, unprocessable
 from hawser.api.types import Obj
 
-__all__ = ["clone", "json_patch", "merge_diff", "merge_patch", "same", "strategic_merge", "strategic_merge_patch"]
+__all__ = [
+    *("clone", "go_text", "invalid_patch", "json_patch", "merge_diff", "merge_patch", "same"),
+    *("strategic_merge", "strategic_merge_patch"),
+]
 
 MAX_OPERATIONS = 10000
 """Operations that one JSON patch may have, as in kube-apiserver."""
@@ -20,6 +23,22 @@ MAX_COPIED = 3 * 1024 * 1024
 """Characters and values that all ``copy`` operations of a patch may copy: repeated doubling would fill the memory."""
 _NAMES = {dict: "object", str: "string", int: "number", float: "number", bool: "bool", type(None): "null"}
 _OPERATIONS = frozenset(("add", "remove", "replace", "move", "copy", "test"))
+
+
+def invalid_patch(shown: str, detail: str) -> APIError:
+    """422: a patch whose outcome does not decode. shown: the outcome, or of a strategic merge patch itself."""
+    return invalid("", "", "", [FieldError(Cause.INVALID, "patch", detail, shown)])
+
+
+def go_text(value: Any) -> str:
+    """A value as Go's ``%+v`` prints it: ``map[spec:map[replicas:1]]``."""
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{go_text(value[key])}" for key in sorted(value)) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(map(go_text, value)) + "]"
+    if value is None:
+        return "<nil>"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def merge_patch(doc: Any, patch: Any) -> Any:

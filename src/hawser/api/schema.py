@@ -12,7 +12,7 @@ from typing import Any
 from hawser.api import decoding, definitions, kinds, scalars
 from hawser.api.crd import objects
 from hawser.api.crd.kinds import CustomKind
-from hawser.api.errors import APIError, Cause, FieldError, bad_request
+from hawser.api.errors import APIError, Cause, FieldError, Unfit
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
 
@@ -47,7 +47,7 @@ def strict_error(kind: Kind, complaints: list[str]) -> APIError:
 
 
 def _unfit(kind: Kind, error: str) -> APIError:
-    return bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {error}')
+    return Unfit(kind.kind, kind.version, error)
 
 
 def duplicates(raw: bytes) -> list[str]:

@@ -12,9 +12,16 @@ from aiohttp import web
 
 from hawser.api.apply.owners import Author
 from hawser.api.crd.kinds import CustomKind
-from hawser.api.errors import APIError, bad_request, method_not_supported, request_too_large, unsupported_media_type
+from hawser.api.errors import (
+    APIError,
+    Unfit,
+    bad_request,
+    method_not_supported,
+    request_too_large,
+    unsupported_media_type,
+)
 from hawser.api.kinds import Kind
-from hawser.api.patch import json_patch, merge_patch
+from hawser.api.patch import go_text, invalid_patch, json_patch, merge_patch
 from hawser.api.strategic import strategic_merge_patch
 from hawser.api.types import Obj
 from hawser.apiserver import forms, listing, negotiation, ownership, posting, scheme
@@ -144,7 +151,7 @@ class Verbs:
                 "the body of the request was in an unknown format - accepted media types include: "
                 + ", ".join((*_PATCHES[:2], _APPLY))
             )
-        patch = await _patch_body(request, media)
+        patch = await _patch_body(request, media, options)
         # Whoever patches one of the owners' entries by its place must be shown them; nobody else need be.
         options.sees_owners = media == _PATCHES[0] and b"managedFields" in orjson.dumps(patch)
         if target.subresource == "scale":
@@ -156,7 +163,15 @@ class Verbs:
             if not isinstance(new, dict):
                 raise bad_request("the patch does not leave an object")
             scheme.check_kind(kind, new)
-            scheme.read(kind, new, options.fields)
+            try:
+                scheme.read(kind, new, options.fields)
+            except Unfit as error:
+                shown = (
+                    go_text(patch)
+                    if media == _PATCHES[2]
+                    else orjson.dumps(_apply(media, old, patch, kind.gvk)).decode()
+                )
+                raise invalid_patch(shown, error.detail) from None
             return new
 
         written = await self._change(target, resource, change, options)
@@ -347,14 +362,17 @@ async def _deletion(request: web.BaseRequest, target: Target, resource: Resource
     return options, delete
 
 
-async def _patch_body(request: web.BaseRequest, media: str) -> Any:
+async def _patch_body(request: web.BaseRequest, media: str, options: Options) -> Any:
     if media not in _PATCHES:
         raise unsupported_media_type(
             "the body of the request was in an unknown format - accepted media types include: "
             + ", ".join((*_PATCHES, _APPLY))
         )
     raw = await _raw(request)
-    return negotiation.decode(raw, "application/json")
+    patch = negotiation.decode(raw, "application/json")
+    if isinstance(patch, dict) and options.fields.mode != scheme.IGNORE and (twice := scheme.duplicates(raw, patch)):
+        options.fields.repeated = scheme.Repeated(twice, [])
+    return patch
 
 
 async def _apply_body(request: web.BaseRequest, options: Options) -> Obj:

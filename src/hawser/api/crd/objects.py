@@ -13,7 +13,7 @@ from hawser.api import decoding, scalars
 from hawser.api.crd import checks
 from hawser.api.crd.kinds import CustomKind
 from hawser.api.crd.schema import ABSENT, drop_nulls, fill, prune
-from hawser.api.errors import FieldError, bad_request
+from hawser.api.errors import FieldError, Unfit
 from hawser.api.types import Obj
 from hawser.api.validation.metadata import metadata, metadata_update
 from hawser.api.validation.rules import subdomain_errors
@@ -34,9 +34,7 @@ def decode(kind: CustomKind, obj: Obj) -> list[str]:
         try:
             obj["metadata"] = node.clean(obj["metadata"], decoding.At("metadata", "metadata"), complaints)
         except scalars.DecodeError as error:
-            raise bad_request(
-                f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {error}'
-            ) from None
+            raise Unfit(kind.kind, kind.version, str(error)) from None
     complaints += [f"unknown field {scalars.quote(path)}" for path in prune(kind.model.schema, obj)]
     return complaints
 
