@@ -8,13 +8,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from hawser.api.errors import APIError, Cause, FieldError, bad_request, invalid, request_too_large
-from hawser.api.strategic import clone, unprocessable
+from hawser.api.strategic import clone, strategic_merge, strategic_merge_patch, unprocessable
 from hawser.api.types import Obj
 
 __all__ = [
-    *("clone", "go_text", "invalid_patch", "json_patch", "merge_diff", "merge_patch", "same"),
-    *("strategic_merge", "strategic_merge_patch"),
+    "clone",
+    "invalid_patch",
+    "json_patch",
+    "merge_diff",
+    "merge_patch",
+    "same",
+    "strategic_merge",
+    "strategic_merge_patch",
 ]
 
 MAX_OPERATIONS = 10000
@@ -25,9 +33,10 @@ _NAMES = {dict: "object", str: "string", int: "number", float: "number", bool: "
 _OPERATIONS = frozenset(("add", "remove", "replace", "move", "copy", "test"))
 
 
-def invalid_patch(shown: str, detail: str) -> APIError:
-    """422: a patch whose outcome does not decode. shown: the outcome, or of a strategic merge patch itself."""
-    return invalid("", "", "", [FieldError(Cause.INVALID, "patch", detail, shown)])
+def invalid_patch(shown: Any, strategic: bool, detail: str) -> APIError:
+    """422: a patch whose outcome does not decode. shown: the outcome, or a strategic merge patch itself."""
+    text = go_text(shown) if strategic else orjson.dumps(shown).decode()
+    return invalid("", "", "", [FieldError(Cause.INVALID, "patch", detail, text)])
 
 
 def go_text(value: Any) -> str:

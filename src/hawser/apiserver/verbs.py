@@ -21,7 +21,7 @@ from hawser.api.errors import (
     unsupported_media_type,
 )
 from hawser.api.kinds import Kind
-from hawser.api.patch import go_text, invalid_patch, json_patch, merge_patch
+from hawser.api.patch import invalid_patch, json_patch, merge_patch
 from hawser.api.strategic import strategic_merge_patch
 from hawser.api.types import Obj
 from hawser.apiserver import forms, listing, negotiation, ownership, posting, scheme
@@ -147,10 +147,7 @@ class Verbs:
         if media == _APPLY:
             return await self._server_side_apply(request, target, resource, options, form)
         if isinstance(kind, CustomKind) and media == _PATCHES[2]:
-            raise unsupported_media_type(
-                "the body of the request was in an unknown format - accepted media types include: "
-                + ", ".join((*_PATCHES[:2], _APPLY))
-            )
+            raise _unknown_format(*_PATCHES[:2], _APPLY)
         patch = await _patch_body(request, media, options)
         # Whoever patches one of the owners' entries by its place must be shown them; nobody else need be.
         options.sees_owners = media == _PATCHES[0] and b"managedFields" in orjson.dumps(patch)
@@ -166,12 +163,9 @@ class Verbs:
             try:
                 scheme.read(kind, new, options.fields)
             except Unfit as error:
-                shown = (
-                    go_text(patch)
-                    if media == _PATCHES[2]
-                    else orjson.dumps(_apply(media, old, patch, kind.gvk)).decode()
-                )
-                raise invalid_patch(shown, error.detail) from None
+                strategic = media == _PATCHES[2]
+                shown = patch if strategic else _apply(media, old, patch, kind.gvk)
+                raise invalid_patch(shown, strategic, error.detail) from None
             return new
 
         written = await self._change(target, resource, change, options)
@@ -362,12 +356,14 @@ async def _deletion(request: web.BaseRequest, target: Target, resource: Resource
     return options, delete
 
 
+def _unknown_format(*accepted: str) -> APIError:
+    text = "the body of the request was in an unknown format - accepted media types include: "
+    return unsupported_media_type(text + ", ".join(accepted))
+
+
 async def _patch_body(request: web.BaseRequest, media: str, options: Options) -> Any:
     if media not in _PATCHES:
-        raise unsupported_media_type(
-            "the body of the request was in an unknown format - accepted media types include: "
-            + ", ".join((*_PATCHES, _APPLY))
-        )
+        raise _unknown_format(*_PATCHES, _APPLY)
     raw = await _raw(request)
     patch = negotiation.decode(raw, "application/json")
     if isinstance(patch, dict) and options.fields.mode != scheme.IGNORE and (twice := scheme.duplicates(raw, patch)):
