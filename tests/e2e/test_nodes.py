@@ -132,6 +132,26 @@ def test_pods_reach_pods_services_and_ports_of_every_node(
         assert "reached" in cluster.kubectl("exec", f"web-{name}", "--", "sh", "-c", api).stdout
 
 
+def test_names_and_network_policies_hold_on_every_node(cluster: Engine, names: list[str], web: dict[str, Obj]) -> None:
+    for name in names:
+        answer = cluster.kubectl("exec", f"web-{name}", "--", "nslookup", f"web.{NAMESPACE}.svc.cluster.local").stdout
+        assert cluster.get("service", "web", NAMESPACE)["spec"]["clusterIP"] in answer
+    friends = [{"from": [{"podSelector": {"matchLabels": {"friend": "yes"}}}]}]
+    policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "friends"}}
+    spec = {"podSelector": {"matchLabels": {"app": "web"}}, "policyTypes": ["Ingress"], "ingress": friends}
+    cluster.kubectl("label", "pod", f"web-{names[1]}", "friend=yes")
+    cluster.apply({**policy, "spec": spec}, NAMESPACE)
+
+    def reached(source: str, target: str) -> bool:
+        script = _GET.replace("-w 5", "-w 2") + f"get {web[target]['status']['podIP']} 8080"
+        return target in cluster.kubectl("exec", f"web-{source}", "--", "sh", "-c", script, check=False).stdout
+
+    eventually(lambda: not reached(names[2], names[0]), "a policy between nodes", 20)
+    assert reached(names[1], names[0]) and reached(names[1], names[2]) and not reached(names[0], names[2])
+    cluster.kubectl("delete", "networkpolicy", "friends")
+    eventually(lambda: reached(names[2], names[0]), "the end of the policy", 20)
+
+
 def test_a_pod_of_the_hosts_network_has_the_nodes_address_and_name(cluster: Engine, names: list[str]) -> None:
     cluster.apply(on(names[1], "host", hostNetwork=True), NAMESPACE)
     made = cluster.wait_ready("host", NAMESPACE)
