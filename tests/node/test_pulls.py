@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hawser.api.kinds import EVENT, POD, SECRET, SERVICE_ACCOUNT
 from hawser.api.types import Obj
+from hawser.client.client import Client
 from hawser.client.events import EventRecorder
 from hawser.node.cri.client import Runtime
 from hawser.node.images.collector import ImageCollector
@@ -20,7 +22,9 @@ from hawser.node.images.records import PullRecords
 from hawser.node.limits import Limits
 from hawser.node.metrics.counters import Counters
 
+from . import engine as engines
 from . import registry as registries
+from .engine import NODE, Engine
 from .images import BUSYBOX, PAUSE
 from .private_containerd import Containerd
 from .registry import Registry
@@ -165,3 +169,57 @@ async def test_unused_images_are_taken_away_when_the_disk_is_full(puller: Puller
     assert counters.images_collected == {"space": 1}
     assert await puller.runtime.image_status(BUSYBOX) is not None, "it came from no registry"
     assert await puller.runtime.image_status(PAUSE) is not None
+
+
+async def seen(client: Client, name: str, check: Callable[[Obj], Any]) -> Obj:
+    """The status of the pod's container, once ``check`` of it is true."""
+    row: Obj = {}
+    for _ in range(300):
+        pod = await client.get(POD, name, "default")
+        row = next(iter((pod.get("status") or {}).get("containerStatuses") or ()), {})
+        if check(row):
+            return row
+        await asyncio.sleep(0.05)
+    pytest.fail(f"the container of {name} stayed as {row}")
+
+
+@pytest.fixture
+def engine(containerd: Containerd, tmp_path: Path) -> Iterator[Engine]:
+    with engines.running(tmp_path, containerd) as running:
+        yield running
+    engines.remove_cgroups(running.cgroup_root)
+
+
+async def test_pods_pull_with_their_own_and_their_accounts_secrets(engine: Engine, registry: Registry) -> None:
+    registry.users = {"me": "word"}
+    image = registry.add("of-pods")
+    right: Obj = {"type": "kubernetes.io/dockerconfigjson", "metadata": {"name": "right", "namespace": "default"}}
+    right["data"] = secret(registry, "me", "word")["data"]
+
+    def pod(name: str, **spec: Any) -> Obj:
+        container = {"name": "main", "image": image, "command": ["/bin/sleep", "1000"]}
+        spec |= {"nodeName": NODE, "hostNetwork": True, "terminationGracePeriodSeconds": 0}
+        return {"metadata": {"name": name, "namespace": "default"}, "spec": {**spec, "containers": [container]}}
+
+    async with Client.from_kubeconfig(engine.kubeconfig) as client:
+        account = {"metadata": {"name": "puller", "namespace": "default"}, "imagePullSecrets": [{"name": "right"}]}
+        await client.create(SERVICE_ACCOUNT, account)
+        await client.create(POD, pod("without", imagePullSecrets=[{"name": "right"}]))
+        row = await seen(client, "without", lambda row: "ImagePullBackOff" in str(row.get("state")))
+        message = f'Back-off pulling image "{image}": ErrImagePull: failed to pull and unpack image "{image}"'
+        assert row["state"]["waiting"]["message"].startswith(message)
+        listed = await client.list(EVENT, "default", field_selector="involvedObject.name=without")
+        told = {event["reason"]: event["message"] for event in listed.items}
+        assert told["FailedToRetrieveImagePullSecret"] == (
+            "Unable to retrieve some image pull secrets (right); attempting to pull the image may not succeed."
+        )
+        assert told["Pulling"] == f'Pulling image "{image}"'
+        await client.create(SECRET, right)
+        await client.create(POD, pod("with", serviceAccountName="puller"))
+        row = await seen(client, "with", lambda row: "running" in row.get("state", {}))
+        assert row["imageID"].startswith(f"{registry.address}/of-pods@sha256:")
+        await client.delete_collection(POD, "default", grace_period=1)
+        for _ in range(300):
+            if not any((engine.folder / "agent/pods").iterdir()):
+                break
+            await asyncio.sleep(0.05)

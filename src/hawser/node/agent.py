@@ -174,7 +174,7 @@ class Agent:
             lifecycle = Lifecycle(self.runtime, self.pods.exited, self._listed, self.counters)
             tasks.create_task(lifecycle.run(), name="lifecycle")
             tasks.create_task(self.registration.run(), name="registration")
-            tasks.create_task(logrotate.run(self.runtime, self.pods.running_logs), name="logs")
+            tasks.create_task(logrotate.run(self.runtime, self.pods.logs, self.options.limits.logs), name="logs")
             if self.network is not None:
                 tasks.create_task(self._proxy(self.network).run(), name="services")
                 await self.proxy_status.start(options.proxy_healthz_listen, options.proxy_metrics_listen)

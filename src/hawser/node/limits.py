@@ -9,8 +9,9 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hawser.api.quantity import parse_quantity
+from hawser.api.quantity import parse_quantity, to_bytes
 from hawser.node.eviction.thresholds import HARD, Threshold, parse, seconds
+from hawser.node.logrotate import USUAL, Sizes
 
 _RESERVABLE = ("cpu", "memory", "ephemeral-storage", "pid")
 
@@ -29,6 +30,7 @@ class Limits:
     reserved: Mapping[str, str] = field(default_factory=dict)
     pod_pids: int = -1
     housekeeping: float = 10.0
+    logs: Sizes = USUAL
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +49,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--kube-reserved", default="", metavar="RESOURCE=AMOUNT,...", help="what the engine needs is not pods'")
     add("--system-reserved", default="", metavar="RESOURCE=AMOUNT,...", help="what the system needs is not pods'")
     add("--housekeeping-interval", default="10s", metavar="TIME", help="between two looks (default: %(default)s)")
+    add("--container-log-max-size", default="10Mi", metavar="SIZE", help="of a log (default: %(default)s)")
+    add("--container-log-max-files", type=int, default=5, metavar="N", help="of a container (default: %(default)s)")
     add("--pod-max-pids", type=int, default=-1, metavar="N", help="processes of a pod; -1 for the node's own limit")
 
 
@@ -55,6 +59,8 @@ def read(given: argparse.Namespace) -> Limits:
     high, low = given.image_gc_high_threshold, given.image_gc_low_threshold
     if not 0 <= low <= high <= 100:
         raise ValueError(f"invalid image garbage collection thresholds: {low} must not exceed {high}, nor 100")
+    if given.container_log_max_files < 2:
+        raise ValueError("--container-log-max-files must be at least 2")
     if given.max_parallel_image_pulls < 1:
         raise ValueError("--max-parallel-image-pulls must be a positive number")
     thresholds = parse(
@@ -71,6 +77,7 @@ def read(given: argparse.Namespace) -> Limits:
         _sum(_reserved(given.kube_reserved), _reserved(given.system_reserved)),
         given.pod_max_pids,
         seconds(given.housekeeping_interval),
+        Sizes(to_bytes(given.container_log_max_size), given.container_log_max_files),
     )
 
 

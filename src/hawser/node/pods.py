@@ -54,12 +54,11 @@ class Pods:
         """Every pod's worker."""
         return list(self._workers.values())
 
-    def running_logs(self) -> Iterator[tuple[str, Path]]:
-        """Id and log of every running container."""
+    def logs(self) -> Iterator[tuple[str, Path, bool]]:
+        """Id and log of every container that the runtime has, and whether it runs."""
         for worker in self._workers.values():
             for container in worker.records.containers.values():
-                if container.running:
-                    yield container.id, worker.log_of(container)
+                yield container.id, worker.log_of(container), container.running
 
     # News
 

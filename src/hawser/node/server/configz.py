@@ -5,8 +5,8 @@ Source: API reference, KubeletConfiguration v1beta1. Only what the agent heeds i
 
 from __future__ import annotations
 
+from hawser.api.quantity import Format, format_quantity
 from hawser.api.types import Obj
-from hawser.node import logrotate
 from hawser.node.options import Options
 from hawser.node.registration import LEASE_SECONDS, REPORT_SECONDS
 
@@ -40,8 +40,8 @@ def document(options: Options) -> Obj:
         "maxPods": options.max_pods,
         "podCIDR": str(options.pod_cidr or ""),
         "resolvConf": "/etc/resolv.conf",
-        "containerLogMaxSize": f"{logrotate.MAX_BYTES >> 20}Mi",
-        "containerLogMaxFiles": logrotate.MAX_FILES,
+        "containerLogMaxSize": format_quantity(options.limits.logs.most, Format.BINARY),
+        "containerLogMaxFiles": options.limits.logs.files,
         "serializeImagePulls": options.limits.max_parallel_image_pulls == 1,
         "imageMinimumGCAge": _duration(options.limits.image_min_age),
         "imageGCHighThresholdPercent": options.limits.image_gc_high,
