@@ -254,6 +254,7 @@ def test_replica_sets_have_one_replica_and_no_invented_selector() -> None:
 def test_namespaces_are_labelled_with_their_name() -> None:
     assert defaulted(kinds.NAMESPACE, {"metadata": {"name": "n"}}) == {
         "metadata": {"name": "n", "labels": {"kubernetes.io/metadata.name": "n"}},
+        "spec": {},
         "status": {"phase": "Active"},
     }
 

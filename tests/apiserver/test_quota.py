@@ -35,6 +35,14 @@ async def test_what_is_too_much_is_forbidden_with_the_numbers(api: Any) -> None:
     await api.create(api.path("pods"), pod("second"))
 
 
+async def test_bounds_without_a_spec_bound_nothing(api: Any) -> None:
+    """Kubernetes writes an empty spec where none is given."""
+    for plural in ("resourcequotas", "limitranges"):
+        made = await api.create(api.path(plural), {"metadata": {"name": "empty"}})
+        assert made["spec"] == {}
+    await api.create(api.path("pods"), pod())
+
+
 async def test_containers_must_say_what_is_bounded(api: Any) -> None:
     await quota(api, limits_cpu="1", requests_memory="1Gi")
     answer = await api.call("POST", api.path("pods"), pod())

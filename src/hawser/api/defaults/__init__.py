@@ -7,6 +7,7 @@ from functools import cache
 
 from hawser.api.crd import objects
 from hawser.api.crd.kinds import CustomKind
+from hawser.api.definitions import definition
 from hawser.api.kinds import Kind
 from hawser.api.lazily import load
 from hawser.api.types import Obj
@@ -57,10 +58,22 @@ _BY_GVK = {
 
 @cache
 def _default(gvk: tuple[str, str, str]) -> Callable[[Obj], None] | None:
-    """What fills in a kind's defaults; its module is imported when it is first asked for."""
+    """What fills in a kind's defaults; its module is imported when it is first asked for.
+
+    A spec is there even when nothing is in it, as kube-apiserver writes them: whoever reads one may rely on that.
+    """
     name = _BY_GVK.get(gvk)
     found: Callable[[Obj], None] | None = load(__name__, name) if name is not None else None
-    return found
+    if "spec" not in definition(gvk).get("properties", {}):
+        return found
+
+    def specified(obj: Obj) -> None:
+        if obj.get("spec") is None:
+            obj["spec"] = {}
+        if found is not None:
+            found(obj)
+
+    return specified
 
 
 def apply_defaults(kind: Kind, obj: Obj) -> None:
