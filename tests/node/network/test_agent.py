@@ -231,6 +231,29 @@ async def test_datagrams_to_a_host_port_do_not_go_where_they_went_before(
             await plugin(short_path, "DEL", name)
 
 
+async def test_a_pods_traffic_is_limited_in_both_directions(host: None, short_path: Path, new_pod: NewPod) -> None:
+    rates = {"kubernetes.io/ingress-bandwidth": "8M", "kubernetes.io/egress-bandwidth": "16M"}
+    small = {"kubernetes.io/egress-bandwidth": "10"}
+    agent = NetworkAgent(config(short_path), Known(known("c1", rates), known("c2", small)))
+    await agent.start()
+    try:
+        pod, ip = await add(agent, short_path, new_pod, "c1")
+        answer_with(pod, b"slow")
+        assert ask(ip) == "10.77.0.1 slow"
+
+        def limits() -> str:
+            return subprocess.run(["tc", "qdisc"], capture_output=True, text=True, check=True).stdout
+
+        assert "tbf 1: dev hw" in limits() and "rate 8Mbit" in limits()
+        assert "tbf 1: dev eth0" in pod.run(limits) and "rate 16Mbit" in pod.run(limits)
+        status, result = await plugin(short_path, "ADD", "c2", new_pod().path, **named("c2"))
+        assert status == 1 and result is not None
+        assert result["msg"] == ("annotation kubernetes.io/egress-bandwidth: resource is unreasonably small (< 1kbit)")
+        assert agent.record("c2") is None
+    finally:
+        await agent.teardown()
+
+
 @pytest.mark.parametrize("perl", ["/usr/bin/perl", None])
 async def test_both_plugins_speak_the_protocol(
     agent: NetworkAgent, short_path: Path, new_pod: NewPod, perl: str | None

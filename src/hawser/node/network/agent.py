@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from hawser.api.types import Obj
-from hawser.node.network import cni, ipam, netns, plugin
+from hawser.node.network import bandwidth, cni, ipam, netns, plugin
 from hawser.node.network.cni import CNIError, Code, Request
 from hawser.node.network.config import NetworkConfig
 from hawser.node.network.conntrack import Flow, forget_stale
@@ -224,12 +224,13 @@ class NetworkAgent:
                 del self._busy[request.container_id]
 
     async def _add(self, request: Request) -> dict[str, Any]:
+        rates = self._rates(request)
         record = self._plan(request)
         self._held[record.container_id] = record
         try:
             # The record goes first: whatever is cut short afterwards can be found and undone.
             self._records.save(record)
-            await self._run(self._attach, record)
+            await self._run(self._attach, record, *rates)
             if self.guard is not None:
                 await self.guard.cover(record)
         except BaseException as error:
@@ -279,8 +280,20 @@ class NetworkAgent:
             return f"sandbox {container_id[:13]}"
         return f"pod {record.namespace}/{record.pod}"
 
-    def _attach(self, record: Record) -> None:
-        self._links.attach(PodLink(record.container_id, record.netns, record.interface, record.addresses))
+    def _rates(self, request: Request) -> tuple[int, int]:
+        """What the pod may receive and send, in bits a second; 0 for no limit. Raises CNIError."""
+        args = request.args
+        namespace, name = args.get("K8S_POD_NAMESPACE", ""), args.get("K8S_POD_NAME", "")
+        pod = self._pods.get(namespace, name) if self._pods is not None else None
+        notes = pod["metadata"].get("annotations") if pod is not None else None
+        try:
+            return bandwidth.limits(notes) if notes else (0, 0)
+        except bandwidth.BandwidthError as error:
+            raise CNIError(Code.INVALID_CONFIG, str(error)) from error
+
+    def _attach(self, record: Record, ingress: int = 0, egress: int = 0) -> None:
+        link = PodLink(record.container_id, record.netns, record.interface, record.addresses, ingress, egress)
+        self._links.attach(link)
         if not record.ports:
             return
         self._nft.run("".join(host_port_commands(spec, record) for spec in self.config.table_specs))

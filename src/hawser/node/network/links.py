@@ -43,12 +43,17 @@ def pod_mac(address: Address) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class PodLink:
-    """What a pod's interface is to be. addresses: at most one of each family; gateway: one for each address."""
+    """What a pod's interface is to be.
+
+    addresses: at most one of each family. ingress, egress: bits a second at most, 0 for no limit.
+    """
 
     container_id: str
     netns: str
     interface: str
     addresses: tuple[Address, ...]
+    ingress: int = 0
+    egress: int = 0
 
 
 class Links:
@@ -104,7 +109,7 @@ class Links:
                 self._delete([name])
                 self._socket.send([request])
             try:
-                self._configure_host(name, link.addresses, mac)
+                self._configure_host(name, link, mac)
                 self._configure_pod(namespace, link)
             except BaseException:
                 self._delete([name])
@@ -112,10 +117,12 @@ class Links:
         finally:
             os.close(namespace)
 
-    def _configure_host(self, name: str, addresses: Sequence[Address], mac: bytes) -> None:
+    def _configure_host(self, name: str, link: PodLink, mac: bytes) -> None:
         index = self._socket.index(name)
         requests = [netlink.set_up_pod_side(index, self._ipv6)]
-        for address in addresses:
+        if link.ingress:
+            requests.append(netlink.new_rate_limit(index, link.ingress))
+        for address in link.addresses:
             gateway = self.gateways[address.version]
             requests.append(netlink.new_route(address, address.max_prefixlen, index, gateway))
             requests.append(netlink.new_neighbour(index, address, mac))
@@ -125,6 +132,9 @@ class Links:
         with netns.call_in(namespace, netlink.Socket) as inside:
             index = inside.index(link.interface)
             requests = [netlink.set_up(_LOOPBACK_INDEX), netlink.set_up(index)]
+            if link.egress:
+                # On the pod's own end: changing it takes CAP_NET_ADMIN.
+                requests.append(netlink.new_rate_limit(index, link.egress))
             for address in link.addresses:
                 gateway = self.gateways[address.version]
                 requests += [

@@ -32,6 +32,8 @@ _TABLE_MAIN, _PROTO_STATIC, _UNICAST = 254, 4, 1
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _NDA_DST, _NDA_LLADDR, _NUD_PERMANENT = 1, 2, 0x80
 _SIOCGIFMTU, _SIOCGIFINDEX = 0x8921, 0x8933
+_NEWQDISC, _TCA_KIND, _TCA_OPTIONS, _ROOT, _FIRST_HANDLE = 36, 1, 2, 0xFFFFFFFF, 0x10000
+_TBF_PARMS, _TBF_RATE64, _TBF_BURST, _ETHERNET, _LARGEST_PACKET = 1, 4, 6, 1, 1 << 17
 
 
 def attr(kind: int, payload: bytes) -> bytes:
@@ -147,6 +149,19 @@ def new_neighbour(index: int, address: Address, mac: bytes) -> bytes:
     """A permanent neighbour entry, so that the first packet need not wait for ARP."""
     body = struct.pack("=BxxxiHBB", _family(address), index, _NUD_PERMANENT, 0, 0)
     return _message(_NEWNEIGH, _CREATE | _REPLACE, body + attr(_NDA_DST, address.packed) + attr(_NDA_LLADDR, mac))
+
+
+def new_rate_limit(index: int, rate: int) -> bytes:
+    """A token bucket on what a link sends; rate: bits a second. Source: tc-tbf(8), linux/pkt_sched.h."""
+    amount = max(1, rate // 8)
+    # A tenth of a second at once, and never less than the largest packet that a link is handed.
+    burst = max(_LARGEST_PACKET, amount // 10)
+    limit = min(burst + max(amount // 40, _LARGEST_PACKET), 0xFFFFFFFF)
+    spec = struct.pack("=BBHhHI", 0, _ETHERNET, 0, 0, 0, min(amount, 0xFFFFFFFF))
+    options = attr(_TBF_PARMS, spec + bytes(12) + struct.pack("=III", limit, 0, 0))
+    options += attr(_TBF_RATE64, struct.pack("=Q", amount)) + _u32(_TBF_BURST, min(burst, 0xFFFFFFFF))
+    body = struct.pack("=BxxxiIII", socket.AF_UNSPEC, index, _FIRST_HANDLE, _ROOT, 0)
+    return _message(_NEWQDISC, _CREATE | _REPLACE, body + attr(_TCA_KIND, b"tbf\0") + attr(_TCA_OPTIONS, options))
 
 
 class Socket:
