@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from hawser.node.network.agent import NetworkAgent
+from hawser.node.network.podtable import drop_table
+from hawser.node.network.policy import enforcer
 from hawser.node.network.policy.enforcer import Enforcer
 
 from .conftest import Pod
@@ -231,6 +233,10 @@ async def test_ports_by_number_range_name_and_protocol(cluster: Cluster) -> None
     await cluster.check(81, xb_ya=True, xb_xa=True)
     await cluster.check(80, xb_ya=False, ya_xb=True)
     await cluster.check(53, udp=True, xb_ya=False)
+    await cluster.apply(policy(ingress=[{"ports": [{"protocol": "SCTP", "port": 80}, {"protocol": "SCTP"}]}]))
+    await cluster.check(80, ya_xa=False)
+    await cluster.apply(policy(ingress=[{"ports": [{"protocol": "SCTP", "port": 80}]}]))
+    await cluster.check(80, ya_xa=False)
     await cluster.apply(policy(ingress=[{"ports": [{"protocol": "UDP"}]}]))
     await cluster.check(80, ya_xa=False)
     await cluster.check(53, udp=True, ya_xa=True)
@@ -383,7 +389,7 @@ async def test_static_pods_do_not_wait_for_an_api_server_and_are_covered_by_thei
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_policies_stay_in_force_while_no_agent_runs_and_after_a_flush(
+async def test_policies_stay_in_force_while_no_agent_runs(
     cluster: Cluster, agent: NetworkAgent, short_path: Path, new_pod: NewPod
 ) -> None:
     await cluster.apply(policy(ingress=[]))
@@ -407,6 +413,16 @@ async def test_policies_stay_in_force_while_no_agent_runs_and_after_a_flush(
     assert sorted((await agent.transact(f"list table inet {agent.config.policies_table}\n")).split()) == sorted(
         before.split()
     )
+
+
+async def test_a_table_that_somebody_removed_comes_back(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enforcer, "_CHECK_SECONDS", 0.05)
+    await cluster.apply(policy(ingress=[]))
+    await cluster.agent.transact(drop_table(f"inet {cluster.agent.config.policies_table}"))
+    async with asyncio.timeout(10):
+        while cluster.agent.config.policies_table not in await cluster.agent.transact("list tables\n"):
+            pass
+    await cluster.check(ya_xa=False)
 
 
 async def _remembered(agent: NetworkAgent, seen: list[str], text: str) -> str:
