@@ -59,6 +59,17 @@ async def test_an_app_that_is_done_ends_its_sidecars(client: Client, tmp_path: P
     assert row(obj, "side")["restartCount"] == 0
 
 
+async def test_a_container_may_have_its_own_stop_signal(client: Client, tmp_path: Path) -> None:
+    script = "trap 'echo usr1 >> /notes/said; exit' USR1; trap 'echo term >> /notes/said; exit' TERM;"
+    own = box("c", f"{script} sleep 3600 & wait", lifecycle={"stopSignal": "SIGUSR1"}, **MOUNT)
+    spec = {"containers": [own], "volumes": [notes(tmp_path)], "os": {"name": "linux"}}
+    await client.create(POD, pod("signalled", **spec))
+    await seen(client, "signalled", ready)
+    await client.delete(POD, "signalled", "default", grace_period=10)
+    await gone(client, "signalled")
+    assert (tmp_path / "said").read_text() == "usr1\n"
+
+
 async def test_a_pod_that_ends_is_asked_whether_it_is_ready_but_not_whether_it_lives(client: Client) -> None:
     own = {
         "readinessProbe": {"exec": {"command": ["ls", "/tmp/up"]}, "periodSeconds": 1, "failureThreshold": 1},

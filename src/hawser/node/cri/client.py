@@ -208,6 +208,14 @@ class Runtime:
         row = await self.call("ContainerStatus", {"container_id": container_id})
         return model.status_of(row.status, sandbox_id)
 
+    async def pid(self, container_id: str) -> int:
+        """The container's first process as this machine sees it; 0 when the runtime does not tell."""
+        row = await self.call("ContainerStatus", {"container_id": container_id, "verbose": True})
+        try:
+            return int(json.loads(row.info["info"])["pid"])
+        except (KeyError, ValueError, TypeError):
+            return 0
+
     async def update_container_resources(self, container_id: str, linux: Mapping[str, Any]) -> None:
         await self.call("UpdateContainerResources", {"container_id": container_id, "linux": linux})
 

@@ -78,6 +78,7 @@ class Container:
     log_path: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: str = ""
     detailed: bool = False
 
     @property
@@ -237,8 +238,23 @@ def status_of(row: Any, sandbox_id: str) -> Container:
         log_path=row.log_path,
         labels=dict(row.labels),
         annotations=dict(row.annotations),
+        stop_signal=_signal(row) if row.stop_signal else "",
         detailed=True,
     )
+
+
+_SIGNAL = "Signal_"
+
+
+def signal_value(name: str) -> str:
+    """CRI's word for a signal of the API: ``SIGRTMIN+3`` is SIGRTMINPLUS3 there."""
+    return _SIGNAL + name.replace("+", "PLUS").replace("-", "MINUS")
+
+
+def _signal(row: Any) -> str:
+    values = row.DESCRIPTOR.fields_by_name["stop_signal"].enum_type.values_by_number
+    name = str(values[row.stop_signal].name).removeprefix(_SIGNAL)
+    return name.replace("PLUS", "+").replace("MINUS", "-")
 
 
 def image_of(row: Any) -> Image:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hawser.api.types import Obj
-from hawser.node.cri.model import Features, Image, Labels
+from hawser.node.cri.model import Features, Image, Labels, signal_value
 from hawser.node.pod import admission, resources, security, view
 from hawser.node.pod.env import ConfigError, expand
 
@@ -207,6 +207,7 @@ def container(
         },
         "annotations": annotations,
         "log_path": log_path(spec["name"], attempt),
+        **_stop_signal(spec),
         "stdin": bool(spec.get("stdin")),
         "stdin_once": bool(spec.get("stdinOnce")),
         "tty": bool(spec.get("tty")),
@@ -215,6 +216,12 @@ def container(
             "security_context": security.container_security(pod, spec, image, f"{machine.root}/seccomp", users),
         },
     }
+
+
+def _stop_signal(spec: Obj) -> Obj:
+    """KEP-4960; runtimes that know nothing of it leave the signal to the agent (``stopper``)."""
+    name = (spec.get("lifecycle") or {}).get("stopSignal")
+    return {"stop_signal": signal_value(name)} if name else {}
 
 
 def spec_hash(spec: Obj) -> str:

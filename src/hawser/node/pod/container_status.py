@@ -52,9 +52,10 @@ class Rows:
         """The rows of all containers in one of the pod's three lists."""
         made = [self._row(container, field) for container in self._pod["spec"].get(field) or ()]
         if field == "ephemeralContainers":
-            # Nothing asks whether one of these has started.
+            # Nothing asks whether one of these has started or is ready.
             for row in made:
                 del row["started"]
+                row["ready"] = False
         return made
 
     def _row(self, spec: Obj, field: str) -> Obj:
@@ -132,6 +133,8 @@ class Rows:
                 row["ready"] = ends and newest.exit_code == 0
         elif name in self._reasons:
             row["state"] = {"waiting": _waiting(self._reasons[name])}
+        if newest.stop_signal:
+            row["stopSignal"] = newest.stop_signal
         given = spec.get("resources") or {}
         row["resources"] = memory.actual.get(newest.id, given)
         if requests := given.get("requests"):

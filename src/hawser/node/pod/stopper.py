@@ -6,9 +6,12 @@ Source: Kubernetes documentation, "Termination of Pods", "Container Lifecycle Ho
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import os
 import shutil
+import signal
 from pathlib import Path
 
 from hawser.api.errors import APIError
@@ -25,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _MESSAGE_BYTES = 4096
 _CGROUP_TRIES = 20
+_LOOK_SECONDS = 0.1
 
 
 async def kill(
@@ -59,9 +63,37 @@ async def kill(
             pass
     # After a hook that took all the time the container still gets two seconds to hear the signal.
     rest = max(grace - (loop.time() - started), min(grace, 2.0))
-    await context.runtime.stop_container(action.id, rest)
+    await _stop(context, pod, container, rest)
     context.prober.forget(action.id)
     await records.settle(action.id)
+
+
+async def _stop(context: Context, pod: Obj, container: Container, seconds: float) -> None:
+    """The stop signal, SIGKILL after the time. A runtime that knows no stop signal of the pod's has it sent for it."""
+    spec = view.find(pod, container.labels.get(Labels.CONTAINER_NAME, "")) or {}
+    wanted = (spec.get("lifecycle") or {}).get("stopSignal")
+    if wanted and container.stop_signal != wanted and (number := _number(wanted)):
+        pid = await context.runtime.pid(container.id)
+        if pid:
+            end = asyncio.get_running_loop().time() + seconds
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            while asyncio.get_running_loop().time() < end:
+                if not (await context.runtime.container_status(container.id)).running:
+                    return
+                await asyncio.sleep(_LOOK_SECONDS)
+            seconds = 0
+    await context.runtime.stop_container(container.id, seconds)
+
+
+def _number(name: str) -> int:
+    """A signal's number, real-time ones (``SIGRTMIN+3``) included; 0 for none of this kernel."""
+    base, _, offset = name.partition("+")
+    if not offset:
+        base, _, offset = base.partition("-")
+        offset = f"-{offset}" if offset else "0"
+    known = signal.Signals.__members__.get(base)
+    return known.value + int(offset) if known is not None and offset.lstrip("-").isdigit() else 0
 
 
 def _pre_stop(pod: Obj, container: Container) -> Obj | None:
