@@ -71,6 +71,13 @@ def test_a_new_address_makes_a_new_serving_certificate_under_the_same_ca(engine:
     assert read(engine, "apiserver").serial_number != serving
 
 
+def test_another_identity_makes_a_new_certificate_under_the_same_ca(engine: Settings) -> None:
+    before = {name: read(engine, name) for name in ("agent", "admin", "ca")}
+    pki.prepare(replace(engine, node_name="node-b"))
+    assert attribute(read(engine, "agent"), NameOID.COMMON_NAME) == ["system:node:node-b"]
+    assert (read(engine, "admin"), read(engine, "ca")) == (before["admin"], before["ca"])
+
+
 @pytest.mark.parametrize("name", ["admin", "apiserver"])
 @pytest.mark.parametrize("damage", ["cut certificate", "cut key", "key of another", "certificate of another CA"])
 def test_damaged_pairs_are_made_again(engine: Settings, tmp_path: Path, name: str, damage: str) -> None:
