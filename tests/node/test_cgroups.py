@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hawser.node.allocatable import pods_limits
-from hawser.node.cgroups import Cgroups, Hierarchy, shares_of, weight
+from hawser.node.cgroups import Cgroups, Hierarchy, hierarchies, shares_of, weight
 from hawser.node.limits import Limits
 from hawser.node.pod import resources
+from hawser.node.stats.cgroup import Reader
 
 LIMITS = {
     "cpu_shares": 1024,
@@ -107,3 +112,53 @@ def test_huge_pages_limit_the_pod_as_its_containers() -> None:
     wanted = [{"page_size": "2MB", "limit": 4 << 20}]
     assert resources.pod_resources(pod)["hugepage_limits"] == wanted
     assert resources.container_resources(pod, container, 1 << 30)["hugepage_limits"] == wanted
+
+
+@pytest.mark.containerd
+def test_what_the_kernel_counts_of_a_group_is_read() -> None:
+    """On whichever version this host has."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    found = hierarchies(Path("/proc/mounts").read_text())
+    made = Cgroups(f"hawser-test-{os.getpid()}", found, pod_pids=20)
+    parent = f"/{made.root}/burstable/podx"
+    limits = {"cpu_shares": 512, "cpu_quota": 50_000, "cpu_period": 100_000, "memory_limit_in_bytes": 64 << 20}
+    script = "data = bytearray(20 << 20)\nprint(len(data), flush=True)\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", f"input()\n{script}"], stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            made.prepare()
+            made.create(parent, limits)
+            for hierarchy in found:
+                # As the runtime does it: processes are in a group of the container's own.
+                group = hierarchy.path / parent.strip("/") / "container"
+                group.mkdir()
+                if "cpuset" in hierarchy.controllers:
+                    for name in ("cpuset.cpus", "cpuset.mems"):
+                        (group / name).write_text((group.parent / name).read_text())
+                (group / "cgroup.procs").write_text(str(process.pid))
+            process.stdin.write("\n")
+            process.stdin.flush()
+            process.stdout.readline()
+            reader, before = Reader(found), 0
+            for _ in range(100):
+                usage = reader.usage(parent, full=True)
+                assert usage.cpu is not None and usage.memory is not None
+                before = before or usage.cpu.usage
+                if usage.cpu.usage > before and usage.cpu.periods:
+                    break
+                time.sleep(0.02)
+            assert usage.cpu.usage > before
+            assert 20 << 20 <= usage.memory.rss <= usage.memory.working_set <= 64 << 20
+            assert (usage.memory.limit, usage.processes, usage.threads_limit) == (64 << 20, 1, 20)
+            assert (usage.settings["quota"], usage.settings["period"]) == (50_000, 100_000)
+            assert abs(usage.settings["shares"] - 512) <= 27
+            assert usage.memory.faults > 0
+        finally:
+            process.kill()
+            process.wait()
+            for _ in range(100):
+                if made.remove(f"/{made.root}"):
+                    break
+                time.sleep(0.02)
+    assert reader.usage(parent).cpu is None
