@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hawser.node.network.agent import NetworkAgent
+from hawser.node.network.config import NetworkConfig
 
 from .support import NewPod, add, answer_with, config, plugin, what_is_there
 from .test_proxy import Cluster, cluster, words
@@ -23,10 +24,13 @@ V4, V6 = "10.78.0.10", "fd78::10"
 GATEWAY = "fd77::1"
 
 
+def dual(folder: Path) -> NetworkConfig:
+    return replace(config(folder), pod_cidr6=IPv6Network("fd77::/64"), service_cidr6=IPv6Network("fd78::/112"))
+
+
 @pytest.fixture
 async def agent(host: None, short_path: Path) -> AsyncIterator[NetworkAgent]:
-    settings = replace(config(short_path), pod_cidr6=IPv6Network("fd77::/64"), service_cidr6=IPv6Network("fd78::/112"))
-    agent = NetworkAgent(settings)
+    agent = NetworkAgent(dual(short_path))
     await agent.start()
     yield agent
     await agent.teardown()
@@ -83,3 +87,13 @@ async def test_a_service_has_an_address_of_each_family(
     with pytest.raises(ConnectionRefusedError):
         words(V6, 80, 1)
     assert words(V4, 80, 1) == {"one"}
+
+
+async def test_an_engine_that_goes_on_with_one_family_drops_the_other(host: None, short_path: Path) -> None:
+    first, second = NetworkAgent(dual(short_path)), NetworkAgent(config(short_path))
+    await first.start()
+    assert "table ip6 hawser" in what_is_there()
+    await first.stop()
+    await second.start()
+    assert "table ip6 hawser" not in what_is_there() and "table ip hawser" in what_is_there()
+    await second.teardown()

@@ -228,3 +228,22 @@ async def test_an_address_may_move_to_another_service_and_a_lost_table_returns(
             await cluster.done.wait()
             cluster.done.clear()
     assert words(ADDRESS, 81, 1) == words(ADDRESS, 80, 1) == {"one"}
+
+
+async def test_the_longest_names_are_served(
+    cluster: Cluster, agent: NetworkAgent, short_path: Path, new_pod: NewPod
+) -> None:
+    pod, pod_ip = await add(agent, short_path, new_pod, "c1")
+    answer_with(pod, b"one", 8080)
+    longest = service(sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 86400}})
+    longest["metadata"] = {"namespace": "n" * 63, "name": "s" * 63}
+    endpoints = slice_of((pod_ip, READY), ("10.77.255.255", DOWN))
+    endpoints["metadata"] = {
+        "namespace": "n" * 63,
+        "name": "x",
+        "labels": {"kubernetes.io/service-name": "s" * 63},
+    }
+    await cluster.change(lambda: cluster.services.put(longest), lambda: cluster.slices.put(endpoints))
+    assert words(ADDRESS, 80, 2) == {"one"}
+    await cluster.change(lambda: cluster.services.remove(longest))
+    assert "svc-" not in await agent.transact(f"list table ip {agent.config.services_table}")

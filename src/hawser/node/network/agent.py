@@ -97,6 +97,7 @@ class NetworkAgent:
             else:
                 self._records.forget(record.container_id)
         await self._run(self._nft.run, self._tables(self._held.values()))
+        await self._run(self._drop_other_families)
         self._server = await cni.serve(config.socket, self.handle)
         plugin.install(config.cni_bin_dir, config.cni_conf_dir, config.socket, config.network)
 
@@ -117,6 +118,16 @@ class NetworkAgent:
             if _FORWARD[version].read_text().strip() != "1":
                 _FORWARD[version].write_text("1")
         self._links.ensure_gateway(self.config.routed)
+
+    def _drop_other_families(self) -> None:
+        """Remove what an engine that had both families left when it went on with one."""
+        if 6 in self.config.gateways:
+            return
+        try:
+            for table in (self.config.table, self.config.services_table):
+                self._nft.run(drop_table(f"ip6 {table}"))
+        except NftError as error:
+            log.debug("no tables of IPv6: %s", error)
 
     def _tables(self, records: Iterable[Record]) -> str:
         listed = list(records)
@@ -144,6 +155,7 @@ class NetworkAgent:
             *(table.name for table in services),
         ]:
             await self._run(self._nft.run, drop_table(name))
+        await self._run(self._drop_other_families)
         for record in list(self._records.load()):
             self._forget(record.container_id)
         plugin.forget_results(self.config.network)
