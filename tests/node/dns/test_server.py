@@ -99,9 +99,8 @@ async def here() -> AsyncIterator[Here]:
     server = Server(resolver, metrics, "cluster.local")
     made.append(Here(server, resolver, servers))
     task = asyncio.create_task(server.run("127.0.0.1", 0, 0))
-    while not server.port:  # noqa: ASYNC110 - one step of the loop each
+    while not server.metrics_port:  # noqa: ASYNC110 - one step of the loop each
         await asyncio.sleep(0)
-    await asyncio.sleep(0.01)
     yield made[0]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -254,6 +253,30 @@ async def test_cluster_names_fail_for_the_time_being_until_everything_is_known(h
         assert (await here.ask(name)).rcode() == dns.rcode.SERVFAIL
     services.has_synced = True
     assert addresses(await here.ask(f"web.{SVC}")) == ["10.2.0.20"]
+
+
+async def test_metrics_have_the_names_of_corednss_and_add_up(here: Here) -> None:
+    async with elsewhere(one_address("192.0.2.1")) as other:
+        here.servers.append(("127.0.0.1", other.port))
+        for name in (f"web.{SVC}", f"nothing.{SVC}", "example.org", "example.org"):
+            await here.ask(name)
+        await here.ask(f"web.{SVC}", "SRV", tcp=True)
+    reader, writer = await asyncio.open_connection("127.0.0.1", here.server.metrics_port)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+    writer.close()
+    assert head.startswith("HTTP/1.1 200 OK") and "version=0.0.4" in head
+    found = dict(line.rsplit(" ", 1) for line in body.splitlines() if not line.startswith("#"))
+    own, server = 'view="",zone="cluster.local."', 'server="dns://:53"'
+    assert found[f'coredns_dns_requests_total{{family="1",proto="udp",{server},type="A",{own}}}'] == "2"
+    assert found[f'coredns_dns_requests_total{{family="1",proto="tcp",{server},type="SRV",{own}}}'] == "1"
+    assert found[f'coredns_dns_responses_total{{plugin="",rcode="NXDOMAIN",{server},{own}}}'] == "1"
+    assert found[f'coredns_cache_hits_total{{{server},type="success",view="",zones="."}}'] == "1"
+    assert found[f'coredns_cache_misses_total{{{server},view="",zones="."}}'] == "1"
+    assert found[f'coredns_cache_entries{{{server},view="",zones="."}}'] == "1"
+    seconds = "coredns_dns_request_duration_seconds"
+    assert found[f'{seconds}_bucket{{{server},view="",zone=".",le="+Inf"}}'] == "5"
+    assert found[f'{seconds}_count{{{server},view="",zone="."}}'] == "5"
 
 
 def test_the_nodes_servers_are_read_again_when_they_change_but_never_the_own_address(tmp_path: Path) -> None:

@@ -28,7 +28,10 @@ Peer = tuple[str | object, int]
 
 
 class Server:
-    """Answers at one address. zone: the own domain, for the metrics."""
+    """Answers at one address. zone: the own domain, for the metrics.
+
+    port, metrics_port: where it listens, 0 before it does.
+    """
 
     def __init__(self, resolver: Resolver, metrics: Metrics, zone: str) -> None:
         self._resolver = resolver
@@ -38,6 +41,7 @@ class Server:
         self._waiting: set[asyncio.Task[None]] = set()
         self._connections: set[asyncio.StreamWriter] = set()
         self.port = 0
+        self.metrics_port = 0
 
     async def run(self, address: str, port: int = PORT, metrics_port: int = METRICS_PORT) -> None:
         """Serves until cancelled; a port that is taken is tried again until it is free."""
@@ -77,6 +81,7 @@ class Server:
         servers = [opened]
         try:
             servers.append(await asyncio.start_server(self._scrape, address, metrics_port))
+            self.metrics_port = servers[1].sockets[0].getsockname()[1]
         except OSError as error:
             log.warning("there are no metrics of the DNS server at %s port %d: %s", address, metrics_port, error)
         return transport, servers
