@@ -73,6 +73,8 @@ table {self.name} {{
   # What still goes to a Service's address has no endpoints, or no such port.
   chain refuse-forwarded {{
     type filter hook forward priority 0; policy accept;
+    # Out of its window, an answer is not translated back: whoever gets it resets the connection (Kubernetes 74839).
+    iifname "{self.pods}" meta l4proto tcp ct state invalid drop
     {ip} daddr {{ {virtual} }} goto refuse
     ct state new {ip} daddr . meta l4proto . th dport vmap @refused
   }}
