@@ -185,6 +185,10 @@ async def test_the_summary_shows_what_a_pod_uses(engine: Engine) -> None:
     assert made["node"]["nodeName"] == NODE
     assert made["node"]["cpu"]["usageNanoCores"] > 0
     assert made["node"]["runtime"]["imageFs"]["capacityBytes"] > 0
+    assert made["node"]["memory"]["pageFaults"] > 1000
+    system = {row["name"]: row for row in made["node"]["systemContainers"]}
+    assert set(system) == {"kubelet", "runtime", "pods"}
+    assert all(row["memory"]["workingSetBytes"] > 0 and row["cpu"]["usageNanoCores"] >= 0 for row in system.values())
     pod = next(pod for pod in made["pods"] if pod["podRef"]["name"] == "busy")
     main = pod["containers"][0]
     assert 0 < main["cpu"]["usageNanoCores"] < 1_000_000_000

@@ -11,7 +11,7 @@ from hawser.node.cgroups import Hierarchy
 from hawser.node.cri.model import Container, ContainerState, Sandbox
 from hawser.node.metrics import cadvisor, resource
 from hawser.node.stats import cgroup, disk, host, interfaces
-from hawser.node.stats.cgroup import Cpu, Memory, Reader, Usage
+from hawser.node.stats.cgroup import Cpu, Memory, Reader, Stall, Usage
 from hawser.node.stats.disk import Disk
 from hawser.node.stats.interfaces import Interface
 from hawser.node.stats.model import ContainerUse, Group, NodeUse, PodUse, Snapshot, Subject, VolumeUse
@@ -48,6 +48,8 @@ V2 = {
     "p/memory.events": "low 0\nhigh 0\nmax 3\noom 4\noom_kill 4\n",
     "p/pids.current": "5\n",
     "p/pids.max": "max\n",
+    "p/cpu.pressure": "some avg10=1.50 avg60=0.50 avg300=0.10 total=1500000\n"
+    "full avg10=0.00 avg60=0.00 avg300=0.00 total=2\n",
     "p/io.stat": "254:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n",
 }
 
@@ -82,6 +84,8 @@ def test_both_versions_of_cgroups_tell_the_same(tmp_path: Path, version: int) ->
     assert usage.io_bytes == {("254:0", "Read"): 10, ("254:0", "Write"): 20}
     assert usage.io_operations == {("254:0", "Read"): 1, ("254:0", "Write"): 2}
     assert (usage.settings["quota"], usage.settings["period"]) == (50000, 100000)
+    stalled = usage.pressure.get(("cpu", "some"))
+    assert stalled == (Stall(1_500_000, 1.5, 0.5, 0.1) if version == 2 else None)
     assert usage.settings["shares"] == (512 if version == 1 else 2597)
 
 
@@ -122,7 +126,9 @@ def test_a_folder_holds_its_files_once(tmp_path: Path) -> None:
 
 
 def _group(path: str) -> Group:
-    return Group(path, Usage(Cpu(2_000_000_000), Memory(100, 80, 60, limit=200), 7), 1000.5, 250_000_000)
+    stalled = {("cpu", "some"): Stall(1_500_000, 1.5)}
+    used = Usage(Cpu(2_000_000_000), Memory(100, 80, 60, limit=200), 7, pressure=stalled)
+    return Group(path, used, 1000.5, 250_000_000)
 
 
 def _snapshot() -> Snapshot:
@@ -147,7 +153,7 @@ def _snapshot() -> Snapshot:
     )
     node = NodeUse(
         *("node-1", 1.0, _group("/"), 1000, 10, 4, (Interface("eth0", 1, 0, 0, 0, 2, 0, 0, 0),), place, place, place),
-        *(3, 9, _group("/k"), _group("agent")),
+        *(3, 9, _group("/k"), _group("agent"), _group("runtime")),
     )
     return Snapshot(node, (use,), 1000.5, True)
 
@@ -160,6 +166,7 @@ def test_the_summary_tells_everything_of_a_pod() -> None:
         "time": "1970-01-01T00:16:40Z",
         "usageNanoCores": 250_000_000,
         "usageCoreNanoSeconds": 2_000_000_000,
+        "psi": {"some": {"total": 1_500_000_000, "avg10": 1.5, "avg60": 0.0, "avg300": 0.0}},
     }
     assert pod["memory"]["availableBytes"] == 120
     # Layer, log and scratch volume; a claim's volume is not the node's storage.
@@ -171,7 +178,7 @@ def test_the_summary_tells_everything_of_a_pod() -> None:
     node = made["node"]
     assert node["rlimit"] == {"time": "1970-01-01T00:16:40Z", "maxpid": 9, "curproc": 3}
     assert node["memory"]["availableBytes"] == 120
-    assert {row["name"] for row in node["systemContainers"]} == {"kubelet", "pods"}
+    assert {row["name"] for row in node["systemContainers"]} == {"kubelet", "pods", "runtime"}
 
 
 def test_the_short_summary_has_no_disks() -> None:
@@ -185,6 +192,12 @@ def test_resource_metrics_carry_the_moment_of_their_sample() -> None:
     assert 'container_cpu_usage_seconds_total{container="main",namespace="shop",pod="web"} 2.0 1000500' in lines
     assert 'pod_memory_working_set_bytes{namespace="shop",pod="web"} 80 1000500' in lines
     assert "node_memory_working_set_bytes 80 1000500" in lines
+
+
+def test_waiting_is_counted_where_the_kernel_tells() -> None:
+    lines = [line for line in cadvisor.render(_snapshot()) if "container_pressure_cpu_waiting_seconds_total{" in line]
+    assert len(lines) == 5
+    assert " 1.5 " in lines[0]
 
 
 def test_every_cgroup_is_told_apart() -> None:

@@ -191,6 +191,11 @@ _DISKS = (
         _disk(lambda disk: disk.used),
     ),
 )
+_STALLS = (
+    ("stalled", "full", "Total time duration tasks in the container have been stalled due to {} congestion"),
+    ("waiting", "some", "Total time duration tasks in the container have waited due to {} congestion"),
+)
+_CONGESTED = {"cpu": "CPU", "io": "IO", "memory": "memory"}
 _TRAFFIC = (
     ("receive_bytes", "Cumulative count of bytes received", "rx_bytes"),
     ("receive_errors", "Cumulative count of errors encountered while receiving", "rx_errors"),
@@ -237,7 +242,21 @@ def render(snapshot: Snapshot) -> Iterator[str]:
         for row in rows:
             for link in row.network:
                 yield f'{name}{{{row.names},interface="{link.name}"}} {getattr(link, field)} {_stamp(row)}'
+    yield from _pressure(rows)
     yield from _machine(snapshot)
+
+
+def _pressure(rows: Iterable[Row]) -> Iterator[str]:
+    """Only the unified hierarchy knows it."""
+    known = [row for row in rows if row.group.usage.pressure]
+    for resource in ("cpu", "io", "memory") if known else ():
+        for word, who, text in _STALLS:
+            name = f"container_pressure_{resource}_{word}_seconds_total"
+            yield family(name, "counter", text.format(_CONGESTED[resource]))
+            for row in known:
+                stall = row.group.usage.pressure.get((resource, who))
+                if stall is not None:
+                    yield f"{name}{{{row.names}}} {stall.total / 1e6} {_stamp(row)}"
 
 
 def _plain(metric: Metric, rows: Iterable[Row], more: str = "") -> Iterator[str]:

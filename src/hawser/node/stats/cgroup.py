@@ -52,6 +52,20 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Stall:
+    """How long tasks waited for a resource: microseconds since the group was made, and shares of the last seconds."""
+
+    total: int
+    avg10: float = 0.0
+    avg60: float = 0.0
+    avg300: float = 0.0
+
+
+Pressure = Mapping[tuple[str, str], Stall]
+"""By resource (cpu, memory, io) and whether some or all (full) of the tasks waited; empty on cgroup v1."""
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Of one cgroup with all below it. processes: None where the pids controller is not there; io: bytes and operations
     by (device, Read or Write)."""
@@ -63,6 +77,7 @@ class Usage:
     io_bytes: Mapping[tuple[str, str], int] = field(default_factory=dict)
     io_operations: Mapping[tuple[str, str], int] = field(default_factory=dict)
     settings: Mapping[str, int] = field(default_factory=dict)
+    pressure: Pressure = field(default_factory=dict)
 
 
 class Reader:
@@ -179,7 +194,25 @@ def _unified(folder: Path, full: bool) -> Usage:
     weight = _number(folder / "cpu.weight")
     if weight is not None:
         quota["shares"] = shares_of(weight)
-    return Usage(cpu, memory, _number(folder / "pids.current"), _number(folder / "pids.max"), both, operations, quota)
+    pids, most = _number(folder / "pids.current"), _number(folder / "pids.max")
+    return Usage(cpu, memory, pids, most, both, operations, quota, _pressure(folder))
+
+
+def _pressure(folder: Path) -> Pressure:
+    found: dict[tuple[str, str], Stall] = {}
+    for resource in ("cpu", "memory", "io"):
+        found |= {(resource, who): row for who, row in stalls(_text(folder / f"{resource}.pressure")).items()}
+    return found
+
+
+def stalls(text: str) -> dict[str, Stall]:
+    """From a file of pressure stall information (Documentation/accounting/psi.rst): the rows some and full."""
+    found = {}
+    for line in text.splitlines():
+        who, *rest = line.split()
+        row = dict(word.split("=", 1) for word in rest)
+        found[who] = Stall(int(row["total"]), float(row["avg10"]), float(row["avg60"]), float(row["avg300"]))
+    return found
 
 
 def cpu_v2(stat: str) -> Cpu | None:

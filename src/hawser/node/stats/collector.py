@@ -62,6 +62,7 @@ class Collector:
         self._pods = f"/{pods.strip('/')}"
         self._node = node
         self._subjects = subjects
+        self._pid = 0
         self._rates: dict[str, Rate] = {}
         self._folders: dict[str, tuple[float, int, int]] = {}
         self._running: dict[bool, asyncio.Task[Snapshot]] = {}
@@ -213,7 +214,7 @@ class Collector:
         return NodeUse(
             name=self._node,
             started=host.booted(),
-            group=self._rated("/", Usage(usage.cpu, memory.used, usage.processes)),
+            group=self._rated("/", replace(usage, memory=memory.used)),
             memory_capacity=memory.capacity,
             swap_capacity=memory.swap,
             swap_used=memory.swap_used,
@@ -224,12 +225,18 @@ class Collector:
             processes=host.processes(),
             processes_limit=host.processes_limit(),
             pods=self._group(self._pods, full=full),
-            agent=self._rated("agent", host.own_process()),
+            agent=self._rated("agent", host.process(os.getpid())),
+            runtime=self._rated("runtime", host.process(self._runtime_pid())),
         )
+
+    def _runtime_pid(self) -> int:
+        if self._pid == 0 or not Path(f"/proc/{self._pid}").exists():
+            self._pid = host.listener(self._runtime.endpoint.removeprefix("unix://"))
+        return self._pid
 
     def _forget(self, live: set[str]) -> None:
         """Drops what is known of cgroups that have gone."""
-        live |= {"/", self._pods, "agent"}
+        live |= {"/", self._pods, "agent", "runtime"}
         for path in [p for p in self._rates if p not in live]:
             del self._rates[path]
         limit = time.monotonic() - 10 * _DISK_SECONDS

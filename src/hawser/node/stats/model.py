@@ -97,7 +97,7 @@ class PodUse:
 
 @dataclass(frozen=True, slots=True)
 class NodeUse:
-    """The node as a whole. pods: the cgroup of all pods; agent: this process."""
+    """The node as a whole. pods: the cgroup of all pods; agent, runtime: these processes."""
 
     name: str
     started: float
@@ -113,6 +113,7 @@ class NodeUse:
     processes_limit: int
     pods: Group
     agent: Group
+    runtime: Group
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ def _node(node: NodeUse, short: bool) -> Obj:
         "nodeName": node.name,
         "systemContainers": [
             _system("kubelet", node.agent, node.started),
+            _system("runtime", node.runtime, node.started),
             _system("pods", node.pods, node.started, node.memory_capacity),
         ],
         "startTime": moment(node.started),
@@ -119,7 +120,23 @@ def _cpu(group: Group) -> Obj:
     if group.rate is not None:
         made["usageNanoCores"] = group.rate
     made["usageCoreNanoSeconds"] = group.cpu.usage
-    return {"cpu": made}
+    return {"cpu": made | _psi(group, "cpu")} | _io(group)
+
+
+def _io(group: Group) -> Obj:
+    stalled = _psi(group, "io")
+    return {"io": {"time": moment(group.at), **stalled}} if stalled else {}
+
+
+def _psi(group: Group, resource: str) -> Obj:
+    """How long tasks waited for a resource, where the kernel tells (KEP-4205)."""
+    rows = {who: group.usage.pressure.get((resource, who)) for who in ("full", "some")}
+    shown = {
+        who: {"total": row.total * 1000, "avg10": row.avg10, "avg60": row.avg60, "avg300": row.avg300}
+        for who, row in rows.items()
+        if row is not None
+    }
+    return {"psi": shown} if shown else {}
 
 
 def _memory(group: Group, capacity: int = 0) -> Obj:
@@ -138,7 +155,7 @@ def _memory(group: Group, capacity: int = 0) -> Obj:
         "pageFaults": memory.faults,
         "majorPageFaults": memory.major_faults,
     }
-    return {"memory": made}
+    return {"memory": made | _psi(group, "memory")}
 
 
 def _swap(group: Group) -> Obj:
