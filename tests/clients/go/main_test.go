@@ -36,6 +36,11 @@ type cluster struct {
 // start makes clients that speak protobuf, and a namespace that is gone after the test.
 func start(t *testing.T) *cluster {
 	t.Parallel()
+	return alone(t)
+}
+
+// alone is start for a test that others must not run beside: it sees what they define and delete.
+func alone(t *testing.T) *cluster {
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	t.Cleanup(cancel)
 	config := configuration(t)
