@@ -10,6 +10,7 @@ import pytest
 
 from hawser.api.kinds import POD
 from hawser.client.client import Client
+from hawser.client.informer import Informer
 
 from .engine import Engine
 from .running import FOREVER, Obj, gone, phase, pod, ready, reason, seen, state, until
@@ -103,6 +104,82 @@ async def test_hooks_that_fail_are_told(client: Client, name: str, lifecycle: Ob
         # The hook's container is killed, and its restart policy decides.
         await seen(client, name, phase("Failed"))
     await reason(client, name, why, words)
+
+
+async def history(client: Client, make: Any, count: int) -> dict[str, list[Obj]]:
+    """Every version of pods that ``await make(number)`` makes and deletes, by name, until all are gone."""
+    seen_of: dict[str, list[Obj]] = {}
+    informer = Informer(client, POD, "default")
+
+    def changed(_: Obj | None, new: Obj | None) -> None:
+        if new is not None:
+            seen_of.setdefault(new["metadata"]["name"], []).append(new)
+
+    informer.on_change(changed)
+    task = asyncio.create_task(informer.run())
+    try:
+        await informer.synced()
+        names = await asyncio.gather(*(make(number) for number in range(count)))
+        await asyncio.gather(*(gone(client, name, 60) for name in names))
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    return {name: seen_of[name] for name in names}
+
+
+async def test_pods_deleted_at_any_moment_never_say_what_is_not_so(client: Client) -> None:
+    async def make(number: int) -> str:
+        name = f"fast-{number}"
+        spec = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1}
+        if number % 3 == 0:
+            spec |= {"initContainers": [box("init", "exit 1")]}
+        await client.create(POD, pod(name, "exit 1", **spec))
+        await asyncio.sleep(number * 0.04)
+        await client.delete(POD, name, "default")
+        return name
+
+    for name, versions in (await history(client, make, 18)).items():
+        over, ended = False, False
+        for obj in versions:
+            now = (obj.get("status") or {}).get("phase") in ("Failed", "Succeeded")
+            assert now or not over, f"{name} came back"
+            over = now
+            assert obj["status"].get("phase") != "Succeeded"
+            terminated = (state(obj).get("state") or {}).get("terminated")
+            assert terminated or not ended, f"the end of {name} was taken back"
+            ended = terminated is not None
+            if terminated:
+                assert terminated["exitCode"] in (1, 128, 137), terminated
+                assert terminated["exitCode"] == 128 or bool(terminated.get("finishedAt")) == bool(
+                    terminated.get("startedAt")
+                )
+        # Who is gone before a container was made never was anything but Pending.
+        last = versions[-1]["status"]
+        assert over or last["phase"] == "Pending"
+        assert "running" not in (state(versions[-1]).get("state") or {})
+
+
+async def test_restarts_by_the_node_are_never_shown_as_ends(client: Client) -> None:
+    probe = {
+        "exec": {"command": ["false"]},
+        "failureThreshold": 1,
+        "periodSeconds": 1,
+        "terminationGracePeriodSeconds": 1,
+    }
+
+    async def make(number: int) -> str:
+        name = f"unwell-{number}"
+        await client.create(POD, pod(name, "sleep 1800", {"startupProbe": probe}, terminationGracePeriodSeconds=1))
+        await seen(client, name, lambda p: state(p).get("restartCount"))
+        await client.delete(POD, name, "default")
+        return name
+
+    for versions in (await history(client, make, 2)).values():
+        assert not [
+            obj["status"]
+            for obj in versions
+            if "terminated" in (state(obj).get("state") or {}) and obj["status"]["phase"] != "Failed"
+        ]
 
 
 async def test_nothing_that_succeeded_runs_twice_whenever_the_agent_is_killed(

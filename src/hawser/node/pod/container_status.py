@@ -128,6 +128,9 @@ class Rows:
             if name in self._reasons and self._returns(spec, newest):
                 row["state"] = {"waiting": _waiting(self._reasons[name])}
                 row["lastState"] = {"terminated": terminated}
+            elif newest.id in memory.hooked and self._returns(spec, newest):
+                # The node itself ended it to start it anew: that is no end.
+                row["lastState"] = {"terminated": terminated}
             else:
                 row["state"] = {"terminated": terminated}
                 row["ready"] = ends and newest.exit_code == 0

@@ -42,8 +42,8 @@ class Reporter:
             wanted["phase"] = pod["status"]["phase"]
         starting = bool(memory.busy) or any(isinstance(a, CreateSandbox | StartContainer) for a in decided.actions)
         crashed = {c.id for c in observed.every() if c.exited and c.exit_code}
-        # A crash is shown, although the container may run again in a moment.
-        starting, self._crashed = starting and not (crashed - self._crashed), crashed
+        # A crash is shown, although the container may run again in a moment; what the node itself ended is not.
+        starting, self._crashed = starting and not (crashed - self._crashed - memory.hooked), crashed
         ending = view.deleting(pod) and not finishing
         self._publisher.publish(shown, wanted, _PATIENCE if starting or ending else 0.0)
 
