@@ -261,6 +261,8 @@ async def test_metrics_have_the_names_of_corednss_and_add_up(here: Here) -> None
         for name in (f"web.{SVC}", f"nothing.{SVC}", "example.org", "example.org"):
             await here.ask(name)
         await here.ask(f"web.{SVC}", "SRV", tcp=True)
+        for kind in ("TYPE4711", "TYPE4712"):
+            await here.ask(f"web.{SVC}", kind)
     reader, writer = await asyncio.open_connection("127.0.0.1", here.server.metrics_port)
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
     head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
@@ -270,13 +272,14 @@ async def test_metrics_have_the_names_of_corednss_and_add_up(here: Here) -> None
     own, server = 'view="",zone="cluster.local."', 'server="dns://:53"'
     assert found[f'coredns_dns_requests_total{{family="1",proto="udp",{server},type="A",{own}}}'] == "2"
     assert found[f'coredns_dns_requests_total{{family="1",proto="tcp",{server},type="SRV",{own}}}'] == "1"
+    assert found[f'coredns_dns_requests_total{{family="1",proto="udp",{server},type="other",{own}}}'] == "2"
     assert found[f'coredns_dns_responses_total{{plugin="",rcode="NXDOMAIN",{server},{own}}}'] == "1"
     assert found[f'coredns_cache_hits_total{{{server},type="success",view="",zones="."}}'] == "1"
     assert found[f'coredns_cache_misses_total{{{server},view="",zones="."}}'] == "1"
     assert found[f'coredns_cache_entries{{{server},view="",zones="."}}'] == "1"
     seconds = "coredns_dns_request_duration_seconds"
-    assert found[f'{seconds}_bucket{{{server},view="",zone=".",le="+Inf"}}'] == "5"
-    assert found[f'{seconds}_count{{{server},view="",zone="."}}'] == "5"
+    assert found[f'{seconds}_bucket{{{server},view="",zone=".",le="+Inf"}}'] == "7"
+    assert found[f'{seconds}_count{{{server},view="",zone="."}}'] == "7"
 
 
 def test_the_nodes_servers_are_read_again_when_they_change_but_never_the_own_address(tmp_path: Path) -> None:

@@ -10,15 +10,15 @@ from hawser.node.dns.wire import Rcode, Type
 
 # CoreDNS' plugin.TimeBuckets: 0.25 ms, doubled 15 times.
 _BUCKETS = tuple(0.00025 * 2**i for i in range(16))
-_NAMES = {int(t): t.name for t in Type if t not in (Type.AXFR, Type.IXFR, Type.OPT)}
-_MORE = {15: "MX", 65: "HTTPS", 43: "DS", 48: "DNSKEY", 255: "ANY"}
+_MORE = {15: "MX", 35: "NAPTR", 43: "DS", 46: "RRSIG", 47: "NSEC", 48: "DNSKEY", 65: "HTTPS", 255: "ANY"}
+_NAMES = {int(t): t.name for t in Type} | _MORE
 
 
 class Metrics:
     """Counts of one server. cached: how many answers are kept."""
 
     def __init__(self) -> None:
-        self._requests: Counter[tuple[str, int, str]] = Counter()
+        self._requests: Counter[tuple[str, str, str]] = Counter()
         self._responses: Counter[tuple[int, str]] = Counter()
         self._durations = [0] * (len(_BUCKETS) + 1)
         self._seconds = 0.0
@@ -32,7 +32,7 @@ class Metrics:
 
     def answered(self, protocol: str, kind: int, zone: str, rcode: int, seconds: float) -> None:
         """A question of some type was answered. protocol: udp or tcp; zone: the own one, or "."."""
-        self._requests[protocol, kind, zone] += 1
+        self._requests[protocol, _NAMES.get(kind, "other"), zone] += 1
         self._responses[rcode, zone] += 1
         self._durations[bisect_left(_BUCKETS, seconds)] += 1
         self._seconds += seconds
@@ -42,8 +42,7 @@ class Metrics:
         lines = ["# HELP coredns_dns_requests_total Counter of DNS requests made per zone, protocol and family."]
         lines.append("# TYPE coredns_dns_requests_total counter")
         for (protocol, kind, zone), count in sorted(self._requests.items()):
-            name = _NAMES.get(kind) or _MORE.get(kind) or "other"
-            labels = f'family="1",proto="{protocol}",server="dns://:53",type="{name}",view="",zone="{zone}"'
+            labels = f'family="1",proto="{protocol}",server="dns://:53",type="{kind}",view="",zone="{zone}"'
             lines.append(f"coredns_dns_requests_total{{{labels}}} {count}")
         lines.append("# HELP coredns_dns_responses_total Counter of response status codes.")
         lines.append("# TYPE coredns_dns_responses_total counter")
