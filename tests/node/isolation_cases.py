@@ -125,6 +125,8 @@ PLACES = [
     ),
     ("own-pid", "echo $$$$", {}, {}, "1"),
     ("shared-pid", "cat /proc/1/comm", {}, {"shareProcessNamespace": True}, "sleep"),
+    ("terminal", "test -t 1 && echo yes", {"tty": True, "stdin": True, "stdinOnce": True}, {}, "yes"),
+    ("no-terminal", "test -t 1 || echo no", {}, {}, "no"),
     ("shm", "/bin/busybox df -k /dev/shm | /bin/busybox tail -1", {}, {}, "65536"),
     ("folder", "/bin/busybox pwd", {"workingDir": "/not/there"}, {}, "/not/there"),
     (

@@ -94,6 +94,12 @@ def failing(host: str) -> list[tuple[str, Obj, str, str]]:
             unmounted + 'failed to get Plugin from volumeSpec for volume "v" err=no volume plugin matched',
         ),
         (
+            "no-export",
+            one("no-export", "true", {"nfs": {"server": "127.0.0.1", "path": "/no"}}),
+            "FailedMount",
+            setup + "mount failed: exit status 32\nMounting command: mount\nMounting arguments: -t nfs 127.0.0.1:/no /",
+        ),
+        (
             "sub-out",
             one("sub-out", "true", {"hostPath": {"path": host}}, subPath="link"),
             config,

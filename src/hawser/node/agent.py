@@ -246,7 +246,7 @@ class Agent:
             unsafe_sysctls=options.allowed_unsafe_sysctls,
         )
         folders = Folders(options.root_dir)
-        share(folders)
+        share(options.root_dir)
         objects = Objects(self.client, lambda kind, namespace, name: self.pods.object_changed(kind, namespace, name))
 
         def allocatable() -> Obj:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 
 # The runtime hears of a sandbox's death a moment after the start in it has failed.
 _SANDBOX_DIES_SECONDS = (0.0, 0.05)
+
+# What a claim is waiting for happens elsewhere, and nobody tells the node of it.
+_VOLUMES_WAIT_SECONDS = 10.0
 
 
 class Starter:
@@ -54,7 +58,7 @@ class Starter:
             self.event(pod, "Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
         context = self.context
         if not await self.volumes(pod):
-            self._later("", Waiting("ContainerCreating"))
+            self._later("", Waiting("ContainerCreating"), _VOLUMES_WAIT_SECONDS)
             return
         handler = ""
         try:
@@ -126,7 +130,7 @@ class Starter:
         except ConfigError as err:
             self._failed(pod, name, Waiting("CreateContainerConfigError", str(err)))
         except _NotReady:
-            self._later(name, Waiting("ContainerCreating"))
+            self._later(name, Waiting("ContainerCreating"), _VOLUMES_WAIT_SECONDS)
         except _StepError as err:
             self._failed(pod, name, Waiting(err.reason, err.message))
         except APIError as err:
@@ -349,10 +353,10 @@ class Starter:
         self.event(pod, "Normal", "BackOff", text, name)
         self.event(pod, "Warning", "Failed", "Error: ImagePullBackOff", name)
 
-    def _later(self, name: str, why: Waiting) -> None:
+    def _later(self, name: str, why: Waiting, longest: float = math.inf) -> None:
         now = self.context.now()
         self.memory.setups.next(name, now, now)
-        self.memory.retry_at[name] = now + self.memory.setups.delay(name)
+        self.memory.retry_at[name] = now + min(self.memory.setups.delay(name), longest)
         if name:
             self.memory.waiting[name] = why
 

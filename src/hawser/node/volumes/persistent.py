@@ -87,26 +87,28 @@ def _block_device(target: Path, path: Path, kind: str, *, readonly: bool) -> Non
     probe = subprocess.run(["blkid", "-p", "-s", "TYPE", "-o", "value", str(path)], capture_output=True, check=False)
     # 2: nothing was recognized on the device (blkid(8)).
     if probe.returncode == 2 and not readonly:
-        _run([f"mkfs.{kind}", *(["-F", "-m0"] if kind.startswith("ext") else []), str(path)], "format failed")
+        options = ["-F", "-m0"] if kind.startswith("ext") else []
+        if problem := _run([f"mkfs.{kind}", *options, str(path)]):
+            raise VolumeError(f'format of disk "{path}" failed: type:("{kind}") target:("{target}") output:({problem})')
     _mount(target, kind, str(path), ["-o", "ro"] if readonly else [])
 
 
 def _mount(target: Path, kind: str, source: str, options: list[str]) -> None:
     target.mkdir(parents=True, exist_ok=True)
-    _run(["mount", "-t", kind, *options, source, str(target)], "mount failed")
+    arguments = ["-t", kind, *options, source, str(target)]
+    if problem := _run(["mount", *arguments]):
+        words = f"Mounting command: mount\nMounting arguments: {' '.join(arguments)}"
+        status, _, output = problem.partition("\n")
+        raise VolumeError(f"mount failed: {status}\n{words}\nOutput: {output}\n")
 
 
-def _run(command: list[str], what: str) -> None:
+def _run(command: list[str]) -> str:
+    """Runs a command; "" when it succeeds, else its status and, in further lines, its output."""
     try:
         done = subprocess.run(command, capture_output=True, timeout=_COMMAND_SECONDS, check=False)
     except FileNotFoundError:
-        raise VolumeError(f'{what}: executable file not found in $PATH: "{command[0]}"') from None
+        return f'exec: "{command[0]}": executable file not found in $PATH'
     except subprocess.TimeoutExpired:
-        raise VolumeError(f"{what}: {command[0]} took longer than {_COMMAND_SECONDS} s") from None
-    if done.returncode:
-        output = (done.stdout + done.stderr).decode(errors="replace")
-        word = command[0].capitalize() + "ing"
-        raise VolumeError(
-            f"{what}: exit status {done.returncode}\n{word} command: {command[0]}\n"
-            f"{word} arguments: {' '.join(command[1:])}\nOutput: {output}"
-        )
+        return f"{command[0]} took longer than {_COMMAND_SECONDS} s"
+    output = (done.stdout + done.stderr).decode(errors="replace").strip()
+    return f"exit status {done.returncode}\n{output}" if done.returncode else ""

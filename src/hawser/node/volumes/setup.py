@@ -269,8 +269,11 @@ def _event(name: str, err: Exception) -> tuple[str, str]:
     return reason, f'{step} for volume "{name}" : {err}'
 
 
-def share(folders: Folders) -> None:
-    """Makes mounts of pods' folders known to pods that mount these with propagation. Raises OSError."""
-    path: Path = folders.pods
-    path.mkdir(parents=True, exist_ok=True)
-    mounts.make_shared(path)
+def share(root: Path) -> None:
+    """Makes mounts of pods and of CSI drivers known to pods that mount the agent's folders with propagation.
+
+    Raises OSError.
+    """
+    for name in ("pods", "plugins"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        mounts.make_shared(root / name)
