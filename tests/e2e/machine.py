@@ -116,7 +116,9 @@ class Node:
                 yield from tier.glob("pod*")
 
     def _mounts(self) -> list[str]:
-        return cleanup.mounts_below(*cleanup.mount_dirs(self.settings))
+        # The agent's own folders are shared mounts as long as the engine is there.
+        own = {str(self.agent / name) for name in ("pods", "plugins")}
+        return [m for m in cleanup.mounts_below(*cleanup.mount_dirs(self.settings)) if m not in own]
 
     def _namespaces(self, live: set[str]) -> list[str]:
         mounts = [m for m in self._mounts() if "/netns/" in m]
