@@ -1,4 +1,4 @@
-"""A quicker start of the engine's processes.
+"""A quicker start of the engine's processes, and smaller ones.
 
 Imports make objects that live for ever: the garbage collector, which would look at them again and again, waits until
 they are done. aiohttp loads this host's certificate authorities twice when it is imported, for its default TLS
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import gc
 import os
+from asyncio import sslproto
 
 _FILES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_TLS_BUFFER = 32 * 1024
 
 
 def begin() -> None:
@@ -30,5 +32,7 @@ def begin() -> None:
 
 def settle() -> None:
     """What is there now lives for ever: the garbage collector works again, but need not look at it."""
+    # Every connection has a buffer to read into, a quarter of a megabyte without this. TLS sends 16 KiB at once.
+    sslproto.SSLProtocol.max_size = _TLS_BUFFER
     gc.freeze()
     gc.enable()
