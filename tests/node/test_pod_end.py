@@ -199,7 +199,7 @@ async def test_nothing_that_succeeded_runs_twice_whenever_the_agent_is_killed(
         return said.exists() and word in said.read_text().split()
 
     async def killed_after(word: str) -> None:
-        await until(lambda: ran(word))
+        await until(lambda: ran(word), 60)
         engine.stop_agent(9)
         engine.start_agent()
 
@@ -207,14 +207,14 @@ async def test_nothing_that_succeeded_runs_twice_whenever_the_agent_is_killed(
     await killed_after("one")
     await killed_after("two")
     await killed_after("app")
-    await seen(client, "sturdy", ready)
+    await seen(client, "sturdy", ready, 60)
     debugger = {"spec": {"ephemeralContainers": [once("look")]}}
     await client.patch(POD, "sturdy", "default", debugger, subresource="ephemeralcontainers")
     await killed_after("look")
     await seen(client, "sturdy", lambda p: "terminated" in row(p, "look").get("state", {}))
     engine.stop_agent(9)
     engine.start_agent()
-    await asyncio.gather(seen(client, "sturdy", ready), seen(client, "sturdy", phase("Running")))
+    await asyncio.gather(seen(client, "sturdy", ready, 60), seen(client, "sturdy", phase("Running")))
     await client.delete(POD, "sturdy", "default", grace_period=1)
     await gone(client, "sturdy")
     assert said.read_text().split() == ["one", "two", "app", "look"]

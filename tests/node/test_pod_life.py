@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hawser.api.kinds import POD
-from hawser.client.client import Client
+from hawser.client.client import STRATEGIC, Client
 from hawser.node.cri.client import Runtime
 
 from .engine import Engine
@@ -213,3 +213,70 @@ async def test_last_words_are_in_the_status(client: Client) -> None:
         assert state(obj)["state"]["terminated"].get("message") == wanted
 
     await asyncio.gather(*(one(*case) for case in WORDS))
+
+
+# How containers end: script, settings, reason and exit code.
+ENDS = [
+    ("done", "exit 0", {}, "Completed", 0),
+    ("error", "exit 7", {}, "Error", 7),
+    # $$$$ is the shell's $$: Kubernetes takes two for one. A first process hears no signal without a handler.
+    ("killed", "sh -c 'kill -9 $$$$'; exit $?", {}, "Error", 137),
+    ("ended", "trap 'exit 143' TERM; kill -TERM $$$$; sleep 1", {}, "Error", 143),
+    ("oom", "tail /dev/zero", {"resources": {"limits": {"memory": "24Mi"}}}, "OOMKilled", 137),
+]
+
+
+async def test_reasons_and_exit_codes(client: Client) -> None:
+    async def one(name: str, script: str, own: Obj, why: str, code: int) -> None:
+        await client.create(POD, pod(f"end-{name}", script, own, restartPolicy="Never"))
+        obj = await seen(client, f"end-{name}", lambda p: phase("Succeeded")(p) or phase("Failed")(p))
+        ended = state(obj)["state"]["terminated"]
+        assert (ended["reason"], ended["exitCode"]) == (why, code), name
+
+    await asyncio.gather(*(one(*case) for case in ENDS))
+
+
+async def test_a_deadline_may_be_set_later(client: Client) -> None:
+    await client.create(POD, pod("late-deadline"))
+    await seen(client, "late-deadline", ready)
+    await client.patch(POD, "late-deadline", "default", {"spec": {"activeDeadlineSeconds": 1}})
+    status = (await seen(client, "late-deadline", phase("Failed")))["status"]
+    assert status["reason"] == "DeadlineExceeded"
+    assert status["message"] == "Pod was active on the node longer than the specified deadline"
+    assert "terminated" in status["containerStatuses"][0]["state"]
+
+
+async def test_a_gate_holds_a_ready_pod_back(client: Client) -> None:
+    gates = [{"conditionType": "k8s.io/one"}, {"conditionType": "k8s.io/two"}]
+    await client.create(POD, pod("gated", readinessGates=gates))
+
+    def condition(obj: Obj, kind: str) -> Obj:
+        return next((c for c in obj["status"].get("conditions") or () if c["type"] == kind), {})
+
+    obj = await seen(client, "gated", lambda p: condition(p, "ContainersReady").get("status") == "True")
+    assert condition(obj, "Ready")["reason"] == "ReadinessGatesNotReady"
+
+    async def give(kind: str, status: str) -> None:
+        body = {"status": {"conditions": [{"type": kind, "status": status}]}}
+        await client.patch(POD, "gated", "default", body, STRATEGIC, "status")
+
+    await asyncio.gather(give("k8s.io/one", "True"), give("k8s.io/two", "True"))
+    await seen(client, "gated", ready)
+    await give("k8s.io/one", "False")
+    obj = await seen(client, "gated", lambda p: not ready(p))
+    wanted = 'the status of pod readiness gate "k8s.io/one" is not "True", but False'
+    assert condition(obj, "Ready")["message"] == wanted
+
+
+async def test_a_path_that_can_not_be_expanded_may_be_mended(client: Client) -> None:
+    """Conformance: a failing subpath expansion can be modified during the lifecycle of a container."""
+    own = {
+        "env": [{"name": "PLACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['place']"}}}],
+        "volumeMounts": [{"name": "v", "mountPath": "/v", "subPathExpr": "$(PLACE)"}],
+    }
+    made = pod("mended", container=own, volumes=[{"name": "v", "emptyDir": {}}])
+    made["metadata"]["annotations"] = {"place": "/absolute"}
+    await client.create(POD, made)
+    await seen(client, "mended", lambda p: why_waiting(p) == "CreateContainerConfigError")
+    await client.patch(POD, "mended", "default", {"metadata": {"annotations": {"place": "mypath"}}})
+    await seen(client, "mended", ready)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 
 from hawser.api.pod_resources import Amounts, pod_requests
 from hawser.api.quantity import Format, format_quantity
@@ -83,10 +84,12 @@ def _amounts(pod: Obj, memory: Memory) -> Obj:
 
 def _quantities(amounts: Amounts) -> Obj:
     """A ResourceList."""
-    return {
-        name: format_quantity(Decimal(value) / 1000 if name == "cpu" else value, _FAMILIES.get(name, Format.DECIMAL))
-        for name, value in amounts.items()
-    }
+    return {name: _quantity(name, value) for name, value in amounts.items()}
+
+
+@lru_cache(maxsize=1024)
+def _quantity(name: str, value: int) -> str:
+    return format_quantity(Decimal(value) / 1000 if name == "cpu" else value, _FAMILIES.get(name, Format.DECIMAL))
 
 
 def _failed(why: Waiting) -> Obj:
