@@ -368,6 +368,8 @@ class Agent:
 
     def _listed(self, found: dict[str, tuple[list[Sandbox], list[Container]]]) -> None:
         self.pods.listed(found)
+        if not self._plugins.watching:
+            self._plugins.look()
         if self._tidying is None or self._tidying.done():
             sandboxes = [sandbox for listed, _ in found.values() for sandbox in listed]
             self._tidying = asyncio.create_task(self._tidy(sandboxes), name="tidy")

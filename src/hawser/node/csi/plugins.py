@@ -60,16 +60,24 @@ class Plugins:
         return time.monotonic() - self._since > _SETTLE_SECONDS
 
     def start(self) -> None:
-        """Begins to watch the folder. Raises OSError."""
+        """Begins to watch the folder; without a watch, ``watching`` stays False and somebody else has to ``look``."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o750)
         libc = ctypes.CDLL(None, use_errno=True)
-        self._events = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        watch = libc.inotify_add_watch(self._events, os.fsencode(self.folder), _CREATE | _DELETE | _MOVED_TO)
-        if self._events < 0 or watch < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(self.folder))
-        asyncio.get_running_loop().add_reader(self._events, self._changed)
+        events = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if events < 0 or libc.inotify_add_watch(events, os.fsencode(self.folder), _CREATE | _DELETE | _MOVED_TO) < 0:
+            # The machine's users of inotify share a limit.
+            log.warning("%s is not watched: %s", self.folder, os.strerror(ctypes.get_errno()))
+            if events >= 0:
+                os.close(events)
+        else:
+            self._events = events
+            asyncio.get_running_loop().add_reader(events, self._changed)
         self.look()
+
+    @property
+    def watching(self) -> bool:
+        """Whether changes of the folder are noticed."""
+        return self._events >= 0
 
     def _changed(self) -> None:
         os.read(self._events, 1 << 16)

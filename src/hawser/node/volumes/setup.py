@@ -6,6 +6,7 @@ Source: Kubernetes documentation, "Volumes"; what goes wrong is told in kubelet'
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from hawser.node.volumes.payload import Contents
 
 if TYPE_CHECKING:
     from hawser.node.volumes.csi_mounts import CSIVolumes
+
+log = logging.getLogger(__name__)
 
 # What kubelet keeps in memory only, because it is secret or changes.
 _IN_MEMORY = ("secret", "downwardAPI", "projected")
@@ -270,10 +273,10 @@ def _event(name: str, err: Exception) -> tuple[str, str]:
 
 
 def share(root: Path) -> None:
-    """Makes mounts of pods and of CSI drivers known to pods that mount the agent's folders with propagation.
-
-    Raises OSError.
-    """
+    """Makes mounts of pods and of CSI drivers known to pods that mount the agent's folders with propagation."""
     for name in ("pods", "plugins"):
         (root / name).mkdir(parents=True, exist_ok=True)
-        mounts.make_shared(root / name)
+        try:
+            mounts.make_shared(root / name)
+        except OSError as err:
+            log.warning("mounts below %s reach no containers: %s", root / name, err)
