@@ -19,7 +19,7 @@ from hawser.api.errors import APIError
 from hawser.api.kinds import NODE, POD
 from hawser.cli import context, ready
 from hawser.cli.context import DataDir, Failure, Format, Output, err, out
-from hawser.cli.engine import nodenet, nodes, power, settings
+from hawser.cli.engine import nodenet, nodes, power, ranges, settings
 from hawser.cli.engine.nodes import Node
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
 from hawser.cli.graceful import CriticalGrace, Grace, Graceful, shut_down
@@ -160,6 +160,7 @@ def add(
             raise Failure(f"{zone!r} is no name of a zone: it becomes a label's value")
         if memory:
             check_memory(memory)
+        ranges.check_nodes(held.engine, len(held.listed) + 1)
         *before, made = nodes.grown(held.listed, len(held.listed) + 1)
         made = Node(name or made.name, made.number, zone or made.zone, str(cpu or ""), memory)
         nodes.save(held.engine, [*before, made])

@@ -14,6 +14,7 @@ from hawser.api.kinds import NODE, POD
 from hawser.cli import context
 from hawser.cli.context import DataDir, Format, Output, out
 from hawser.cli.engine import nodes, processes
+from hawser.cli.engine.ranges import joined
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
 from hawser.cli.tables import age_text, size_text
 
@@ -49,8 +50,9 @@ async def _document(engine: Settings) -> dict[str, Any]:
         "dataDir": str(engine.data_dir),
         "instance": engine.instance,
         "server": engine.server,
-        "podCIDR": engine.pod_cidr,
-        "serviceCIDR": engine.service_cidr,
+        "podCIDR": joined((engine.pod_cidr, engine.pod_cidr6)),
+        "serviceCIDR": joined((engine.service_cidr, engine.service_cidr6)),
+        "loadBalancerRange": engine.load_balancer_range,
         "kubeconfig": str(engine.kubeconfig("admin")),
         "running": supervisor is not None,
         "ready": False,
@@ -137,7 +139,8 @@ def _print(document: dict[str, Any], *, wide: bool) -> None:
         out.print(f"Pods        {pods}")
     out.print(f"Kubeconfig  {document['kubeconfig']}")
     if wide:
-        out.print(f"Pod range   {document['podCIDR']}\nService range {document['serviceCIDR']}")
+        out.print(f"Pod range      {document['podCIDR']}\nService range  {document['serviceCIDR']}")
+        out.print(f"Load balancers {document['loadBalancerRange'] or 'none'}")
 
 
 def kubeconfig(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:

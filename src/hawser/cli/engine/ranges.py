@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -30,9 +30,7 @@ class Ranges:
             engine = replace(engine, load_balancer_range=self.balancers)
         if self.pools is not None:
             engine = replace(engine, ip_pools="\n".join(self.pools))
-        if nodes > 1 and (engine.pod_cidr6 or engine.ip_pools):
-            # Who has which part of a range is settled for the first range only.
-            raise SettingsError("--dual-stack and --ip-pool are for engines with one node")
+        check_nodes(engine, nodes)
         check(engine)
         return engine
 
@@ -45,6 +43,13 @@ def unique_local(instance: str) -> tuple[str, str]:
     prefix = bytes([0xFD]) + sha256(instance.encode()).digest()[:5]
     pods, services = (ipaddress.IPv6Address(prefix + number.to_bytes(2) + bytes(8)) for number in (1, 2))
     return f"{pods}/64", f"{services}/112"
+
+
+def check_nodes(engine: Settings, nodes: int) -> None:
+    """Raises SettingsError for ranges that so many nodes cannot share."""
+    if nodes > 1 and (engine.pod_cidr6 or engine.ip_pools):
+        # Who has which part of a range is settled for the first range only.
+        raise SettingsError("--dual-stack and --ip-pool are for engines with one node")
 
 
 def pools_of(engine: Settings) -> dict[str, str]:
@@ -81,8 +86,3 @@ def check(engine: Settings) -> None:
 def joined(texts: Iterable[str]) -> str:
     """A flag's value of several ranges, empty ones left out."""
     return ",".join(text for text in texts if text)
-
-
-def listed(text: str) -> Sequence[str]:
-    """The reverse of ``joined``."""
-    return [part for part in text.split(",") if part]
