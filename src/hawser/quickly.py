@@ -18,6 +18,8 @@ _TLS_BUFFER = 32 * 1024
 def begin() -> None:
     """To be called before anything large is imported."""
     gc.disable()
+    # Every connection has a buffer to read into, a quarter of a megabyte without this. TLS sends 16 KiB at once.
+    sslproto.SSLProtocol.max_size = _TLS_BUFFER
     before = {name: os.environ.get(name) for name in _FILES}
     os.environ.update(dict.fromkeys(_FILES, os.devnull))
     try:
@@ -32,7 +34,5 @@ def begin() -> None:
 
 def settle() -> None:
     """What is there now lives for ever: the garbage collector works again, but need not look at it."""
-    # Every connection has a buffer to read into, a quarter of a megabyte without this. TLS sends 16 KiB at once.
-    sslproto.SSLProtocol.max_size = _TLS_BUFFER
     gc.freeze()
     gc.enable()
