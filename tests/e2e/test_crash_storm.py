@@ -6,17 +6,21 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 
 import kubernetes
 import pytest
 
-from hawser.cli.engine import settings
+from hawser.cli.engine import nodes, settings
+from hawser.cli.engine.roles import role_name
 
 from .conftest import Engine, Obj, eventually, pod
 from .machine import Node, assert_clean, reboot
@@ -32,6 +36,20 @@ def node(engine: Engine) -> Node:
     found = settings.load(engine.data_dir)
     assert found is not None
     return Node(found)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Engine]:
+    """An engine of two nodes."""
+    data_dir = Path(tempfile.mkdtemp(prefix="hawser-pair-", dir="/var/tmp"))
+    made = Engine(data_dir)
+    try:
+        made.hawser("up", "--detach", "--nodes", "2", timeout=300)
+        yield made
+    finally:
+        made.hawser("down", "--purge", "--grace", "0", check=False, timeout=300)
+        shutil.rmtree(data_dir, ignore_errors=True)
+        shutil.rmtree(f"{data_dir}-kubectl-cache", ignore_errors=True)
 
 
 def kinds(number: int) -> Obj:
@@ -93,17 +111,33 @@ class Storm:
                     self.api.patch_namespaced_pod(name, self.namespace, body)
 
 
-def test_a_storm_of_changes_and_kills_converges_and_leaves_nothing(engine: Engine, node: Node, namespace: str) -> None:
-    dice = random.Random(SEED)
-    engine.apply(pod("keeper"), namespace)
-    engine.wait_ready("keeper", namespace)
-    before, started = identity(engine.get("pod", "keeper", namespace)), container_pid(engine, namespace, "keeper")
-    with engine.client() as client:
-        api = kubernetes.client.CoreV1Api(client)
-        storm = Storm(api, namespace, dice)
+def keeper(name: str, node: str) -> Obj:
+    """A pod that must never notice anything, behind a Service."""
+    manifest = pod(name, "mkdir /www; echo kept > /www/index.html; exec httpd -f -p 8080 -h /www", nodeName=node)
+    manifest["metadata"]["labels"] = {"app": "keeper"}
+    return manifest
+
+
+def test_a_storm_of_changes_and_kills_converges_and_leaves_nothing(pair: Engine) -> None:
+    namespace, dice = "storm", random.Random(SEED)
+    engine = settings.load(pair.data_dir)
+    assert engine is not None
+    listed = nodes.load(engine)
+    pair.kubectl("create", "namespace", namespace)
+    port = {"port": 80, "targetPort": 8080}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "keeper"}}
+    pair.apply({**service, "spec": {"selector": {"app": "keeper"}, "ports": [port]}}, namespace)
+    keepers = [f"keeper-{node.number}" for node in listed]
+    for name, node in zip(keepers, listed, strict=True):
+        pair.apply(keeper(name, node.name), namespace)
+    before = [identity(pair.wait_ready(name, namespace)) for name in keepers]
+    started = [container_pid(pair, namespace, name) for name in keepers]
+    agents, runtimes = ([role_name(name, node) for node in listed] for name in ("agent", "containerd"))
+    with pair.client() as client:
+        storm = Storm(kubernetes.client.CoreV1Api(client), namespace, dice)
         for round_number in range(ROUNDS):
-            victims = [["agent"], ["containerd"], ["agent", "containerd"]][round_number % 3]
-            pids = [process(engine, name) for name in victims]
+            victims = [agents, runtimes, agents + runtimes, agents[:1] + runtimes[1:]][round_number % 4]
+            pids = [process(pair, name) for name in victims]
             end = time.monotonic() + dice.uniform(0.2, 1.5)
             while time.monotonic() < end:
                 storm.step()
@@ -113,24 +147,33 @@ def test_a_storm_of_changes_and_kills_converges_and_leaves_nothing(engine: Engin
                     os.kill(pid, signal.SIGKILL)
             for _ in range(5):
                 storm.step()
-            eventually(lambda: all(process(engine, n) for n in ("agent", "containerd")), "both processes")
+            eventually(lambda: all(process(pair, name) for name in agents + runtimes), "all processes")
 
         def settled() -> bool:
-            pods = engine.list("pods", namespace)
+            pods = pair.list("pods", namespace)
             return all(_as_wanted(p) for p in pods) and not any(p["metadata"].get("deletionTimestamp") for p in pods)
 
         eventually(settled, f"every pod as wanted (seed {SEED})", 120)
-    assert_clean(engine, node, hint=f"seed {SEED}")
-    blamed = [m for n in range(KINDS) for _, m in engine.events(namespace, f"s{n}") if "code = Unavailable" in m]
+    machines = [Node(nodes.view(engine, node), nodes.namespace(engine, node)) for node in listed]
+    for machine in machines:
+        assert_clean(pair, machine, hint=f"seed {SEED}")
+    blamed = [m for n in range(KINDS) for _, m in pair.events(namespace, f"s{n}") if "code = Unavailable" in m]
     assert not blamed, "a runtime that is being started again is no fault of the pod's"
-    assert identity(engine.get("pod", "keeper", namespace)) == before
-    assert container_pid(engine, namespace, "keeper") == started
-    engine.kubectl("delete", "namespace", namespace, timeout=120)
-    assert_clean(engine, node, hint=f"seed {SEED}")
+    assert [identity(pair.get("pod", name, namespace)) for name in keepers] == before
+    assert [container_pid(pair, namespace, name) for name in keepers] == started
+    address = pair.get("service", "keeper", namespace)["spec"]["clusterIP"]
+    for name in keepers:
+        script = f'for i in 1 2 3 4; do printf "GET / HTTP/1.0\\r\\n\\r\\n" | nc -w 5 {address} 80 | tail -n 1; done'
+        assert pair.kubectl("exec", name, "-n", namespace, "--", "sh", "-c", script).stdout.split() == ["kept"] * 4
+    pair.kubectl("delete", "namespace", namespace, timeout=120)
+    for machine in machines:
+        assert_clean(pair, machine, hint=f"seed {SEED}")
 
 
 def _as_wanted(manifest: Obj) -> bool:
     name, status = manifest["metadata"]["name"], manifest["status"]
+    if name.startswith("keeper"):
+        return True
     if name == "s4":
         return bool(status.get("phase") == "Succeeded")
     if name == "s6":

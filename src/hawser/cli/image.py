@@ -14,7 +14,7 @@ from hawser.cli.engine.settings import DEFAULT_DATA_DIR
 from hawser.cli.images.description import DescriptionError, load
 from hawser.cli.images.importer import ImportFailed
 from hawser.cli.images.rich import RichBuildError, build_rich
-from hawser.cli.images.sharing import import_everywhere
+from hawser.cli.images.sharing import import_everywhere, sockets
 from hawser.cli.tables import size_text
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError
@@ -75,8 +75,12 @@ def list_(data_dir: DataDir = DEFAULT_DATA_DIR, output: Format = Output.TABLE) -
 
 async def _images(data_dir: Path) -> list[dict[str, Any]]:
     engine = context.running(data_dir)
+    # Every node has the same ones.
+    socket = next(iter(sockets(engine).values()), None)
+    if socket is None:
+        raise Failure("no node is on", "`hawser node start NAME` switches one on")
     try:
-        async with Runtime(engine.cri_endpoint) as runtime:
+        async with Runtime(f"unix://{socket}") as runtime:
             found = await runtime.list_images()
     except CRIError as e:
         raise Failure(f"containerd does not answer: {e.text}", "`hawser status` shows its state") from None

@@ -184,9 +184,6 @@ def start(name: Name, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     """
     with _held(data_dir) as held:
         node = held.node(name)
-        if not node.stopped:
-            out.print(f"Node {name} is on")
-            return
         held.change(name, stopped=False)
         _boot(held, nodes.changed([node], name, stopped=False)[0])
         out.print(f"Node {name} is on")

@@ -221,9 +221,13 @@ def _check_flags(given: Iterable[str], known: Container[str], word: str, what: s
 def start(data_dir: Path, given: Given = Given()) -> Settings:
     """The engine of a data directory, running in the background and ready. Raises Failure."""
     with _claimed(data_dir, given) as (engine, _):
-        if context.supervisor_pid(engine) is None:
+        supervisor = context.supervisor_pid(engine)
+        if supervisor is None:
             engine = clear_the_way(engine)
             _spawn(engine)
+        else:
+            # A node whose making was cut short is finished now.
+            power.reload(engine, supervisor)
     asyncio.run(ready.wait(engine))
     return engine
 

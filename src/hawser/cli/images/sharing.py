@@ -32,12 +32,11 @@ def import_everywhere(engine: Settings, archive: Path) -> list[str]:
 async def share(engine: Settings, target: Path) -> list[str]:
     """Copies to a node's containerd what it lacks of the others' images; their names. Raises ImportFailed."""
     copied = []
-    for source in sockets(engine).values():
-        if source == target or not source.is_socket():
-            continue
+    sources = [socket for socket in sockets(engine).values() if socket != target and socket.is_socket()]
+    for number, source in enumerate(sources):
         have, others = await asyncio.gather(asyncio.to_thread(digests, target), asyncio.to_thread(digests, source))
-        # A name that both have is the first node's to decide; later ones only add.
-        lacking = sorted(name for name, digest in others.items() if have.get(name) != digest and name not in copied)
+        # What several have by one name is the first one's to decide; later ones only add.
+        lacking = sorted(n for n, digest in others.items() if (n not in have if number else have.get(n) != digest))
         if lacking:
             await asyncio.to_thread(_copy, source, target, lacking)
             copied += lacking
