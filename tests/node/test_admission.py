@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hawser.node import options
 from hawser.node.cri.model import Features
 from hawser.node.pod import admission, configs, envfile, refs, security, userns
-from hawser.node.pod.env import ConfigError, expand_strictly
+from hawser.node.pod.env import ConfigError, expand_strictly, service_variables
 from hawser.node.pod.observed import Waiting
 
 Obj = dict[str, Any]
@@ -138,3 +138,40 @@ def test_a_path_is_made_of_known_variables_only() -> None:
     assert expand_strictly("$(A)/$$(B)", {"A": "1"}) == "1/$(B)"
     with pytest.raises(ConfigError, match='missing value for "B"'):
         expand_strictly("$(A)/$(B)", {"A": "1"})
+
+
+def service(name: str, namespace: str, ip: str, port: int = 80) -> Obj:
+    return {"metadata": {"name": name, "namespace": namespace}, "spec": {"clusterIP": ip, "ports": [{"port": port}]}}
+
+
+@pytest.mark.parametrize(
+    ("services", "links", "host"),
+    [
+        ([service("kubernetes", "default", "1.1.1.1")], True, "1.1.1.1"),
+        ([service("kubernetes", "default", "1.1.1.1")], False, "1.1.1.1"),
+        ([service("kubernetes", "default", "1.1.1.1"), service("kubernetes", "ns", "2.2.2.2")], True, "2.2.2.2"),
+        ([service("kubernetes", "ns", "2.2.2.2"), service("kubernetes", "default", "1.1.1.1")], True, "2.2.2.2"),
+        ([service("kubernetes", "ns", "2.2.2.2"), service("kubernetes", "default", "1.1.1.1")], False, "1.1.1.1"),
+        ([service("kubernetes", "ns", "None"), service("kubernetes", "default", "1.1.1.1")], True, "1.1.1.1"),
+        ([service("kubernetes", "other", "3.3.3.3")], True, None),
+    ],
+)
+def test_a_namespaces_own_service_goes_before_the_apis(services: list[Obj], links: bool, host: str | None) -> None:
+    made = service_variables(pod(enableServiceLinks=links), services)
+    assert made.get("KUBERNETES_SERVICE_HOST") == host
+
+
+@pytest.mark.parametrize(
+    ("what", "whole", "value"),
+    [
+        ("limits.cpu", {}, "4"),
+        ("limits.cpu", {"cpu": "1500m"}, "2"),
+        ("limits.memory", {"cpu": "1"}, "1073741824"),
+        ("requests.cpu", {"cpu": "1"}, "0"),
+        ("limits.hugepages-2Mi", {}, "0"),
+    ],
+)
+def test_what_is_not_limited_has_the_pods_or_the_nodes_limit(what: str, whole: Obj, value: str) -> None:
+    one = pod(resources={"limits": whole})
+    node = {"cpu": "4", "memory": "1Gi", "hugepages-2Mi": "8Mi"}
+    assert refs.resource(one, {"resource": what}, one["spec"]["containers"][0], node) == value

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import CSI_DRIVER, CSI_NODE, NODE, PERSISTENT_VOLUME, POD, SECRET
+from hawser.api.kinds import CSI_DRIVER, CSI_NODE, NODE, PERSISTENT_VOLUME, POD, SECRET, VOLUME_ATTACHMENT
 from hawser.client.client import Client
 from hawser.node.volumes import mounts
 
 from . import csi_driver
 from . import engine as engines
-from .batch import STAT, bound, make, one, outputs, said, until, user
+from .batch import STAT, bound, make, one, outputs, phase, said, until, user
 from .csi_driver import NAME, FoldersDriver
 from .engine import Engine
 
@@ -131,3 +132,20 @@ async def test_what_a_driver_does_not_do_is_said(client: Client, engine: Engine,
     await client.patch(PERSISTENT_VOLUME, "pv-lost", None, {"metadata": {"labels": {"seen": "yes"}}})
     for name in ("not-inline", "unheard-of", "burning", "lost"):
         await client.delete(POD, name, "default", grace_period=0)
+
+
+async def test_a_driver_that_attaches_is_waited_for(client: Client, engine: Engine, driver: FoldersDriver) -> None:
+    await registered(client, driver)
+    await settings(client, attachRequired=True)
+    await bound(client, "attached", {"csi": {"driver": NAME, "volumeHandle": "vol-4"}})
+    await client.create(POD, one("attached", "touch /v/x", {"persistentVolumeClaim": {"claimName": "attached"}}))
+    waiting = 'AttachVolume.Attach failed for volume "pv-attached" : volume attachment is not there'
+    await said(client, "attached", "FailedAttachVolume", waiting)
+    name = "csi-" + sha256(f"vol-4{NAME}{engines.NODE}".encode()).hexdigest()
+    spec = {"attacher": NAME, "nodeName": engines.NODE, "source": {"persistentVolumeName": "pv-attached"}}
+    await make(client, VOLUME_ATTACHMENT, name, spec=spec)
+    status = {"status": {"attached": True, "attachmentMetadata": {"port": "7"}}}
+    await client.patch(VOLUME_ATTACHMENT, name, None, status, subresource="status")
+    await phase(client, "attached", "Succeeded")
+    assert driver.named("NodePublishVolume")[-1]["publish_context"] == {"port": "7"}
+    await client.delete(POD, "attached", "default", grace_period=0)

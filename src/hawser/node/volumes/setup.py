@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_REASONS = {"MapVolume": "FailedMapVolume", "AttachVolume": "FailedAttachVolume"}
 # What kubelet keeps in memory only, because it is secret or changes.
 _IN_MEMORY = ("secret", "downwardAPI", "projected")
 
@@ -268,7 +269,7 @@ def _unmatched(name: str) -> str:
 
 def _event(name: str, err: Exception) -> tuple[str, str]:
     step = err.step if isinstance(err, VolumeError) else "MountVolume.SetUp failed"
-    reason = "FailedMapVolume" if step.startswith("MapVolume") else "FailedMount"
+    reason = _REASONS.get(step.partition(".")[0], "FailedMount")
     return reason, f'{step} for volume "{name}" : {err}'
 
 
