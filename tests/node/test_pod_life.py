@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 import pytest
@@ -171,6 +172,20 @@ async def test_a_host_port_is_one_pods(client: Client) -> None:
     await client.delete(POD, "port-one", "default", grace_period=0)
     await client.create(POD, pod("port-three", container=ports))
     await seen(client, "port-three", ready)
+
+
+async def test_a_critical_pod_drives_others_away(client: Client) -> None:
+    cpus = (os.cpu_count() or 1) * 1000
+    modest = {"resources": {"requests": {"cpu": f"{cpus - 300}m"}}}
+    await client.create(POD, pod("modest", container=modest, terminationGracePeriodSeconds=1))
+    await seen(client, "modest", ready)
+    vital = {"resources": {"requests": {"cpu": "400m"}}}
+    await client.create(POD, pod("vital", container=vital, priorityClassName="system-node-critical"))
+    await seen(client, "vital", ready)
+    status = (await seen(client, "modest", phase("Failed")))["status"]
+    assert (status["reason"], status["message"]) == ("Preempting", "Preempted in order to admit critical pod")
+    assert any(c["type"] == "DisruptionTarget" and c["status"] == "True" for c in status["conditions"])
+    await reason(client, "modest", "Preempting", "Preempted in order to admit critical pod")
 
 
 async def test_bad_commands_and_missing_runtimes_are_named(client: Client) -> None:

@@ -268,6 +268,7 @@ class Agent:
             allocatable=allocatable,
             gate=Gate(options.max_starting or facts.cpus),
             dns=lambda: read_resolv_conf(self.resolv_conf),
+            preempt=lambda uid: self.pods.preempt(uid),
             pressure=lambda pod: self.shutdown.refusal() or self.evictions.refusal(pod),
             counters=self.counters,
         )

@@ -15,6 +15,7 @@ from hawser.node.cri.model import Container, Sandbox
 from hawser.node.pod import configs, stopper, view
 from hawser.node.pod.context import Context
 from hawser.node.pod.env import referenced
+from hawser.node.pod.preemption import PREEMPTED
 from hawser.node.pod.records import Records
 from hawser.node.pod.worker import Worker
 from hawser.node.statics import Statics
@@ -106,6 +107,12 @@ class Pods:
         self._context.gate.release(uid)
         if self._known is not None:
             self._known.discard(uid)
+
+    def preempt(self, uid: str) -> None:
+        """Ends a pod so that a critical one has its place."""
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.evict(PREEMPTED, view.grace_period(worker.pod), "TerminationByKubelet")
 
     def exited(self, object_id: str) -> None:
         """A container or sandbox exited: its pod's worker looks; of one nobody knows yet, those that start some."""

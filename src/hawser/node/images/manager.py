@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from hawser.api.types import Obj
 from hawser.node.cri.client import Runtime
-from hawser.node.cri.errors import CRIError
+from hawser.node.cri.errors import CRIError, Unavailable
 from hawser.node.cri.model import Image
 from hawser.node.images.keyring import Credentials, credentials
 from hawser.node.images.names import problem
@@ -96,6 +96,9 @@ class Images:
     async def _inspect(self, image: str, report: Report) -> Image | None:
         try:
             return await self._runtime.image_status(image)
+        except Unavailable:
+            # The runtime is being started again: nothing is said of the image.
+            raise
         except CRIError as err:
             text = f'Failed to inspect image "{image}": {err.text}'
             report("Warning", "InspectFailed", text)

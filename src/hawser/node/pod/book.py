@@ -14,8 +14,9 @@ from hawser.api.node_affinity import node_matches
 from hawser.api.pod_resources import Amounts, amounts, pod_requests
 from hawser.api.taints import untolerated
 from hawser.api.types import Obj
-from hawser.node.pod import view
+from hawser.node.pod import preemption, view
 from hawser.node.pod.observed import Waiting
+from hawser.node.pod.preemption import Standing
 
 _ALWAYS_KNOWN = frozenset({"cpu", "memory", "ephemeral-storage"})
 
@@ -27,12 +28,13 @@ class Share:
     """What one pod takes of the node: amounts, and host ports as (address, protocol, number)."""
 
     requests: Amounts
+    standing: Standing
     ports: frozenset[Port] = frozenset()
 
     @classmethod
     def of(cls, pod: Obj) -> Share:
         """A pod's share."""
-        return cls(pod_requests(pod["spec"]), frozenset(_ports(pod)))
+        return cls(pod_requests(pod["spec"]), Standing.of(pod), frozenset(_ports(pod)))
 
 
 class Book:
@@ -72,6 +74,16 @@ class Book:
                     total[name] = total.get(name, 0) + value
         return total
 
+    def victims(self, pod: Obj, node: Obj) -> list[str]:
+        """The uids of pods that have to go for a critical pod to fit; empty when it would not fit anyway."""
+        lack = {name: wanted - (capacity - used) for name, wanted, used, capacity in self._short(pod, node)}
+        others = {
+            uid: (share.standing, {**share.requests, "pods": 1})
+            for uid, share in self._shares.items()
+            if uid != view.uid(pod)
+        }
+        return preemption.victims(lack, others, int(pod["spec"].get("priority") or 0)) if lack else []
+
     def refusal(self, pod: Obj, node: Obj) -> Waiting | None:
         """Why the node does not take the pod, with kubelet's reason and message; None when it does."""
         found = next(self._refusals(pod, node), None)
@@ -88,11 +100,17 @@ class Book:
         return [port for uid, share in self._shares.items() if uid != but for port in share.ports]
 
     def _room(self, pod: Obj, node: Obj) -> Iterator[tuple[str, str]]:
+        for name, wanted, used, capacity in self._short(pod, node):
+            text = f"Node didn't have enough resource: {name}, requested: {wanted}, used: {used}, capacity: {capacity}"
+            yield f"OutOf{name}", text
+
+    def _short(self, pod: Obj, node: Obj) -> Iterator[tuple[str, int, int, int]]:
+        """What there is too little of for the pod: name, and what is requested, used by others, and there at all."""
         allocatable = amounts((node.get("status") or {}).get("allocatable"))
         uid = view.uid(pod)
         others = len(self._shares.keys() - {uid})
         if others + 1 > allocatable.get("pods", 0):
-            yield _short("pods", 1, others, allocatable.get("pods", 0))
+            yield "pods", 1, others, allocatable.get("pods", 0)
         wanted = pod_requests(pod["spec"])
         used = self.used(uid) if any(wanted.values()) else {}
         for name, value in wanted.items():
@@ -100,12 +118,7 @@ class Book:
             if not value or (name not in allocatable and name not in _ALWAYS_KNOWN):
                 continue
             if value > allocatable.get(name, 0) - used.get(name, 0):
-                yield _short(name, value, used.get(name, 0), allocatable.get(name, 0))
-
-
-def _short(name: str, wanted: int, used: int, capacity: int) -> tuple[str, str]:
-    text = f"Node didn't have enough resource: {name}, requested: {wanted}, used: {used}, capacity: {capacity}"
-    return f"OutOf{name}", text
+                yield name, value, used.get(name, 0), allocatable.get(name, 0)
 
 
 def _placement(pod: Obj, node: Obj, taken: Iterable[Port]) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ import contextlib
 from hawser.api.errors import APIError
 from hawser.api.kinds import NODE
 from hawser.api.types import Obj
-from hawser.node.pod import admission, view
+from hawser.node.pod import admission, preemption, view
 from hawser.node.pod.context import Context
 from hawser.node.pod.observed import Waiting
 
@@ -28,6 +28,12 @@ async def refusal(context: Context, pod: Obj, *, begun: bool) -> Waiting | None:
         # Labels and taints may be newer than what the node last heard of itself.
         with contextlib.suppress(APIError):
             found = book.refusal(pod, await context.client.get(NODE, machine.node_name))
+    if found is not None and found.reason.startswith("OutOf") and preemption.critical(pod):
+        gone = book.victims(pod, context.node())
+        for uid in gone:
+            context.preempt(uid)
+            book.release(uid)
+        found = book.refusal(pod, context.node()) if gone else found
     if found is None:
         book.enter(pod)
     return found

@@ -49,9 +49,9 @@ class Context:
     """The node as pod workers see it.
 
     services: all known Services. node: the Node as last reported. dns: the node's own DNSConfig. pressure: why the node
-    takes no such pod now. counters: what is counted for metrics. book: what the pods that the node has taken take of
-    it. gate: whose turn it is to start. sandboxes: limits how many sandboxes are made at once; more than the cores can
-    carry only make each other late.
+    takes no such pod now. preempt: ends a pod (its uid) for a critical one. counters: what is counted for metrics.
+    book: what the pods that the node has taken take of it. gate: whose turn it is to start. sandboxes: limits how many
+    sandboxes are made at once; more than the cores can carry only make each other late.
     now: seconds since the epoch.
     """
 
@@ -70,6 +70,7 @@ class Context:
     allocatable: Callable[[], Obj]
     dns: Callable[[], Obj]
     pressure: Callable[[Obj], Waiting | None] = lambda pod: None
+    preempt: Callable[[str], None] = lambda uid: None
     counters: Counters = field(default_factory=Counters)
     book: Book = field(default_factory=Book)
     gate: Gate = field(default_factory=Gate)

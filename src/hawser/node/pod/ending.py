@@ -37,14 +37,14 @@ def stop_next(pod: Obj, observed: Observed, memory: Memory, now: float) -> tuple
     apps = [c for name, c in running.items() if name not in sidecars]
     # Sidecars outlive the app containers that may depend on them, and what was started before them.
     turn = apps or [running[sidecars[-1]]]
-    grace = memory.grace if memory.ending is None or apps else _left(pod, memory.ending, now)
+    grace = memory.grace if memory.ending is None or apps else _left(pod, memory, now)
     return tuple(kill(c, f"Stopping container {name_of(c)}", grace) for c in turn)
 
 
-def _left(pod: Obj, since: float, now: float) -> int:
+def _left(pod: Obj, memory: Memory, now: float) -> int:
     """What is left of the pod's grace period: all of its containers share it."""
-    whole = view.grace_period(pod)
-    return max(min(whole, _SHORTEST), int(whole - (now - since)))
+    whole = view.grace_period(pod) if memory.grace is None else memory.grace
+    return max(min(whole, _SHORTEST), int(whole - (now - (memory.ending or now))))
 
 
 def kill(container: Container, message: str, grace: int | None = None, *, renew: bool = False) -> KillContainer:
