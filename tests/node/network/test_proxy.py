@@ -14,7 +14,7 @@ from hawser.node.network.conntrack import Flow
 from hawser.node.network.endpoints import Place
 from hawser.node.network.proxy import ServiceProxy
 
-from .support import NewPod, add, answer_with, ask
+from .support import NewPod, add, answer_datagrams, answer_with, ask, say
 from .test_services import DOWN, LEAVING, READY, service, slice_of
 
 Obj = dict[str, Any]
@@ -247,3 +247,26 @@ async def test_the_longest_names_are_served(
     assert words(ADDRESS, 80, 2) == {"one"}
     await cluster.change(lambda: cluster.services.remove(longest))
     assert "svc-" not in await agent.transact(f"list table ip {agent.config.services_table}")
+
+
+async def test_one_port_may_serve_several_protocols(
+    cluster: Cluster, agent: NetworkAgent, short_path: Path, new_pod: NewPod
+) -> None:
+    pod, pod_ip = await add(agent, short_path, new_pod, "c1")
+    answer_with(pod, b"tcp", 8080)
+    answer_datagrams(pod, b"udp", 8081)
+    ports = [{"name": p.lower(), "port": 80, "protocol": p} for p in ("TCP", "UDP", "SCTP")]
+    targets = [{**port, "port": 8080 + number} for number, port in enumerate(ports)]
+    every = service(ports=ports)
+    await cluster.change(
+        lambda: cluster.services.put(every), lambda: cluster.slices.put(slice_of((pod_ip, READY), ports=targets))
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(1)
+        assert words(ADDRESS, 80, 1) == {"tcp"} and say(client, (ADDRESS, 80)) == "udp"
+        # Whether anything can speak it is the kernel's affair (CONFIG_IP_SCTP); it is translated in any case.
+        assert "meta l4proto sctp dnat" in await agent.transact(f"list table ip {agent.config.services_table}")
+        await cluster.change(lambda: cluster.services.put(service(ports=ports[1:])))
+        assert say(client, (ADDRESS, 80)) == "udp"
+        with pytest.raises(ConnectionRefusedError):
+            words(ADDRESS, 80, 1)
