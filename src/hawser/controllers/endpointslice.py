@@ -8,10 +8,11 @@ from hawser.api.errors import APIError
 from hawser.api.kinds import ENDPOINT_SLICE, NODE, POD, SERVICE
 from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
+from hawser.client.client import Client
 from hawser.client.controller import Controller, Manager
 from hawser.client.informer import Informer, key_of
 from hawser.controllers import endpoints, topology
-from hawser.controllers.endpoints import MANAGED_BY, MANAGER, SERVICE_LABEL, plan, trigger_time, triggers
+from hawser.controllers.endpoints import MANAGED_BY, MANAGER, SERVICE_LABEL, Plan, plan, trigger_time, triggers
 
 
 def relevant(pod: Obj) -> tuple[object, ...]:
@@ -40,6 +41,22 @@ def concerned(services: Informer, old: Obj | None, new: Obj | None) -> Iterator[
         selector = (service["spec"].get("selector") or {}).items()
         if selector and any(selector <= labels.items() for labels in every):
             yield key_of(service)
+
+
+async def write(client: Client, slices: Informer, todo: Plan) -> None:
+    """Carry out a plan. Raises APIError."""
+    # New addresses first: a Service in use is never without an endpoint in between.
+    for one in todo.create:
+        slices.observe(await client.create(ENDPOINT_SLICE, one))
+    for one in todo.update:
+        slices.observe(await client.update(ENDPOINT_SLICE, one))
+    for one in todo.delete:
+        metadata = one["metadata"]
+        try:
+            await client.delete(ENDPOINT_SLICE, metadata["name"], metadata["namespace"], uid=metadata["uid"])
+        except APIError as e:
+            if e.code != 404:
+                raise
 
 
 class EndpointSliceController(Controller):
@@ -100,18 +117,7 @@ class EndpointSliceController(Controller):
         moments = triggers(service, selected)
         trigger = trigger_time(service, self._triggers.get(key), moments)
         todo = plan(service, selected, nodes, self._slices.by_index("service", key), trigger)
-        # New addresses first: a Service in use is never without an endpoint in between.
-        for one in todo.create:
-            self._slices.observe(await self._client.create(ENDPOINT_SLICE, one))
-        for one in todo.update:
-            self._slices.observe(await self._client.update(ENDPOINT_SLICE, one))
-        for one in todo.delete:
-            metadata = one["metadata"]
-            try:
-                await self._client.delete(ENDPOINT_SLICE, metadata["name"], metadata["namespace"], uid=metadata["uid"])
-            except APIError as e:
-                if e.code != 404:
-                    raise
+        await write(self._client, self._slices, todo)
         self._tell(key, service, todo.unsuited)
         # Only now: what could not be written keeps its time for the next try.
         self._triggers[key] = moments

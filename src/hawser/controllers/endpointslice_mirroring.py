@@ -14,6 +14,7 @@ from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
 from hawser.controllers import pods
 from hawser.controllers.endpoints import MANAGED_BY, SERVICE_LABEL, TRIGGER_TIME, Plan
+from hawser.controllers.endpointslice import write
 
 MANAGER = "endpointslicemirroring-controller.k8s.io"
 SKIP = "endpointslice.kubernetes.io/skip-mirror"
@@ -147,21 +148,11 @@ class MirroringController(Controller):
                 )
                 self._recorder.event(endpoints, "Warning", "TooManyAddressesToMirror", text)
         try:
-            for one in todo.create:
-                self._slices.observe(await self._client.create(ENDPOINT_SLICE, one))
+            await write(self._client, self._slices, todo)
         except APIError as error:
+            # A namespace that ends takes nothing new.
             if error.code not in (403, 404):
                 raise
-            return None  # A namespace that ends takes nothing new.
-        for one in todo.update:
-            self._slices.observe(await self._client.update(ENDPOINT_SLICE, one))
-        for one in todo.delete:
-            metadata = one["metadata"]
-            try:
-                await self._client.delete(ENDPOINT_SLICE, metadata["name"], metadata["namespace"], uid=metadata["uid"])
-            except APIError as error:
-                if error.code != 404:
-                    raise
         return None
 
 
