@@ -20,7 +20,8 @@ _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 class Registry(http.server.ThreadingHTTPServer):
     """repositories: manifest by name and tag. users: passwords by name; empty: everybody may pull. token: whether
-    credentials are shown to a token service instead. spoiled: digests whose content is damaged."""
+    credentials are shown to a token service instead. spoiled: digests whose content is damaged. barrier: whoever asks
+    for a manifest waits there for others."""
 
     daemon_threads = True
 
@@ -32,6 +33,7 @@ class Registry(http.server.ThreadingHTTPServer):
         self.token = False
         self.spoiled: set[str] = set()
         self.served: list[str] = []
+        self.barrier: threading.Barrier | None = None
 
     @property
     def address(self) -> str:
@@ -91,6 +93,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if data is None:
             self._answer(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}')
             return
+        if registry.barrier is not None and self.command == "GET":
+            registry.barrier.wait(20)
         registry.served.append(name)
         self._answer(200, data, _MANIFEST, {"Docker-Content-Digest": _digest(data)})
 

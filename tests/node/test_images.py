@@ -12,7 +12,7 @@ import pytest
 from hawser.node.cri.model import Image
 from hawser.node.images.collector import Seen, detect, excess, removable
 from hawser.node.images.keyring import credentials
-from hawser.node.images.manager import ImageError, _duration, check_name, pull_policy
+from hawser.node.images.manager import ImageError, _duration, _failure, check_name, pull_policy
 from hawser.node.images.names import repository
 from hawser.node.images.records import PullRecords
 
@@ -133,6 +133,27 @@ def test_a_pull_that_was_cut_short_is_nobodys(tmp_path: Path) -> None:
 )
 def test_durations_are_gos(seconds: float, text: str) -> None:
     assert _duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "message"),
+    [
+        ("not found", "ErrImagePull", "not found"),
+        (
+            "RegistryUnavailable: it is down",
+            "RegistryUnavailable",
+            "image pull failed for a:1 because the registry is unavailable: it is down",
+        ),
+        (
+            "SignatureValidationFailed: no key",
+            "SignatureValidationFailed",
+            "image pull failed for a:1 because the signature validation failed: no key",
+        ),
+    ],
+)
+def test_why_a_pull_failed(text: str, reason: str, message: str) -> None:
+    error = _failure("a:1", text)
+    assert (error.reason, error.message) == (reason, message)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,18 @@ async def test_pods_that_want_the_same_share_one_pull(puller: Puller, registry: 
     image = registry.add("shared")
     await asyncio.gather(*(puller.ensure(image, "Always") for _ in range(4)))
     assert registry.served.count("shared") <= 2, "a HEAD and a GET"
+
+
+async def test_pulls_are_made_in_turn(puller: Puller, registry: Registry) -> None:
+    images = [registry.add(f"turn-{number}") for number in range(3)]
+    await asyncio.gather(*(puller.ensure(image) for image in images))
+    assert registry.served == sorted(registry.served), "one was done before the next began"
+
+
+async def test_so_many_pulls_run_beside_each_other_as_is_wanted(puller: Puller, registry: Registry) -> None:
+    puller.images = Images(puller.runtime, puller.records, at_once=2)
+    registry.barrier = threading.Barrier(2)
+    await asyncio.gather(*(puller.ensure(registry.add(f"beside-{number}")) for number in range(2)))
 
 
 class Events:
