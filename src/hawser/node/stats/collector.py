@@ -16,6 +16,7 @@ from hawser.node.stats import disk, host, interfaces
 from hawser.node.stats.cgroup import Reader, Usage
 from hawser.node.stats.disk import Disk
 from hawser.node.stats.model import ContainerUse, Group, NodeUse, PodUse, Snapshot, Subject, VolumeUse
+from hawser.node.volumes import claims, mounts
 
 log = logging.getLogger(__name__)
 
@@ -172,8 +173,8 @@ class Collector:
             if found is None:
                 continue
             volume = declared.get(name, {})
-            claim = (volume.get("persistentVolumeClaim") or {}).get("claimName") or ""
-            mounted = os.path.ismount(folder)
+            claim = claims.name_of(subject.pod, volume)
+            mounted = mounts.is_mounted(Path(folder))
             if not mounted:
                 found = found.holding(*await self._held(folder, age))
             result.append(VolumeUse(name, found, claim, ephemeral=not claim and not mounted))

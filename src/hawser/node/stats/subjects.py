@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from hawser.api.types import Obj
 from hawser.node.cri.model import Container, Labels
@@ -54,12 +53,13 @@ def _volumes(folders: Folders, pod: Obj) -> dict[str, str]:
     """Where the pod's volumes lie but those of the host, which are nobody's use."""
     found = {}
     for volume in pod["spec"].get("volumes") or ():
-        if "hostPath" in volume:
-            continue
         try:
             path = folders.volume(pod, volume)
         except VolumeError:
             continue
-        if Path(path).exists():
+        # Paths of the host, by way of a claim or not, and devices.
+        if not path.is_relative_to(folders.pods):
+            continue
+        if path.exists():
             found[volume["name"]] = str(path)
     return found

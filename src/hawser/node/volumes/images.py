@@ -19,6 +19,8 @@ from hawser.node.volumes import mounts
 from hawser.node.volumes.errors import VolumeError
 from hawser.node.volumes.folders import Folders, Place
 
+_FOLDER = "volumes/kubernetes.io~image"
+
 
 class ImageVolumes:
     """The image volumes of the node's pods. containerd's snapshots are asked for when a pod first has one."""
@@ -45,12 +47,14 @@ class ImageVolumes:
 
     def names(self, uid: str) -> list[str]:
         """The image volumes of a pod that were mounted."""
-        folder = self._folders.pod(uid) / "volumes/kubernetes.io~image"
+        folder = self._folders.pod(uid) / _FOLDER
         return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
 
     async def remove(self, uid: str, names: list[str]) -> None:
-        """Gives up snapshots of volumes that are unmounted. Raises CRIError."""
+        """Unmounts volumes and gives their snapshots up. Raises CRIError."""
         for name in names:
+            if mounts.unmount_below(self._folders.pod(uid) / _FOLDER / name):
+                continue
             await (await self._service()).remove(_key(uid, name))
 
     async def _view(self, key: str, image: Image) -> list[MountStep]:

@@ -115,8 +115,9 @@ class Volumes:
         images = self.images.names(uid)
         if (self._folders.pod(uid) / "volumes/kubernetes.io~csi").is_dir():
             await self._csi_volumes().remove(uid)
-        if self._folders.remove(uid):
-            await self.images.remove(uid, images)
+        # Images first: what could not be given up is found again by its folder.
+        await self.images.remove(uid, images)
+        self._folders.remove(uid)
 
     # What they are made of
 
