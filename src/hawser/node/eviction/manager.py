@@ -124,7 +124,7 @@ class EvictionManager:
         if not watched:
             return []
         evicted = []
-        for use in await self._node.collector.disks(set(watched)):
+        for use in await self._node.collector.disks(set(watched), 0.9 * self._limits.housekeeping):
             worker = watched[use.uid]
             text = ranking.excess(use)
             if text and self._evict(worker, text, _AT_ONCE, disruption=False):

@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 FRESH_SECONDS = 1.0
 """How old an answer may be."""
 _DISK_SECONDS = 30.0
-_SOON_SECONDS = 9.0
 _LONGEST_RATE = 300.0
 # CPU time is given out in periods of 0.1 s.
 _SHORTEST_RATE = 1.0
@@ -135,12 +134,12 @@ class Collector:
         self._rates[path] = (now, usage.cpu.usage, rate)
         return Group(path, usage, now, rate)
 
-    async def disks(self, uids: set[str]) -> list[PodUse]:
-        """What some pods hold of the node's disk, not older than a few seconds."""
+    async def disks(self, uids: set[str], age: float) -> list[PodUse]:
+        """What some pods hold of the node's disk, not older than so many seconds."""
         layers: dict[str, tuple[int, int]] = {}
         for uid in uids:
             layers |= await self._layers(uid)
-        look = _Look({}, layers, disk.disk(self._root), await self._image_disk(), _SOON_SECONDS)
+        look = _Look({}, layers, disk.disk(self._root), await self._image_disk(), age)
         subjects = [s for s in self._subjects() if s.pod["metadata"].get("uid") in uids]
         return [await self._pod(subject, look) for subject in subjects]
 
