@@ -60,7 +60,10 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container. Exit fields and ``image_id`` are known only from ``container_status``; then ``detailed`` is true."""
+    """A container. Exit fields and ``image_id`` are known only from ``container_status``; then ``detailed`` is true.
+
+    user: uid, gid and further groups of its first process; stop_signal: as the API names it. Only newer runtimes tell.
+    """
 
     id: str
     name: str
@@ -79,6 +82,7 @@ class Container:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str = ""
+    user: tuple[int, int, tuple[int, ...]] | None = None
     detailed: bool = False
 
     @property
@@ -239,8 +243,14 @@ def status_of(row: Any, sandbox_id: str) -> Container:
         labels=dict(row.labels),
         annotations=dict(row.annotations),
         stop_signal=_signal(row) if row.stop_signal else "",
+        user=_user(row.user.linux) if row.HasField("user") and row.user.HasField("linux") else None,
         detailed=True,
     )
+
+
+def _user(row: Any) -> tuple[int, int, tuple[int, ...]]:
+    """User, group and further groups of a container's first process."""
+    return row.uid, row.gid, tuple(row.supplemental_groups)
 
 
 _SIGNAL = "Signal_"

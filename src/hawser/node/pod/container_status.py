@@ -136,6 +136,9 @@ class Rows:
                 row["ready"] = ends and newest.exit_code == 0
         elif name in self._reasons:
             row["state"] = {"waiting": _waiting(self._reasons[name])}
+        if newest.user is not None:
+            uid, gid, groups = newest.user
+            row["user"] = {"linux": {"uid": uid, "gid": gid, "supplementalGroups": list(groups)}}
         if newest.stop_signal:
             row["stopSignal"] = newest.stop_signal
         given = spec.get("resources") or {}
