@@ -9,7 +9,9 @@ import pytest
 
 from hawser.node.cgroups import Hierarchy
 from hawser.node.cri.model import Container, ContainerState, Sandbox
-from hawser.node.metrics import cadvisor, resource
+from hawser.node.cri.operations import Operations
+from hawser.node.metrics import cadvisor, kubelet, resource
+from hawser.node.metrics.counters import Counters
 from hawser.node.stats import cgroup, disk, host, interfaces
 from hawser.node.stats.cgroup import Cpu, Memory, Reader, Stall, Usage
 from hawser.node.stats.disk import Disk
@@ -192,6 +194,13 @@ def test_resource_metrics_carry_the_moment_of_their_sample() -> None:
     assert 'container_cpu_usage_seconds_total{container="main",namespace="shop",pod="web"} 2.0 1000500' in lines
     assert 'pod_memory_working_set_bytes{namespace="shop",pod="web"} 80 1000500' in lines
     assert "node_memory_working_set_bytes 80 1000500" in lines
+
+
+def test_volumes_with_claims_are_shown_to_operators() -> None:
+    state = kubelet.State("node-1", {}, 1, 1, {"running": 1})
+    lines = list(kubelet.render(state, Counters(), Operations(), _snapshot().pods))
+    shown = [line for line in lines if line.startswith("kubelet_volume_stats_used_bytes{")]
+    assert shown == ['kubelet_volume_stats_used_bytes{namespace="shop",persistentvolumeclaim="claim"} 400']
 
 
 def test_waiting_is_counted_where_the_kernel_tells() -> None:

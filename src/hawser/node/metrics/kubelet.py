@@ -5,13 +5,13 @@ Source: Kubernetes documentation, "Kubernetes Metrics Reference".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from hawser.exposition import Histogram, build_info, family, histogram, labels, process
 from hawser.node.cri.operations import Operations
 from hawser.node.metrics.counters import Counters
-from hawser.node.stats.model import Snapshot
+from hawser.node.stats.model import PodUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class State:
     static_pods: int = 0
 
 
-def render(state: State, counters: Counters, operations: Operations, snapshot: Snapshot) -> Iterator[str]:
-    """The lines of ``/metrics``."""
+def render(state: State, counters: Counters, operations: Operations, pods: Iterable[PodUse]) -> Iterator[str]:
+    """The lines of ``/metrics``. pods: with what their volumes hold."""
     yield from _gauge("kubelet_node_name", "The node's name. The count is always 1.", {f'node="{state.node}"': 1})
     yield from _gauge(
         "kubelet_running_pods", "Number of pods that have a running pod sandbox", {"": state.running_pods}
@@ -58,7 +58,7 @@ def render(state: State, counters: Counters, operations: Operations, snapshot: S
     yield family(name, "counter", text)
     yield from (f'{name}{{reason="{reason}"}} {count}' for reason, count in counters.images_collected.items())
     yield from _requests(counters)
-    yield from _volumes(snapshot)
+    yield from _volumes(pods)
     yield from process()
     yield from build_info(state.build)
 
@@ -175,9 +175,9 @@ _VOLUME = (
 )
 
 
-def _volumes(snapshot: Snapshot) -> Iterator[str]:
+def _volumes(pods: Iterable[PodUse]) -> Iterator[str]:
     """Of volumes with a claim; two pods may share one."""
-    found = {(pod.namespace, v.claim): v.disk for pod in snapshot.pods for v in pod.volumes if v.claim}
+    found = {(pod.namespace, v.claim): v.disk for pod in pods for v in pod.volumes if v.claim}
     for word, text, field in _VOLUME:
         name = f"kubelet_volume_stats_{word}"
         yield family(name, "gauge", text)

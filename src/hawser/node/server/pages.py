@@ -87,8 +87,9 @@ class Pages:
             Counter(_STATES[c.state] for c in containers),
             sum(1 for worker in workers if view.is_static(worker.pod)),
         )
-        snapshot = await self._collector.snapshot(full=subjects.claims(self._pods))
-        return _text(kubelet.render(state, self._counters, self._runtime.operations, snapshot))
+        # Nothing is measured for this page but volumes with claims.
+        pods = (await self._collector.snapshot(full=True)).pods if subjects.claims(self._pods) else ()
+        return _text(kubelet.render(state, self._counters, self._runtime.operations, pods))
 
     async def _cadvisor(self, query: Mapping[str, str]) -> tuple[str, bytes]:
         from hawser.node.metrics import cadvisor

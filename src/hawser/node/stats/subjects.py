@@ -50,7 +50,7 @@ def _subject(worker: Worker, network: NetworkAgent | None) -> Subject:
 
 
 def _volumes(folders: Folders, pod: Obj) -> dict[str, str]:
-    """Where the pod's volumes lie but those of the host, which are nobody's use."""
+    """Where the pod's volumes lie, but for what is the host's or an image's."""
     found = {}
     for volume in pod["spec"].get("volumes") or ():
         try:
