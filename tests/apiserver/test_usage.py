@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hawser.apiserver.authorization.defaults import cluster_roles
 from hawser.apiserver.usage.metrics_api import pod_metrics
 from hawser.apiserver.usage.samples import NODE, Use, parse, uses
 
@@ -80,6 +81,16 @@ def test_a_pod_is_shown_when_all_that_runs_in_it_was_measured() -> None:
     only = pod_metrics(ended, known)
     assert only is not None
     assert [c["name"] for c in only["containers"]] == ["main"]
+
+
+def test_whoever_may_view_may_see_what_is_used() -> None:
+    roles = {role["metadata"]["name"]: role["rules"] for role in cluster_roles()}
+    for name in ("view", "edit", "admin"):
+        rules = [rule for rule in roles[name] if rule.get("apiGroups") == ["metrics.k8s.io"]]
+        assert rules, name
+        assert {(verb, plural) for rule in rules for verb in rule["verbs"] for plural in rule["resources"]} == {
+            *(("get", "nodes"), ("get", "pods"), ("list", "nodes"), ("list", "pods")),
+        }
 
 
 async def test_the_group_is_found_and_reads_only(api: Api) -> None:

@@ -53,6 +53,8 @@ def _volumes(folders: Folders, pod: Obj) -> dict[str, str]:
     """Where the pod's volumes lie, but for what is the host's or an image's."""
     found = {}
     for volume in pod["spec"].get("volumes") or ():
+        if "image" in volume:
+            continue
         try:
             path = folders.volume(pod, volume)
         except VolumeError:
