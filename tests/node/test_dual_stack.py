@@ -12,6 +12,7 @@ import pytest
 
 from hawser.api.kinds import EVENT, NODE, POD
 from hawser.client.client import Client
+from hawser.node.cri.client import Runtime
 
 from . import engine as engines
 from .engine import NODE as NAME
@@ -93,3 +94,25 @@ async def test_a_pod_waits_for_the_address_that_it_asks_for(engine: Engine) -> N
         second = await seen(client, "second", ready)
         assert second["status"]["podIP"] == wanted
         await client.delete(POD, "second", "default")
+
+
+async def test_a_pod_keeps_its_addresses_when_its_sandbox_is_lost(engine: Engine) -> None:
+    async with Client.from_kubeconfig(engine.kubeconfig) as client:
+        await until(lambda: node_is_there(client))
+        await client.create(POD, pod("keeps", "trap exit TERM; sleep 1000 & wait", hostNetwork=False))
+        before = await seen(client, "keeps", ready)
+        await client.create(POD, pod("other", "trap exit TERM; sleep 1000 & wait", hostNetwork=False))
+        await seen(client, "other", ready)
+        async with Runtime(engine.containerd.endpoint) as runtime:
+            (lost,) = [s.id for s in await runtime.list_pod_sandboxes() if s.name == "keeps"]
+            await runtime.stop_pod_sandbox(lost)
+
+        def again(found: Any) -> bool:
+            (now,) = found["status"]["containerStatuses"]
+            (then,) = before["status"]["containerStatuses"]
+            return ready(found) and now.get("containerID") != then["containerID"]
+
+        after = await seen(client, "keeps", again)
+        assert after["status"]["podIPs"] == before["status"]["podIPs"]
+        for name in ("keeps", "other"):
+            await client.delete(POD, name, "default")
