@@ -96,20 +96,18 @@ class EvictionManager:
         return Waiting(ranking.REASON, text) if text else None
 
     async def observe(self) -> dict[Signal, Observation]:
-        """What is left of everything. Raises CRIError, OSError."""
+        """What is left of everything that can be told. Raises OSError."""
         memory = host.memory()
         found = {
             Signal.MEMORY: Observation(max(0, memory.capacity - memory.used.working_set), memory.capacity),
             Signal.PIDS: _left(host.processes_limit(), host.processes()),
         }
-        if self._images is None:
-            self._images = Path((await self._node.runtime.image_fs()).mountpoint)
         places = (
             (self._node.root, Signal.NODE_DISK, Signal.NODE_INODES),
-            (self._images, Signal.IMAGE_DISK, Signal.IMAGE_INODES),
+            (await self._image_folder(), Signal.IMAGE_DISK, Signal.IMAGE_INODES),
         )
         for path, size, inodes in places:
-            place = disk.disk(path)
+            place = disk.disk(path) if path is not None else None
             if place is None:
                 continue
             found[size] = Observation(place.available, place.capacity)
@@ -117,6 +115,15 @@ class EvictionManager:
                 # Some file systems make inodes as they go and count none.
                 found[inodes] = Observation(place.inodes_free, place.inodes)
         return found
+
+    async def _image_folder(self) -> Path | None:
+        """Where images lie; None while the runtime does not tell, which is no reason not to look at the rest."""
+        if self._images is None:
+            try:
+                self._images = Path((await self._node.runtime.image_fs()).mountpoint)
+            except CRIError as err:
+                log.info("the images' disk is looked at later: %s", err)
+        return self._images
 
     async def _excessive(self) -> list[Worker]:
         """Evicts pods that hold more of the node's disk than they may."""
