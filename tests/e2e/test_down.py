@@ -130,7 +130,9 @@ def test_images_are_listed_and_imported(engine: Engine, tmp_path: Path) -> None:
     assert "could not be imported" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["up", "down", "status", "kubeconfig", "logs", "exec", "image", "demo", "version"])
+@pytest.mark.parametrize(
+    "command", ["up", "down", "status", "kubeconfig", "logs", "exec", "image", "node", "demo", "version"]
+)
 def test_help_has_examples(command: str, tmp_path: Path) -> None:
-    words = ["image", "import"] if command == "image" else [command]
+    words = {"image": ["image", "import"], "node": ["node", "add"]}.get(command, [command])
     assert "Examples" in Engine(tmp_path).hawser(*words, "--help").stdout

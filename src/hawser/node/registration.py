@@ -171,7 +171,7 @@ class Registration:
         self.node: Obj = wanted
         self.network_ready = True
         self._reported = 0.0
-        self._lease: Obj | None = None
+        self._leased = False
         self._images: list[Obj] = []
 
     @property
@@ -255,11 +255,25 @@ class Registration:
     async def _renew(self) -> None:
         now = micro_timestamp(datetime.now(UTC))
         spec = {"holderIdentity": self.name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now}
-        if self._lease is None:
-            owner = {"apiVersion": "v1", "kind": "Node", "name": self.name, "uid": self.node["metadata"].get("uid")}
-            metadata = {"name": self.name, "namespace": _LEASE_NAMESPACE, "ownerReferences": [owner]}
-            lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
-            with contextlib.suppress(APIError):
-                self._lease = await self._client.create(LEASE, lease)
-                return
-        self._lease = await self._client.patch(LEASE, self.name, _LEASE_NAMESPACE, {"spec": spec})
+        if not self._leased and await self._take_lease(spec):
+            return
+        try:
+            await self._client.patch(LEASE, self.name, _LEASE_NAMESPACE, {"spec": spec})
+        except APIError as err:
+            if err.code != 404:
+                raise
+            # It went with a Node that somebody deleted.
+            await self._take_lease(spec)
+        else:
+            self._leased = True
+
+    async def _take_lease(self, spec: Obj) -> bool:
+        """Makes the Lease; False when there is one, or none can be made now."""
+        self._leased = False
+        owner = {"apiVersion": "v1", "kind": "Node", "name": self.name, "uid": self.node["metadata"].get("uid")}
+        metadata = {"name": self.name, "namespace": _LEASE_NAMESPACE, "ownerReferences": [owner]}
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+        with contextlib.suppress(APIError):
+            await self._client.create(LEASE, lease)
+            self._leased = True
+        return self._leased
