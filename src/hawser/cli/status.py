@@ -100,11 +100,13 @@ def _processes(engine: Settings, supervisor: int) -> list[dict[str, Any]]:
 
 def _node(name: str, node: dict[str, Any] | None) -> dict[str, Any]:
     status = (node or {}).get("status", {})
-    ready: dict[str, Any] = next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
+    conditions: list[dict[str, Any]] = status.get("conditions", [])
+    ready = next((c for c in conditions if c["type"] == "Ready"), {})
     return {
         "name": name,
         "ready": ready.get("status") == "True",
         "message": ready.get("message", "the node has not reported yet"),
+        "pressures": [c["type"] for c in conditions if c["type"].endswith("Pressure") and c["status"] == "True"],
         "allocatable": status.get("allocatable", {}),
     }
 
@@ -133,7 +135,8 @@ def _print(document: dict[str, Any], *, wide: bool) -> None:
     out.print(table)
     out.print(f"API         {document['server']}  {document.get('version', '')}")
     for node in document["nodes"]:
-        out.print(f"Node        {node['name']}  {'Ready' if node['ready'] else 'NotReady'}")
+        short = "".join(f"  [red]{pressure}[/]" for pressure in node["pressures"])
+        out.print(f"Node        {node['name']}  {'Ready' if node['ready'] else 'NotReady'}{short}")
     if document["pods"] is not None:
         pods = ", ".join(f"{count} {phase}" for phase, count in sorted(document["pods"].items())) or "none"
         out.print(f"Pods        {pods}")
