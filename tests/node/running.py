@@ -40,7 +40,7 @@ async def node_is_there(client: Client) -> bool:
     return True
 
 
-async def until(check: Callable[[], Any], seconds: float = 20) -> Any:
+async def until(check: Callable[[], Any], seconds: float = 40) -> Any:
     """Waits until ``await check()`` is true; its result."""
     end = time.monotonic() + seconds
     while True:
@@ -59,7 +59,7 @@ def pod(name: str, script: str = FOREVER, container: Obj | None = None, **spec: 
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
-async def seen(client: Client, name: str, check: Callable[[Obj], Any], seconds: float = 20) -> Obj:
+async def seen(client: Client, name: str, check: Callable[[Obj], Any], seconds: float = 40) -> Obj:
     """The pod, once ``check(pod)`` is true."""
     last: Obj = {}
 
@@ -109,7 +109,7 @@ def log_of(engine: Engine, obj: Obj, container: str = "c", count: int = 0) -> st
     return "\n".join(line.split(" ", 3)[3] for line in lines)
 
 
-async def gone(client: Client, name: str, seconds: float = 20) -> None:
+async def gone(client: Client, name: str, seconds: float = 40) -> None:
     async def look() -> bool:
         try:
             await client.get(POD, name, "default")
