@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hawser.client.client import Client
+from hawser.node.volumes.mounts import unmount_below
 
 from . import engine as engines
 from . import private_containerd
@@ -22,6 +23,9 @@ def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]
     """One private containerd for the whole run, with the test images."""
     if not private_containerd.available():
         pytest.skip("needs root, containerd, runc, ctr and a static busybox")
+    # What runs left that were killed: pytest takes their folders away, but not what is mounted in them.
+    for dead in tmp_path_factory.getbasetemp().parent.glob("garbage-*"):
+        unmount_below(dead)
     folder = Path(tmp_path_factory.mktemp("cd"))
     with private_containerd.running(folder) as daemon:
         yield daemon
