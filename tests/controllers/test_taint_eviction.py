@@ -9,7 +9,6 @@ import pytest
 from hawser.api.errors import APIError
 from hawser.api.kinds import EVENT, NODE, POD
 from hawser.api.taints import NO_EXECUTE, UNREACHABLE
-from hawser.controllers.node_flags import seconds
 from hawser.controllers.taint_eviction import TaintEvictionController, patience
 
 from .running import eventually, running
@@ -43,19 +42,6 @@ def test_every_taint_counts_and_without_one_there_is_no_limit():
     assert patience([waiting(300)], [TAINT, other]) == 0
     assert patience([waiting(300), waiting(20, "mine")], [TAINT, other]) == 20
     assert patience([], []) == math.inf
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("50s", 50), ("1m0s", 60), ("1h30m", 5400), ("1.5s", 1.5), ("20ms", 0.02)]
-)
-def test_durations_are_gos(text, expected):
-    assert seconds(text) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("text", ["", "5", "s", "5 s", "-5s", "1d"])
-def test_what_is_no_duration_is_refused(text):
-    with pytest.raises(ValueError, match="invalid duration"):
-        seconds(text)
 
 
 def a_pod(name, *tolerations):

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import re
 
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)", re.ASCII)
-
-
-def seconds(text: str) -> float:
-    """A duration in Go's form, ``1m30s``, in seconds. Raises ValueError."""
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f'invalid duration "{text}"')
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+from hawser.api.durations import seconds
 
 
 def _duration(text: str) -> float:
+    if text.startswith("-"):
+        raise argparse.ArgumentTypeError(f'"{text}" is less than nothing')
     try:
         return seconds(text)
     except ValueError as err:
-        raise argparse.ArgumentTypeError(f"{err}, want one as 50s or 1m30s") from None
+        raise argparse.ArgumentTypeError(f"{err}; want one as 50s or 1m30s") from None
 
 
 def add(parser: argparse.ArgumentParser) -> None:
