@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hawser.node.volumes import beneath, emptydir, mounts, ownership
+from hawser.node.pod.env import ConfigError
+from hawser.node.volumes import beneath, emptydir, mounts, ownership, subpaths
 
 pytestmark = pytest.mark.containerd
 
@@ -108,3 +111,40 @@ def test_a_group_owns_all_but_what_links_lead_to(place: Path) -> None:
     modes = {p.name: (p.lstat().st_gid, oct(p.lstat().st_mode & 0o7777)) for p in (volume / "d", volume / "d/f")}
     assert modes == {"d": (77, "0o2775"), "f": (77, "0o660")}
     assert (volume / "link").lstat().st_gid == 77 and other.stat().st_gid == 0
+
+
+def test_a_path_that_is_swapped_meanwhile_never_leads_out(place: Path) -> None:
+    """What a container may do while its subPath is prepared: a folder is exchanged for a symlink, again and again."""
+    volume, outside = place / "v", place / "outside"
+    (volume / "real").mkdir(parents=True)
+    (outside / "part").mkdir(parents=True)
+    (volume / "real/part").mkdir()
+    (volume / "link").symlink_to(outside)
+    inside = (volume / "real/part").stat().st_ino
+    (volume / "real").rename(volume / "way")
+    over = threading.Event()
+    libc = ctypes.CDLL(None)
+
+    def swap() -> None:
+        here, there = (os.fsencode(volume / name) for name in ("way", "link"))
+        while not over.is_set():
+            # AT_FDCWD, RENAME_EXCHANGE: renameat2(2)
+            libc.renameat2(-100, here, -100, there, 2)
+
+    container = threading.Thread(target=swap)
+    container.start()
+    try:
+        seen = [prepared(place, volume) for _ in range(400)]
+    finally:
+        over.set()
+        container.join()
+    assert set(seen) <= {inside, None} and inside in seen
+    assert not [*outside.glob("part/*")] and len([*outside.iterdir()]) == 1
+
+
+def prepared(place: Path, volume: Path) -> int | None:
+    """The inode that a container would get to see, if it got any."""
+    try:
+        return subpaths.prepare(place / "pod", volume, "way/part", "v", "c", 0).stat().st_ino
+    except ConfigError:
+        return None
