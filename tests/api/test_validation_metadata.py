@@ -56,6 +56,15 @@ def test_rules_are_of_served_kinds() -> None:
             ],
         ),
         (
+            {"name": "a", "finalizers": ["orphan", "foregroundDeletion"]},
+            [
+                (
+                    'metadata.finalizers: Invalid value: ["orphan","foregroundDeletion"]: '
+                    "finalizer orphan and foregroundDeletion cannot be both set"
+                )
+            ],
+        ),
+        (
             {"name": "a", "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p"}]},
             ['metadata.ownerReferences.uid: Invalid value: "": must not be empty'],
         ),

@@ -74,15 +74,55 @@ async def test_a_list_can_be_of_an_exact_version(api: Any) -> None:
         ("labelSelector=a%3D%3D%3Db", "labelSelector" if False else ""),
         ("fieldSelector=spec.foo%3Dx", "field label not supported: spec.foo"),
         ("limit=x", "limit"),
-        ("continue=%21%21", "continue key is not valid"),
+        ("continue=%21%21", "invalid continue token: continue key is not valid"),
         ("resourceVersion=abc", "resourceVersion"),
-        ("resourceVersionMatch=Exact", "resourceVersionMatch is forbidden"),
     ],
 )
 async def test_what_cannot_be_listed_is_a_bad_request(api: Any, query: str, message: str) -> None:
     answer = await api.get(f"{api.path('configmaps')}?{query}")
     assert answer.status == 400
     assert message in answer.message
+
+
+_MATCH = "resourceVersionMatch: Forbidden: "
+
+
+@pytest.mark.parametrize(
+    ("query", "complaints"),
+    [
+        (
+            "resourceVersionMatch=Exact",
+            f"{_MATCH}resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ),
+        (
+            "resourceVersionMatch=Exact&resourceVersion=0",
+            f'{_MATCH}resourceVersionMatch "exact" is forbidden for resourceVersion "0"',
+        ),
+        (
+            "resourceVersionMatch=a&resourceVersion=1",
+            'resourceVersionMatch: Unsupported value: "a": supported values: "Exact", "NotOlderThan", ""',
+        ),
+        (
+            "resourceVersionMatch=Exact&resourceVersion=1&continue=a",
+            f"{_MATCH}resourceVersionMatch is forbidden when continue is provided",
+        ),
+        ("sendInitialEvents=false", "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"),
+        (
+            "watch=1&resourceVersionMatch=NotOlderThan",
+            f"{_MATCH}resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        ),
+        (
+            "watch=1&sendInitialEvents=true",
+            f"{_MATCH}sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        ),
+    ],
+)
+async def test_options_of_lists_and_watches_that_do_not_go_together_are_invalid(
+    api: Any, query: str, complaints: str
+) -> None:
+    answer = await api.get(f"{api.path('configmaps')}?{query}")
+    assert answer.status == 422
+    assert answer.message == f'ListOptions.meta.k8s.io "" is invalid: {complaints}'
 
 
 async def test_lists_and_objects_come_as_tables_and_as_metadata(api: Any) -> None:

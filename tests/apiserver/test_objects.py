@@ -174,6 +174,30 @@ async def test_a_body_above_three_mebibytes_is_too_large(api: Any) -> None:
     assert (await api.call("POST", api.path("configmaps"), body, expect=True)).status == 422
 
 
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (
+            {"propagationPolicy": "Bad"},
+            (
+                'propagationPolicy: Unsupported value: "Bad": '
+                'supported values: "Foreground", "Background", "Orphan", "nil"'
+            ),
+        ),
+        (
+            {"propagationPolicy": "Orphan", "orphanDependents": True},
+            'propagationPolicy: Invalid value: "Orphan": orphanDependents and deletionPropagation cannot be both set',
+        ),
+        ({"dryRun": ["Some"]}, 'dryRun: Unsupported value: ["Some"]: supported values: "All"'),
+    ],
+)
+async def test_options_of_deletions_that_cannot_be_are_invalid(api: Any, options: Any, complaint: str) -> None:
+    await api.config_map("a")
+    answer = await api.call("DELETE", api.path("configmaps", "a"), options)
+    assert answer.status == 422
+    assert answer.message == f'DeleteOptions.meta.k8s.io "" is invalid: {complaint}'
+
+
 async def test_deletion_answers_with_a_status_and_heeds_preconditions(api: Any) -> None:
     made = await api.config_map("a")
     path = api.path("configmaps", "a")

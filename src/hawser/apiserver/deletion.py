@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from hawser.api.errors import bad_request, conflict
+from hawser.api.errors import Cause, FieldError, bad_request, conflict, invalid
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
 from hawser.apiserver.strategies.base import Strategy
@@ -31,7 +31,7 @@ class DeleteOptions:
 
     @classmethod
     def read(cls, body: Obj, query: dict[str, str]) -> DeleteOptions:
-        """From the request's body; without one, from its query. APIError 400 for values that cannot be."""
+        """From the request's body; without one, from its query. APIError 400, 422 for values that cannot be."""
         grace = body.get("gracePeriodSeconds")
         propagation = body.get("propagationPolicy") or ""
         orphan = body.get("orphanDependents")
@@ -44,12 +44,10 @@ class DeleteOptions:
             propagation = query.get("propagationPolicy", "")
             if "orphanDependents" in query:
                 orphan = query["orphanDependents"].lower() in ("true", "1")
-        if not propagation and orphan is not None:
+        if propagation:
+            _check_propagation(propagation, orphan)
+        elif orphan is not None:
             propagation = "Orphan" if orphan else "Background"
-        if propagation and propagation not in _POLICIES:
-            raise bad_request(
-                f'invalid propagationPolicy "{propagation}": must be one of Foreground, Background, Orphan'
-            )
         if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
             raise bad_request("gracePeriodSeconds must be an integer")
         preconditions = body.get("preconditions") or {}
@@ -70,20 +68,37 @@ class DeleteOptions:
         return shown
 
 
+def _check_propagation(policy: str, orphan: object) -> None:
+    """APIError 422 for a policy that is none, or that is named in two ways."""
+    path = "propagationPolicy"
+    errors = []
+    if orphan is not None:
+        detail = "orphanDependents and deletionPropagation cannot be both set"
+        errors.append(FieldError(Cause.INVALID, path, detail, policy))
+    if policy not in _POLICIES:
+        detail = 'supported values: "Foreground", "Background", "Orphan", "nil"'
+        errors.append(FieldError(Cause.NOT_SUPPORTED, path, detail, policy))
+    if errors:
+        raise invalid("meta.k8s.io", "DeleteOptions", "", errors)
+
+
 def check_preconditions(kind: Kind, obj: Obj, options: DeleteOptions) -> None:
     """APIError 409 unless the object is the one the caller means."""
     metadata = obj["metadata"]
     name = metadata["name"]
     if options.uid is not None and options.uid != metadata["uid"]:
-        detail = f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: {metadata['uid']}"
-        raise conflict(kind.group, kind.plural, name, detail)
+        detail = (
+            f"the UID in the precondition ({options.uid}) does not match the UID in record ({metadata['uid']}). "
+            "The object might have been deleted and then recreated"
+        )
+        raise conflict(kind.group, kind.kind, name, detail)
     version = metadata["resourceVersion"]
     if options.resource_version is not None and options.resource_version != version:
         detail = (
-            f"Precondition failed: ResourceVersion in precondition: {options.resource_version}, "
-            f"ResourceVersion in object meta: {version}"
+            f"the ResourceVersion in the precondition ({options.resource_version}) does not match the ResourceVersion "
+            f"in record ({version}). The object might have been modified"
         )
-        raise conflict(kind.group, kind.plural, name, detail)
+        raise conflict(kind.group, kind.kind, name, detail)
 
 
 def begin(strategy: Strategy, obj: Obj, options: DeleteOptions, now: datetime) -> bool:

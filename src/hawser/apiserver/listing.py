@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import orjson
 
-from hawser.api.errors import APIError, bad_request, expired
+from hawser.api.errors import APIError, Cause, FieldError, bad_request, expired, invalid
 from hawser.api.kinds import Kind
 from hawser.api.selectors import FieldSelector, LabelSelector
 from hawser.api.types import Obj
@@ -72,6 +72,8 @@ class Page:
 
 async def page(resource: Resource, namespace: str, selection: Selection, query: dict[str, str]) -> Page:
     """One page of a list. APIError 400, 410 when a snapshot is gone, 504 for a revision far in the future."""
+    if query:
+        check_options(query)
     limit = _number(query, "limit")
     token = query.get("continue", "")
     begun: Token | None = None
@@ -143,15 +145,7 @@ async def _revision(resource: Resource, query: dict[str, str], limit: int) -> in
     """The revision to list at: 0 for the newest, which is never older than what resourceVersion asks for."""
     text = query.get("resourceVersion", "")
     match = query.get("resourceVersionMatch", "")
-    if match and match not in ("Exact", "NotOlderThan"):
-        raise bad_request(
-            f'resourceVersionMatch: Unsupported value: "{match}": supported values: "Exact", "NotOlderThan"'
-        )
-    if match and not text:
-        raise bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided")
     wanted = parse_revision(text)
-    if match == "Exact" and not wanted:
-        raise bad_request('resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
     if not wanted:
         return 0
     await wait_for(resource, wanted)
@@ -179,6 +173,44 @@ async def wait_for(resource: Resource, revision: int) -> None:
         ) from None
     finally:
         watch.close()
+
+
+_MATCH = "resourceVersionMatch"
+_EXACT, _NOT_OLDER = "Exact", "NotOlderThan"
+
+
+def check_options(query: dict[str, str], watching: bool = False) -> None:
+    """APIError 422 for options that do not go together (metav1.ListOptions, which also are those of a watch)."""
+    match = query.get(_MATCH, "")
+    initial = "sendInitialEvents" in query
+    if not match and not initial:
+        return
+    errors = []
+    if watching:
+        if initial and match != _NOT_OLDER:
+            errors.append(_forbidden(f"sendInitialEvents requires setting resourceVersionMatch to {_NOT_OLDER}"))
+        if match and not initial:
+            errors.append(
+                _forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+            )
+    elif match and not query.get("resourceVersion"):
+        errors.append(_forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"))
+    supported = (_NOT_OLDER,) if watching else (_EXACT, _NOT_OLDER, "")
+    if match and match not in supported:
+        listed = ", ".join(f'"{value}"' for value in supported)
+        errors.append(FieldError(Cause.NOT_SUPPORTED, _MATCH, f"supported values: {listed}", match))
+    if match and query.get("continue"):
+        errors.append(_forbidden("resourceVersionMatch is forbidden when continue is provided"))
+    if match == _EXACT and not watching and query.get("resourceVersion") == "0":
+        errors.append(_forbidden('resourceVersionMatch "exact" is forbidden for resourceVersion "0"'))
+    if initial and not watching:
+        errors.append(_forbidden("sendInitialEvents is forbidden for list", "sendInitialEvents"))
+    if errors:
+        raise invalid("meta.k8s.io", "ListOptions", "", errors)
+
+
+def _forbidden(detail: str, option: str = _MATCH) -> FieldError:
+    return FieldError(Cause.FORBIDDEN, option, detail)
 
 
 def parse_revision(text: str) -> int:
@@ -236,7 +268,7 @@ class Token(NamedTuple):
             value = orjson.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
             return cls(int(value["rv"]), str(value["start"]), int(value["left"]), int(value["at"]))
         except (ValueError, KeyError, TypeError):
-            raise bad_request("continue key is not valid") from None
+            raise bad_request("invalid continue token: continue key is not valid") from None
 
     def too_old(self, newest: int) -> bool:
         """Whether its snapshot is given up; newest: the store's revision."""

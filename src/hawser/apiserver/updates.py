@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hawser.api.apply import owners
 from hawser.api.apply.owners import Entry
+from hawser.api.crd.kinds import CustomKind
 from hawser.api.errors import Cause, FieldError, bad_request, conflict, invalid
 from hawser.api.strategic import clone
 from hawser.api.types import Obj
@@ -240,7 +241,10 @@ class Update:
         metadata.pop("managedFields", None)
         metadata.pop("selfLink", None)
         if self._status:
-            new = {**old, "metadata": metadata, "status": new.get("status", {})}
+            status = new.get("status", {})
+            if type(kind) is not CustomKind:
+                _complete(status)
+            new = {**old, "metadata": metadata, "status": status}
         elif kind.has_status and self._part is None:
             if "status" in old:
                 new["status"] = old["status"]
@@ -248,6 +252,13 @@ class Update:
                 new.pop("status", None)
         new["kind"], new["apiVersion"] = kind.kind, kind.api_version
         return new
+
+
+def _complete(status: Obj) -> None:
+    """Conditions have a type and a status, if empty ones, as in Kubernetes: readers need not ask."""
+    for condition in status.get("conditions") or ():
+        condition.setdefault("type", "")
+        condition.setdefault("status", "")
 
 
 def applied_name(change: Configuration, name: str) -> tuple[Obj, list[Entry]]:

@@ -294,16 +294,8 @@ def _options(request: web.BaseRequest, target: Target, options_kind: str, apply:
     if not query:
         return options
     if "dryRun" in query:
-        _dry_run([query["dryRun"]], options)
+        options.only_try([query["dryRun"]])
     return options
-
-
-def _dry_run(values: Any, options: Options) -> None:
-    if not values:
-        return
-    if values != ["All"]:
-        raise bad_request(f'dryRun: Unsupported value: {values}: supported values: "All"')
-    options.dry_run = True
 
 
 async def _raw(request: web.BaseRequest) -> bytes:
@@ -350,7 +342,7 @@ async def _deletion(request: web.BaseRequest, target: Target, resource: Resource
     """What a DELETE says, its warnings noted."""
     options = _options(request, target, "DeleteOptions")
     body = await _body(request, options, optional=True)
-    _dry_run(body.get("dryRun"), options)
+    options.only_try(body.get("dryRun") or [])
     delete = DeleteOptions.read(body, target.query)
     target.warnings += resource.strategy.deletion_warnings(delete.propagation)
     return options, delete

@@ -69,11 +69,8 @@ class Watcher:
         self._seconds = _timeout(query)
         self._columns = True
         self._waiting = False
-        if self._initial and query.get("resourceVersionMatch") != "NotOlderThan":
-            raise bad_request(
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan: "
-                "resourceVersionMatch is required"
-            )
+        if query:
+            listing.check_options(query, watching=True)
 
     async def run(self) -> Finished:
         """Serve the watch until its time is over, the peer is gone, it is too slow, or the server stops.

@@ -10,6 +10,7 @@ from io import BytesIO
 from os import urandom
 from random import choices
 
+from hawser.api.errors import Cause, FieldError, invalid
 from hawser.api.types import Obj
 from hawser.apiserver import ownership, scheme
 from hawser.apiserver.identity import SERVER, User
@@ -43,6 +44,13 @@ class Options:
     user: User = SERVER
     kind: str = ""
     annotations: dict[str, str] = field(default_factory=dict)
+
+    def only_try(self, stages: list[str]) -> None:
+        """Take over what a client says as dryRun. APIError 422 for a stage that is none."""
+        if any(stage != "All" for stage in stages):
+            error = FieldError(Cause.NOT_SUPPORTED, "dryRun", 'supported values: "All"', stages)
+            raise invalid("meta.k8s.io", self.kind, "", [error])
+        self.dry_run = self.dry_run or bool(stages)
 
 
 @dataclass(frozen=True, slots=True)

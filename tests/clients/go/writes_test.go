@@ -173,7 +173,7 @@ func TestErrors(t *testing.T) {
 	}
 	wrong := metav1.Preconditions{UID: (*types.UID)(new(string))}
 	err = maps.Delete(c.ctx, "a", metav1.DeleteOptions{Preconditions: &wrong})
-	c.refused(errors.IsConflict, err, "Precondition failed: UID in precondition")
+	c.refused(errors.IsConflict, err, "the UID in the precondition () does not match the UID in record")
 	joe := *c.config
 	joe.TLSClientConfig.CertData, joe.TLSClientConfig.KeyData = nil, nil
 	joe.CertFile, joe.KeyFile, joe.BearerToken = "", "", "joe-token"

@@ -72,7 +72,7 @@ def _conditions(old: list[Obj], problems: list[tuple[str, str]], now: str) -> li
         reason, message = problems[0]
         wanted = [(NAMES_ACCEPTED, "False", reason, message)]
         # What is established once stays so: its objects do not go because a name was changed to one that is taken.
-        if not any(c["type"] == "Established" and c["status"] == "True" for c in old):
+        if not any(c.get("type") == "Established" and c.get("status") == "True" for c in old):
             wanted.append(("Established", "False", "NotAccepted", "not all names are accepted"))
     else:
         wanted = [
@@ -86,16 +86,16 @@ def _conditions(old: list[Obj], problems: list[tuple[str, str]], now: str) -> li
 
 
 def set_condition(conditions: list[Obj], kind: str, status: str, reason: str, message: str, now: str) -> list[Obj]:
-    """Conditions with one of them set; its time stays when its status does."""
+    """Conditions with one of them set; its time stays when its status does. Clients' conditions may lack anything."""
     new = {"type": kind, "status": status, "lastTransitionTime": now, "reason": reason, "message": message}
     made = []
     found = False
     for condition in conditions:
-        if condition["type"] != kind:
+        if condition.get("type") != kind:
             made.append(condition)
             continue
         found = True
-        if condition["status"] == status:
+        if condition.get("status") == status:
             new["lastTransitionTime"] = condition.get("lastTransitionTime", now)
         made.append(new)
     return made if found else [*made, new]

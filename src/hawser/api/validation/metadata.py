@@ -55,6 +55,9 @@ def metadata(meta: Obj, namespaced: bool, name_rule: NameRule, any_finalizer: bo
                 finalizer,
                 "name is neither a standard finalizer name nor is it fully qualified",
             )
+    if {"orphan", "foregroundDeletion"} <= set(meta.get("finalizers") or ()):
+        text = "finalizer orphan and foregroundDeletion cannot be both set"
+        yield invalid("metadata.finalizers", meta["finalizers"], text)
 
 
 def annotation_map(value: dict[str, str] | None, path: str) -> Errors:

@@ -32,6 +32,7 @@ _STRATEGIES: dict[Kind, str] = {
     kinds.REPLICA_SET: "workloads.TemplateStrategy",
     kinds.REPLICATION_CONTROLLER: "workloads.ReplicationControllerStrategy",
     kinds.RESOURCE_QUOTA: "workloads.ReturningStrategy",
+    kinds.SERVICE_ACCOUNT: "workloads.ReturningStrategy",
     kinds.STATEFUL_SET: "workloads.StatefulSetStrategy",
     kinds.CLUSTER_ROLE: "cluster.UpsertStrategy",
     kinds.CLUSTER_ROLE_BINDING: "cluster.UpsertStrategy",

@@ -150,7 +150,7 @@ class LimitRangeStrategy(Strategy):
 
 
 class ReturningStrategy(Strategy):
-    """ResourceQuotas: DELETE answers with what was deleted."""
+    """ResourceQuotas, ServiceAccounts: DELETE answers with what was deleted."""
 
     returns_deleted = True
 
