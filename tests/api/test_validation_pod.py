@@ -393,6 +393,31 @@ def test_containers_that_ended_for_good_stay_ended() -> None:
     ]
 
 
+def _rule(action: str, operator: str, code: int) -> dict[str, Any]:
+    return {"restartPolicyRules": [{"action": action, "exitCodes": {"operator": operator, "values": [code]}}]}
+
+
+@pytest.mark.parametrize(
+    ("own", "code", "comes_back"),
+    [
+        ({"restartPolicy": "Always"}, 0, True),
+        ({"restartPolicy": "OnFailure"}, 0, False),
+        ({"restartPolicy": "OnFailure"}, 1, True),
+        ({"restartPolicy": "Never", **_rule("Restart", "In", 42)}, 42, True),
+        ({"restartPolicy": "Never", **_rule("Restart", "In", 42)}, 1, False),
+        ({"restartPolicy": "Never", **_rule("Restart", "NotIn", 42)}, 1, True),
+        ({"restartPolicy": "Never", **_rule("RestartAllContainers", "In", 42)}, 0, True),
+    ],
+)
+def test_a_container_that_ended_comes_back_by_its_own_policy(own: dict[str, Any], code: int, comes_back: bool) -> None:
+    old = pod(restartPolicy="Never")
+    old["spec"]["containers"][0] |= own
+    old["status"] = {"containerStatuses": [{"name": "a", "state": {"terminated": {"exitCode": code}}}]}
+    new = copy.deepcopy(old)
+    new["status"]["containerStatuses"][0]["state"] = {"running": {}}
+    assert (validate_status_update(kinds.POD, new, old) == []) is comes_back
+
+
 def test_pod_deletion_cost_is_a_number() -> None:
     name = "controller.kubernetes.io/pod-deletion-cost"
     assert [str(e) for e in validate_create(kinds.POD, pod({"annotations": {name: "x"}}))] == [
