@@ -108,7 +108,10 @@ async def test_a_hook_only_has_to_reach_its_server(ports: dict[str, int]) -> Non
     assert (await hook(get(ports["HTTP"], "/500"))).ok
     assert (await hook(get(ports["HTTPS"], "/500", scheme="HTTPS"))).ok
     # A server that turns out to speak plain HTTP is asked so.
-    assert (await hook(get(ports["HTTP"], "/200", scheme="HTTPS"))).ok
+    plain = await hook(get(ports["HTTP"], "/200", scheme="HTTPS"))
+    assert plain.ok
+    assert plain.warning
+    assert plain.message.endswith("got HTTP response, retry with HTTP succeeded")
     refused = await hook(get(1, "/"))
     assert (refused.ok, refused.message) == (
         False,

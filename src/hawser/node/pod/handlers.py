@@ -129,6 +129,9 @@ async def _http_hook(spec: Obj, container: Obj, pod_ip: str, seconds: float) -> 
             except ssl.SSLError:
                 # A server that speaks plain HTTP after all: hooks fell back to it before there was HTTPS for them.
                 await _get(urlsplit(url.replace("https:", "http:", 1)), headers)
+                place = urlsplit(url).netloc
+                text = f"request to HTTPS lifecycle hook {place} got HTTP response, retry with HTTP succeeded"
+                return Outcome(True, text, warning=True)
     except (TimeoutError, OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError) as err:
         return Outcome(False, f'Get "{url}": {_why(err, url)}')
     return Outcome(True)

@@ -287,6 +287,8 @@ class Starter:
 
     async def _post_start(self, pod: Obj, spec: Obj, container_id: str, hook: Obj) -> bool:
         outcome = await handlers.hook(hook, spec, container_id, self.pod_ip(pod), self.context.runtime, 3600)
+        if outcome.warning:
+            self.event(pod, "Warning", "LifecycleHTTPFallback", outcome.message, spec["name"])
         if outcome.ok:
             return True
         # What a hook printed may be secret, and events are read by many.

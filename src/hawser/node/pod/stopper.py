@@ -56,6 +56,8 @@ async def kill(
         try:
             async with asyncio.timeout(grace):
                 outcome = await handlers.hook(hook, spec, action.id, pod_ip, context.runtime, grace)
+            if outcome.warning:
+                context.recorder.event(pod, "Warning", "LifecycleHTTPFallback", outcome.message, field_path=path)
             if not outcome.ok:
                 log.warning("pod %s: preStop of %s failed: %s", view.full_name(pod), action.name, outcome.message)
                 context.recorder.event(pod, "Warning", "FailedPreStopHook", "PreStopHook failed", field_path=path)
