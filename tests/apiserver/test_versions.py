@@ -114,3 +114,63 @@ async def test_both_versions_are_discovered_and_the_newer_preferred(api: Any, ku
     assert "something happened" in kubectl("get", "events.events.k8s.io", namespace=api.namespace)
     assert "something happened" in kubectl("get", "events", namespace=api.namespace)
     assert "something happened" in kubectl("events", namespace=api.namespace)
+
+
+def _scaled(version: str, **spec: Any) -> Any:
+    """An autoscaler of a Deployment."""
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    return {
+        "apiVersion": f"autoscaling/{version}",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "web"},
+        "spec": {"scaleTargetRef": target, "maxReplicas": 3, **spec},
+    }
+
+
+def _cpu(percent: int) -> Any:
+    target = {"type": "Utilization", "averageUtilization": percent}
+    return {"type": "Resource", "resource": {"name": "cpu", "target": target}}
+
+
+async def test_managers_of_two_versions_contend_for_what_is_the_same_in_both(api: Any) -> None:
+    def path(version: str) -> str:
+        return f"/apis/autoscaling/{version}/namespaces/{api.namespace}/horizontalpodautoscalers/web"
+
+    async def apply(manager: str, body: Any, query: str = "") -> Any:
+        at = path(body["apiVersion"].partition("/")[2])
+        return await api.call(
+            "PATCH", f"{at}?fieldManager={manager}{query}", body, content="application/apply-patch+yaml"
+        )
+
+    def owned(found: Any) -> dict[str, list[str]]:
+        return {entry["manager"]: sorted(entry["fieldsV1"]["f:spec"]) for entry in found["metadata"]["managedFields"]}
+
+    made = await apply("new", _scaled("v2", metrics=[_cpu(50)]))
+    assert made.status == 201
+    # The same in other words is no contention.
+    assert (await apply("old", _scaled("v1", targetCPUUtilizationPercentage=50))).status == 200
+    both = ["f:maxReplicas", "f:scaleTargetRef"]
+    assert owned((await api.get(path("v2"))).json) == {
+        "new": ["f:maxReplicas", "f:metrics", "f:scaleTargetRef"],
+        "old": [*both, "f:targetCPUUtilizationPercentage"],
+    }
+    refused = await apply("old", _scaled("v1", targetCPUUtilizationPercentage=60))
+    assert (refused.status, refused.json["details"]["causes"][0]["field"]) == (409, ".spec.metrics")
+    forced = await apply("old", _scaled("v1", targetCPUUtilizationPercentage=60), "&force=true")
+    assert owned(forced.json) == {"new": both, "old": [*both, "f:targetCPUUtilizationPercentage"]}
+    # Nobody else owns it any more, so what is no longer applied goes, in every version, and the default comes.
+    await apply("old", _scaled("v1"))
+    assert (await api.get(path("v2"))).json["spec"]["metrics"] == [_cpu(80)]
+
+
+async def test_an_update_in_one_version_takes_from_managers_of_the_other_what_it_changes(api: Any) -> None:
+    collection = f"/apis/autoscaling/v2/namespaces/{api.namespace}/horizontalpodautoscalers?fieldManager=new"
+    await api.create(collection, _scaled("v2", metrics=[_cpu(50)]))
+    path = f"/apis/autoscaling/v1/namespaces/{api.namespace}/horizontalpodautoscalers/web?fieldManager=old"
+    merge = "application/merge-patch+json"
+    changed = await api.call("PATCH", path, {"spec": {"targetCPUUtilizationPercentage": 70}}, content=merge)
+    entries = {entry["manager"]: entry for entry in changed.json["metadata"]["managedFields"]}
+    assert "f:metrics" not in entries["new"]["fieldsV1"]["f:spec"]
+    assert "f:maxReplicas" in entries["new"]["fieldsV1"]["f:spec"]
+    assert entries["old"]["apiVersion"] == "autoscaling/v1"
+    assert entries["old"]["fieldsV1"] == {"f:spec": {"f:targetCPUUtilizationPercentage": {}}}

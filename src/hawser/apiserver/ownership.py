@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hawser.api import schema
+from hawser.api import conversion, schema
 from hawser.api.apply import owners, types
 from hawser.api.apply.owners import Applied, Author, Entry
 from hawser.api.apply.types import UnfitError
+from hawser.api.apply.versions import View, Views
 from hawser.api.errors import APIError, Cause, FieldError, bad_request, invalid
 from hawser.api.kinds import Kind
 from hawser.api.strategic import clone
@@ -76,7 +77,23 @@ def updated(kind: Kind, old: Obj, new: Obj, held: list[Entry], given: object, au
         held = held if read is None else read
     if not held:
         return held
-    return owners.updated(types.root(kind.gvk), old, new, held, author, ignored(kind, author.subresource))
+    roots = ignored(kind, author.subresource)
+    return owners.updated(types.root(kind.gvk), old, new, held, author, roots, views(kind))
+
+
+def views(kind: Kind) -> Views | None:
+    """How managers of other versions of a kind see its objects; None for kinds whose versions have the same fields."""
+    rows = conversion.forms(kind)
+    if not rows:
+        return None
+
+    def view(obj: Obj, version: str) -> View | None:
+        row = rows.get(version)
+        if row is None:
+            return None
+        return types.root(row.gvk), conversion.convert(obj, rows[obj["apiVersion"]], row)
+
+    return view
 
 
 @dataclass(slots=True)
@@ -95,7 +112,9 @@ class Configuration:
         roots = ignored(kind, self.author.subresource)
         node = types.root(kind.gvk)
         try:
-            done = owners.apply(node, live, self.config, held, self.author, force=self.force, ignored=roots)
+            done = owners.apply(
+                node, live, self.config, held, self.author, force=self.force, ignored=roots, views=views(kind)
+            )
         except UnfitError as error:
             raise untyped(kind, self.config, str(error)) from None
         self.read(done.object)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hawser.api.apply import extract, fields, owners, types
 from hawser.api.apply.merge import merge, remove
+from hawser.api.apply.ownable import ownable
 from hawser.api.apply.owners import Author
 from hawser.api.errors import APIError
 from hawser.api.kinds import CONFIG_MAP, DEPLOYMENT, POD, SERVICE
@@ -84,7 +85,7 @@ def test_an_applier_owns_leaves_and_items_of_what_it_applies() -> None:
     config = containers({"name": "c", "image": "i", "ports": ports, "args": ["a"], "resources": {}})
     config["metadata"]["labels"] = {"app": "web"}
     item = '.spec.template.spec.containers[name="c"]'
-    assert spoken(owners.ownable(extract.applied(DEPLOY, config))) == [
+    assert spoken(ownable(extract.applied(DEPLOY, config))) == [
         ".metadata.labels.app",
         item,
         f"{item}.args",
@@ -382,8 +383,8 @@ def test_appliers_own_what_they_apply_and_applying_again_changes_nothing(steps: 
             cluster.apply(name, config, force)
         except APIError:
             continue
-        assert set(cluster.owned(name)) == set(spoken(owners.ownable(extract.applied(NODE, config), ("status",))))
-        for path in fields.paths(owners.ownable(extract.applied(NODE, config))):
+        assert set(cluster.owned(name)) == set(spoken(ownable(extract.applied(NODE, config), ("status",))))
+        for path in fields.paths(ownable(extract.applied(NODE, config))):
             assert fields.covers(extract.present(NODE, cluster.object), fields.from_paths([path])) or (
                 path[-1] in _CONTAINERS
             )

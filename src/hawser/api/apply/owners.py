@@ -1,7 +1,7 @@
 """Who owns which fields: ``metadata.managedFields``, how writes change it, and what stands against an apply.
 
 Source: Kubernetes documentation, "Server-Side Apply"; KEP-555; ManagedFieldsEntry of the API reference. Fields are
-compared across API versions of a kind by their paths: all versions that are served have the same ones.
+compared in the version that a manager wrote in, where a kind's versions differ (``versions.py``), else by their paths.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from hawser.api.apply import fields as sets
-from hawser.api.apply.extract import Comparison, applied, compare, everything, present
+from hawser.api.apply.extract import applied, compare, everything
 from hawser.api.apply.fields import Fields
-from hawser.api.apply.merge import merge, remove, with_parents
+from hawser.api.apply.merge import merge
+from hawser.api.apply.ownable import NOBODYS, ownable, ownable_change
 from hawser.api.apply.types import Granular, Node, UnfitError
+from hawser.api.apply.versions import Changes, Views, prune
 from hawser.api.errors import APIError
 from hawser.api.types import Obj
 
@@ -31,13 +33,6 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 Entry = Obj
 """One of ``metadata.managedFields``, with fieldsV1 decoded. Read-only."""
-
-# What nobody owns: identity, and what the server writes.
-_NOBODYS = (
-    "name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion",
-)  # fmt: skip
-_UNOWNED = ("f:apiVersion", "f:kind", sets.SELF)
-_NOBODYS_ELEMENTS = tuple(f"f:{name}" for name in _NOBODYS)
 
 
 class Author(NamedTuple):
@@ -63,33 +58,13 @@ class Author(NamedTuple):
         return made
 
 
-def ownable(fields: Fields, roots: Collection[str] = ()) -> Fields:
-    """What may have owners. roots: top-level fields that this kind of request does not set."""
-    for element in fields:
-        if element in _UNOWNED or element == "f:metadata" or element[2:] in roots:
-            break
-    else:
-        return fields
-    kept = {
-        element: below
-        for element, below in fields.items()
-        if element not in _UNOWNED and element != "f:metadata" and element[2:] not in roots
-    }
-    metadata = fields.get("f:metadata")
-    if metadata:
-        rest = {e: below for e, below in metadata.items() if e not in _NOBODYS_ELEMENTS and e != sets.SELF}
-        if rest:
-            kept["f:metadata"] = rest
-    return kept
-
-
 def created(node: Node, obj: Obj, author: Author, ignored: Collection[str] = ()) -> list[Entry]:
     """The entries of a new object that was not applied."""
     # As ``ownable`` of everything, without building what it would drop: every creation passes here.
     fields = _new_fields(node, obj, ("apiVersion", "kind", "metadata", *ignored))
     metadata = obj.get("metadata")
     if metadata and isinstance(node, Granular):
-        below = _new_fields(node.child("metadata"), metadata, _NOBODYS)
+        below = _new_fields(node.child("metadata"), metadata, NOBODYS)
         if below:
             fields["f:metadata"] = below
     return [author.entry(UPDATE, fields)] if fields else []
@@ -100,15 +75,23 @@ def _new_fields(node: Node, obj: Obj, skipped: Collection[str]) -> Fields:
 
 
 def updated(
-    node: Node, old: Obj, new: Obj, held: list[Entry], author: Author, ignored: Collection[str] = ()
+    node: Node,
+    old: Obj,
+    new: Obj,
+    held: list[Entry],
+    author: Author,
+    ignored: Collection[str] = (),
+    views: Views | None = None,
 ) -> list[Entry]:
     """The entries after an update: what changed is the author's alone, what is gone is nobody's.
 
-    held: the entries so far; the very list is returned when nothing changed.
+    held: the entries so far; the very list is returned when nothing changed. views: for kinds whose versions differ in
+    their fields, so that each manager's are compared in the version that it wrote in.
     """
-    change = _ownable(compare(node, old, new), ignored)
+    change = ownable_change(compare(node, old, new), ignored)
     if not change:
         return held
+    seen = Changes(author.api_version, change, (old, new), ignored, views)
     touched = change.touched
     me = (author.manager, UPDATE, author.api_version, author.subresource)
     mine: Entry | None = None
@@ -117,7 +100,8 @@ def updated(
         if entry.get("manager", "") == author.manager and _identity(entry) == me:
             mine = entry
             continue
-        rest = _without(entry, touched, change.removed)
+        theirs = seen[entry["apiVersion"]]
+        rest = _without(entry, theirs.touched, theirs.removed)
         if rest is not None:
             kept.append(rest)
     fields = sets.union(sets.difference(mine["fieldsV1"], change.removed) if mine else {}, touched)
@@ -146,11 +130,12 @@ def apply(
     *,
     force: bool = False,
     ignored: Collection[str] = (),
+    views: Views | None = None,
 ) -> Applied:
     """Merge config into live (empty for an object that is not there) and take away what the author applied before.
 
     APIError 409 when other managers own fields that would change, unless force is set: then they are the author's.
-    UnfitError when config repeats list items.
+    UnfitError when config repeats list items. views: as of ``updated``.
     """
     fields = ownable(applied(node, config), ignored)
     if not held and live:
@@ -161,14 +146,22 @@ def apply(
     others = [entry for entry in held if entry is not mine]
     merged = merge(node, live, config)
     if mine is not None and not sets.covers(fields, mine["fieldsV1"]):
-        owned = [fields, *(entry["fieldsV1"] for entry in others)]
-        merged = _prune(node, merged, mine["fieldsV1"], owned)
-    change = _ownable(compare(node, live, merged), ignored)
-    touched = change.touched
-    conflicts = [(entry, both) for entry in others if (both := sets.intersection(entry["fieldsV1"], touched))]
+        owned = [(author.api_version, fields), *((entry["apiVersion"], entry["fieldsV1"]) for entry in others)]
+        merged = prune(node, merged, (mine["apiVersion"], mine["fieldsV1"]), owned, views)
+    change = ownable_change(compare(node, live, merged), ignored)
+    seen = Changes(author.api_version, change, (live, merged), ignored, views)
+    conflicts = [
+        (entry, both)
+        for entry in others
+        if (both := sets.intersection(entry["fieldsV1"], seen[entry["apiVersion"]].touched))
+    ]
     if conflicts and not force and not _upgrades(node, live, author, conflicts):
         raise _conflict(conflicts)
-    kept = [rest for entry in others if (rest := _without(entry, touched, change.removed)) is not None]
+    kept = [
+        rest
+        for entry in others
+        if (rest := _without(entry, (theirs := seen[entry["apiVersion"]]).touched, theirs.removed)) is not None
+    ]
     if fields:
         same = mine is not None and mine["fieldsV1"] == fields and mine["apiVersion"] == author.api_version
         if mine is not None and same and not change:
@@ -178,30 +171,6 @@ def apply(
     if author.manager == _KUBECTL and _LAST_APPLIED in (merged.get("metadata", {}).get("annotations") or {}):
         _remember(merged, config)
     return Applied(merged, _in_order(_capped(kept)), merged != live)
-
-
-def _prune(node: Node, merged: Obj, last: Fields, owned: list[Fields]) -> Obj:
-    """merged without the fields of last that nobody owns any more (owned: everybody's fields by now)."""
-    doomed = with_parents(node, last)
-    everywhere = with_parents(node, present(node, merged))
-    managed: Fields = {}
-    for each in owned:
-        managed = sets.union(managed, with_parents(node, each))
-    # What is below a doomed field goes with it, but what is owned stays, and so does all around that.
-    left = with_parents(node, present(node, remove(node, merged, doomed)))
-    without = remove(node, merged, sets.difference(everywhere, sets.union(left, managed)))
-    left = with_parents(node, present(node, without))
-    gone = sets.intersection(sets.difference(everywhere, left), doomed)
-    pruned: Obj = remove(node, merged, gone)
-    return pruned
-
-
-def _ownable(change: Comparison, ignored: Collection[str]) -> Comparison:
-    if not change:
-        return change
-    return Comparison(
-        ownable(change.added, ignored), ownable(change.modified, ignored), ownable(change.removed, ignored)
-    )
 
 
 def _without(entry: Entry, *taken: Fields) -> Entry | None:

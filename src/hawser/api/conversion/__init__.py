@@ -7,9 +7,10 @@ functions; going there and back changes nothing but what the other form cannot h
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from hawser.api.conversion import autoscaling, events
-from hawser.api.kinds import Kind
+from hawser.api.kinds import KINDS, Kind
 from hawser.api.types import Obj
 
 Convert = Callable[[Obj], Obj]
@@ -18,6 +19,26 @@ _BY_GVK: dict[tuple[str, str, str], tuple[Convert, Convert]] = {
     ("autoscaling", "v1", "HorizontalPodAutoscaler"): (autoscaling.to_v2, autoscaling.to_v1),
     ("events.k8s.io", "v1", "Event"): (events.to_core, events.to_events),
 }
+
+
+def forms(kind: Kind) -> dict[str, Kind]:
+    """The rows over the objects of a kind, by API version; empty when there is only this one."""
+    found = _forms()
+    return found.get(kind.form_of or kind, {})
+
+
+@cache
+def _forms() -> dict[Kind, dict[str, Kind]]:
+    found: dict[Kind, dict[str, Kind]] = {}
+    for row in KINDS:
+        if (base := row.form_of) is not None:
+            found.setdefault(base, {base.api_version: base})[row.api_version] = row
+    return found
+
+
+def convert(obj: Obj, kind: Kind, to: Kind) -> Obj:
+    """An object of one row over a kind as one of another row over the same kind; obj itself for the same row."""
+    return obj if kind is to else shown(to, kept(kind, obj))
 
 
 def kept(kind: Kind, obj: Obj) -> Obj:
