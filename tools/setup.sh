@@ -97,5 +97,11 @@ esac
 say "Installing Python packages …"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$extras" >>"$log" 2>&1 ||
     fail "could not install Python packages"
+say "Compiling …"
+# As pip does for what it copies; the engine's processes run without docstrings (-OO), which are files of their own.
+.venv/bin/python -m compileall -q -j 0 src >>"$log" 2>&1 &&
+    PYTHONDONTWRITEBYTECODE='' .venv/bin/python -OO -c \
+        'import hawser.apiserver.server, hawser.node.agent, hawser.controllers.manager' >>"$log" 2>&1 ||
+    say "Modules could not be compiled; they are at each start (see $log)"
 [ "$profile" = dev ] && printf '%s' "$wanted" >"$root/.venv/.hawser-run"
 printf '%s' "$wanted" >"$stamp"

@@ -96,9 +96,9 @@ def test_a_further_node_has_its_own_of_everything_but_the_api_server(engine: Set
     one, two = (next(r for r in roles(engine, [FIRST, node]) if r.name == name) for name in ("agent", "agent@box-2"))
     first, second = (dict(zip(r.argv[3::2], r.argv[4::2], strict=True)) for r in (one, two))
     same = {name for name in first if first[name] == second.get(name)}
-    assert same == {"--cluster-cidr", "--cluster-dns", "--service-cluster-ip-range", "--pause-image"} | (
-        {"--listen"} if first["--listen"] == second["--listen"] else set()
-    )
+    assert same == {
+        *("--cluster-cidr", "--cluster-dns", "--service-cluster-ip-range", "--pause-image", "--eviction-hard"),
+    } | ({"--listen"} if first["--listen"] == second["--listen"] else set())
     assert second["--node-ip"] == "10.42.255.2"
     assert (second["--node-cpu"], second["--node-memory"]) == ("2", "3Gi")
     assert "topology.kubernetes.io/zone=zone-2" in second["--node-labels"]
