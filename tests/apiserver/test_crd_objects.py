@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from typing import Any
 
@@ -242,3 +243,27 @@ async def test_appliers_share_a_list_by_its_keys(api: Any) -> None:
     assert (await apply("one", "a")).status == 201
     assert [p["name"] for p in (await apply("two", "b")).json["spec"]["ports"]] == ["a", "b"]
     assert [p["name"] for p in (await apply("one")).json["spec"]["ports"]] == ["b"]
+
+
+async def test_rules_that_take_long_hold_nobody_up(api: Any) -> None:
+    rules = [{"rule": f"self.all(x, self.all(y, x + y >= {n}))"} for n in range(6)]
+    numbers = {"type": "array", "maxItems": 250, "items": {"type": "integer"}, "x-kubernetes-validations": rules}
+    schema = {"type": "object", "properties": {"spec": numbers}}
+    crd = definition({**version(), "schema": {"openAPIV3Schema": schema}})
+    await api.create(CRDS, crd)
+
+    async def finished(method: str, name: str, body: Any) -> tuple[Any, int]:
+        """A write's answer, and how many other requests were answered meanwhile."""
+        others = 0
+        task = asyncio.create_task(api.call(method, path(crd, api, name), body))
+        while not task.done():
+            assert (await api.get("/api/v1/namespaces/default")).status == 200
+            others += 1
+        return await task, others
+
+    long = list(range(10, 260))
+    made, others = await finished("POST", "", {"metadata": {"name": "a"}, "spec": long})
+    assert (made.status, others > 3) == (201, True)
+    refused, others = await finished("PUT", "a", {**made.json, "spec": [*long[:-1], -9]})
+    assert (refused.status, "failed rule" in refused.message, others > 3) == (422, True, True)
+    assert (await finished("PUT", "a", {**made.json, "spec": [5]}))[0].status == 200

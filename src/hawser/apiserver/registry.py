@@ -18,7 +18,6 @@ from hawser.api.errors import (
     Cause,
     FieldError,
     already_exists,
-    bad_request,
     conflict,
     internal,
     invalid,
@@ -34,7 +33,18 @@ from hawser.apiserver.deletion import DeleteOptions
 from hawser.apiserver.ownership import Configuration
 from hawser.apiserver.strategies.base import Strategy
 from hawser.apiserver.updates import Update, applied_name, desired
-from hawser.apiserver.writes import Change, Options, Undo, Written, generate, new_uid, timestamp, tried, utc_now
+from hawser.apiserver.writes import (
+    Change,
+    Options,
+    Undo,
+    Written,
+    generate,
+    set_metadata,
+    set_namespace,
+    timestamp,
+    tried,
+    utc_now,
+)
 from hawser.store.base import Delete, Keep, Put, Record, Store, Watch, WriteFn
 
 _TRIES = 8
@@ -48,12 +58,13 @@ class Resource:
     """The objects of one kind.
 
     as_stored: clients are shown the stored bytes. asks: somebody else must be asked before objects can be shown or
-    stored (``ready``, ``stored``). watches: those that may be ended. before_create: called before admission.
-    after_write: awaited before whoever wrote an object is answered.
+    stored (``ready``, ``stored``). laborious: validation may take long (``check``). watches: those that may be ended.
+    before_create: called before admission. after_write: awaited before whoever wrote an object is answered.
     """
 
     as_stored = True
     asks = False
+    laborious = False
 
     def __init__(
         self,
@@ -126,6 +137,10 @@ class Resource:
     def remember(self, index: object, obj: Obj) -> None:
         """An object has been encoded, where ``asks`` is set: index will be its record's."""
 
+    async def check(self, validate: Callable[..., None], *arguments: object) -> None:
+        """Call a pure function that validates. APIError 422."""
+        validate(*arguments)
+
     def outdated(self, record: Record) -> bool:
         """Whether a record should be written anew although nothing in it changes."""
         return self.store.stale(record)
@@ -138,7 +153,7 @@ class Resource:
         scheme.check_kind(self.kind, obj)
         scheme.read(self.kind, obj, options.fields)
         metadata = obj.get("metadata") or {}
-        self._set_namespace(namespace, metadata)
+        set_namespace(self.kind, namespace, metadata)
         generated = not metadata.get("name") and bool(metadata.get("generateName"))
         if not generated and not metadata.get("name"):
             raise self._invalid("", FieldError(Cause.REQUIRED, "metadata.name", "name or generateName is required"))
@@ -171,11 +186,11 @@ class Resource:
     ) -> Written:
         kind, options, obj = self.kind, request.options, request.new
         metadata = obj["metadata"]
-        self._set_metadata(metadata)
+        set_metadata(kind, metadata, self._now())
         if kind.has_status and not self.strategy.status_at_creation:
             obj.pop("status", None)
         self.strategy.prepare_create(obj)
-        scheme.check_create(kind, obj)
+        await self.check(scheme.check_create, kind, obj)
         options.fields.warnings.extend(self.strategy.warnings(obj, None))
         name = request.name = metadata["name"]
         plan.validate(request)
@@ -216,24 +231,6 @@ class Resource:
                 raise
         return undos
 
-    def _set_namespace(self, namespace: str, metadata: Obj) -> None:
-        given = metadata.get("namespace")
-        if not self.kind.namespaced:
-            metadata.pop("namespace", None)
-        elif not given:
-            metadata["namespace"] = namespace
-        elif given != namespace:
-            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
-
-    def _set_metadata(self, metadata: Obj) -> None:
-        """What a new object's metadata starts with; what clients may not set is dropped."""
-        for name in ("managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
-            metadata.pop(name, None)
-        metadata["uid"] = new_uid()
-        metadata["creationTimestamp"] = timestamp(self._now())
-        if self.kind.generation:
-            metadata["generation"] = 1
-
     async def update(
         self,
         namespace: str,
@@ -263,7 +260,7 @@ class Resource:
         update = Update(self, namespace, name, change, options, status, finalize, binding)
         hooks = None if binding else self.admission.asked(self.kind, options.subresource, Operation.UPDATE)
         try:
-            if hooks is None and not self.asks:
+            if hooks is None and not self.asks and not self.laborious:
                 record = await self._commit(key, update.run, options)
             else:
                 record = await self._update_asking(key, update, options, hooks)
@@ -275,7 +272,7 @@ class Resource:
         return Written(self.show(record), removed=update.removed)
 
     async def _update_asking(self, key: str, update: Update, options: Options, hooks: Hooks | None) -> Record:
-        """An update that others are asked about: made anew when the object changes meanwhile."""
+        """An update that takes long, or that others are asked about: made anew when the object changes meanwhile."""
         update.again = True
 
         def fn(current: Record | None, revision: int) -> Put | Delete | Keep:
@@ -291,7 +288,8 @@ class Resource:
             update.mutate()
             if hooks is not None:
                 await ask(hooks, update.plan or Plan(), update.request)
-            update.check()
+            await self.check(update.check)
+            update.admit()
             if hooks is not None:
                 await hooks.validate(update.request)
             if self.asks:

@@ -140,7 +140,7 @@ class Update:
             self.plan.mutate(self.request)
 
     def check(self) -> None:
-        """Validate what is to be written. APIError 403, 422."""
+        """Validate what is to be written. APIError 422."""
         resource, new, old = self._resource, self.request.new, self._old
         told = self.request.options.fields.warnings
         if self._status:
@@ -157,6 +157,9 @@ class Update:
             scheme.check_update(resource.kind, new, old, told)
             told = self._options.fields.warnings
             told += [text for text in resource.strategy.warnings(new, old) if text not in told]
+
+    def admit(self) -> None:
+        """Ask the validating plugins. APIError 403, 422."""
         if self.plan:
             self.plan.validate(self.request)
 
@@ -205,6 +208,7 @@ class Update:
         self.begin(current)
         self.mutate()
         self.check()
+        self.admit()
         return self.outcome(revision)
 
     def _settle(self, new: Obj, old: Obj, name: str) -> Obj:

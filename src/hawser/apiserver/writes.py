@@ -10,7 +10,8 @@ from io import BytesIO
 from os import urandom
 from random import choices
 
-from hawser.api.errors import Cause, FieldError, invalid
+from hawser.api.errors import Cause, FieldError, bad_request, invalid
+from hawser.api.kinds import Kind
 from hawser.api.types import Obj
 from hawser.apiserver import ownership, scheme
 from hawser.apiserver.identity import SERVER, User
@@ -71,6 +72,27 @@ def utc_now() -> datetime:
 def generate(base: str) -> str:
     """A name from a generateName."""
     return base[: _NAME_LIMIT - 5] + "".join(choices(_SUFFIX, k=5))
+
+
+def set_namespace(kind: Kind, namespace: str, metadata: Obj) -> None:
+    """Say in a new object's metadata where it is. APIError 400 when it says otherwise already."""
+    given = metadata.get("namespace")
+    if not kind.namespaced:
+        metadata.pop("namespace", None)
+    elif not given:
+        metadata["namespace"] = namespace
+    elif given != namespace:
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+
+
+def set_metadata(kind: Kind, metadata: Obj, now: datetime) -> None:
+    """What a new object's metadata starts with; what clients may not set is dropped."""
+    for name in ("managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
+        metadata.pop(name, None)
+    metadata["uid"] = new_uid()
+    metadata["creationTimestamp"] = timestamp(now)
+    if kind.generation:
+        metadata["generation"] = 1
 
 
 _random = BytesIO()

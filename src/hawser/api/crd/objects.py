@@ -91,11 +91,12 @@ def _check(kind: CustomKind, obj: Obj, old: Any, told: list[str] | None = None) 
     tree = schema.tree()
     if tree is None:
         return errors
+    from hawser.api.cel.patience import PATIENCE
     from hawser.api.crd.rules import Evaluation, blocked
 
     if (skipped := blocked(errors)) is not None:
         return [*errors, skipped]
-    evaluation = Evaluation()
+    evaluation = Evaluation(patience=PATIENCE.get())
     evaluation.run(tree, obj, old)
     if told is not None:
         told += [text for text in evaluation.warnings if text not in told]

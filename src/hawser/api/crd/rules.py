@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hawser.api.cel.costs import BUDGET, MESSAGE_SIZE, PER_CALL
+from hawser.api.cel.patience import ENDLESS, LaboriousError
 from hawser.api.cel.program import CompileError, Program, WrongTypeError, compile_expression, environment
 from hawser.api.cel.schemas import converted, declared, with_metadata
 from hawser.api.cel.types import BOOL, STRING, Type, optional_of
@@ -172,8 +173,10 @@ def blocked(errors: list[FieldError]) -> FieldError | None:
 class Evaluation:
     """One run of rules over an object, with one budget. errors: what is wrong; warnings: what was wrong before."""
 
-    def __init__(self, budget: int = BUDGET) -> None:
+    def __init__(self, budget: int = BUDGET, patience: int = ENDLESS) -> None:
+        """patience: the cost at which ``run`` gives up with LaboriousError."""
         self.left = budget
+        self._patience = patience
         self.errors: list[FieldError] = []
         self.warnings: list[str] = []
 
@@ -243,7 +246,7 @@ class Evaluation:
         former: Any = before
         if rule.optional:
             former = NONE if before is ABSENT else Opt(before)
-        value, failure, cost = rule.program.attempt([now, former], PER_CALL)
+        value, failure, cost = self._attempt(rule.program, [now, former])
         if cost > self.left:
             self._spent(node, place)
             return
@@ -262,6 +265,14 @@ class Evaluation:
             self.warnings.append(str(error))
         else:
             self.errors.append(error)
+
+    def _attempt(self, program: Program, values: list[Any]) -> tuple[Any, EvalError | CostError | None, int]:
+        limit = min(PER_CALL, self._patience)
+        value, failure, cost = program.attempt(values, limit)
+        self._patience -= cost
+        if self._patience <= 0 or (limit < PER_CALL and isinstance(failure, CostError)):
+            raise LaboriousError
+        return value, failure, cost
 
     def _spent(self, node: Node, place: str) -> None:
         self.errors.append(FieldError(Cause.INVALID, place, _SPENT, node.kind))
@@ -286,7 +297,7 @@ class Evaluation:
     def _message(self, node: Node, rule: Rule, values: list[Any], place: str) -> str | None:
         """The sentence of a broken rule; None when telling it took more than there was, which is an error then."""
         if rule.message is not None:
-            value, failure, cost = rule.message.attempt(values, PER_CALL)
+            value, failure, cost = self._attempt(rule.message, values)
             if cost > self.left or isinstance(failure, CostError):
                 reason = (
                     f'no further validation rules will be run due to call cost exceeds limit for messageExpression: "'
