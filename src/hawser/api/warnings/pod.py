@@ -11,17 +11,12 @@ from collections.abc import Iterable, Iterator
 from hawser.api.quantity import parse_quantity
 from hawser.api.types import Obj
 from hawser.api.validation import rules
+from hawser.api.warnings.addresses import address
+from hawser.api.warnings.labels import DEPRECATED, term
 from hawser.api.warnings.volumes import volumes
 
 Warnings = Iterator[str]
 
-_LABELS = {
-    "beta.kubernetes.io/arch": 'deprecated since v1.14; use "kubernetes.io/arch" instead',
-    "beta.kubernetes.io/os": 'deprecated since v1.14; use "kubernetes.io/os" instead',
-    "failure-domain.beta.kubernetes.io/region": 'deprecated since v1.17; use "topology.kubernetes.io/region" instead',
-    "failure-domain.beta.kubernetes.io/zone": 'deprecated since v1.17; use "topology.kubernetes.io/zone" instead',
-    "beta.kubernetes.io/instance-type": 'deprecated since v1.17; use "node.kubernetes.io/instance-type" instead',
-}
 _SYSCTLS = 'non-functional in v1.11+; use the "sysctls" field instead'
 _ANNOTATIONS = {
     "scheduler.alpha.kubernetes.io/critical-pod": (
@@ -33,6 +28,7 @@ _ANNOTATIONS = {
 _SECCOMP = 'non-functional in v1.27+; use the "seccompProfile" field instead'
 _POD_SECCOMP = "seccomp.security.alpha.kubernetes.io/pod"
 _CONTAINER_SECCOMP = "container.seccomp.security.alpha.kubernetes.io/"
+_CONTAINER_APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 _NO_POD = "a null labelSelector results in matching no pod"
 _BYTES = ("memory", "ephemeral-storage")
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -58,12 +54,17 @@ def pod(obj: Obj, path: str = "") -> Warnings:
             if key in notes:
                 yield f"{path}metadata.annotations[{key}]: {text}"
         yield from _seccomp(spec, notes, f"{path}metadata.annotations")
+        yield from _apparmor(spec, notes, f"{path}metadata.annotations")
     yield from volumes(spec.get("volumes") or (), f"{at}.volumes")
     yield from _repeated(spec.get("hostAliases") or (), "ip", f"{at}.hostAliases")
     yield from _repeated(spec.get("imagePullSecrets") or (), "name", f"{at}.imagePullSecrets")
     for i, secret in enumerate(spec.get("imagePullSecrets") or ()):
         if not secret.get("name"):
             yield f'{at}.imagePullSecrets[{i}].name: invalid empty name ""'
+    for i, alias in enumerate(spec.get("hostAliases") or ()):
+        yield from address(alias.get("ip", ""), f"{at}.hostAliases[{i}].ip")
+    for i, server in enumerate((spec.get("dnsConfig") or {}).get("nameservers") or ()):
+        yield from address(server, f"{at}.dnsConfig.nameservers[{i}]")
     yield from _fractions(spec.get("overhead"), f"{at}.overhead")
     yield from _containers(spec, at)
     if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
@@ -74,31 +75,20 @@ def pod(obj: Obj, path: str = "") -> Warnings:
 
 def _node_labels(spec: Obj, path: str) -> Warnings:
     for key in spec.get("nodeSelector") or ():
-        if key in _LABELS:
-            yield f"{path}.nodeSelector[{key}]: {_LABELS[key]}"
+        if key in DEPRECATED:
+            yield f"{path}.nodeSelector[{key}]: {DEPRECATED[key]}"
     affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
     at = f"{path}.affinity.nodeAffinity"
-    for i, term in enumerate((affinity.get(_REQUIRED) or {}).get("nodeSelectorTerms") or ()):
-        yield from _term(term, f"{at}.{_REQUIRED}.nodeSelectorTerms[{i}]", False)
-    for i, term in enumerate(affinity.get(_PREFERRED) or ()):
-        yield from _term(term.get("preference") or {}, f"{at}.{_PREFERRED}[{i}].preference", True)
+    for i, each in enumerate((affinity.get(_REQUIRED) or {}).get("nodeSelectorTerms") or ()):
+        yield from term(each, f"{at}.{_REQUIRED}.nodeSelectorTerms[{i}]")
+    for i, each in enumerate(affinity.get(_PREFERRED) or ()):
+        yield from term(each.get("preference") or {}, f"{at}.{_PREFERRED}[{i}].preference", values=True)
     for i, constraint in enumerate(spec.get("topologySpreadConstraints") or ()):
         at, key = f"{path}.topologySpreadConstraints[{i}]", constraint.get("topologyKey", "")
-        if key in _LABELS:
-            yield f"{at}.topologyKey: {key} is {_LABELS[key]}"
+        if key in DEPRECATED:
+            yield f"{at}.topologyKey: {key} is {DEPRECATED[key]}"
         if constraint.get("labelSelector") is None:
             yield f"{at}.labelSelector: {_NO_POD}"
-
-
-def _term(term: Obj, path: str, values: bool) -> Warnings:
-    """values: those that no label can have are told, too."""
-    for i, expression in enumerate(term.get("matchExpressions") or ()):
-        key = expression.get("key", "")
-        if key in _LABELS:
-            yield f"{path}.matchExpressions[{i}].key: {key} is {_LABELS[key]}"
-        for j, value in enumerate((expression.get("values") or ()) if values else ()):
-            for wrong in rules.label_value_errors(value):
-                yield f"{path}.matchExpressions[{i}].values[{j}]: {value} is invalid, {wrong}"
 
 
 def _seccomp(spec: Obj, notes: dict[str, str], path: str) -> Warnings:
@@ -109,6 +99,16 @@ def _seccomp(spec: Obj, notes: dict[str, str], path: str) -> Warnings:
             key = f"{_CONTAINER_SECCOMP}{container.get('name', '')}"
             if key in notes and not (container.get("securityContext") or {}).get("seccompProfile"):
                 yield f"{path}[{key}]: {_SECCOMP}"
+
+
+def _apparmor(spec: Obj, notes: dict[str, str], path: str) -> Warnings:
+    if (spec.get("securityContext") or {}).get("appArmorProfile"):
+        return
+    for field in ("initContainers", "containers", "ephemeralContainers"):
+        for container in spec.get(field) or ():
+            key = f"{_CONTAINER_APPARMOR}{container.get('name', '')}"
+            if key in notes and not (container.get("securityContext") or {}).get("appArmorProfile"):
+                yield f'{path}[{key}]: deprecated since v1.30; use the "appArmorProfile" field instead'
 
 
 def _repeated(items: Iterable[Obj], field: str, path: str) -> Warnings:
@@ -188,9 +188,25 @@ def _port_name(name: str | None, path: str, names: dict[str, str]) -> Warnings:
 
 
 def _pod_affinity(affinity: Obj, path: str) -> Warnings:
-    for i, term in enumerate(affinity.get(_REQUIRED) or ()):
-        if term.get("labelSelector") is None:
+    for i, each in enumerate(affinity.get(_REQUIRED) or ()):
+        if each.get("labelSelector") is None:
             yield f"{path}.{_REQUIRED}[{i}].labelSelector: {_NO_POD}"
     for i, weighted in enumerate(affinity.get(_PREFERRED) or ()):
         if (weighted.get("podAffinityTerm") or {}).get("labelSelector") is None:
             yield f"{path}.{_PREFERRED}[{i}].podAffinityTerm.labelSelector: {_NO_POD}"
+
+
+def job(spec: Obj) -> Warnings:
+    """A Job's spec, apart from its template."""
+    if (
+        spec.get("completionMode") == "Indexed"
+        and (spec.get("completions") or 0) > _COMPLETIONS
+        and (spec.get("parallelism") or 0) > _PARALLELISM
+    ):
+        yield (
+            "spec: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, "
+            "Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+        )
+
+
+_COMPLETIONS, _PARALLELISM = 100_000, 10_000

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from hawser.api.quantity import canonical, parse_quantity
 from hawser.api.types import Obj
+from hawser.api.warnings.labels import term
 
 _CLASS = "volume.beta.kubernetes.io/storage-class"
 _ANNOTATIONS = {
@@ -36,6 +37,9 @@ def volume(obj: Obj) -> Iterator[str]:
     for key, text in _ANNOTATIONS.items():
         if key in notes:
             yield f"metadata.annotations[{key}]: {text}"
+    required = (spec.get("nodeAffinity") or {}).get("required") or {}
+    for i, each in enumerate(required.get("nodeSelectorTerms") or ()):
+        yield from term(each, f"spec.nodeAffinity.required.nodeSelectorTerms[{i}]")
     if spec.get("persistentVolumeReclaimPolicy") == "Recycle":
         yield _RECYCLE
     for field, text in _GONE.items():
@@ -47,9 +51,14 @@ def claim(obj: Obj) -> Iterator[str]:
     """A PersistentVolumeClaim."""
     if _CLASS in (obj["metadata"].get("annotations") or {}):
         yield f"metadata.annotations[{_CLASS}]: {_ANNOTATIONS[_CLASS]}"
-    resources = (obj.get("spec") or {}).get("resources") or {}
+    yield from claim_spec(obj.get("spec") or {}, "spec")
+
+
+def claim_spec(spec: Obj, at: str) -> Iterator[str]:
+    """A claim's spec, or that of a template, at a path."""
+    resources = spec.get("resources") or {}
     for part in ("requests", "limits"):
         amount = (resources.get(part) or {}).get("storage")
         if amount is not None and parse_quantity(amount) % 1:
-            path = f"spec.resources.{part}[storage]"
+            path = f"{at}.resources.{part}[storage]"
             yield f'{path}: fractional byte value "{canonical(amount)}" is invalid, must be an integer'

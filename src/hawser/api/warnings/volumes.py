@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from hawser.api.types import Obj
+from hawser.api.warnings.storage import claim_spec
 
 _GONE = {
     "photonPersistentDisk": "deprecated in v1.11, non-functional in v1.16+",
@@ -35,6 +36,9 @@ def volumes(listed: Iterable[Obj], path: str) -> Iterator[str]:
     for i, volume in enumerate(listed):
         if gone := _GONE.keys() & volume.keys():
             yield from (f"{path}[{i}].{field}: {_GONE[field]}" for field in gone)
+        template = (volume.get("ephemeral") or {}).get("volumeClaimTemplate")
+        if template is not None:
+            yield from claim_spec(template.get("spec") or {}, f"{path}[{i}].ephemeral.volumeClaimTemplate.spec")
         if _FILES & volume.keys():
             yield from _overlaps(volume)
 

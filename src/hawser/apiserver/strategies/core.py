@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterable
 
 from hawser.api.types import Obj
+from hawser.api.warnings import labels
 from hawser.apiserver.strategies.base import Strategy
 
 
@@ -50,3 +52,7 @@ class RuntimeClassStrategy(Strategy):
     """Immutable handler; updates name the version they change."""
 
     unconditional_update = False
+
+    def warnings(self, obj: Obj, old: Obj | None) -> Iterable[str]:
+        """Labels of nodes that are deprecated."""
+        return labels.runtime_class(obj)

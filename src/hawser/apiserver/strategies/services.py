@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from hawser.api.errors import APIError, Cause, FieldError, internal, invalid
 from hawser.api.kinds import SERVICE, Kind
 from hawser.api.types import Obj
+from hawser.api.warnings import service as warnings
 from hawser.apiserver.strategies import families
 from hawser.apiserver.strategies.base import Lookup, Strategy
 from hawser.apiserver.strategies.pools import Addresses, Network, Pool
@@ -86,6 +87,10 @@ class ServiceStrategy(Strategy):
                 _drop(spec, was, "healthCheckNodePort")
             elif not spec.get("healthCheckNodePort") and was.get("healthCheckNodePort"):
                 spec["healthCheckNodePort"] = was["healthCheckNodePort"]
+
+    def warnings(self, obj: Obj, old: Obj | None) -> Iterable[str]:
+        """What has no effect, and what is written in unusual ways."""
+        return warnings.service(obj)
 
     def reserve(self, obj: Obj, old: Obj | None) -> Callable[[], None] | None:
         """Cluster address and node ports; on update only what is new, and what is no longer needed is freed."""

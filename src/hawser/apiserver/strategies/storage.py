@@ -10,6 +10,7 @@ from datetime import datetime
 
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
+from hawser.api.warnings import labels
 from hawser.api.warnings import storage as warnings
 from hawser.apiserver.strategies.base import Lookup, Strategy
 from hawser.apiserver.writes import timestamp
@@ -76,6 +77,14 @@ class ClassStrategy(Strategy):
     returns_deleted = True
 
 
+class StorageClassStrategy(ClassStrategy):
+    """See the module."""
+
+    def warnings(self, obj: Obj, old: Obj | None) -> Iterable[str]:
+        """Labels of nodes that are deprecated."""
+        return labels.storage_class(obj)
+
+
 class DriverStrategy(ClassStrategy):
     """What drivers write names the version it changes."""
 
@@ -86,6 +95,10 @@ class CapacityStrategy(Strategy):
     """As what drivers write, but for deletions."""
 
     unconditional_update = False
+
+    def warnings(self, obj: Obj, old: Obj | None) -> Iterable[str]:
+        """Labels of nodes that are deprecated."""
+        return labels.selector(obj.get("nodeTopology") or {}, "nodeTopology")
 
 
 class AttachmentStrategy(DriverStrategy):

@@ -13,7 +13,7 @@ from hawser.api.types import Obj
 from hawser.api.validation.job import LEGACY_LABELS, PREFIXED_LABELS
 from hawser.api.validation.pod_update import plain
 from hawser.api.validation.workloads import TEMPLATE_GENERATION
-from hawser.api.warnings.pod import pod, pod_name
+from hawser.api.warnings.pod import job, pod, pod_name
 from hawser.apiserver.strategies.base import Strategy
 
 
@@ -82,6 +82,11 @@ class JobStrategy(TemplateStrategy):
     """Its pods outlive it unless the client says otherwise; its selector is made of its uid."""
 
     orphans = True
+
+    def warnings(self, obj: Obj, old: Obj | None) -> Iterable[str]:
+        """Of the template, and of indexes that cannot be followed."""
+        yield from job(obj["spec"])
+        yield from super().warnings(obj, old)
 
     def deletion_warnings(self, propagation: str) -> Iterable[str]:
         """That the pods stay, to those who may not have thought of it."""
