@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import copy
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hawser.api.crd import columns, jsonpath, structural
 from hawser.api.crd.checks import check
-from hawser.api.crd.patterns import PatternError, compile_pattern, matches_format
 from hawser.api.crd.schema import Schema, drop_nulls, fill, prune
-from hawser.api.kinds import version_order
 
 STRING = {"type": "string"}
 
@@ -294,97 +290,6 @@ def test_an_update_is_not_asked_about_what_it_leaves_as_it_was() -> None:
     assert [e.field for e in check(schema, changed, "", old)] == ["spec.a", "spec.l[0].n"]
 
 
-STRUCTURAL: list[tuple[dict[str, Any], list[str]]] = [
-    ({}, ["s.type: Required value: must not be empty at the root"]),
-    ({"type": "array", "items": STRING}, ['s.type: Invalid value: "array": must be object at the root']),
-    (
-        spec(x={}),
-        ["s.properties[spec].properties[x].type: Required value: must not be empty for specified object fields"],
-    ),
-    (
-        spec(x={"type": "array"}),
-        ["s.properties[spec].properties[x].items: Required value: must be specified"],
-    ),
-    (
-        spec(x={"type": "array", "items": {}}),
-        ["s.properties[spec].properties[x].items.type: Required value: must not be empty for specified array items"],
-    ),
-    (
-        spec(x={"type": "object", "properties": {"a": STRING}, "additionalProperties": STRING}),
-        [
-            (
-                "s.properties[spec].properties[x].additionalProperties: Forbidden: additionalProperties and properties "
-                "are mutual exclusive"
-            )
-        ],
-    ),
-    (
-        spec(x={"type": "string", "uniqueItems": True}),
-        [
-            (
-                "s.properties[spec].properties[x].uniqueItems: Forbidden: uniqueItems cannot be set to true since the "
-                "runtime complexity becomes quadratic"
-            )
-        ],
-    ),
-    (
-        spec(x={"type": "object", "anyOf": [{"type": "object"}]}),
-        ["s.properties[spec].properties[x].anyOf[0].type: Forbidden: must be empty to be structural"],
-    ),
-    (
-        spec(x={"type": "object", "anyOf": [{"properties": {"a": {"minLength": 1}}}]}),
-        [
-            (
-                "s.properties[spec].properties[x].properties[a]: Required value: because it is defined in "
-                "s.properties[spec].properties[x].anyOf[0].properties[a]"
-            )
-        ],
-    ),
-    (spec(x={"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]}), []),
-    (
-        spec(
-            x={
-                "type": "array",
-                "items": {"type": "object", "properties": {"n": STRING}},
-                "x-kubernetes-list-type": "map",
-            }
-        ),
-        [
-            (
-                "s.properties[spec].properties[x].x-kubernetes-list-map-keys: Required value: must not be empty if "
-                "x-kubernetes-list-type is map"
-            )
-        ],
-    ),
-    (
-        spec(x={"type": "integer", "default": "a"}),
-        [
-            (
-                's.properties[spec].properties[x].default: Invalid value: "string": '
-                's.properties[spec].properties[x].default in body must be of type integer: "string"'
-            )
-        ],
-    ),
-    (
-        {
-            "type": "object",
-            "properties": {"metadata": {"type": "object", "properties": {"labels": {"type": "object"}}}},
-        },
-        [
-            (
-                "s.properties[metadata]: Forbidden: must not specify anything other than name and generateName, but "
-                "metadata is implicitly specified"
-            )
-        ],
-    ),
-]
-
-
-@pytest.mark.parametrize(("schema", "errors"), STRUCTURAL)
-def test_structural_rules(schema: Any, errors: list[str]) -> None:
-    assert [str(error) for error in structural.check_root(schema, "s")] == errors
-
-
 def schemas(depth: int = 3) -> st.SearchStrategy[dict[str, Any]]:
     """Structural schemas with defaults, of fields a to c."""
     leaf = st.sampled_from(
@@ -433,96 +338,3 @@ def test_pruning_and_defaulting_again_changes_nothing(source: dict[str, Any], va
     assert obj == once
     for error in check(schema, obj):
         assert str(error)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "matching", "other"),
-    [
-        (r"^[[:alnum:]]+$", "aB1", "a-b"),
-        (r"\Aab\z", "ab", "ab\n"),
-        (r"^[^\]]*$", "a[b", "a]"),
-        (r"^[a&&b]+$", "a&b", "c"),
-        (r"^\d+$", "12", "٣"),
-        (r"^\p{L}+$", "äб", "a1"),
-        (r"^([[:digit:]_]|x)[]a]$", "_]", "xb"),
-    ],
-)
-def test_patterns_are_those_of_go(pattern: str, matching: str, other: str) -> None:
-    compiled = compile_pattern(pattern)
-    assert compiled.search(matching)
-    assert not compiled.search(other)
-
-
-def test_a_pattern_that_is_none_is_refused() -> None:
-    with pytest.raises(PatternError):
-        compile_pattern("a(b")
-    schema = spec(x={"type": "string", "pattern": "a(b"})
-    (error,) = structural.check_root(schema, "s")
-    assert error.field == "s.properties[spec].properties[x].pattern"
-    assert error.detail.endswith("valid regular expression, but isn't: error parsing regexp: missing closing ): `a(b`")
-
-
-def test_a_pattern_takes_no_longer_than_its_text() -> None:
-    assert not compile_pattern("^(a+)+$").search("a" * 100_000 + "b")
-
-
-@pytest.mark.parametrize(
-    ("name", "good", "bad"),
-    [
-        ("date-time", "2026-01-01T00:00:00.5Z", "2026-01-01"),
-        ("date", "2026-02-28", "2026-02-30"),
-        ("duration", "1h30m", "soon"),
-        ("ipv4", "10.0.0.1", "10.0.0.256"),
-        ("ipv6", "fe80::1", "10.0.0.1"),
-        ("cidr", "10.0.0.0/8", "10.0.0.0"),
-        ("uri", "https://example.com/x", "no uri"),
-        ("hostname", "a.example.com", "-a.b"),
-        ("email", "a@example.com", "a"),
-        ("uuid", "3d813cbb-47fb-32ba-91df-831e1593ac29", "3d813cbb"),
-        ("byte", "aGk=", "a"),
-        ("mac", "01:23:45:67:89:ab", "01:23"),
-        ("not-a-format", "anything", None),
-    ],
-)
-def test_formats(name: str, good: str, bad: str | None) -> None:
-    assert matches_format(name, good)
-    assert bad is None or not matches_format(name, bad)
-
-
-def test_columns() -> None:
-    listed = [
-        {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
-        {"name": "N", "type": "integer", "jsonPath": ".spec.n", "priority": 1},
-        {"name": "Label", "type": "string", "jsonPath": r".metadata.labels.example\.com/a"},
-        {"name": "List", "type": "string", "jsonPath": ".spec.l"},
-        {"name": "First", "type": "string", "jsonPath": ".spec.l[0]"},
-        {"name": "Since", "type": "date", "jsonPath": ".status.since"},
-        {"name": "Odd", "type": "integer", "jsonPath": ".spec.l"},
-        {"name": "Gone", "type": "string", "jsonPath": ".spec.gone"},
-    ]
-    printer = columns.printer({"additionalPrinterColumns": listed})
-    obj = {
-        "metadata": {"name": "a", "labels": {"example.com/a": "b"}},
-        "spec": {"n": 3, "l": ["x", "y"]},
-        "status": {
-            "conditions": [{"type": "Other", "status": "False"}, {"type": "Ready", "status": "True"}],
-            "since": "2026-01-01T00:00:00Z",
-        },
-    }
-    row = printer.row(obj, datetime(2026, 1, 1, 0, 5, tzinfo=UTC))
-    assert row == ["a", "True", 3, "b", '["x","y"]', "x", "5m", None, None]
-    assert [c.priority for c in printer.columns] == [0, 0, 1, 0, 0, 0, 0, 0, 0]
-    assert [c.name for c in columns.printer({}).columns] == ["Name", "Age"]
-
-
-def test_paths_that_are_none() -> None:
-    for text in (".a[1:2]", "$.a", ".a[?(@.b=~'x')]"):
-        with pytest.raises(jsonpath.PathError):
-            jsonpath.compile_path(text)
-
-
-def test_versions_in_order_of_preference() -> None:
-    names = ["foo1", "v1alpha1", "v11beta2", "v2", "v1", "v10", "v1beta1", "v12alpha1"]
-    assert sorted(names, key=version_order) == [
-        "v10", "v2", "v1", "v11beta2", "v1beta1", "v12alpha1", "v1alpha1", "foo1",
-    ]  # fmt: skip

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hawser.api.errors import APIError
-from hawser.api.selectors import FieldSelector, LabelSelector, field_value
+from hawser.api.field_selectors import FieldSelector, field_value
+from hawser.api.selectors import LabelSelector
 
 
 @pytest.mark.parametrize(

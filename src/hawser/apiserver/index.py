@@ -6,8 +6,8 @@ import orjson
 
 from hawser.api import conversion
 from hawser.api.crd.kinds import CustomKind
+from hawser.api.field_selectors import field_value
 from hawser.api.kinds import Kind
-from hawser.api.selectors import field_value
 from hawser.api.types import Obj
 from hawser.store.base import Record
 

@@ -14,8 +14,9 @@ from typing import NamedTuple
 import orjson
 
 from hawser.api.errors import APIError, Cause, FieldError, bad_request, expired, invalid
+from hawser.api.field_selectors import FieldSelector
 from hawser.api.kinds import Kind
-from hawser.api.selectors import FieldSelector, LabelSelector
+from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
 from hawser.apiserver import index
 from hawser.apiserver.registry import Resource

@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
-from hawser.api import selectors
+from hawser.api import label_names
 from hawser.api.errors import Cause, FieldError
 from hawser.api.types import Obj
 
@@ -162,12 +162,12 @@ def label_1035_errors(value: str) -> tuple[str, ...]:
 @lru_cache(maxsize=4096)
 def qualified_name_errors(value: str) -> tuple[str, ...]:
     """Keys of labels, annotations, taints; names of finalizers."""
-    return tuple(selectors.label_key_errors(value))
+    return tuple(label_names.label_key_errors(value))
 
 
 @lru_cache(maxsize=4096)
 def label_value_errors(value: str) -> tuple[str, ...]:
-    return tuple(selectors.label_value_errors(value))
+    return tuple(label_names.label_value_errors(value))
 
 
 def config_key_errors(value: str) -> list[str]:

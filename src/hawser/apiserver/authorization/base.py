@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from hawser.api.errors import APIError
-from hawser.api.selectors import FieldSelector, LabelSelector, Operator
+from hawser.api.field_selectors import FieldSelector
+from hawser.api.selectors import LabelSelector, Operator
 from hawser.apiserver.identity import User
 from hawser.apiserver.paths import Target
 
