@@ -318,3 +318,22 @@ async def test_a_patch_that_does_not_fit_is_invalid_as_a_whole(api: Any, media: 
     assert (told.status, len(told.headers.getall("Warning"))) == (200, 2)
     wrong = await api.call("PATCH", path, {"data": ["x"]}, content="application/merge-patch+json")
     assert wrong.status == 422
+
+
+async def test_conditions_have_a_type_and_a_status_even_where_clients_leave_them_out(api: Any) -> None:
+    name = f"n-{api.namespace}"
+    made = await api.create("/api/v1/nodes", {"metadata": {"name": name}, "status": {"conditions": [{"message": "m"}]}})
+    assert made["status"]["conditions"] == [{"message": "m", "type": "", "status": ""}]
+    patch = {"status": {"conditions": [{"reason": "r"}]}}
+    changed = await api.call("PATCH", f"/api/v1/nodes/{name}/status", patch, content=MERGE)
+    assert changed.json["status"]["conditions"] == [{"reason": "r", "type": "", "status": ""}]
+    assert (await api.call("DELETE", f"/api/v1/nodes/{name}")).status == 200
+
+
+async def test_modes_of_field_validation_that_are_none_are_refused(api: Any) -> None:
+    answer = await api.call("POST", f"{api.path('configmaps')}?fieldValidation=Bad", {"metadata": {"name": "a"}})
+    assert answer.status == 422
+    assert answer.message == (
+        'CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "Bad": '
+        'supported values: "", "Ignore", "Strict", "Warn"'
+    )

@@ -32,7 +32,7 @@ from hawser.apiserver.admission.chain import Chain, Plan, ask, give_back
 from hawser.apiserver.deletion import DeleteOptions
 from hawser.apiserver.ownership import Configuration
 from hawser.apiserver.strategies.base import Strategy
-from hawser.apiserver.updates import Update, applied_name, desired
+from hawser.apiserver.updates import Update, applied_name, complete, desired
 from hawser.apiserver.writes import (
     Change,
     Options,
@@ -187,8 +187,11 @@ class Resource:
         kind, options, obj = self.kind, request.options, request.new
         metadata = obj["metadata"]
         set_metadata(kind, metadata, self._now())
-        if kind.has_status and not self.strategy.status_at_creation:
-            obj.pop("status", None)
+        if kind.has_status:
+            if not self.strategy.status_at_creation:
+                obj.pop("status", None)
+            elif "status" in obj:
+                complete(obj["status"])
         self.strategy.prepare_create(obj)
         await self.check(scheme.check_create, kind, obj)
         options.fields.warnings.extend(self.strategy.warnings(obj, None))

@@ -10,7 +10,7 @@ from hawser.api import schema
 from hawser.api.crd.kinds import CustomKind
 from hawser.api.crd.warnings import warnings
 from hawser.api.defaults import apply_defaults
-from hawser.api.errors import APIError, bad_request, invalid
+from hawser.api.errors import Cause, FieldError, bad_request, invalid
 from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, Kind
 from hawser.api.types import Obj
 from hawser.api.validation import validate_create, validate_status_update, validate_update
@@ -43,13 +43,12 @@ class Fields:
 
     __slots__ = ("mode", "repeated", "warnings")
 
-    def __init__(self, mode: str = WARN, warnings: list[str] | None = None) -> None:
+    def __init__(self, mode: str = WARN, warnings: list[str] | None = None, options: str = "CreateOptions") -> None:
+        """options: the Kubernetes name of the options that say the mode. APIError 422 for a mode that is none."""
         if mode not in (STRICT, WARN, IGNORE):
-            raise APIError(
-                422,
-                "Invalid",
-                f'fieldValidation: Unsupported value: "{mode}": supported values: "Ignore", "Strict", "Warn"',
-            )
+            detail = 'supported values: "", "Ignore", "Strict", "Warn"'
+            error = FieldError(Cause.NOT_SUPPORTED, "fieldValidation", detail, mode)
+            raise invalid("meta.k8s.io", options, "", [error])
         self.mode = mode
         self.warnings: list[str] = [] if warnings is None else warnings
         self.repeated = NOTHING_REPEATED

@@ -247,7 +247,7 @@ class Update:
         if self._status:
             status = new.get("status", {})
             if type(kind) is not CustomKind:
-                _complete(status)
+                complete(status)
             new = {**old, "metadata": metadata, "status": status}
         elif kind.has_status and self._part is None:
             if "status" in old:
@@ -258,7 +258,7 @@ class Update:
         return new
 
 
-def _complete(status: Obj) -> None:
+def complete(status: Obj) -> None:
     """Conditions have a type and a status, if empty ones, as in Kubernetes: readers need not ask."""
     for condition in status.get("conditions") or ():
         condition.setdefault("type", "")

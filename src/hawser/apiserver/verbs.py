@@ -288,7 +288,7 @@ def _options(request: web.BaseRequest, target: Target, options_kind: str, apply:
     if manager is not None or apply or "force" in query:
         ownership.check_options(options_kind, manager, query.get("force"), apply)
     manager = manager or ownership.manager_of(request.headers.get("User-Agent", ""))
-    fields = scheme.Fields(query.get("fieldValidation") or scheme.WARN, target.warnings)
+    fields = scheme.Fields(query.get("fieldValidation") or scheme.WARN, target.warnings, options_kind)
     options = Options(False, fields, manager, target.subresource, user=target.user, kind=options_kind)
     target.annotations = options.annotations
     if not query:
