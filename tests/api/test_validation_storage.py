@@ -105,6 +105,7 @@ def test_a_volume_keeps_its_source() -> None:
     new = {"spec": {**VOLUME, "hostPath": {"path": "/y", "type": ""}}}
     (error,) = changed(kinds.PERSISTENT_VOLUME, {"spec": VOLUME}, new)
     assert error.startswith("spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable")
+    assert "\n  spec." in error
     new = {"spec": {**VOLUME, "volumeMode": "Block"}}
     assert changed(kinds.PERSISTENT_VOLUME, {"spec": VOLUME}, new) == [
         'volumeMode: Invalid value: "Block": field is immutable'
@@ -146,7 +147,7 @@ def test_claims(change: Obj, expected: list[str]) -> None:
 GROWN = {"resources": {"requests": {"storage": "2Gi"}}}
 FIXED = (
     "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for "
-    "bound claims"
+    "bound claims\n  spec."
 )
 
 
@@ -154,10 +155,15 @@ FIXED = (
     ("old", "new", "status", "expected"),
     [
         ({}, {"volumeName": "v"}, {"phase": "Pending"}, []),
-        ({"volumeName": "v"}, {"volumeName": "w"}, {"phase": "Bound"}, [FIXED]),
+        ({"volumeName": "v"}, {"volumeName": "w"}, {"phase": "Bound"}, [FIXED + 'volumeName: "v" -> "w"']),
         ({}, {"storageClassName": "s"}, {"phase": "Pending"}, []),
-        ({"storageClassName": "s"}, {"storageClassName": "t"}, {"phase": "Pending"}, [FIXED]),
-        ({}, GROWN, {"phase": "Pending"}, [FIXED]),
+        (
+            {"storageClassName": "s"},
+            {"storageClassName": "t"},
+            {"phase": "Pending"},
+            [FIXED + 'storageClassName: "s" -> "t"'],
+        ),
+        ({}, GROWN, {"phase": "Pending"}, [FIXED + 'resources.requests.storage: "1Gi" -> "2Gi"']),
         ({}, GROWN, {"phase": "Bound", "capacity": {"storage": "1Gi"}}, []),
         (
             GROWN,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hawser.api.quantity import parse_quantity
 from hawser.api.types import Obj
 from hawser.api.validation import rules, values
+from hawser.api.validation.differences import differences
 from hawser.api.validation.persistent import VOLUME_MODES, access_modes
 from hawser.api.validation.resources import amounts
 from hawser.api.validation.rules import (
@@ -96,7 +97,7 @@ def claim_update(obj: Obj, old: Obj) -> Errors:
         # A claim without a class may get one: the default class comes later than some claims.
         compared.pop("storageClassName", None)
     if compared != before:
-        yield forbidden("spec", _FIXED)
+        yield forbidden("spec", "\n".join((_FIXED, *differences(compared, before, "spec"))))
     if size is not None and had is not None and parse_quantity(size) < parse_quantity(had):
         capacity = ((old.get("status") or {}).get("capacity") or {}).get("storage", "0")
         if parse_quantity(size) <= parse_quantity(capacity):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from hawser.api.types import Obj
 from hawser.api.validation import rules, values
+from hawser.api.validation.differences import differences
 from hawser.api.validation.rules import Errors, each, forbidden, immutable, invalid, required, unsupported
 from hawser.api.validation.scheduling import node_selector
 from hawser.api.validation.volumes import backsteps, host_path
@@ -209,6 +210,9 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
 }
 
 
+_FIXED = "spec.persistentvolumesource is immutable after creation"
+
+
 def volume_update(obj: Obj, old: Obj) -> Errors:
     """The source stays; a node affinity and a secret for expansion may come later."""
     spec, before = obj.get("spec") or {}, old.get("spec") or {}
@@ -217,7 +221,8 @@ def volume_update(obj: Obj, old: Obj) -> Errors:
     if "csi" in now and "csi" in was and field not in was["csi"]:
         now["csi"] = {key: value for key, value in now["csi"].items() if key != field}
     if now != was:
-        yield forbidden("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation")
+        changed = differences(now, was, "spec")
+        yield forbidden("spec.persistentvolumesource", "\n".join((_FIXED, *changed)))
     yield from immutable("volumeMode", spec.get("volumeMode"), before.get("volumeMode"))
     if "nodeAffinity" in before and spec.get("nodeAffinity") != before["nodeAffinity"]:
         # MutablePVNodeAffinity is off by default.

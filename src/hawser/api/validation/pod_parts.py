@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from hawser.api.qos import qos_class
 from hawser.api.types import Obj
+from hawser.api.validation.differences import differences
 from hawser.api.validation.pod import MIRROR, pod
-from hawser.api.validation.pod_update import differences, plain
+from hawser.api.validation.pod_update import plain
 from hawser.api.validation.rules import Errors, forbidden, invalid
 
 _RESIZABLE = ("cpu", "memory")

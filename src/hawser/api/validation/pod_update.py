@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from hawser.api.pod_restarts import may_restart_all, restarts
 from hawser.api.types import Obj
 from hawser.api.validation import rules
+from hawser.api.validation.differences import differences
 from hawser.api.validation.pod import MIRROR, pod_ips
 from hawser.api.validation.rules import MAX_INT32, Errors, each, forbidden, invalid, range_error
 
@@ -164,20 +164,3 @@ def plain(value: Any, key: str = "") -> Any:
     if isinstance(value, list):
         return [plain(item) for item in value]
     return value
-
-
-def differences(new: Any, old: Any, path: str) -> list[str]:
-    """Lines ``path: old -> new`` for the smallest parts that differ."""
-    if new == old:
-        return []
-    if isinstance(new, dict) and isinstance(old, dict):
-        lines = []
-        for key in sorted({*new, *old}):
-            lines += differences(new.get(key), old.get(key), f"{path}.{key}")
-        return lines
-    if isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
-        lines = []
-        for i, (item, item_before) in enumerate(zip(new, old, strict=True)):
-            lines += differences(item, item_before, f"{path}[{i}]")
-        return lines
-    return [f"  {path}: {json.dumps(old, ensure_ascii=False)} -> {json.dumps(new, ensure_ascii=False)}"]
