@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import ENDPOINT_SLICE, NAMESPACE, NETWORK_POLICY, POD, SERVICE
+from hawser.api.kinds import POD
 from hawser.api.types import Obj
 from hawser.client.client import Client
 from hawser.client.events import EventRecorder
@@ -29,13 +28,7 @@ from hawser.node.images.records import PullRecords
 from hawser.node.lifecycle import Lifecycle, by_pod
 from hawser.node.metrics import starts
 from hawser.node.metrics.counters import Counters
-from hawser.node.network.agent import NetworkAgent
-from hawser.node.network.config import NetworkConfig
-from hawser.node.network.endpoints import ZONE, Place
-from hawser.node.network.healthchecks import HealthChecks
-from hawser.node.network.policy.enforcer import Enforcer
-from hawser.node.network.proxy import BY_SERVICE, ServiceProxy, service_of
-from hawser.node.network.proxystatus import ProxyStatus
+from hawser.node.networking import Networking
 from hawser.node.objects import Objects
 from hawser.node.options import Options
 from hawser.node.pod.configs import Machine
@@ -60,7 +53,6 @@ log = logging.getLogger(__name__)
 
 _RUNTIME_SECONDS = 60.0
 _RETRY_SECONDS = 0.5
-_TO_BE_DELETED = "ToBeDeletedByClusterAutoscaler"
 
 
 class Agent:
@@ -73,12 +65,19 @@ class Agent:
         self.recorder = EventRecorder(self.client, "kubelet", host=options.node_name)
         self.addresses = _node_addresses(options)
         self.resolv_conf = options.resolv_conf or node_resolv_conf()
-        self.network: NetworkAgent | None = None
-        self.proxy_status = ProxyStatus(self._eligible)
         self.informer = Informer(self.client, POD, field_selector=f"spec.nodeName={options.node_name}")
-        self.services = Informer(self.client, SERVICE)
-        self.slices = Informer(self.client, ENDPOINT_SLICE)
-        self.network_policies = Informer(self.client, NETWORK_POLICY)
+        # As on a kubelet, whose events about its node have the name for the uid.
+        named = {"name": options.node_name, "uid": options.node_name}
+        self.reference: Obj = {"apiVersion": "v1", "kind": "Node", "metadata": named}
+        self.network = Networking(
+            options,
+            self.client,
+            self.recorder,
+            self.informer,
+            self.resolv_conf,
+            lambda: self.registration.node,
+            self.reference,
+        )
         self.server: KubeletServer | None = None
         self._features = Features()
         # A containerd that others use too has shims of theirs.
@@ -88,7 +87,6 @@ class Agent:
         self._tidying: asyncio.Task[None] | None = None
         self.counters = Counters()
         self.records = PullRecords(options.root_dir / "image_manager")
-        self.policies: Enforcer
         self.registration: registration.Registration
         self.pods: Pods
         self.collector: Collector
@@ -103,7 +101,7 @@ class Agent:
             folder.mkdir(parents=True, exist_ok=True, mode=0o755)
         version = await self.runtime.ready(_RUNTIME_SECONDS)
         self._features = await self.runtime.features()
-        await self._start_network()
+        await self.network.start()
         wanted = registration.node(
             options.node_name,
             self._facts(),
@@ -118,7 +116,7 @@ class Agent:
         self.registration = registration.Registration(
             self.client, self.runtime, wanted, lambda: self.evictions.conditions
         )
-        self.registration.network_ready = self.network is None
+        self.registration.network_ready = self.network.agent is None
         context = self._context()
         context.cgroups.prepare(pods_limits(wanted["status"]["capacity"], options.limits))
         self.pods = Pods(context, self.informer, options.pod_manifest_path)
@@ -128,7 +126,7 @@ class Agent:
             options.root_dir,
             options.cgroup_root,
             options.node_name,
-            lambda: subjects(self.pods, self.network),
+            lambda: subjects(self.pods, self.network.agent),
         )
         starts.follow(self.informer, self.counters)
         self._watch_over()
@@ -139,10 +137,8 @@ class Agent:
                 await self.server.stop()
             await self.pods.close()
             context.objects.close()
-            self.proxy_status.close()
             await self._plugins.close()
-            if self.network is not None:
-                await self.network.stop()
+            await self.network.stop()
             await self.runtime.close()
             await self.client.close()
 
@@ -151,23 +147,17 @@ class Agent:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.recorder.run(), name="events")
             tasks.create_task(self.informer.run(), name="informer pods")
-            tasks.create_task(self.services.run(), name="informer services")
-            if self.network is not None:
-                # What needs no API server to go on must not wait for one.
-                tasks.create_task(self.slices.run(), name="informer slices")
-                tasks.create_task(self.network_policies.run(), name="informer policies")
-                tasks.create_task(self.policies.run(), name="policies")
-                if options.cluster_dns:
-                    tasks.create_task(self._serve_dns(self.network.config), name="dns")
+            # What needs no API server to go on must not wait for one.
+            self.network.follow(tasks)
             # What runs now is taken over before anything is started.
             found = by_pod(*await asyncio.gather(self.runtime.list_pod_sandboxes(), self.runtime.list_containers()))
             await self._serve()
             self.pods.start_statics(set(found))
             await self._register()
             if complaint := node_complaint(self.resolv_conf, read_resolv_conf(self.resolv_conf)):
-                self.recorder.event(self._node_reference(), "Warning", "CheckLimitsForResolvConf", complaint)
+                self.recorder.event(self.reference, "Warning", "CheckLimitsForResolvConf", complaint)
             # Variables of Services are never fewer than there are: the API's own is what every client looks for.
-            await self.services.synced()
+            await self.network.services.synced()
             self._plugins.start()
             self.pods.start()
             tasks.create_task(self.pods.statics.run(), name="static pods")
@@ -175,9 +165,7 @@ class Agent:
             tasks.create_task(lifecycle.run(), name="lifecycle")
             tasks.create_task(self.registration.run(), name="registration")
             tasks.create_task(logrotate.run(self.runtime, self.pods.logs, self.options.limits.logs), name="logs")
-            if self.network is not None:
-                tasks.create_task(self._proxy(self.network).run(), name="services")
-                await self.proxy_status.start(options.proxy_healthz_listen, options.proxy_metrics_listen)
+            await self.network.serve(tasks)
             tasks.create_task(self.images.run(), name="images")
             tasks.create_task(self.evictions.run(), name="evictions")
             tasks.create_task(self.shutdown.run(), name="shutdown")
@@ -186,7 +174,7 @@ class Agent:
     def _watch_over(self) -> None:
         """Makes what looks after the node's resources."""
         options = self.options
-        node = self._node_reference()
+        node = self.reference
         self.images = ImageCollector(
             self.runtime, self.records, self.recorder, self.counters, options.limits, node, options.pause_image
         )
@@ -263,7 +251,7 @@ class Agent:
             images=Images(self.runtime, self.records, options.limits.max_parallel_image_pulls),
             objects=objects,
             prober=Probes(self.runtime, self.recorder, self.counters),
-            services=self.services.list,
+            services=self.network.services.list,
             node=lambda: self.registration.node,
             allocatable=allocatable,
             gate=Gate(options.max_starting or facts.cpus),
@@ -272,100 +260,6 @@ class Agent:
             pressure=lambda pod: self.shutdown.refusal() or self.evictions.refusal(pod),
             counters=self.counters,
         )
-
-    # Network
-
-    async def _start_network(self) -> None:
-        options = self.options
-        if options.pod_cidr is None or options.cni_conf_dir is None or options.cni_bin_dir is None:
-            return
-        config = NetworkConfig(
-            instance=options.instance,
-            pod_cidr=options.pod_cidr,
-            service_cidr=options.service_cidr,
-            state_dir=options.run_dir / "network",
-            socket=options.run_dir / "cni.sock",
-            cni_bin_dir=options.cni_bin_dir,
-            cni_conf_dir=options.cni_conf_dir,
-            namespaces=options.run_dir,
-            cluster_cidr=options.cluster_cidr,
-            pod_cidr6=options.pod_cidr6,
-            service_cidr6=options.service_cidr6,
-            balancers=options.balancers,
-            pools=options.ip_pools,
-        )
-        self.network = NetworkAgent(config, self.informer)
-        self.network.guard = self.policies = self._enforcer(self.network)
-        await self.network.start()
-
-    def _node_reference(self) -> Obj:
-        # As on a kubelet, whose events about its node have the name for the uid.
-        name = self.options.node_name
-        return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
-
-    def _enforcer(self, network: NetworkAgent) -> Enforcer:
-        node, config = self.options.node_name, network.config
-        self.slices.add_index(BY_SERVICE, service_of)
-
-        def further() -> tuple[Informer, Informer]:
-            from hawser.node.network.policy.model import reduced
-
-            elsewhere = Informer(self.client, POD, field_selector=f"spec.nodeName!={node}", keep=reduced)
-            return elsewhere, Informer(self.client, NAMESPACE, metadata_only=True)
-
-        def servers() -> Iterator[str]:
-            if not self.options.cluster_dns:
-                return
-            yield str(config.gateway)
-            for one in self.slices.by_index(BY_SERVICE, "kube-system/kube-dns"):
-                yield from (a for e in one.get("endpoints") or () if not e.get("targetRef") for a in e["addresses"])
-
-        def report(text: str) -> None:
-            self.recorder.event(self._node_reference(), "Warning", "NetworkPolicyFailed", text)
-
-        return Enforcer(
-            config.policies_table,
-            config.link_prefix,
-            network.transact,
-            self.network_policies,
-            self.informer,
-            further,
-            network.records,
-            servers,
-            report,
-        )
-
-    def _proxy(self, network: NetworkAgent) -> ServiceProxy:
-        def place() -> Place:
-            labels = self.registration.node["metadata"].get("labels") or {}
-            return Place(self.options.node_name, labels.get(ZONE, ""))
-
-        def refused(key: str, port: int, error: OSError) -> None:
-            namespace, _, name = key.partition("/")
-            if (service := self.services.get(namespace, name)) is not None:
-                text = f'node {self.options.node_name} failed to start healthcheck "{key}" on port {port}: {error}'
-                self.recorder.event(service, "Warning", "FailedToStartServiceHealthcheck", text)
-
-        status, tables = self.proxy_status, network.config.service_tables
-        checks = HealthChecks(refused, lambda: status.healthy)
-        return ServiceProxy(tables, network, self.services, self.slices, place, checks, status)
-
-    def _eligible(self) -> bool:
-        """Whether load balancers may go on sending traffic to this node."""
-        node = self.registration.node
-        taints = node["spec"].get("taints") or ()
-        return not node["metadata"].get("deletionTimestamp") and not any(t["key"] == _TO_BE_DELETED for t in taints)
-
-    async def _serve_dns(self, network: NetworkConfig) -> None:
-        """The cluster's DNS server, at the address that pods have for their node."""
-        from hawser.node.dns import cluster
-
-        options, listen = self.options, str(network.gateway)
-        own = (network.cluster_cidr or network.pod_cidr, *network.routed)
-        server = cluster.build(
-            options.cluster_domain, self.services, self.slices, own, options.cluster_dns, listen, self.resolv_conf
-        )
-        await server.run(listen)
 
     def _listed(self, found: dict[str, tuple[list[Sandbox], list[Container]]]) -> None:
         self.pods.listed(found)
@@ -378,8 +272,7 @@ class Agent:
     async def _tidy(self, sandboxes: list[Sandbox]) -> None:
         """Takes away what the runtime left of sandboxes that it does not have any more."""
         try:
-            if self.network is not None:
-                await self.network.gc([sandbox.id for sandbox in sandboxes if sandbox.ready])
+            await self.network.gc([sandbox.id for sandbox in sandboxes if sandbox.ready])
             known = [sandbox.id for sandbox in sandboxes]
             for shim in await self._shims.sweep(known) if self._shims is not None else ():
                 log.warning("the shim of sandbox %s, which the runtime has lost, was ended", shim.id)
