@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -24,7 +25,14 @@ KUBECTL = str(Path(sys.executable).parent / "kubectl")
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests; it must have survived them."""
-    running = Server(tmp_path_factory.mktemp("clients"))
+    with lasting(tmp_path_factory.mktemp("clients")) as running:
+        yield running
+
+
+@contextmanager
+def lasting(folder: Path) -> Iterator[Server]:
+    """A server that must live until it is told to end."""
+    running = Server(folder)
     running.start()
     process = running.process
     assert process is not None

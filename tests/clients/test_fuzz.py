@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from hawser.api import decoding, definitions, kinds
 from hawser.api.kind import Kind
 from hawser.apiserver.protobuf import frames
 
-from ..apiserver.conftest import Api
+from ..apiserver.conftest import Api, Server
+from .conftest import lasting
 from .samples import Obj, sample
 
 SEEDS = range(6)
@@ -152,6 +154,13 @@ _SPARED = (
     *("ValidatingWebhookConfiguration", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"),
     *("MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "FlowSchema", "PriorityLevelConfiguration"),
 )
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of its own: what odd requests leave behind, such as rights of others, is in nobody's way."""
+    with lasting(tmp_path_factory.mktemp("fuzz")) as running:
+        yield running
 
 
 def _encoded(obj: Any, content: str, rng: random.Random) -> bytes:

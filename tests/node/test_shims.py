@@ -20,7 +20,11 @@ def shim(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     program = tmp_path / "containerd-shim-runc-v2"
     shutil.copy("/bin/sh", program)
     words = ["-namespace", "k8s.io", "-id", "s1", "-address", SOCKET]
-    process = subprocess.Popen([str(program), "-c", "read wait", *words], stdin=subprocess.PIPE)
+    script = "echo runs; read wait"
+    process = subprocess.Popen([str(program), "-c", script, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    # Its arguments are not in /proc at once.
+    process.stdout.readline()
     yield process
     process.kill()
     process.communicate()

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 import aiohttp
 import orjson
@@ -32,6 +33,7 @@ CONNECTIONS = 16
 _TOKEN_SECONDS = 60.0
 _RETRIES = 3
 _LONGEST_RETRY_AFTER = 10.0
+_CLOSING_TURNS = 10
 
 
 class Transport:
@@ -70,6 +72,7 @@ class Transport:
         self._sleep = sleep
         self._session: aiohttp.ClientSession | None = None
         self._streams: aiohttp.ClientSession | None = None
+        self._sockets: WeakSet[socket.socket] = WeakSet()
 
     @classmethod
     def from_config(cls, cfg: config.Config, *, user_agent: str = "hawser", seconds: float = REQUEST_SECONDS) -> Self:
@@ -107,7 +110,10 @@ class Transport:
         for session in sessions:
             await session.close()
         # Sockets are closed by callbacks of the event loop, which would otherwise be gone by then.
-        await asyncio.sleep(0)
+        for _ in range(_CLOSING_TURNS):
+            if all(made.fileno() < 0 for made in self._sockets):
+                break
+            await asyncio.sleep(0)
 
     async def raw(
         self,
@@ -213,14 +219,25 @@ class Transport:
     def _connect(self) -> aiohttp.ClientSession:
         if self._session is None:
             # More requests at once than this only cost handshakes: a burst of hundreds waits for its turn here.
-            self._session = _session(CONNECTIONS)
+            self._session = self._open(CONNECTIONS)
         return self._session
 
     def _connect_stream(self) -> aiohttp.ClientSession:
         if self._streams is None:
             # Watches and streams hold a connection each, so their number must limit neither them nor the requests.
-            self._streams = _session(0)
+            self._streams = self._open(0)
         return self._streams
+
+    def _open(self, connections: int) -> aiohttp.ClientSession:
+        """connections: at most so many for requests; 0: for streams, which may rest as long as their readers do."""
+
+        def made(address: AddrInfoType) -> socket.socket:
+            one = _request_socket(address) if connections else _stream_socket(address)
+            self._sockets.add(one)
+            return one
+
+        connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=60, socket_factory=made)
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
     def _trust(self) -> ssl_module.SSLContext | bool:
         """How the server's certificate is checked: as configured, or by the authorities of this host."""
@@ -245,14 +262,6 @@ class Transport:
 
     def _unreachable(self, err: BaseException) -> APIError:
         return errors.service_unavailable(f"{self.server} does not answer: {str(err) or type(err).__name__}")
-
-
-def _session(connections: int) -> aiohttp.ClientSession:
-    """connections: at most so many for requests; 0: for streams, which may rest as long as whoever reads them does."""
-    connector = aiohttp.TCPConnector(
-        limit=connections, keepalive_timeout=60, socket_factory=_request_socket if connections else _stream_socket
-    )
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 def _stream_socket(address: AddrInfoType) -> socket.socket:

@@ -214,6 +214,8 @@ class Registration:
         old = (self.node.get("status") or {}).get("conditions") or []
         self._images = await self._listed_images()
         status = {**self._wanted["status"], "conditions": await self._conditions(old), "images": self._images}
+        # Addresses merge by type, which two families share.
+        status["addresses"] = [*status["addresses"], {"$patch": "replace"}]
         body = {"status": status}
         self.node = await self._client.patch(NODE, self.name, None, body, STRATEGIC, "status")
         self._reported = time.monotonic()
