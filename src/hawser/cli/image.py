@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from hawser.cli import context
+from hawser.cli import context, lift
 from hawser.cli.context import DataDir, Failure, Format, Output, err, out
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR
 from hawser.cli.images.description import DescriptionError, load
@@ -122,6 +122,9 @@ def build(
         except (DescriptionError, RichBuildError, ImportFailed) as e:
             raise Failure(str(e)) from None
         out.print(str(output) if output else image.name)
+
+
+app.command("lift", no_args_is_help=True)(lift.command)
 
 
 def _scratch(data_dir: Path, name: str) -> Path:

@@ -43,6 +43,11 @@ class RichImage:
     config: ImageConfig = field(default_factory=ImageConfig)
 
 
+def reference(name: str) -> bool:
+    """Whether a name is an image's full reference."""
+    return _NAME.fullmatch(name) is not None
+
+
 def load(path: Path) -> RichImage:
     """Reads a description. Raises DescriptionError."""
     try:
@@ -66,7 +71,7 @@ def parse(document: Any, directory: Path) -> RichImage:
         if key not in known:
             raise DescriptionError(f"{key}: unknown field; known are {', '.join(known)}")
     name = _text(document, "name")
-    if not _NAME.fullmatch(name):
+    if not reference(name):
         raise DescriptionError(f'name: "{name}" is not a full reference such as localhost/legacy-app:1')
     overlay = directory / _text(document, "overlay") if "overlay" in document else None
     if overlay is not None and not overlay.is_dir():

@@ -14,9 +14,12 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 EPOCH = "1970-01-01T00:00:00Z"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+BLOBS = "blobs/sha256/"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 
 
@@ -63,10 +66,17 @@ class Entry:
 
 def write_layer(destination: Path, entries: Iterable[Entry]) -> Path:
     """A layer of the entries, in their order."""
-    with tarfile.open(destination, "w", format=tarfile.PAX_FORMAT) as tar:
+    with destination.open("wb") as file:
+        layer_into(file, entries)
+    return destination
+
+
+def layer_into(file: IO[bytes], entries: Iterable[Entry], mtime: int = 0) -> None:
+    """Writes a layer of the entries, in their order; all of one modification time (seconds since 1970)."""
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for entry in entries:
             info = tarfile.TarInfo(entry.path.strip("/"))
-            info.mode, info.uid, info.gid = entry.mode, entry.uid, entry.gid
+            info.mode, info.uid, info.gid, info.mtime = entry.mode, entry.uid, entry.gid, mtime
             if entry.content is not None:
                 info.size = len(entry.content)
             elif entry.link:
@@ -76,7 +86,6 @@ def write_layer(destination: Path, entries: Iterable[Entry]) -> Path:
             else:
                 info.type = tarfile.DIRTYPE
             tar.addfile(info, io.BytesIO(entry.content) if entry.content is not None else None)
-    return destination
 
 
 def directory_entries(root: Path) -> Iterable[Entry]:
@@ -107,32 +116,46 @@ def write_archive(destination: Path, name: str, layers: Iterable[Path], config: 
     if "/" not in name or ":" not in name.rpartition("/")[2]:
         raise ValueError(f'image name "{name}" is not a full reference such as docker.io/library/busybox:1.36')
     blobs: dict[str, bytes | Path] = {}
-    descriptors = [_blob(blobs, layer, "application/vnd.oci.image.layer.v1.tar") for layer in layers]
+    descriptors = [_blob(blobs, layer, LAYER) for layer in layers]
+    documents, index, digest = describe(name, descriptors, config)
+    blobs |= documents
+    temporary = destination.with_name(destination.name + ".new")
+    with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
+        _add(tar, "oci-layout", LAYOUT)
+        for blob in sorted(blobs):
+            _add(tar, BLOBS + blob, blobs[blob])
+        _add(tar, "index.json", index)
+    temporary.replace(destination)
+    return digest
+
+
+def describe(
+    name: str, layers: list[dict[str, Any]], config: ImageConfig, created: str = EPOCH
+) -> tuple[dict[str, bytes], bytes, str]:
+    """The documents of an image by their digests, its index and its manifest's digest.
+
+    `layers` are their descriptors, lowest first; `created` as in RFC 3339.
+    """
+    blobs: dict[str, bytes | Path] = {}
     image = {
-        "created": EPOCH,
+        "created": created,
         "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
         "config": config.document(),
-        "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in descriptors]},
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in layers]},
     }
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": _blob(blobs, _json(image), "application/vnd.oci.image.config.v1+json"),
-        "layers": descriptors,
+        "layers": layers,
     }
     reference = _blob(blobs, _json(manifest), "application/vnd.oci.image.manifest.v1+json")
     tag = name.rpartition(":")[2]
     annotations = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": tag}
     index = {"schemaVersion": 2, "manifests": [{**reference, "annotations": annotations}]}
-    temporary = destination.with_name(destination.name + ".new")
-    with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
-        _add(tar, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
-        for digest in sorted(blobs):
-            _add(tar, "blobs/sha256/" + digest, blobs[digest])
-        _add(tar, "index.json", _json(index))
-    temporary.replace(destination)
-    return str(reference["digest"])
+    documents = {digest: content for digest, content in blobs.items() if isinstance(content, bytes)}
+    return documents, _json(index), str(reference["digest"])
 
 
 def _json(document: object) -> bytes:

@@ -32,7 +32,7 @@ _MASKED = (
     *("tmp.mount", "dev-hugepages.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "getty.target"),
 )
 # Every container needs host keys of its own, made at its first boot; the one kind keeps that boot fast.
-_HOST_KEY_UNIT = """\
+HOST_KEY_UNIT = """\
 [Unit]
 Description=This container's own SSH host key
 Before=ssh.service
@@ -105,7 +105,7 @@ def _packages(image: RichImage) -> tuple[str, ...]:
 
 
 def _key(image: RichImage, suite: str, sources: list[str]) -> str:
-    made_of = [_RECIPE, suite, sources, _packages(image), image.run, _MASKED, _HOST_KEY_UNIT, _SETUP]
+    made_of = [_RECIPE, suite, sources, _packages(image), image.run, _MASKED, HOST_KEY_UNIT, _SETUP]
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
 
 
@@ -129,7 +129,7 @@ def _install(image: RichImage, suite: str, sources: list[str], base: Path) -> No
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "SOURCE_DATE_EPOCH": "0",
             "MASKED": " ".join(_MASKED),
-            "HOST_KEY_UNIT": _HOST_KEY_UNIT,
+            "HOST_KEY_UNIT": HOST_KEY_UNIT,
         }
         try:
             ran = subprocess.run(command, env=environment, capture_output=True, text=True)

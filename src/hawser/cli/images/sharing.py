@@ -21,11 +21,14 @@ def sockets(engine: Settings) -> dict[str, Path]:
     return {node.name: containerd_socket(nodes.view(engine, node)) for node in running}
 
 
-def import_everywhere(engine: Settings, archive: Path) -> list[str]:
-    """Imports an archive on every node; the names of the images in it. Raises ImportFailed."""
+def import_everywhere(engine: Settings, archive: Path, timeout: float = 300) -> list[str]:
+    """Imports an archive on every node, each within `timeout` seconds; the names of the images in it.
+
+    Raises ImportFailed.
+    """
     names: list[str] = []
     for socket in sockets(engine).values():
-        names = import_archive(archive, socket)
+        names = import_archive(archive, socket, timeout=timeout)
     return names
 
 
