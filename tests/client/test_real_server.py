@@ -70,3 +70,17 @@ async def test_events_are_accepted_and_counted(admin):
     await recorder.flush()
     listing = await admin.list(EVENT, "default", field_selector="involvedObject.name=talked-about")
     assert [e["count"] for e in listing.items] == [2]
+
+
+def test_requests_that_are_given_up_at_any_moment_leave_no_socket_open(api_server):
+    async def give_up(turns: int) -> list[int]:
+        async with Client.from_kubeconfig(api_server.kubeconfig) as client:
+            task = asyncio.create_task(client.raw("GET", "/version"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        return [one.fileno() for one in client._sockets]
+
+    for turns in range(0, 120, 3):
+        assert set(asyncio.run(give_up(turns))) <= {-1}, turns

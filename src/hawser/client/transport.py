@@ -33,7 +33,7 @@ CONNECTIONS = 16
 _TOKEN_SECONDS = 60.0
 _RETRIES = 3
 _LONGEST_RETRY_AFTER = 10.0
-_CLOSING_TURNS = 10
+_CLOSING_SECONDS = 1.0
 
 
 class Transport:
@@ -109,11 +109,12 @@ class Transport:
         self._session = self._streams = None
         for session in sessions:
             await session.close()
-        # Sockets are closed by callbacks of the event loop, which would otherwise be gone by then.
-        for _ in range(_CLOSING_TURNS):
-            if all(made.fileno() < 0 for made in self._sockets):
-                break
-            await asyncio.sleep(0)
+        # Connections that were given up half-way still say goodbye in TLS: without waiting, the event loop would be
+        # gone by then, and nobody left to close their sockets.
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _CLOSING_SECONDS
+        while any(made.fileno() >= 0 for made in self._sockets) and loop.time() < end:  # noqa: ASYNC110 - sockets tell nobody
+            await asyncio.sleep(0.001)
 
     async def raw(
         self,
