@@ -12,7 +12,7 @@ import pytest
 from hawser.node.cri.model import Image
 from hawser.node.images.collector import Seen, detect, excess, removable
 from hawser.node.images.keyring import credentials
-from hawser.node.images.manager import ImageError, _duration, _failure, check_name, pull_policy
+from hawser.node.images.manager import ImageError, _failure, check_name, pull_policy
 from hawser.node.images.names import repository
 from hawser.node.images.records import PullRecords
 
@@ -125,14 +125,6 @@ def test_a_pull_that_was_cut_short_is_nobodys(tmp_path: Path) -> None:
     assert records.must_pull(WEB, "sha256:1", [])
     records.failed(WEB)
     assert not records.must_pull(WEB, "sha256:1", [])
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.0, "0s"), (0.405, "405ms"), (1.5, "1.5s"), (105.457, "1m45.457s"), (3600.0, "1h0m0s"), (2.0, "2s")],
-)
-def test_durations_are_gos(seconds: float, text: str) -> None:
-    assert _duration(seconds) == text
 
 
 @pytest.mark.parametrize(

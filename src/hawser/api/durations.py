@@ -1,4 +1,4 @@
-"""Durations as Go writes them: ``1h30m``, ``250ms``. Source: Go's time.ParseDuration."""
+"""Durations as Go writes them: ``1h30m``, ``250ms``. Source: Go's time.ParseDuration and Duration.String."""
 
 from __future__ import annotations
 
@@ -17,3 +17,14 @@ def seconds(text: str) -> float:
     if not pieces or "".join(number + unit for number, unit in pieces) != body:
         raise ValueError(f'time: invalid duration "{text}"')
     return sum(float(number) * _UNITS[unit] for number, unit in pieces)
+
+
+def text(seconds: float) -> str:
+    """A duration of whole milliseconds (the rest is cut off): 405ms, 1.5s, 5m0s, 1h0m1s."""
+    thousandths = int(seconds * 1000)
+    if thousandths < 1000:
+        return f"{thousandths}ms" if thousandths else "0s"
+    minutes, rest = divmod(thousandths, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    last = f"{rest / 1000:g}s"
+    return f"{hours}h{minutes}m{last}" if hours else f"{minutes}m{last}" if minutes else last

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from hawser.api import durations
 from hawser.api.types import Obj
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError, Unavailable
@@ -18,7 +19,6 @@ from hawser.node.images.keyring import Credentials, credentials
 from hawser.node.images.names import problem
 from hawser.node.images.records import PullRecords
 
-_TRUNCATE = 1000
 # Words with which a runtime begins its message; they become the container's reason.
 _PREFIXES = {
     "RegistryUnavailable": "the registry is unavailable",
@@ -118,7 +118,7 @@ class Images:
         if found is None:
             raise ImageError("ImageInspectError", f'Failed to inspect image "{image}": it is gone again')
         self._records.pulled(image, found.id, pulled.used)
-        took, waited = _duration(pulled.seconds), _duration(time.monotonic() - started)
+        took, waited = durations.text(pulled.seconds), durations.text(time.monotonic() - started)
         text = f'Successfully pulled image "{image}" in {took} ({waited} including waiting).'
         report("Normal", "Pulled", f"{text} Image size: {found.size} bytes.")
         return found
@@ -165,14 +165,3 @@ def _failure(image: str, text: str) -> ImageError:
             message = f"image pull failed for {image} because {why}{text.removeprefix(reason)}"
             return ImageError(reason, message, pulled=True)
     return ImageError("ErrImagePull", text, pulled=True)
-
-
-def _duration(seconds: float) -> str:
-    """As Go prints a duration of whole milliseconds: 405ms, 1.5s, 1m45.457s."""
-    thousandths = int(seconds * _TRUNCATE)
-    if thousandths < _TRUNCATE:
-        return f"{thousandths}ms" if thousandths else "0s"
-    minutes, rest = divmod(thousandths, 60 * _TRUNCATE)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{rest / _TRUNCATE:g}s"
-    return f"{hours}h{minutes}m{text}" if hours else f"{minutes}m{text}" if minutes else text

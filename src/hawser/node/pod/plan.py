@@ -6,6 +6,7 @@ Source of the rules: Kubernetes documentation, "Pod Lifecycle", "Init Containers
 
 from __future__ import annotations
 
+from hawser.api import durations
 from hawser.api.types import Obj
 from hawser.node.cri.model import Container, ContainerState, Labels
 from hawser.node.pod import ending, resizing, restarts, view
@@ -186,7 +187,7 @@ class _Steps:
         key = crash_key(container)
         until = self.memory.crashes.until(key, ended)
         if until > self.now:
-            delay = _duration(self.memory.crashes.delay(key))
+            delay = durations.text(self.memory.crashes.delay(key))
             text = f"back-off {delay} restarting failed container={name} pod={view.full_name(self.pod)}"
             self.waiting[name] = Waiting("CrashLoopBackOff", text)
             self._wake(until)
@@ -234,9 +235,3 @@ class _Steps:
 def crash_key(container: Obj) -> str:
     """What a container's crashes are counted by: another image starts anew."""
     return f"{container['name']} {spec_hash(container)}"
-
-
-def _duration(seconds: float) -> str:
-    """As Go prints durations: 10s, 1m20s, 5m0s."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"

@@ -5,6 +5,7 @@ Source: API reference, KubeletConfiguration v1beta1. Only what the agent heeds i
 
 from __future__ import annotations
 
+from hawser.api import durations
 from hawser.api.quantity import Format, format_quantity
 from hawser.api.types import Obj
 from hawser.node.options import Options
@@ -31,7 +32,7 @@ def document(options: Options) -> Obj:
         "clusterDomain": options.cluster_domain,
         "clusterDNS": list(options.cluster_dns),
         "nodeStatusUpdateFrequency": "10s",
-        "nodeStatusReportFrequency": _duration(REPORT_SECONDS),
+        "nodeStatusReportFrequency": durations.text(REPORT_SECONDS),
         "nodeLeaseDurationSeconds": LEASE_SECONDS,
         "cgroupRoot": f"/{options.cgroup_root.strip('/')}",
         "cgroupsPerQOS": True,
@@ -43,20 +44,14 @@ def document(options: Options) -> Obj:
         "containerLogMaxSize": format_quantity(options.limits.logs.most, Format.BINARY),
         "containerLogMaxFiles": options.limits.logs.files,
         "serializeImagePulls": options.limits.max_parallel_image_pulls == 1,
-        "imageMinimumGCAge": _duration(options.limits.image_min_age),
+        "imageMinimumGCAge": durations.text(options.limits.image_min_age),
         "imageGCHighThresholdPercent": options.limits.image_gc_high,
         "imageGCLowThresholdPercent": options.limits.image_gc_low,
         "podPidsLimit": options.limits.pod_pids,
         "evictionHard": {t.signal.value: t.value.text for t in options.limits.thresholds if t.hard},
         "evictionSoft": {t.signal.value: t.value.text for t in options.limits.thresholds if not t.hard},
-        "evictionPressureTransitionPeriod": _duration(options.limits.transition),
+        "evictionPressureTransitionPeriod": durations.text(options.limits.transition),
         "evictionMaxPodGracePeriod": options.limits.max_grace,
         "enableControllerAttachDetach": True,
         "failSwapOn": False,
     }
-
-
-def _duration(seconds: float) -> str:
-    """As Go prints whole seconds: 5m0s."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
