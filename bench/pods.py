@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import statistics
 import threading
 from typing import Any
@@ -38,7 +39,8 @@ class Follower:
         self._changed = threading.Condition()
         self._connection = Connection(target, timeout=300)
         self._connection.socket.sendall(target.request("GET", f"{path}?watch=1&resourceVersion={revision}"))
-        threading.Thread(target=self._follow, daemon=True).start()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
 
     def _follow(self) -> None:
         reader = Reader()
@@ -73,6 +75,9 @@ class Follower:
                 )
 
     def close(self) -> None:
+        # Its thread has to let go of the descriptor first: the next connection gets the same number.
+        self._connection.socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
         self._connection.close()
 
 
