@@ -3,7 +3,7 @@
 A controller names what it watches, turns changes into keys, and reconciles one key at a time::
 
     class ReplicaSetController(Controller):
-        name = "replicaset"
+        name = "replicaset-controller"
         workers = 4
 
         def setup(self, manager: Manager) -> None:
@@ -41,7 +41,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from time import thread_time
 from typing import Any
 
@@ -181,6 +181,21 @@ class Manager:
         self._controllers.append((controller, self._in_setup))
         if self._tasks is not None:
             self._start(self._tasks, controller, self._in_setup)
+
+    def add_with_first(self, kinds: Sequence[Kind], make: Callable[[], Controller]) -> None:
+        """Adds the controller that ``make`` makes as soon as there is an object of one of the kinds.
+
+        Until then it costs a look at the metadata of these kinds, which controllers that follow everything share.
+        """
+        awaited: list[Callable[[], Controller]] = [make]
+
+        def first(old: Obj | None, new: Obj | None) -> None:
+            if new is not None and awaited:
+                # Not among the handlers that are just being called: those it registers would be called twice.
+                asyncio.get_running_loop().call_soon(self.add, awaited.pop()())
+
+        for kind in kinds:
+            self.informer(kind, metadata_only=True).on_change(first)
 
     async def run(self) -> None:
         """Runs everything until it is cancelled; each controller starts when the informers it took have synced."""

@@ -14,7 +14,7 @@ from hawser.client.controller import Controller, Manager
 class ClusterRoleAggregationController(Controller):
     """See the module. Any change of a ClusterRole may concern every one that aggregates; there are few of those."""
 
-    name = "clusterrole-aggregation"
+    name = "clusterrole-aggregation-controller"
 
     def setup(self, manager: Manager) -> None:
         self._client = manager.client

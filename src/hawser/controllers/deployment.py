@@ -18,7 +18,7 @@ from hawser.controllers.deployment_plan import REVISION, Plan, Scale, find_new, 
 class DeploymentController(Controller):
     """See the module."""
 
-    name = "deployment"
+    name = "deployment-controller"
     workers = 5
 
     def setup(self, manager: Manager) -> None:

@@ -62,7 +62,7 @@ async def write(client: Client, slices: Informer, todo: Plan) -> None:
 class EndpointSliceController(Controller):
     """See the module."""
 
-    name = "endpointslice"
+    name = "endpointslice-controller"
     workers = 5
 
     def setup(self, manager: Manager) -> None:

@@ -116,7 +116,7 @@ def _slice(endpoints: Obj, family: str, ports: list[Obj]) -> Obj:
 class MirroringController(Controller):
     """See the module."""
 
-    name = "endpointslice-mirroring"
+    name = "endpointslice-mirroring-controller"
     workers = 2
 
     def setup(self, manager: Manager) -> None:

@@ -27,7 +27,7 @@ class GarbageCollector(Controller):
     Custom resources are followed from when they are discovered until their definition goes.
     """
 
-    name = "garbagecollector"
+    name = "garbage-collector-controller"
     workers = 10
 
     def setup(self, manager: Manager) -> None:

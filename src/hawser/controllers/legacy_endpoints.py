@@ -125,7 +125,7 @@ def wanted(service: Obj, selected: Iterable[Obj], found: Obj | None, trigger: st
 class EndpointsController(Controller):
     """See the module."""
 
-    name = "endpoint"
+    name = "endpoints-controller"
     workers = 5
 
     def setup(self, manager: Manager) -> None:

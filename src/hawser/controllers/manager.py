@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import uvloop
 from hawser import quickly
 from hawser.client.client import Client
 from hawser.client.config import ConfigError
-from hawser.client.controller import Manager
+from hawser.client.controller import Controller, Manager
 from hawser.controllers import node_flags, registry
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         "--controllers",
         default="*",
         metavar="LIST",
-        help="comma-separated names; * is all, -NAME all but that one (default: *); there are: "
-        + ", ".join(registry.CONTROLLERS),
+        help="comma-separated names; * is all but those in brackets, -NAME is without it (default: *); there are: "
+        + ", ".join(name if row.by_default else f"[{name}]" for name, row in registry.CONTROLLERS.items()),
     )
     parser.add_argument(
         "--cluster-signing-cert-file", type=Path, metavar="FILE", help="CA that signs certificates, PEM"
@@ -92,9 +93,11 @@ async def run(client: Client, names: Sequence[str], options: Mapping[str, Any]) 
     """Runs the named controllers until SIGTERM, SIGINT or cancellation. options: of the command line, for them."""
     manager = Manager(client)
     for name in names:
-        controller = registry.make(name)
-        controller.configure(options)
-        manager.add(controller)
+        row = registry.CONTROLLERS[name]
+        if row.kinds:
+            manager.add_with_first(row.kinds, partial(_make, name, options))
+        else:
+            manager.add(_make(name, options))
     # What is imported and set up by now stays; the collector need not walk it again.
     quickly.settle()
     running = asyncio.ensure_future(manager.run())
@@ -108,6 +111,12 @@ async def run(client: Client, names: Sequence[str], options: Mapping[str, Any]) 
         log.info("stopped")
     finally:
         await client.close()
+
+
+def _make(name: str, options: Mapping[str, Any]) -> Controller:
+    controller = registry.make(name)
+    controller.configure(options)
+    return controller
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -66,7 +66,7 @@ def conditions(
 class NamespaceController(Controller):
     """See the module."""
 
-    name = "namespace"
+    name = "namespace-controller"
     workers = 4
 
     def setup(self, manager: Manager) -> None:

@@ -162,7 +162,7 @@ def _condition(obj: Obj, kind: str) -> Obj:
 class NodeLifecycleController(Controller):
     """Plans each node when it changes, when it has been silent for too long, and when zones fail or recover."""
 
-    name = "node-lifecycle"
+    name = "node-lifecycle-controller"
     workers = 2
 
     def __init__(self) -> None:

@@ -78,7 +78,7 @@ def _is_out_of_service(node: Obj) -> bool:
 class PodGarbageCollector(Controller):
     """Looks at all pods every 20 seconds, as kube-controller-manager does."""
 
-    name = "pod-garbage-collector"
+    name = "pod-garbage-collector-controller"
     workers = 0
 
     def __init__(self, threshold: int = THRESHOLD) -> None:

@@ -140,7 +140,7 @@ def status(rs: Obj, owned: Sequence[Obj], failure: Obj | None, now: datetime) ->
 class ReplicaSetController(Controller):
     """See the module."""
 
-    name = "replicaset"
+    name = "replicaset-controller"
     workers = 5
 
     def setup(self, manager: Manager) -> None:

@@ -66,7 +66,7 @@ def _given(status: Obj) -> list[tuple[object, object]]:
 class ResourceQuotaController(Controller):
     """See the module."""
 
-    name = "resourcequota"
+    name = "resourcequota-controller"
     workers = 5
 
     def setup(self, manager: Manager) -> None:

@@ -34,7 +34,7 @@ def wanted(found: Obj | None, namespace: str, certificate: str) -> Obj | None:
 class RootCaController(Controller):
     """Publishes the certificate that this process itself verifies the API server with."""
 
-    name = "root-ca-certificate-publisher"
+    name = "root-ca-certificate-publisher-controller"
 
     def setup(self, manager: Manager) -> None:
         self._client = manager.client

@@ -13,7 +13,7 @@ NAME = "default"
 class ServiceAccountController(Controller):
     """See the module."""
 
-    name = "serviceaccount"
+    name = "serviceaccount-controller"
 
     def setup(self, manager: Manager) -> None:
         self._client = manager.client

@@ -90,7 +90,7 @@ class _Protection(Controller):
 class ClaimProtection(_Protection):
     """A claim is in use while there is a pod on a node that names it."""
 
-    name = "persistentvolumeclaim-protection"
+    name = "persistentvolumeclaim-protection-controller"
     kind = PERSISTENT_VOLUME_CLAIM
     finalizer = "kubernetes.io/pvc-protection"
 
@@ -116,7 +116,7 @@ class ClaimProtection(_Protection):
 class VolumeProtection(_Protection):
     """A volume is in use while it is bound."""
 
-    name = "persistentvolume-protection"
+    name = "persistentvolume-protection-controller"
     kind = PERSISTENT_VOLUME
     finalizer = "kubernetes.io/pv-protection"
 
@@ -127,7 +127,7 @@ class VolumeProtection(_Protection):
 class AttributesClassProtection(_Protection):
     """A VolumeAttributesClass is in use while a claim or volume has it."""
 
-    name = "volumeattributesclass-protection"
+    name = "volumeattributesclass-protection-controller"
     kind = VOLUME_ATTRIBUTES_CLASS
     finalizer = "kubernetes.io/vac-protection"
 

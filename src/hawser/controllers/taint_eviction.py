@@ -45,7 +45,7 @@ def execute_taints(node: Obj | None) -> list[Obj]:
 class TaintEvictionController(Controller):
     """Keeps, by pod, when it has to leave."""
 
-    name = "taint-eviction"
+    name = "taint-eviction-controller"
     workers = 4
 
     def setup(self, manager: Manager) -> None:
