@@ -16,31 +16,19 @@ NOW = datetime(2026, 1, 1, 1, tzinfo=UTC)
     [(3, 0, 3, 0), (3, 3, 0, 0), (3, 5, 0, 2), (0, 2, 0, 2), (1000, 0, BURST, 0)],
 )
 def test_the_difference_is_created_or_deleted(replicas: int, existing: int, create: int, delete: int) -> None:
-    todo = plan(replica_set("rs", replicas), [pod(f"p{n}") for n in range(existing)], [], NOW)
+    todo = plan(replica_set("rs", replicas), [pod(f"p{n}") for n in range(existing)], NOW)
     assert (todo.create, len(todo.delete)) == (create, delete)
 
 
 @pytest.mark.parametrize("gone", [{"phase": "Failed"}, {"phase": "Succeeded"}, {"deletionTimestamp": "x"}])
 def test_ended_and_terminating_pods_are_replaced(gone: dict[str, str]) -> None:
-    assert plan(replica_set("rs", 1), [pod("p", **gone)], [], NOW).create == 1
-
-
-def test_matching_orphans_are_adopted_instead_of_creating() -> None:
-    orphan, other = pod("o"), pod("x", labels={"app": "db"})
-    todo = plan(replica_set("rs", 2), [pod("p")], [orphan, other], NOW)
-    assert (todo.adopt, todo.create, todo.delete) == ((orphan,), 0, ())
-
-
-def test_pods_that_no_longer_match_are_released_and_replaced() -> None:
-    stray = pod("p", labels={"app": "debug"})
-    todo = plan(replica_set("rs", 1), [stray], [], NOW)
-    assert (todo.release, todo.create) == ((stray,), 1)
+    assert plan(replica_set("rs", 1), [pod("p", **gone)], NOW).create == 1
 
 
 def test_a_replica_set_under_deletion_does_nothing() -> None:
     rs = replica_set("rs", 3)
     rs["metadata"]["deletionTimestamp"] = "x"
-    assert plan(rs, [pod("stray", labels={"app": "debug"})], [pod("o")], NOW) == Plan()
+    assert plan(rs, [pod("p")], NOW) == Plan()
 
 
 def test_the_pod_with_the_most_restarts_of_one_container_goes_first() -> None:
@@ -87,7 +75,7 @@ def test_status_counts_pods_and_waits_for_min_ready_seconds() -> None:
     got = status(rs, owned, None, NOW)
     counts = {"replicas": 3, "fullyLabeledReplicas": 3, "readyReplicas": 2, "availableReplicas": 1}
     assert got == {**counts, "terminatingReplicas": 1, "observedGeneration": 1}
-    assert plan(rs, owned, [], NOW).look_again == 30
+    assert plan(rs, owned, NOW).look_again == 30
 
 
 def test_conditions_of_others_stay() -> None:

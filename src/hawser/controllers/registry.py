@@ -68,6 +68,11 @@ CONTROLLERS: dict[str, Row] = {
     f"{_SIGNING}-cleaner-controller": Row("controllers.csr_cleaner:CleanerController", _REQUESTS, "csrcleaner"),
     "garbage-collector-controller": Row("controllers.garbagecollector:GarbageCollector", alias="garbagecollector"),
     "replicaset-controller": Row("controllers.replicaset:ReplicaSetController", (kinds.REPLICA_SET,), "replicaset"),
+    "replicationcontroller-controller": Row(
+        "controllers.replicationcontroller:ReplicationControllerController",
+        (kinds.REPLICATION_CONTROLLER,),
+        "replicationcontroller",
+    ),
     "deployment-controller": Row("controllers.deployment:DeploymentController", (kinds.DEPLOYMENT,), "deployment"),
     "endpointslice-controller": Row("controllers.endpointslice:EndpointSliceController", alias="endpointslice"),
     "cluster-dns": Row("controllers.cluster_dns:ClusterDNSController"),

@@ -6,19 +6,19 @@ and the annotation controller.kubernetes.io/pod-deletion-cost.
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import POD, REPLICA_SET
+from hawser.api.kinds import REPLICA_SET, REPLICATION_CONTROLLER, Kind
 from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp, timestamp
-from hawser.client.controller import Controller, Manager, controller_of
+from hawser.client.controller import Controller, Manager
 from hawser.controllers import pods
+from hawser.controllers.pod_control import PodControl, is_namespace_terminating
 
 BURST = 500
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -28,38 +28,36 @@ DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 class Plan:
     """What a ReplicaSet needs now.
 
-    adopt: matching pods without a controller. release: own pods that no longer match. create: how many pods.
-    delete: these pods. look_again: seconds until a pod becomes available by time alone, or None.
+    create: how many pods. delete: these pods. look_again: seconds until a pod becomes available by time alone, or None.
     """
 
-    adopt: tuple[Obj, ...] = ()
-    release: tuple[Obj, ...] = ()
     create: int = 0
     delete: tuple[Obj, ...] = ()
     look_again: float | None = None
 
 
-def plan(rs: Obj, owned: Sequence[Obj], orphans: Iterable[Obj], now: datetime) -> Plan:
-    """Pure decision. owned: pods whose controller is rs; orphans: pods of the namespace without a controller."""
-    selector = LabelSelector.from_object(rs["spec"].get("selector"))
-    deleting = rs["metadata"].get("deletionTimestamp") is not None
-    mine = [p for p in owned if selector.matches(p["metadata"].get("labels"))]
-    if deleting:
+def plan(rs: Obj, owned: Sequence[Obj], now: datetime) -> Plan:
+    """Pure decision. owned: pods whose controller is rs."""
+    if pods.is_terminating(rs):
         # Its pods stay its own, so that they go with it.
         return Plan()
-    release = tuple(p for p in owned if not selector.matches(p["metadata"].get("labels")))
-    adopt = tuple(p for p in orphans if pods.is_active(p) and selector.matches(p["metadata"].get("labels")))
-    active = [p for p in (*mine, *adopt) if pods.is_active(p)]
+    active = [p for p in owned if pods.is_active(p)]
     waits = [pods.available_in(p, min_ready_seconds(rs), now) for p in active]
     look_again = min((w for w in waits if w), default=None)
     missing = int(rs["spec"].get("replicas", 1)) - len(active)
     return Plan(
-        adopt=adopt,
-        release=release,
         create=min(max(missing, 0), BURST),
-        delete=tuple(first_to_go(active, now)[: min(max(-missing, 0), BURST)]),
+        delete=tuple(first_to_go(active, now)[: min(-missing, BURST)]) if missing < 0 else (),
         look_again=look_again,
     )
+
+
+def selector(rs: Obj) -> LabelSelector:
+    """The pods it selects; a ReplicationController's selector is a plain map of labels."""
+    wanted = rs["spec"].get("selector")
+    if rs["kind"] == REPLICATION_CONTROLLER.kind:
+        return LabelSelector.from_labels(wanted or {})
+    return LabelSelector.from_object(wanted)
 
 
 def min_ready_seconds(rs: Obj) -> int:
@@ -122,8 +120,9 @@ def status(rs: Obj, owned: Sequence[Obj], failure: Obj | None, now: datetime) ->
         "fullyLabeledReplicas": sum(labels.items() <= (p["metadata"].get("labels") or {}).items() for p in active),
         "readyReplicas": sum(pods.is_ready(p) for p in active),
         "availableReplicas": sum(pods.available_in(p, min_ready_seconds(rs), now) == 0 for p in active),
-        "terminatingReplicas": sum(pods.is_terminating(p) and not pods.has_ended(p) for p in owned),
     }
+    if rs["kind"] == REPLICA_SET.kind:
+        counts["terminatingReplicas"] = sum(pods.is_terminating(p) and not pods.has_ended(p) for p in owned)
     made.update({name: count for name, count in counts.items() if count})
     made["observedGeneration"] = rs["metadata"].get("generation", 0)
     # Conditions of other types are someone else's.
@@ -138,138 +137,61 @@ def status(rs: Obj, owned: Sequence[Obj], failure: Obj | None, now: datetime) ->
 
 
 class ReplicaSetController(Controller):
-    """See the module."""
+    """See the module. Subclasses are controllers of kinds that mean the same by other fields."""
 
     name = "replicaset-controller"
     workers = 5
+    kind: Kind = REPLICA_SET
+    component = "replicaset-controller"
 
     def setup(self, manager: Manager) -> None:
         self._client = manager.client
         self._clock = manager.clock
-        self._recorder = manager.recorder("replicaset-controller")
-        self._sets = manager.informer(REPLICA_SET)
-        self._pods = manager.informer(POD)
-        self._pods.add_index("owner", pods.owner_uids)
-        self._pods.add_index("orphan", lambda p: [] if controller_of(p) else [p["metadata"]["namespace"]])
-        # Uids of pods that the server has removed and the watch has not yet told of.
-        self._gone: set[str] = set()
+        self._sets = manager.informer(self.kind)
+        self._pods = PodControl(manager, manager.recorder(self.component), self.kind)
         self._sets.on_change(self.enqueue)
-        self._pods.on_change(self._forget_gone)
-        self._pods.on_change(self.enqueue_owner("ReplicaSet"))
-        self._pods.on_change(self._enqueue_adopters)
+        self._pods.informer.on_change(self.enqueue_owner(self.kind.kind))
+        self._pods.on_orphan(self._enqueue_adopters)
 
-    def _forget_gone(self, old: Obj | None, new: Obj | None) -> None:
-        if new is None and old is not None:
-            self._gone.discard(old["metadata"]["uid"])
-
-    def _enqueue_adopters(self, old: Obj | None, new: Obj | None) -> None:
-        if new is None or controller_of(new) is not None:
-            return
-        fields = ("labels", "ownerReferences")
-        if old is not None and all(old["metadata"].get(f) == new["metadata"].get(f) for f in fields):
-            return
-        labels = new["metadata"].get("labels")
-        for rs in self._sets.list(new["metadata"]["namespace"]):
-            if labels and LabelSelector.from_object(rs["spec"].get("selector")).matches(labels):
+    def _enqueue_adopters(self, pod: Obj) -> None:
+        for rs in self._sets.list(pod["metadata"]["namespace"]):
+            if selector(rs).matches(pod["metadata"].get("labels")):
                 self.enqueue(None, rs)
 
     async def reconcile(self, key: str) -> float | None:
         rs = self._sets.get_key(key)
         if rs is None:
             return None
-        uid = rs["metadata"]["uid"]
         now = self._clock.now()
-        todo = plan(rs, self._owned(uid), self._pods.by_index("orphan", rs["metadata"]["namespace"]), now)
-        if todo.adopt and not await pods.may_adopt(self._client, REPLICA_SET, rs):
+        mine = await self._pods.claim(rs, selector(rs))
+        if mine is None:
             return None  # the watch brings what the cache does not know yet
-        for pod in todo.release:
-            await self._set_owner(pod, {"$patch": "delete", "uid": uid})
-        for pod in todo.adopt:
-            await self._set_owner(pod, pods.owner_reference(rs))
-        failure = await self._create(rs, todo.create) or await self._delete(rs, todo.delete)
+        todo = plan(rs, mine, now)
+        failure = await self._scale(rs, todo)
         await self._write_status(rs, failure)
         if failure is not None:
             raise APIError(500, failure["reason"], failure["message"])
         return todo.look_again
 
-    def _owned(self, uid: str) -> list[Obj]:
-        return [p for p in self._pods.by_index("owner", uid) if p["metadata"]["uid"] not in self._gone]
-
-    async def _set_owner(self, pod: Obj, reference: Obj) -> None:
-        metadata = pod["metadata"]
-        body = {"metadata": {"uid": metadata["uid"], "ownerReferences": [reference]}}
-        try:
-            changed = await self._client.patch(
-                POD, metadata["name"], metadata["namespace"], body, type="application/strategic-merge-patch+json"
-            )
-        except APIError as e:
-            if e.code not in (404, 422):
-                raise
-            return  # gone, or another one of that name: the watch tells
-        self._pods.observe(changed)
-
-    async def _create(self, rs: Obj, count: int) -> Obj | None:
-        """Creates pods in batches that double, so that what fails always fails once and not 500 times."""
-        body = pods.from_template(rs, rs["spec"]["template"]) if count else {}
-        batch = 1
-        while count:
-            batch = min(batch, count)
-            answers = await asyncio.gather(*(self._create_one(rs, body) for _ in range(batch)))
-            failure = next((a for a in answers if a is not None), None)
-            if failure is not None:
-                return failure or None
-            count -= batch
-            batch *= 2
-        return None
-
-    async def _create_one(self, rs: Obj, body: Obj) -> Obj | None:
-        """None when it is there, why not otherwise; {} when the namespace is going, which is no failure."""
-        try:
-            made = await self._client.create(POD, body)
-        except APIError as e:
-            if any(c.get("reason") == "NamespaceTerminating" for c in (e.details or {}).get("causes") or ()):
-                return {}
-            self._recorder.event(rs, "Warning", "FailedCreate", f"Error creating: {e.message}")
-            return {"reason": "FailedCreate", "message": e.message}
-        self._pods.observe(made)
-        self._recorder.event(rs, "Normal", "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
-        return None
-
-    async def _delete(self, rs: Obj, doomed: Sequence[Obj]) -> Obj | None:
-        answers = await asyncio.gather(*(self._delete_one(rs, pod) for pod in doomed))
-        return next((a for a in answers if a is not None), None)
-
-    async def _delete_one(self, rs: Obj, pod: Obj) -> Obj | None:
-        metadata = pod["metadata"]
-        try:
-            answer = await self._client.delete(POD, metadata["name"], metadata["namespace"], uid=metadata["uid"])
-        except APIError as e:
-            if e.code in (404, 409):
-                self._note_gone(pod)
-                return None
-            self._recorder.event(rs, "Warning", "FailedDelete", f"Error deleting: {e.message}")
-            return {"reason": "FailedDelete", "message": e.message}
-        if answer.get("kind") == "Pod" and answer["metadata"].get("deletionTimestamp"):
-            self._pods.observe(answer)
+    async def _scale(self, rs: Obj, todo: Plan) -> Obj | None:
+        """Why it did not all go well, as a ReplicaFailure condition says it."""
+        if todo.create:
+            body = pods.from_template(rs, rs["spec"]["template"])
+            error = await self._pods.create_all(rs, [body] * todo.create)
+            reason = "FailedCreate"
         else:
-            self._note_gone(pod)
-        self._recorder.event(rs, "Normal", "SuccessfulDelete", f"Deleted pod: {metadata['name']}")
-        return None
-
-    def _note_gone(self, pod: Obj) -> None:
-        """The pod does not count any more, although the cache may have it for a moment."""
-        metadata = pod["metadata"]
-        known = self._pods.get(metadata["namespace"], metadata["name"])
-        if known is not None and known["metadata"]["uid"] == metadata["uid"]:
-            self._gone.add(metadata["uid"])
+            error = await self._pods.delete_all(rs, todo.delete)
+            reason = "FailedDelete"
+        if error is None or is_namespace_terminating(error):
+            return None
+        return {"reason": reason, "message": error.message}
 
     async def _write_status(self, rs: Obj, failure: Obj | None) -> None:
-        now = self._clock.now()
-        wanted = status(rs, self._owned(rs["metadata"]["uid"]), failure, now)
+        wanted = status(rs, self._pods.owned(rs["metadata"]["uid"]), failure, self._clock.now())
         if wanted == rs.get("status"):
             return
         try:
-            self._sets.observe(await self._client.update(REPLICA_SET, {**rs, "status": wanted}, subresource="status"))
+            self._sets.observe(await self._client.update(self.kind, {**rs, "status": wanted}, subresource="status"))
         except APIError as e:
             if e.code != 404:
                 raise
