@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from sys import maxsize
 
 _is_number = re.compile(r"[+-]?[0-9]+").fullmatch
 Interval = tuple[int, int]
@@ -63,3 +66,76 @@ def _readable(text: str, completions: int) -> list[Interval]:
         except ValueError:
             continue
     return found
+
+
+class Indexes:
+    """A set of indexes as ordered intervals that neither touch nor overlap; immutable."""
+
+    __slots__ = ("intervals",)
+
+    def __init__(self, intervals: Iterable[Interval] = ()) -> None:
+        """intervals: in any order; they may overlap."""
+        found: list[Interval] = []
+        for first, last in sorted(intervals):
+            if found and first <= found[-1][1] + 1:
+                found[-1] = found[-1][0], max(found[-1][1], last)
+            else:
+                found.append((first, last))
+        self.intervals = tuple(found)
+
+    @classmethod
+    def read(cls, text: str, completions: int) -> Indexes:
+        """Those of a text that are below completions; parts that cannot be read are passed over."""
+        found = []
+        for part in text.split(",") if text else ():
+            first, _, last = part.partition("-")
+            if first.isdecimal() and (not last or last.isdecimal()) and int(first) < completions:
+                found.append((int(first), min(int(last or first), completions - 1)))
+        return cls(found)
+
+    def plus(self, indexes: Iterable[int]) -> Indexes:
+        """These and more."""
+        return Indexes((*self.intervals, *((i, i) for i in indexes)))
+
+    def __or__(self, other: Indexes) -> Indexes:
+        return Indexes((*self.intervals, *other.intervals))
+
+    def __contains__(self, index: int) -> bool:
+        at = bisect_right(self.intervals, (index, maxsize)) - 1
+        return at >= 0 and index <= self.intervals[at][1]
+
+    def __len__(self) -> int:
+        return sum(last - first + 1 for first, last in self.intervals)
+
+    def common(self, other: Indexes) -> int:
+        """How many indexes are in both."""
+        total = i = j = 0
+        mine, others = self.intervals, other.intervals
+        while i < len(mine) and j < len(others):
+            (first, last), (start, end) = mine[i], others[j]
+            total += max(0, min(last, end) - max(first, start) + 1)
+            if last < end:
+                i += 1
+            else:
+                j += 1
+        return total
+
+    def missing(self, below: int) -> Iterator[int]:
+        """The indexes below a number that are not among these, in order."""
+        candidate = 0
+        for first, last in self.intervals:
+            yield from range(candidate, min(first, below))
+            candidate = last + 1
+        yield from range(candidate, below)
+
+    def __str__(self) -> str:
+        return ",".join(
+            str(first) if first == last else f"{first}{',' if last == first + 1 else '-'}{last}"
+            for first, last in self.intervals
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Indexes) and self.intervals == other.intervals
+
+    def __hash__(self) -> int:
+        return hash(self.intervals)

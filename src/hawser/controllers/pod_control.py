@@ -26,18 +26,31 @@ WORDS: Mapping[str, str] = {
 """What events say, by their reasons. ``{pod}``, ``{owner}``: names; ``{error}``: what went wrong."""
 
 
+_REMOVED = "$deleteFromPrimitiveList/finalizers"
+
+
 class PodControl:
     """The pods of one kind of owner.
 
     Own writes are in the cache at once, also deletions, so that no decision is made twice. recorder: of the owner's
-    controller. kind: the owner's. words: as WORDS.
+    controller. kind: the owner's. words: as WORDS. finalizer: holds pods until the owner has counted their end; adopted
+    pods get it, also when they have ended, and released ones lose it.
     """
 
-    def __init__(self, manager: Manager, recorder: EventRecorder, kind: Kind, words: Mapping[str, str] = WORDS) -> None:
+    def __init__(
+        self,
+        manager: Manager,
+        recorder: EventRecorder,
+        kind: Kind,
+        words: Mapping[str, str] = WORDS,
+        *,
+        finalizer: str = "",
+    ) -> None:
         self._client = manager.client
         self._recorder = recorder
         self._kind = kind
         self._words = words
+        self._finalizer = finalizer
         self.informer = manager.informer(POD)
         self.informer.add_index("owner", pods.owner_uids)
         self.informer.add_index("orphan", lambda pod: [] if controller_of(pod) else [pod["metadata"]["namespace"]])
@@ -93,7 +106,7 @@ class PodControl:
             for pod in owned:
                 if not fits(pod):
                     await self.release(owner, pod)
-        wanted = [pod for pod in self.orphans(metadata["namespace"]) if pods.is_active(pod) and fits(pod)]
+        wanted = [pod for pod in self.orphans(metadata["namespace"]) if self._is_wanted(pod) and fits(pod)]
         if wanted and not await pods.may_adopt(self._client, self._kind, owner):
             return None
         for pod in wanted:
@@ -102,22 +115,39 @@ class PodControl:
                 mine.append(adopted)
         return mine
 
+    def _is_wanted(self, orphan: Obj) -> bool:
+        return not pods.is_terminating(orphan) if self._finalizer else pods.is_active(orphan)
+
     async def adopt(self, owner: Obj, pod: Obj) -> Obj | None:
         """Makes the owner the pod's controller; the pod as it is then, None when it is gone."""
-        return await self._set_owner(pod, pods.owner_reference(owner))
+        changes: Obj = {"ownerReferences": [pods.owner_reference(owner)]}
+        if self._finalizer:
+            changes["finalizers"] = [self._finalizer]
+        return await self._change(pod, changes)
 
     async def release(self, owner: Obj, pod: Obj) -> None:
         """Takes the owner's reference out of the pod."""
-        await self._set_owner(pod, {"$patch": "delete", "uid": owner["metadata"]["uid"]})
+        changes: Obj = {"ownerReferences": [{"$patch": "delete", "uid": owner["metadata"]["uid"]}]}
+        if self._finalizer:
+            changes[_REMOVED] = [self._finalizer]
+        await self._change(pod, changes)
 
-    async def _set_owner(self, pod: Obj, reference: Obj) -> Obj | None:
+    async def let_go(self, pod: Obj) -> None:
+        """Takes the finalizer away; a pod that was being deleted may be gone by then."""
+        if self._finalizer in (pod["metadata"].get("finalizers") or ()):
+            await self._change(pod, {_REMOVED: [self._finalizer]})
+
+    async def _change(self, pod: Obj, changes: Obj) -> Obj | None:
+        """Patches the metadata of this very pod; None when it is gone."""
         metadata = pod["metadata"]
-        body = {"metadata": {"uid": metadata["uid"], "ownerReferences": [reference]}}
+        body = {"metadata": {"uid": metadata["uid"], **changes}}
         try:
             changed = await self._client.patch(POD, metadata["name"], metadata["namespace"], body, type=STRATEGIC)
         except APIError as e:
             if e.code not in (404, 409, 422):
                 raise
+            if e.code == 404:
+                self._note_gone(pod)
             return None  # gone, or another one of that name: the watch tells
         self.informer.observe(changed)
         return changed

@@ -73,6 +73,7 @@ CONTROLLERS: dict[str, Row] = {
         (kinds.REPLICATION_CONTROLLER,),
         "replicationcontroller",
     ),
+    "job-controller": Row("controllers.job.controller:JobController", (kinds.JOB,), "job"),
     "deployment-controller": Row("controllers.deployment:DeploymentController", (kinds.DEPLOYMENT,), "deployment"),
     "endpointslice-controller": Row("controllers.endpointslice:EndpointSliceController", alias="endpointslice"),
     "cluster-dns": Row("controllers.cluster_dns:ClusterDNSController"),

@@ -1,0 +1,181 @@
+"""Jobs: pods that run to completion, as many and as often as asked for.
+
+Source: "Jobs"; API reference, Job v1 batch. Reasons, messages and events are kube-controller-manager's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import JOB
+from hawser.api.selectors import LabelSelector
+from hawser.api.types import Obj
+from hawser.client.controller import Controller, Manager, controller_of
+from hawser.client.informer import key_of
+from hawser.controllers.job import backoff, pods, template
+from hawser.controllers.job.backoff import Record
+from hawser.controllers.job.plan import Outcome, Work, deadline, is_finished, outcome, work
+from hawser.controllers.job.status import events, status, to_release
+from hawser.controllers.job.view import View
+from hawser.controllers.pod_control import PodControl, is_namespace_terminating
+
+# Keys of pods that may hold a finalizer for a Job that will not count them; no namespace has a colon in it.
+_POD = "pod:"
+# What happens to pods in so short a time is written to the Job at once.
+_BATCH_SECONDS = 0.05
+
+
+class JobController(Controller):
+    """See the module."""
+
+    name = "job-controller"
+    workers = 5
+
+    def setup(self, manager: Manager) -> None:
+        self._client = manager.client
+        self._clock = manager.clock
+        self._recorder = manager.recorder("job-controller")
+        self._jobs = manager.informer(JOB)
+        self._pods = PodControl(manager, self._recorder, JOB, finalizer=pods.FINALIZER)
+        self._records: dict[str, tuple[str, Record]] = {}
+        self._jobs.on_change(self._job_changed)
+        self._pods.informer.on_change(self._pod_changed)
+        self._pods.on_orphan(self._enqueue_adopters)
+
+    def _job_changed(self, old: Obj | None, new: Obj | None) -> None:
+        self.enqueue(old, new)
+        if new is None or is_finished(new):
+            job = new or old
+            assert job is not None
+            for pod in self._pods.owned(job["metadata"]["uid"]):
+                self._look_at(pod)
+
+    def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
+        for pod in (old, new):
+            owner = controller_of(pod) if pod is not None else None
+            if pod is not None and owner is not None and owner["kind"] == "Job":
+                self.queue.add_after(f"{pod['metadata']['namespace']}/{owner['name']}", _BATCH_SECONDS)
+        if new is not None and not pods.is_counted(new) and self._job_of(new) is None:
+            self._look_at(new)
+
+    def _enqueue_adopters(self, pod: Obj) -> None:
+        for job in self._jobs.list(pod["metadata"]["namespace"]):
+            if _selector(job).matches(pod["metadata"].get("labels")):
+                self.enqueue(None, job)
+
+    def _look_at(self, pod: Obj) -> None:
+        if not pods.is_counted(pod):
+            self.queue.add(_POD + key_of(pod))
+
+    def _job_of(self, pod: Obj) -> Obj | None:
+        """The unfinished Job that controls the pod."""
+        owner = controller_of(pod)
+        if owner is None or owner["kind"] != "Job":
+            return None
+        job = self._jobs.get(pod["metadata"]["namespace"], owner["name"])
+        if job is None or job["metadata"]["uid"] != owner["uid"] or is_finished(job):
+            return None
+        return job
+
+    async def reconcile(self, key: str) -> float | None:
+        if key.startswith(_POD):
+            await self._release_orphan(key.removeprefix(_POD))
+            return None
+        job = self._jobs.get_key(key)
+        if job is None or is_finished(job):
+            self._records.pop(key, None)
+            return None
+        if not _is_ours(job) or await self._pods.claim(job, _selector(job)) is None:
+            return None
+        return await self._advance(key, job)
+
+    async def _advance(self, key: str, job: Obj) -> float | None:
+        """Goes on, step by step, until the Job has to wait for something."""
+        ending: Outcome | None = None
+        todo: Work | None = None
+        failure: APIError | None = None
+        asked: set[str] = set()
+        while True:
+            now = self._clock.now()
+            view = View(job, [p for p in self._pods.owned(job["metadata"]["uid"]) if _selects(job, p)])
+            record = self._record(key, view)
+            ending = ending or outcome(view, now)
+            if todo is None:
+                todo = work(view, ending, record, now)
+                failure = await self._do(view, todo)
+                if todo.create or todo.delete:
+                    continue
+            wanted = status(view, ending, now)
+            if wanted != view.old:
+                job = await self._write(job, wanted)
+            elif released := [p for p in to_release(view, ending) if p["metadata"]["uid"] not in asked]:
+                asked.update(pod["metadata"]["uid"] for pod in released)
+                await asyncio.gather(*(self._pods.let_go(pod) for pod in released))
+            else:
+                break
+            if is_finished(job):
+                return None
+        if failure is not None:
+            raise failure
+        waits = (todo.look_again, None if ending else deadline(view, now))
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _record(self, key: str, view: View) -> Record:
+        """Failures in a row of the Job's pods."""
+        uid = view.job["metadata"]["uid"]
+        known = self._records.get(key, ("", Record()))
+        old = known[1] if known[0] == uid else Record()
+        failed = [pod for pod in view.pods if pods.is_failed(pod, view.job)]
+        if failed or old.failures:
+            succeeded = [pod for pod in view.pods if pods.phase(pod) == "Succeeded"]
+            old = backoff.latest(old, succeeded, failed)
+            self._records[key] = uid, old
+        return old
+
+    async def _do(self, view: View, todo: Work) -> APIError | None:
+        if todo.delete:
+            if todo.uncounted:
+                await asyncio.gather(*(self._pods.let_go(pod) for pod in todo.delete))
+            return await self._pods.delete_all(view.job, todo.delete)
+        replaced = view.delayed if todo.create and view.indexed else {}
+        bodies = [
+            template.pod(view.job, index, replaced.get(index) if index is not None else None) for index in todo.create
+        ]
+        failure = await self._pods.create_all(view.job, bodies)
+        return None if failure is None or is_namespace_terminating(failure) else failure
+
+    async def _write(self, job: Obj, wanted: Obj) -> Obj:
+        written = await self._client.update(JOB, {**job, "status": wanted}, subresource="status")
+        self._jobs.observe(written)
+        for kind, reason, message in events(job, wanted):
+            self._recorder.event(job, kind, reason, message)
+        return written
+
+    async def _release_orphan(self, key: str) -> None:
+        """Lets a pod go that nobody will count: its Job is gone or finished."""
+        pod = self._pods.informer.get_key(key)
+        if pod is None or pods.is_counted(pod) or self._job_of(pod) is not None:
+            return
+        owner = controller_of(pod)
+        if owner is not None:
+            if owner["kind"] != "Job" or not owner["apiVersion"].startswith("batch/"):
+                return
+            job = self._jobs.get(pod["metadata"]["namespace"], owner["name"])
+            same = job is not None and job["metadata"]["uid"] == owner["uid"]
+            if same and job is not None and not _is_ours(job):
+                return
+        await self._pods.let_go(pod)
+
+
+def _is_ours(job: Obj) -> bool:
+    """Whether no other controller is asked to manage the Job (KEP-4368)."""
+    return bool(job["spec"].get("managedBy", pods.OWN_NAME) == pods.OWN_NAME)
+
+
+def _selector(job: Obj) -> LabelSelector:
+    return LabelSelector.from_object(job["spec"].get("selector"))
+
+
+def _selects(job: Obj, pod: Obj) -> bool:
+    return _selector(job).matches(pod["metadata"].get("labels"))

@@ -1,0 +1,122 @@
+"""What the Job controller reads of a pod: its index, how often its index failed, when it ended, whether it is counted.
+
+Source: "Jobs" (completion modes, pod replacement policy); API reference, JobStatus.uncountedTerminatedPods; KEP-2307
+(finalizers), KEP-3850 (failures of an index), KEP-3939 (pod replacement).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from hawser.api.types import Obj
+from hawser.client.clock import parse_timestamp
+from hawser.controllers import pods
+
+FINALIZER = "batch.kubernetes.io/job-tracking"
+INDEX = "batch.kubernetes.io/job-completion-index"
+FAILURES = "batch.kubernetes.io/job-index-failure-count"
+IGNORED_FAILURES = "batch.kubernetes.io/job-index-ignored-failure-count"
+OWN_NAME = "kubernetes.io/job-controller"
+"""What spec.managedBy says of Jobs that are this controller's."""
+
+_MAX_INT32 = 2**31 - 1
+_PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
+
+
+def is_counted(pod: Obj) -> bool:
+    """Whether the pod's end is in the Job's status already: it has lost the finalizer that held it until then."""
+    return FINALIZER not in (pod["metadata"].get("finalizers") or ())
+
+
+def phase(pod: Obj) -> str:
+    return str(pod.get("status", {}).get("phase", "Pending"))
+
+
+def is_indexed(job: Obj) -> bool:
+    return bool(job["spec"].get("completionMode") == "Indexed")
+
+
+def only_failed_are_replaced(job: Obj) -> bool:
+    """Whether a pod that is being deleted is replaced, and counted as failed, only when it has ended."""
+    spec = job["spec"]
+    return spec.get("podReplacementPolicy") == "Failed" or spec.get("podFailurePolicy") is not None
+
+
+def is_failed(pod: Obj, job: Obj) -> bool:
+    """Whether a pod counts as failed; one that is being deleted may never get to say so itself."""
+    if phase(pod) == "Failed":
+        return True
+    return not only_failed_are_replaced(job) and pods.is_terminating(pod) and phase(pod) != "Succeeded"
+
+
+def index_of(pod: Obj) -> int | None:
+    """The completion index in the pod's annotations."""
+    text = (pod["metadata"].get("annotations") or {}).get(INDEX, "")
+    return int(text) if text.isascii() and text.isdecimal() else None
+
+
+def valid_index(pod: Obj, job: Obj) -> int | None:
+    """The pod's index, when the Job has that many."""
+    index = index_of(pod)
+    return index if index is not None and index < job["spec"]["completions"] else None
+
+
+def failures(pod: Obj) -> int:
+    """How many pods of its index failed before this one."""
+    return _count(pod, FAILURES)
+
+
+def all_failures(pod: Obj) -> int:
+    """The same with those that a failure policy ignored: what back-off counts."""
+    return _count(pod, FAILURES) + _count(pod, IGNORED_FAILURES)
+
+
+def ignored_failures(pod: Obj) -> int:
+    return _count(pod, IGNORED_FAILURES)
+
+
+def _count(pod: Obj, annotation: str) -> int:
+    text = (pod["metadata"].get("annotations") or {}).get(annotation, "")
+    number = int(text) if text.isascii() and text.isdecimal() else 0
+    return number if number <= _MAX_INT32 else 0
+
+
+def ended_at(pod: Obj) -> datetime:
+    """When the pod ended: its last container, else when it became unready, else when it was deleted."""
+    metadata, status = pod["metadata"], pod.get("status", {})
+    init = pod.get("spec", {}).get("initContainers") or ()
+    sidecars = {c["name"] for c in init if c.get("restartPolicy") == "Always"}
+    containers = list(status.get("containerStatuses") or ())
+    containers += (c for c in status.get("initContainerStatuses") or () if c["name"] in sidecars)
+    times = [c.get("state", {}).get("terminated", {}).get("finishedAt") for c in containers]
+    if times and all(times):
+        return parse_timestamp(max(times))
+    ready = pods.condition(pod, "Ready")
+    if ready is not None and ready.get("status") == "False" and ready.get("lastTransitionTime"):
+        return parse_timestamp(ready["lastTransitionTime"])
+    if metadata.get("deletionTimestamp"):
+        grace = timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
+        return parse_timestamp(metadata["deletionTimestamp"]) - grace
+    return parse_timestamp(metadata["creationTimestamp"])
+
+
+def first_to_go(active: Sequence[Obj]) -> list[Obj]:
+    """The pods in the order in which too many are deleted: those that got least far first, then the youngest."""
+
+    def rank(pod: Obj) -> tuple[object, ...]:
+        ready = pods.condition(pod, "Ready") or {}
+        is_ready = ready.get("status") == "True"
+        since = parse_timestamp(ready["lastTransitionTime"]) if is_ready and ready.get("lastTransitionTime") else None
+        statuses = pod.get("status", {}).get("containerStatuses") or ()
+        return (
+            bool(pod["spec"].get("nodeName")),
+            _PHASES.get(phase(pod), 0),
+            is_ready,
+            -since.timestamp() if since else 0.0,
+            -max((int(c.get("restartCount", 0)) for c in statuses), default=0),
+            -parse_timestamp(pod["metadata"]["creationTimestamp"]).timestamp(),
+            pod["metadata"]["uid"],
+        )
+
+    return sorted(active, key=rank)
