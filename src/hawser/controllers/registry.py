@@ -75,6 +75,9 @@ CONTROLLERS: dict[str, Row] = {
     ),
     "job-controller": Row("controllers.job.controller:JobController", (kinds.JOB,), "job"),
     "deployment-controller": Row("controllers.deployment:DeploymentController", (kinds.DEPLOYMENT,), "deployment"),
+    "statefulset-controller": Row(
+        "controllers.statefulset:StatefulSetController", (kinds.STATEFUL_SET,), "statefulset"
+    ),
     "endpointslice-controller": Row("controllers.endpointslice:EndpointSliceController", alias="endpointslice"),
     "cluster-dns": Row("controllers.cluster_dns:ClusterDNSController"),
     "endpoints-controller": Row("controllers.legacy_endpoints:EndpointsController", alias="endpoint"),
