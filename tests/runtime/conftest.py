@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from hawser.cli.images.description import RichImage
+from hawser.cli.images.local import build_busybox
 from hawser.cli.images.oci import ImageConfig
 from hawser.cli.images.rich import build_base
 from hawser.runtime.install import install
@@ -89,6 +90,23 @@ def debian() -> Path:
             subprocess.run(["tar", "-C", partial, "-xf", base], check=True)
             partial.rename(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root file system that is busybox alone, its init included."""
+    if not shutil.which("busybox"):
+        pytest.skip("needs busybox-static")
+    directory = tmp_path_factory.mktemp("busybox")
+    _unpack(build_busybox(directory), directory / "image")
+    layers = sorted((directory / "image/blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
+    _unpack(layers[-1], directory / "root")
+    return directory / "root"
+
+
+def _unpack(archive: Path, directory: Path) -> None:
+    directory.mkdir()
+    subprocess.run(["tar", "-C", str(directory), "-xf", str(archive)], check=True)
 
 
 @dataclass

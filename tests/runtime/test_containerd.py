@@ -189,12 +189,38 @@ async def test_an_image_without_systemd_gets_a_minimal_init(pods: Pods) -> None:
     assert pods.log() == ["stdout hawser-init"]
 
 
+async def test_hooks_run_around_the_application_and_write_to_its_log(pods: Pods) -> None:
+    annotations = {
+        "rich.hawser.dev/prestart": "echo before; ip -o link",
+        "rich.hawser.dev/poststop": 'echo "$HAWSER_POD/$HAWSER_CONTAINER: $HAWSER_EXIT_CODE" after',
+    }
+    container = await pods.start(local.BUSYBOX, annotations, command=["sh", "-c", "echo app; exit 6"])
+    assert await pods.exit_code(container) == 6
+    log = [line for line in pods.log() if "prestart-1: 1: lo" not in line]
+    assert log[0] == "stderr hawser: prestart prestart-1: before"
+    assert log[-2:] == ["stdout app", "stderr hawser: poststop poststop-1: pod-0/app: 6 after"]
+
+
+async def test_poststop_runs_after_a_forced_end(pods: Pods) -> None:
+    annotations = {"rich.hawser.dev/poststop": "sleep 1; echo $HAWSER_EXIT_SIGNAL"}
+    container = await pods.start("localhost/legacy-app:1", annotations)
+    await pods.runtime.stop_container(container, 0)
+    assert await pods.exit_code(container) == 137
+    assert pods.log()[-1] == "stderr hawser: poststop poststop-1: SIGKILL"
+
+
 @pytest.mark.parametrize(
     ("annotations", "command", "text"),
     [
         ({"rich.hawser.dev/init": "upstart"}, ["sh"], '"upstart" is not one of systemd, init, minimal'),
         ({"rich.hawser.dev/init": "systemd"}, ["sh"], "the image has no systemd"),
         ({}, ["no-such-command"], 'exec: "no-such-command": executable file not found'),
+        ({"rich.hawser.dev/prestart": "echo no; exit 7"}, ["sh"], "prestart hook prestart-1: exit code 7: no"),
+        (
+            {"rich.hawser.dev/prestart": '[{"name": "a", "script": "true", "capabilities": ["NET_ADMIN"]}]'},
+            ["sh"],
+            "hook a: the capability NET_ADMIN is not the container's own, and only a RichProfile may give it",
+        ),
     ],
 )
 async def test_what_can_not_be_reaches_the_pods_events(

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.runtime.conftest import DEFAULT_CAPABILITIES, Containers
-
-from hawser.cli.images.local import build_busybox
 
 Spec = dict[str, Any]
 SLEEP = ["/bin/sh", "-c", "echo ready; exec sleep 1000"]
@@ -206,23 +202,6 @@ class TestMinimal:
         ran = containers.make(debian, rich(spec, ["sh", "-c", f"cat /proc/1/comm; {script}"], "minimal")).run()
         assert ran.returncode == code
         assert ran.stdout == b"hawser-init\n"
-
-
-@pytest.fixture(scope="module")
-def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root file system that is busybox alone, its init included."""
-    if not shutil.which("busybox"):
-        pytest.skip("needs busybox-static")
-    directory = tmp_path_factory.mktemp("busybox")
-    unpack(build_busybox(directory), directory / "image")
-    layers = sorted((directory / "image/blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
-    unpack(layers[-1], directory / "root")
-    return directory / "root"
-
-
-def unpack(archive: Path, directory: Path) -> None:
-    directory.mkdir()
-    subprocess.run(["tar", "-C", str(directory), "-xf", str(archive)], check=True)
 
 
 class TestBusybox:

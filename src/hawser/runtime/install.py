@@ -17,14 +17,20 @@ _MODULES = (
     "bundle",
     "edited",
     "facts",
+    "hookplan",
+    "hookrun",
+    "hooks",
     "host",
     "initd",
     "main",
     "minimal",
     "options",
     "quoting",
+    "records",
     "rootfs",
     "systemd",
+    "verbs",
+    "witness",
 )
 _ENTRY = f"""\
 import sys

@@ -1,7 +1,8 @@
 #!/bin/sh
 # hawser-runtime: an OCI runtime that makes rich containers. Finds the real runtime (runc, crun), passes every command
 # on to it, and steps in for three: create and run (the bundle is edited first, by the Python program at the end of this
-# file), kill (each init has a stop signal of its own) and delete (the note of that init goes too).
+# file), kill (each init has a stop signal of its own) and delete (the note of that init goes too). The Python program
+# also starts and deletes containers with hooks.
 # Settings: HAWSER_OCI_RUNTIME, or a line runtime=/path in /etc/hawser/runtime.conf.
 real=${HAWSER_OCI_RUNTIME:-@REAL@}
 if [ -z "$real" ] && [ -r /etc/hawser/runtime.conf ]; then
@@ -40,7 +41,7 @@ for word; do
 		if [ -z "$verb" ]; then
 			verb=$word
 			case $verb in
-			create | run | kill | delete) ;;
+			create | run | start | kill | delete) ;;
 			*) break ;;
 			esac
 		elif [ -z "$id" ]; then
@@ -61,15 +62,24 @@ fail() {
 
 records=${HAWSER_RUNTIME_STATE:-/run/hawser-runtime}${root:-/default}
 note=$records/$id
+python() {
+	python=/usr/bin/python3
+	[ -x $python ] || python=$(command -v python3) || fail "no python3 on this node"
+	export HAWSER_REAL="$real" HAWSER_RECORDS="$records"
+}
 case $verb in
 create | run)
 	# A pod's sandbox is never a rich container; its bundle is one line of JSON.
 	grep -q -e '"io.kubernetes.cri.container-type":"sandbox"' -e '"io.kubernetes.cri-o.ContainerType":"sandbox"' \
 		"$bundle/config.json" 2>/dev/null && exec "$real" "$@"
-	python=/usr/bin/python3
-	[ -x $python ] || python=$(command -v python3) || fail "no python3 on this node"
-	export HAWSER_REAL="$real" HAWSER_RECORDS="$records"
+	python
 	exec "$python" -I -S "$0" "$@"
+	;;
+start)
+	if [ -n "$id" ] && [ -e "$records/.hooks/$id/plan.json" ]; then
+		python
+		exec "$python" -I -S "$0" "$@"
+	fi
 	;;
 kill)
 	if [ -n "$id" ] && [ -r "$note" ]; then
@@ -101,7 +111,12 @@ kill)
 	;;
 delete)
 	if [ -n "$id" ] && [ -e "$note" ]; then
-		"$real" "$@" || exit $?
+		if [ -e "$records/.hooks/$id/plan.json" ]; then
+			python
+			"$python" -I -S "$0" "$@" || exit $?
+		else
+			"$real" "$@" || exit $?
+		fi
 		rm -f "$note"
 		exit 0
 	fi

@@ -2,7 +2,8 @@
 # ruff: noqa: PTH101, PTH103, PTH104, PTH108, PTH118, PTH120, PTH123, PTH211
 """What `hawser-runtime create` and `run` do: edit the bundle, then become the real runtime.
 
-Started by the launcher, which handles every other command by itself. Standard library only, Python >= 3.9.
+Started by the launcher, which handles every other command by itself, but for `start` and `delete` of a container with
+hooks (verbs.py). Standard library only, Python >= 3.9.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Call(NamedTuple):
     """A command line of the OCI runtime, as far as an edit needs it."""
 
     bundle: str
+    verb: str
     container_id: str
     log: str
     json_log: bool
@@ -48,6 +50,7 @@ def parse(argv: list[str]) -> Call:
             words.append(word)
     return Call(
         bundle=flags.get("--bundle") or flags.get("-b") or ".",
+        verb=words[0] if words else "",
         container_id=words[-1] if len(words) > 1 else "",
         log=flags.get("--log", ""),
         json_log=flags.get("--log-format") == "json",
@@ -129,22 +132,45 @@ def main(argv: list[str]) -> int:
     """Edits the bundle of `create` or `run`, then executes the real runtime; returns only when that fails."""
     call = parse(argv)
     try:
+        if call.verb in ("start", "delete"):
+            from . import verbs  # here: only containers with hooks need it
+
+            return verbs.main(call.verb, argv, call.container_id)
         with open(os.path.join(call.bundle, "config.json"), encoding="utf-8") as file:
             spec = json.load(file)
         edited = prepare(call, spec)
+        home = ""
         if edited is not None:
+            home = note_hooks(call, spec)
             write(call.bundle, edited)
             if edited.cgroup:
                 # The real runtime would make it, too late for the mount. It also removes it.
                 os.makedirs(edited.cgroup, exist_ok=True)
             record(os.environ["HAWSER_RECORDS"], call.container_id, edited.init)
-        real = os.environ["HAWSER_REAL"]
-        environment = {key: value for key, value in os.environ.items() if key not in ("HAWSER_REAL", "HAWSER_RECORDS")}
-        os.execve(real, [real, *argv], environment)
+        real = os.environ.pop("HAWSER_REAL")
+        del os.environ["HAWSER_RECORDS"]
+        if home:
+            from . import verbs
+
+            return verbs.create(real, argv, call.verb, home)
+        os.execv(real, [real, *argv])
     except (EditError, options.OptionError) as error:
         return fail(call, str(error))
     except (OSError, ValueError, KeyError, TypeError) as error:
         return fail(call, f"{type(error).__name__}: {error}")
+
+
+def note_hooks(call: Call, spec: dict[str, Any]) -> str:
+    """Notes the hooks of a container; returns where, "" when it has none. Raises OptionError."""
+    annotations = spec.get("annotations") or {}
+    if not any(options.PREFIX + phase in annotations for phase in ("prestart", "poststop")):
+        return ""
+    from . import hooks, verbs  # here: few containers need them
+
+    found = hooks.read(annotations, spec["process"])
+    home = verbs.home_of(os.environ["HAWSER_RECORDS"], call.container_id)
+    verbs.note(home, spec, found, call.container_id, call.bundle)
+    return home
 
 
 def record(directory: str, container_id: str, init: str) -> None:

@@ -8,6 +8,7 @@
 | rich.hawser.dev/restart-limit | restarts within the interval before the container ends | 3 |
 | rich.hawser.dev/restart-interval | seconds, or with a unit: 90s, 10m, 1h | 10m |
 | rich.hawser.dev/stop-signal | the signal that asks the application to end, under systemd | SIGTERM |
+| rich.hawser.dev/prestart, poststop | hooks: see hooks.py | |
 
 A CRI does not tell its runtime which containers are init containers: a pod that has some names its rich container.
 """
@@ -20,7 +21,7 @@ from typing import NamedTuple
 PREFIX = "rich.hawser.dev/"
 INITS = ("systemd", "init", "minimal")
 RESTARTS = ("no", "on-failure", "always")
-_KNOWN = ("init", "container", "restart", "restart-limit", "restart-interval", "stop-signal")
+_KNOWN = ("init", "container", "restart", "restart-limit", "restart-interval", "stop-signal", "prestart", "poststop")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 

@@ -136,6 +136,8 @@ def is_role(arguments: list[str]) -> bool:
     """Whether a command line is one of an engine's own processes, a shim or a runtime call (of any engine)."""
     if not arguments:
         return False
+    if any(Path(a).name == "hawser-runtime" for a in arguments[:4]):
+        return True
     name = Path(arguments[0]).name
     return name in ("containerd", "runc", "crun") or name.startswith("containerd-shim") or bool(_MODULES & {*arguments})
 

@@ -1,0 +1,233 @@
+# Importing pathlib would double the start-up time of every container.
+# ruff: noqa: PTH103, PTH118, PTH123
+"""Running hooks, one after the other: with a time limit, with bounded output, and with nothing of them left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from .hookplan import Ending, hook_of, process
+from .hooks import POSTSTOP, PRESTART, Hook
+
+_KEPT = 1024  # bytes of a hook's output in its record: the end of it, which tells what went wrong
+_COPIED = 64 * 1024  # bytes of it in the container's log
+_GONE_SECONDS = 5.0
+
+
+class Result(NamedTuple):
+    """How a hook ended. `problem` is "" when all is well."""
+
+    problem: str
+    output: str
+    seconds: float
+
+
+class Log:
+    """The container's own standard error, where kubectl logs finds what hooks write. Never blocks, never fails."""
+
+    def __init__(self, pid: int) -> None:
+        self._fd = -1
+        with contextlib.suppress(OSError):
+            # Opened anew: not to block must not become a property of the application's own stream.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            self._fd = os.open(f"/proc/{pid}/fd/2", flags)
+
+    def write(self, data: bytes) -> None:
+        """Writes as much as fits."""
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.write(self._fd, data)
+
+
+class Runtime(NamedTuple):
+    """The real runtime, and the global flags that every call needs."""
+
+    path: str
+    flags: tuple[str, ...]
+
+    def words(self, *words: str) -> list[str]:
+        """A command line."""
+        return [self.path, *self.flags, *words]
+
+    def call(self, *words: str) -> bool:
+        """Whether a command succeeded; what it says is nobody's."""
+        quiet = subprocess.DEVNULL
+        return subprocess.run(self.words(*words), stdin=quiet, stdout=quiet, stderr=quiet, check=False).returncode == 0
+
+    def state(self, container_id: str) -> dict[str, Any]:
+        """The state of a container as OCI has it; empty when there is none."""
+        words = self.words("state", container_id)
+        ran = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        state = json.loads(ran.stdout) if ran.returncode == 0 else {}
+        return state if isinstance(state, dict) else {}
+
+
+def prestart(runtime: Runtime, note: dict[str, Any], pid: int, log: Log, home: str) -> Iterator[tuple[Hook, Result]]:
+    """Runs the prestart hooks inside a container that waits for its start, until one fails that must not."""
+    for entry in note["prestart"]:
+        hook = hook_of(entry)
+        path = os.path.join(home, "process.json")
+        _write(path, process(note, PRESTART, hook))
+        words = runtime.words("exec", "--process", path, note["id"])
+        result = run(words, hook, PRESTART, log, lambda: clear(pid))
+        # What a hook leaves running would keep its capabilities.
+        if not clear(pid) and not result.problem:
+            result = result._replace(problem="its processes could not be ended")
+        yield hook, result
+        if result.problem and hook.required:
+            return
+
+
+def poststop(
+    runtime: Runtime, note: dict[str, Any], ending: Ending, log: Log, home: str
+) -> Iterator[tuple[Hook, Result]]:
+    """Runs the poststop hooks, each in a container of its own beside the one that has ended."""
+    bundle = os.path.join(home, "poststop")
+    name = note["id"] + "-poststop"
+    with open(os.path.join(home, "poststop.json"), encoding="utf-8") as file:
+        spec = json.load(file)
+    os.makedirs(bundle, mode=0o700, exist_ok=True)
+    for entry in note["poststop"]:
+        hook = hook_of(entry)
+        _write(os.path.join(bundle, "config.json"), {**spec, "process": process(note, POSTSTOP, hook, ending)})
+        runtime.call("delete", "--force", name)
+        words = runtime.words("run", "--bundle", bundle, name)
+        yield hook, run(words, hook, POSTSTOP, log, lambda: runtime.call("delete", "--force", name))
+
+
+def run(words: list[str], hook: Hook, phase: str, log: Log, stop: Callable[[], object]) -> Result:
+    """Runs a hook's command line. stop: ends all of the hook's processes; called when its time is over."""
+    began = time.monotonic()
+    null = subprocess.DEVNULL
+    child = subprocess.Popen(
+        words, stdin=null, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    output = _Output(log, f"hawser: {phase} {hook.name}: ".encode())
+    in_time = _follow(child, output, began + hook.timeout)
+    if not in_time:
+        stop()
+        try:
+            child.wait(_GONE_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+    code = child.wait()
+    if child.stdout is not None:
+        child.stdout.close()
+    output.end()
+    problem = "" if in_time and code == 0 else f"exit code {code if code >= 0 else 128 - code}"
+    if not in_time:
+        problem = f"it did not end within {hook.timeout:g} s and was killed"
+    return Result(problem, output.tail(), time.monotonic() - began)
+
+
+def _follow(child: subprocess.Popen[bytes], output: _Output, deadline: float) -> bool:
+    """Reads until the child has ended, whoever else keeps its output open; False when time is over."""
+    assert child.stdout is not None
+    pipe, ended = child.stdout.fileno(), os.pidfd_open(child.pid)
+    os.set_blocking(pipe, False)
+    try:
+        open_pipe = True
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            ready, _, _ = select.select([pipe, ended] if open_pipe else [ended], [], [], left)
+            # The rest of what it wrote is in the pipe by the time it has ended.
+            while open_pipe and (data := _read(pipe)) is not None:
+                open_pipe = bool(data)
+                output.add(data)
+            if ended in ready:
+                return True
+    finally:
+        os.close(ended)
+
+
+def _read(pipe: int) -> bytes | None:
+    """What there is to read; None when there is nothing now, nothing at all at the end."""
+    try:
+        return os.read(pipe, 4096)
+    except BlockingIOError:
+        return None
+
+
+class _Output:
+    """A hook's output: line by line into the container's log, its end for the record."""
+
+    def __init__(self, log: Log, prefix: bytes) -> None:
+        self._log, self._prefix = log, prefix
+        self._line, self._kept, self._copied = b"", b"", 0
+
+    def add(self, data: bytes) -> None:
+        self._kept = (self._kept + data)[-_KEPT:]
+        *lines, self._line = (self._line + data)[-_COPIED:].split(b"\n")
+        for line in lines:
+            self._copy(line)
+
+    def end(self) -> None:
+        if self._line:
+            self._copy(self._line)
+
+    def tail(self) -> str:
+        return self._kept.decode("utf-8", "replace").strip()
+
+    def _copy(self, line: bytes) -> None:
+        if self._copied < _COPIED:
+            self._log.write(self._prefix + line[:4000] + b"\n")
+            self._copied += len(line) + 1
+            if self._copied >= _COPIED:
+                self._log.write(self._prefix + b"(more output is left out)\n")
+
+
+def clear(pid: int) -> bool:
+    """Ends every process in a container's control group but its first; whether nothing is left."""
+    directory = group(pid)
+    for _ in range(200):
+        others = [other for other in _members(directory) if other != pid]
+        if not others:
+            return True
+        for other in others:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(other, signal.SIGKILL)
+        time.sleep(0.005)
+    return False
+
+
+def group(pid: int) -> str:
+    """The directory of a process's control group that counts its memory; cgroups(7)."""
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
+        entries = [line.rstrip("\n").split(":", 2) for line in file]
+    for _, kinds, path in entries:
+        if "memory" in kinds.split(","):
+            return "/sys/fs/cgroup/memory" + path
+    return "/sys/fs/cgroup" + next(path for _, kinds, path in entries if not kinds)
+
+
+def oom_kills(directory: str) -> int:
+    """How many processes of a control group the kernel has killed for want of memory."""
+    for name in ("memory.events", "memory.oom_control"):
+        with contextlib.suppress(OSError), open(os.path.join(directory, name), encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    return 0
+
+
+def _members(directory: str) -> list[int]:
+    found = []
+    for place, _, _ in os.walk(directory):
+        with contextlib.suppress(OSError), open(os.path.join(place, "cgroup.procs"), encoding="utf-8") as file:
+            found += [int(line) for line in file]
+    return found
+
+
+def _write(path: str, value: dict[str, Any]) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(value, file)
