@@ -55,6 +55,15 @@ Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace of 
 Container = Annotated[str, typer.Option("--container", "-c", help="Container; needed when the pod has several.")]
 
 
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--kubeconfig", envvar="KUBECONFIG", help="A cluster's kubeconfig; without: the engine, else as kubectl."
+    ),
+]
+Context = Annotated[str, typer.Option("--context", help="The kubeconfig's context.")]
+
+
 class Failure(Exception):
     """A command failed: one sentence what went wrong, and what to do next."""
 
@@ -137,6 +146,22 @@ async def admin(engine: Settings) -> AsyncIterator[Client]:
     except PermissionError:
         raise Failure("the engine's kubeconfig is readable by root only", "run it with sudo", 77) from None
     async with client:
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def cluster(kubeconfig: Path | None, name: str, data_dir: Path) -> AsyncIterator[Client]:
+    """A client of the cluster that a command means.
+
+    kubeconfig, name: what --kubeconfig (or $KUBECONFIG) and --context say; with neither it is the engine of the data
+    directory, if that runs, and else the cluster that kubectl would take. Raises ConfigError.
+    """
+    engine = None if kubeconfig or name else settings.load(data_dir.resolve())
+    if engine is not None and supervisor_pid(engine) is not None:
+        async with admin(engine) as client:
+            yield client
+        return
+    async with Client.from_kubeconfig(kubeconfig, name) as client:
         yield client
 
 

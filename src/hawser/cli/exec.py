@@ -12,7 +12,7 @@ import sys
 import termios
 import threading
 import tty as terminal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from enum import IntEnum
 from typing import Annotated, Any, BinaryIO
 
@@ -27,6 +27,7 @@ from hawser.cli.engine.settings import DEFAULT_DATA_DIR
 from hawser.client.client import Client
 
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+_PIECE = 32768
 
 
 class Channel(IntEnum):
@@ -133,12 +134,51 @@ def not_running(pod: dict[str, Any], container: str) -> str:
 
 async def capture(client: Client, pod: str, namespace: str, container: str, command: list[str]) -> tuple[int, str]:
     """Runs a command; returns its exit code and what it wrote to stdout and stderr."""
-    params = [("command", c) for c in command]
-    params += [("container", container), ("stdout", "true"), ("stderr", "true")]
     written = io.BytesIO()
-    async with client.websocket(POD.path(namespace, pod, "exec"), params, _PROTOCOLS) as socket:
-        code = await _receive(socket, written, written)
+    code = await converse(client, pod, namespace, container, command, written, written)
     return code, written.getvalue().decode(errors="replace")
+
+
+async def converse(
+    client: Client,
+    pod: str,
+    namespace: str,
+    container: str,
+    command: list[str],
+    stdout: BinaryIO,
+    stderr: BinaryIO,
+    stdin: BinaryIO | None = None,
+    sent: Callable[[int], None] = lambda _size: None,
+) -> int:
+    """Runs a command with these streams; returns its exit code. sent: told the size of each piece of stdin.
+
+    Older servers can not be told where stdin ends: a command should know how much to read. Raises APIError when it
+    can not be started, Failure when the connection breaks.
+    """
+    params = [("command", c) for c in command]
+    if container:
+        params.append(("container", container))
+    params += [("stdout", "true"), ("stderr", "true"), ("stdin", "false" if stdin is None else "true")]
+    async with _connected(client, pod, namespace, container, params) as socket:
+        feeding = asyncio.create_task(_feed(socket, stdin, sent)) if stdin is not None else None
+        try:
+            return await _receive(socket, stdout, stderr)
+        finally:
+            if feeding is not None:
+                feeding.cancel()
+                await asyncio.gather(feeding, return_exceptions=True)
+
+
+async def _feed(socket: aiohttp.ClientWebSocketResponse, stdin: BinaryIO, sent: Callable[[int], None]) -> None:
+    while data := stdin.read(_PIECE):
+        await socket.send_bytes(bytes([Channel.STDIN]) + data)
+        sent(len(data))
+    await _end_stdin(socket)
+
+
+async def _end_stdin(socket: aiohttp.ClientWebSocketResponse) -> None:
+    if socket.protocol == _PROTOCOLS[0]:
+        await socket.send_bytes(bytes([Channel.CLOSE, Channel.STDIN]))
 
 
 async def _receive(socket: aiohttp.ClientWebSocketResponse, stdout: BinaryIO, stderr: BinaryIO) -> int:
@@ -174,7 +214,7 @@ async def _send_stdin(socket: aiohttp.ClientWebSocketResponse) -> None:
         data = b"."
         while data and wanted.acquire():
             try:
-                data = os.read(sys.stdin.fileno(), 32768)
+                data = os.read(sys.stdin.fileno(), _PIECE)
             except OSError:
                 data = b""
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody reads any more
@@ -185,8 +225,7 @@ async def _send_stdin(socket: aiohttp.ClientWebSocketResponse) -> None:
     while data := await read.get():
         wanted.release()
         await socket.send_bytes(bytes([Channel.STDIN]) + data)
-    if socket.protocol == _PROTOCOLS[0]:
-        await socket.send_bytes(bytes([Channel.CLOSE, Channel.STDIN]))
+    await _end_stdin(socket)
 
 
 async def _send_sizes(socket: aiohttp.ClientWebSocketResponse) -> None:

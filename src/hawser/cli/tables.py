@@ -1,6 +1,15 @@
-"""Numbers as people read them."""
+"""Tables and numbers as people read them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as kubectl prints one: nothing is cut off, however narrow the terminal."""
+    widths = [max(len(row[number]) for row in (columns, *rows)) for number in range(len(columns))]
+    lines = ("   ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in (columns, *rows))
+    return "".join(line.rstrip() + "\n" for line in lines)
 
 
 def size_text(size: int) -> str:
