@@ -1,6 +1,8 @@
 """Schedules: what they mean, and what is said of those that mean nothing."""
 
 import re
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -73,3 +75,76 @@ def test_any_text_is_a_schedule_or_a_value_error(text: str) -> None:
     except ValueError:
         return
     assert found.every or all((found.minutes <= set(range(60)), found.hours <= set(range(24))))
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "after", "expected"),
+    [
+        ("* * * * *", "UTC", "2026-01-01T00:00:30", "2026-01-01T00:01:00"),
+        ("* * * * *", "UTC", "2026-01-01T00:01:00", "2026-01-01T00:02:00"),
+        ("30 4 1,15 * 5", "UTC", "2026-01-01T05:00:00", "2026-01-02T04:30:00"),
+        ("0 0 29 2 *", "UTC", "2026-01-01T00:00:00", "2028-02-29T00:00:00"),
+        ("0 0 31 12 *", "UTC", "2026-12-31T00:00:00", "2027-12-31T00:00:00"),
+        ("30 14 * * *", "Asia/Tokyo", "2026-01-01T00:00:00", "2026-01-01T05:30:00"),
+        ("0 12 * * *", "America/New_York", "2026-03-08T00:00:00", "2026-03-08T16:00:00"),
+        # Clocks skip 02:30 on 29 March 2026 and show 02:30 twice on 25 October.
+        ("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00", "2026-03-30T00:30:00"),
+        ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00", "2026-10-25T00:30:00"),
+        ("30 2 * * *", "Europe/Berlin", "2026-10-25T00:30:00", "2026-10-25T01:30:00"),
+        ("@every 1h30m", "UTC", "2026-01-01T00:00:00.7", "2026-01-01T01:30:00"),
+        ("0 0 31 2 *", "UTC", "2026-01-01T00:00:00", None),
+    ],
+)
+def test_the_next_run(text: str, zone: str, after: str, expected: str | None) -> None:
+    assert cron.parse(text).next(at(after), ZoneInfo(zone)) == (at(expected) if expected else None)
+
+
+_fields = st.lists(st.integers(0, 59), min_size=1, max_size=4).map(lambda v: ",".join(map(str, v)))
+_hours = st.lists(st.integers(0, 23), min_size=1, max_size=12).map(lambda v: ",".join(map(str, v)))
+_days = st.sampled_from(["*", "*/2", "29", "1,30", "25"])
+_weekdays = st.sampled_from(["*", "0", "1-5", "*/3"])
+_zones = st.sampled_from(["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/Sao_Paulo", "Asia/Kolkata"])
+_starts = st.sampled_from(["2026-03-28T20:00", "2026-10-24T20:00", "2026-04-04T08:00", "2018-11-03T22:00"])
+
+
+@given(_fields, _hours, _days, _weekdays, _zones, _starts, st.integers(0, 600))
+def test_a_run_is_the_first_minute_that_clocks_show_so(
+    minutes: str, hours: str, days: str, weekdays: str, zone: str, start: str, more: int
+) -> None:
+    schedule = cron.parse(f"{minutes} {hours} {days} * {weekdays}")
+    after, where = at(start) + timedelta(seconds=more * 17), ZoneInfo(zone)
+    moment = after.replace(second=0) + timedelta(minutes=1)
+    found = schedule.next(after, where)
+    limit = found or after + timedelta(days=2)
+    while moment < min(limit, after + timedelta(days=2)):
+        assert not shows(schedule, moment.astimezone(where))
+        moment += timedelta(minutes=1)
+    assert found is None or shows(schedule, found.astimezone(where))
+
+
+def shows(schedule: cron.Schedule, local: datetime) -> bool:
+    day, weekday = local.day in schedule.days, local.isoweekday() % 7 in schedule.weekdays
+    both = schedule.any_day or schedule.any_weekday
+    in_time = local.minute in schedule.minutes and local.hour in schedule.hours
+    return in_time and ((day and weekday) if both else (day or weekday))
+
+
+@given(_fields, _hours, _days, _zones, _starts, st.integers(0, 60 * 24 * 3))
+def test_the_last_run_is_the_last_of_all_runs(
+    minutes: str, hours: str, days: str, zone: str, start: str, length: int
+) -> None:
+    schedule, where = cron.parse(f"{minutes} {hours} {days} * *"), ZoneInfo(zone)
+    begin = at(start)
+    until, last, run = begin + timedelta(minutes=length), None, begin
+    while (following := schedule.next(run, where)) is not None and following <= until:
+        last = run = following
+    assert schedule.last(begin, until, where) == last
+
+
+def test_the_last_of_many_intervals_is_computed_at_once() -> None:
+    schedule = cron.parse("@every 1s")
+    assert schedule.last(at("2000-01-01T00:00:00"), at("2026-01-01T00:00:00.5"), UTC) == at("2026-01-01T00:00:00")

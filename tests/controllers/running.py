@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hawser.client.client import Client
+from hawser.client.clock import Clock
 from hawser.client.controller import Controller, Manager
 
 T = TypeVar("T")
@@ -23,10 +24,10 @@ async def eventually(check: Callable[[], Awaitable[T]]) -> T:
 
 
 @asynccontextmanager
-async def running(kubeconfig: Path, *controllers: Controller) -> AsyncIterator[Client]:
-    """A client, with these controllers running."""
+async def running(kubeconfig: Path, *controllers: Controller, clock: Clock | None = None) -> AsyncIterator[Client]:
+    """A client, with these controllers running (by another clock than the machine's)."""
     async with Client.from_kubeconfig(kubeconfig) as made:
-        manager = Manager(made)
+        manager = Manager(made, clock=clock)
         for controller in controllers:
             manager.add(controller)
         task = asyncio.create_task(manager.run())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 
 from hawser.api import durations
@@ -50,6 +51,56 @@ class Schedule:
     any_weekday: bool = False
     every: float = 0.0
     zone: str = ""
+
+    def next(self, after: datetime, zone: tzinfo) -> datetime | None:
+        """The first run after a moment, in UTC: the first minute that the clocks of a zone show so.
+
+        An hour that clocks skip has no runs, one that they repeat has them twice. None: there is none in five years.
+        """
+        if self.every:
+            return after.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=self.every)
+        at = after.astimezone(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+        limit = at.year + 5
+        while at.year <= limit:
+            local = at.astimezone(zone)
+            if local.month not in self.months:
+                month = date(local.year + local.month // 12, local.month % 12 + 1, 1)
+                at = _midnight(month, zone)
+            elif not self._runs_on(local):
+                at = _midnight(local.date() + timedelta(days=1), zone)
+            elif local.hour not in self.hours:
+                at += timedelta(minutes=60 - local.minute)
+            elif local.minute not in self.minutes:
+                at += timedelta(minutes=1)
+            else:
+                return at
+        return None
+
+    def _runs_on(self, day: date) -> bool:
+        by_day, by_weekday = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+        return by_day and by_weekday if self.any_day or self.any_weekday else by_day or by_weekday
+
+    def last(self, after: datetime, until: datetime, zone: tzinfo) -> datetime | None:
+        """The last run after one moment and not after another, in UTC."""
+        found = self.next(after, zone)
+        if found is None or found > until:
+            return None
+        if self.every:
+            return found + timedelta(seconds=(until - found).total_seconds() // self.every * self.every)
+        back = timedelta(minutes=1)
+        while (start := until - back) > found:
+            candidate = self.next(start, zone)
+            if candidate is not None and candidate <= until:
+                found = candidate
+                break
+            back *= 2
+        while (later := self.next(found, zone)) is not None and later <= until:
+            found = later
+        return found
+
+
+def _midnight(day: date, zone: tzinfo) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
 
 
 @lru_cache(maxsize=1024)

@@ -74,6 +74,7 @@ CONTROLLERS: dict[str, Row] = {
         "replicationcontroller",
     ),
     "job-controller": Row("controllers.job.controller:JobController", (kinds.JOB,), "job"),
+    "cronjob-controller": Row("controllers.cronjob:CronJobController", (kinds.CRON_JOB,), "cronjob"),
     "deployment-controller": Row("controllers.deployment:DeploymentController", (kinds.DEPLOYMENT,), "deployment"),
     "statefulset-controller": Row(
         "controllers.statefulset:StatefulSetController", (kinds.STATEFUL_SET,), "statefulset"
