@@ -86,6 +86,10 @@ CONTROLLERS: dict[str, Row] = {
         "controllers.endpointslice_mirroring:MirroringController", alias="endpointslicemirroring"
     ),
     "service-lb-controller": Row("controllers.service_lb:ServiceLBController", alias="service"),
+    # Pods, too, since those that were to go and stay are its business.
+    "disruption-controller": Row(
+        "controllers.disruption:DisruptionController", (kinds.POD_DISRUPTION_BUDGET, kinds.POD), "disruption"
+    ),
     "resourcequota-controller": Row(
         "controllers.resourcequota:ResourceQuotaController", (kinds.RESOURCE_QUOTA,), "resourcequota"
     ),
