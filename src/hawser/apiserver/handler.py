@@ -51,10 +51,14 @@ class Handler:
         self.audit: Auditor | None = None
         """Records requests, when they are to be recorded."""
 
-    async def __call__(self, request: web.BaseRequest) -> Answer:
-        """Answer one request; never raises but for a lost connection or cancellation."""
+    async def __call__(self, request: web.BaseRequest, target: Target | None = None) -> Answer:
+        """Answer one request; never raises but for a lost connection or cancellation.
+
+        target: what it asks for, when its first line has been read already.
+        """
         began = time.perf_counter()
-        target = parse(request.method, request._message.path)
+        if target is None:
+            target = parse(request.method, request._message.path)
         counted = self._metrics.begin(target)
         try:
             answer = await self._answer(request, target)
