@@ -120,7 +120,8 @@ class Handler:
                 counts.dispatched += 1
             return await self._routes.serve(request, target, user)
         assert counts is not None
-        await self._flow.enter(level, place, counts)
+        if not self._flow.enters(level, counts):
+            await self._flow.enter(level, place, counts)
         began = time.perf_counter()
         try:
             return await self._routes.serve(request, target, user)

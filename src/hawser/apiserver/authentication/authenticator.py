@@ -65,7 +65,7 @@ class Authenticator:
         header = request.headers.get("Authorization")
         if header is None:
             return self._nobody(protocol)
-        return self._static.find(header) or self._bearer(header, protocol)
+        return self._static.find(header) or self._accounts.find(header) or self._bearer(header, protocol)
 
     def _bearer(self, header: str, protocol: Connection) -> User:
         scheme, _, token = header.strip().partition(" ")
@@ -80,6 +80,7 @@ class Authenticator:
             verified = None
         if verified is None:
             raise unauthorized()
+        self._accounts.note(header, token)
         return verified.user
 
     def _nobody(self, protocol: Connection) -> User:

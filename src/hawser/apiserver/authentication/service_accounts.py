@@ -22,6 +22,7 @@ from hawser.api.kind import Kind
 from hawser.api.types import Obj
 from hawser.apiserver.authentication import claims
 from hawser.apiserver.authentication.claims import Binding, Identity, Reference
+from hawser.apiserver.identity import User
 from hawser.apiserver.writes import new_uid
 from hawser.store.base import Record
 
@@ -36,7 +37,7 @@ Find = Callable[[Kind, str, str], Record | None]
 
 @dataclass(slots=True)
 class _Seen:
-    """A verified token. revisions: of its references when they were last looked into, and until when that holds."""
+    """A verified token. revisions: of its references when they were last looked into, and until when all that holds."""
 
     identity: Identity
     revisions: list[int] = field(default_factory=list)
@@ -85,6 +86,26 @@ class ServiceAccountTokens:
         self.audiences = tuple(audiences) or self.issuers[:1]
         self._believed = frozenset((*issuers, claims.LEGACY_ISSUER))
         self._seen: dict[str, _Seen] = {}
+        self._headers: dict[str, _Seen] = {}
+
+    def find(self, header: str) -> User | None:
+        """The user of an Authorization header that was noted, as long as nothing that its token needs has changed."""
+        seen = self._headers.get(header)
+        if seen is None or time.time() >= seen.looked_until:
+            return None
+        for reference, revision in zip(seen.identity.references, seen.revisions, strict=True):
+            record = self._find(reference.kind, reference.namespace, reference.name)
+            if record is None or record.revision != revision:
+                return None
+        return seen.identity.user
+
+    def note(self, header: str, token: str) -> None:
+        """Remember the header of a token that has just been found good for this server."""
+        seen = self._seen.get(token)
+        if seen is not None:
+            if len(self._headers) >= _KEPT:
+                self._headers.clear()
+            self._headers[header] = seen
 
     def issue(self, account: Obj, binding: Binding, audiences: Sequence[str], seconds: int, warn_after: int) -> str:
         """A new token. seconds: how long it is good; warn_after: see ``claims.bound``."""
@@ -138,7 +159,7 @@ class ServiceAccountTokens:
         revisions = [record.revision if record is not None else 0 for record in records]
         if revisions == seen.revisions and now < seen.looked_until:
             return
-        until = float("inf")
+        until = seen.identity.until + claims.LEEWAY if seen.identity.until else float("inf")
         for reference, record in zip(references, records, strict=True):
             until = min(until, _check(reference, record, now))
             if seen.identity.legacy and reference.kind is kinds.SECRET:
