@@ -49,7 +49,8 @@ def in_order(world: World) -> None:
     world.on_write = check
 
 
-def check_final(world: World) -> None:
+def check_final(world: World, whole: bool = True) -> None:
+    """whole: claims have always been deleted with their pods."""
     sts = world.find(STATEFUL_SET, "db")
     if sts is None:
         assert world.objects(POD) == []
@@ -72,7 +73,7 @@ def check_final(world: World) -> None:
     assert unused <= spec["revisionHistoryLimit"]
     claims = {c["metadata"]["name"]: c for c in world.objects(PERSISTENT_VOLUME_CLAIM)}
     assert {f"data-db-{n}" for n in range(start, start + size)} <= set(claims)
-    if (spec.get("persistentVolumeClaimRetentionPolicy") or {}).get("whenScaled") == "Delete":
+    if whole and spec["persistentVolumeClaimRetentionPolicy"]["whenScaled"] == "Delete":
         assert len(claims) == size
     owners = {r["uid"] for c in claims.values() for r in c["metadata"].get("ownerReferences") or ()}
     assert owners <= {sts["metadata"]["uid"]}
@@ -116,26 +117,43 @@ async def act(living: Living, what: str, value: Any) -> None:
 @settings(max_examples=60)
 @given(
     st.sampled_from(["OrderedReady", "Parallel"]),
+    st.sampled_from(["Retain", "Delete"]),
     st.integers(0, 20),
     st.lists(ACTIONS, max_size=12),
     st.lists(st.sampled_from(Fault), max_size=25),
+    st.booleans(),
     st.integers(0, 2**16),
 )
 def test_any_history_ends_as_the_spec_says(
-    policy: str, seconds: int, history: list[tuple[str, Any]], faults: list[Fault], seed: int
+    policy: str,
+    claims: str,
+    seconds: int,
+    history: list[tuple[str, Any]],
+    faults: list[Fault],
+    calm: bool,
+    seed: int,
 ) -> None:
     async def run() -> None:
         world = World(FakeClock(), faults)
         living = Living(world, StatefulSetController, seed=seed)
-        world.create(STATEFUL_SET, stateful_set(podManagementPolicy=policy, minReadySeconds=seconds))
+        world.create(
+            STATEFUL_SET,
+            stateful_set(
+                podManagementPolicy=policy,
+                minReadySeconds=seconds,
+                persistentVolumeClaimRetentionPolicy={"whenScaled": claims, "whenDeleted": "Delete"},
+            ),
+        )
         if policy == "OrderedReady" and not any(what in ("start", "stale", "restart") for what, _ in history):
             in_order(world)
         await living.start()
         for what, value in history:
             await act(living, what, value)
+            if calm:
+                await living.settle()
         await living.settle()
         await living.stop()
-        check_final(world)
+        check_final(world, whole=not any(what == "policy" for what, _ in history))
 
     asyncio.run(run())
 

@@ -114,7 +114,7 @@ def ordered(revisions: Collection[Obj]) -> list[Obj]:
 def beyond(revisions: Sequence[Obj], live: Collection[str], limit: int) -> Sequence[Obj]:
     """The oldest revisions above the limit, of those that nobody uses. live: names of those in use."""
     unused = [revision for revision in revisions if revision["metadata"]["name"] not in live]
-    return unused[: max(0, len(unused) - limit)] if limit >= 0 else ()
+    return unused[: max(0, len(unused) - limit)]
 
 
 class History:
@@ -197,9 +197,13 @@ class History:
         self._revisions.observe(changed)
         return changed
 
-    async def truncate(self, owner: Obj, revisions: Sequence[Obj], live: Collection[str]) -> None:
-        """Deletes the oldest unused revisions above the owner's ``revisionHistoryLimit``."""
-        for revision in beyond(revisions, live, int(owner["spec"].get("revisionHistoryLimit", 10))):
+    async def truncate(self, owner: Obj, revisions: Sequence[Obj], live: Collection[str], counted: int = 0) -> None:
+        """Deletes the oldest unused revisions above the owner's ``revisionHistoryLimit``.
+
+        live: names of those in use. counted: how many of those the limit is for, too.
+        """
+        limit = max(0, int(owner["spec"].get("revisionHistoryLimit", 10)) - counted)
+        for revision in beyond(revisions, live, limit):
             metadata = revision["metadata"]
             try:
                 await self._client.delete(

@@ -76,6 +76,7 @@ CONTROLLERS: dict[str, Row] = {
     "job-controller": Row("controllers.job.controller:JobController", (kinds.JOB,), "job"),
     "cronjob-controller": Row("controllers.cronjob:CronJobController", (kinds.CRON_JOB,), "cronjob"),
     "deployment-controller": Row("controllers.deployment:DeploymentController", (kinds.DEPLOYMENT,), "deployment"),
+    "daemonset-controller": Row("controllers.daemonset:DaemonSetController", (kinds.DAEMON_SET,), "daemonset"),
     "statefulset-controller": Row(
         "controllers.statefulset:StatefulSetController", (kinds.STATEFUL_SET,), "statefulset"
     ),
