@@ -1,5 +1,5 @@
 # Importing pathlib would double the start-up time of every container.
-# ruff: noqa: PTH123
+# ruff: noqa: PTH103, PTH110, PTH118, PTH123
 """What the edits need to know of the host: control groups, resource limits, a static init, the machine id."""
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import resource
 from typing import Any
 
 from .facts import Cgroups
+from .units import Group
 
 _INITS = (
     "/usr/libexec/hawser/init",
@@ -39,8 +40,12 @@ def cgroups(spec: dict[str, Any], container_id: str, mountinfo: str) -> Cgroups:
     if not path.startswith("/") and path.count(":") != 2:
         # runc would put a relative path below its own group, which is nowhere that we know.
         path = linux["cgroupsPath"] = "/" + (path or container_id)
-    place = layout.named_systemd + (path if path.startswith("/") else expand_scope(path))
-    return layout._replace(named_systemd=place)
+    return layout._replace(named_systemd=layout.named_systemd + place(path))
+
+
+def place(path: str) -> str:
+    """A container's place in every hierarchy, by the specification's path of it."""
+    return path if path.startswith("/") else expand_scope(path)
 
 
 def parse_mountinfo(mountinfo: str) -> Cgroups:
@@ -55,6 +60,29 @@ def parse_mountinfo(mountinfo: str) -> Cgroups:
         if kind == "cgroup2" and place == "/sys/fs/cgroup":
             unified = Cgroups(v2=True, nsdelegate="nsdelegate" in options.split(","))
     return unified or Cgroups(v2=True, nsdelegate=False)
+
+
+def controllers(mountinfo: str) -> dict[str, str]:
+    """Where the hierarchies of cgroup v1 are mounted, by controller."""
+    found: dict[str, str] = {}
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        kind, _, options = [*right.split(" "), "", ""][:3]
+        if kind == "cgroup":
+            found |= dict.fromkeys(options.split(","), left.split(" ")[4])
+    return found
+
+
+def make_groups(groups: list[Group]) -> None:
+    """Makes control groups with their limits, before the runtime fills the one above. It also removes them."""
+    for group in groups:
+        os.makedirs(group.directory, exist_ok=True)
+        for name, value in group.settings:
+            path = os.path.join(group.directory, name)
+            # Kernels without swap accounting do not have its file.
+            if os.path.exists(path):
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(value)
 
 
 def expand_scope(path: str) -> str:

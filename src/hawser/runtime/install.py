@@ -16,6 +16,7 @@ _PACKAGE = "hawser_runtime"
 _MODULES = (
     "bundle",
     "edited",
+    "equip",
     "facts",
     "hookplan",
     "hookrun",
@@ -25,10 +26,12 @@ _MODULES = (
     "main",
     "minimal",
     "options",
+    "profile",
     "quoting",
     "records",
     "rootfs",
     "systemd",
+    "units",
     "verbs",
     "witness",
 )
@@ -43,14 +46,15 @@ sys.exit(main(sys.argv[1:]))
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time a zip archive can name
 
 
-def build(oci_runtime: str = "", python: str = "/usr/bin/python3") -> bytes:
+def build(oci_runtime: str = "", python: str = "/usr/bin/python3", profiles: str = "") -> bytes:
     """The executable's bytes.
 
     `oci_runtime` is the real runtime's path, "" to look for runc and crun at each call; `python` is asked for byte
-    code, and does without when it does not exist.
+    code, and does without when it does not exist; `profiles` is the socket that answers for RichProfiles, "" for none.
     """
-    if not all(char.isalnum() or char in "/._+-" for char in oci_runtime):
-        raise ValueError(f"the path of the OCI runtime has characters that a shell would read: {oci_runtime!r}")
+    for path in (oci_runtime, profiles):
+        if not all(char.isalnum() or char in "/._+-" for char in path):
+            raise ValueError(f"the path has characters that a shell would read: {path!r}")
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
         sources = {f"{_PACKAGE}/__init__": "", "__main__": _ENTRY}
@@ -61,17 +65,18 @@ def build(oci_runtime: str = "", python: str = "/usr/bin/python3") -> bytes:
             if code is not None:
                 file.writestr(zipfile.ZipInfo(name + ".pyc", _EPOCH), code)
     launcher = (_HERE / "launcher.sh").read_text().replace("@REAL@", oci_runtime)
+    launcher = launcher.replace("@PROFILES@", profiles)
     return launcher.encode() + b"exit 1\n" + archive.getvalue()
 
 
-def install(destination: str | Path, oci_runtime: str = "") -> Path:
+def install(destination: str | Path, oci_runtime: str = "", profiles: str | Path = "") -> Path:
     """Writes the executable to `destination`, atomically; returns its path.
 
     The engine installs it into its data directory, a cluster's node into /usr/local/bin.
     """
     path = Path(destination)
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = build(oci_runtime)
+    content = build(oci_runtime, profiles=str(profiles))
     if path.exists() and path.read_bytes() == content:
         return path
     temporary = path.with_name(path.name + ".new")

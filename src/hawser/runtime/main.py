@@ -14,9 +14,10 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from . import host, options
+from . import host, options, profile
 from .bundle import Edited, edit
 from .edited import BUNDLE_HOME, EditError, Files
+from .equip import equip, note_hooks
 from .facts import image_facts
 from .rootfs import RootFS
 
@@ -25,6 +26,7 @@ _VALUED = {
     *("--root", "--log", "--log-format", "--criu", "--rootless", "--cgroup-manager"),
     *("--bundle", "-b", "--console-socket", "--pid-file", "--preserve-fds", "--config", "-f"),
 }
+_TOLD = ("HAWSER_RECORDS", "HAWSER_PROFILES")  # by the launcher
 
 
 class Call(NamedTuple):
@@ -63,8 +65,13 @@ def prepare(call: Call, spec: dict[str, Any]) -> Edited | None:
     asked = options.read(annotations)
     if asked is None:
         return None
+    answer = profile.ask(os.environ.get("HAWSER_PROFILES", ""), annotations)
+    if answer:
+        annotations = profile.merged(annotations, answer)
+        asked = options.read(annotations) or asked
     process = spec.get("process") or {}
-    facts = image_facts(RootFS.of_bundle(call.bundle, spec), process)
+    rootfs = RootFS.of_bundle(call.bundle, spec)
+    facts = image_facts(rootfs, process)
     rich = bool(facts.systemd) and asked.init != "minimal"
     facts = facts._replace(
         static_init=host.static_init(),
@@ -74,7 +81,8 @@ def prepare(call: Call, spec: dict[str, Any]) -> Edited | None:
     if rich:
         with open("/proc/self/mountinfo", encoding="utf-8") as file:
             facts = facts._replace(cgroups=host.cgroups(spec, call.container_id, file.read()))
-    return edit(spec, asked, facts)
+    edited = equip(spec, edit(spec, asked, facts), annotations, answer, rootfs, facts)
+    return edited._replace(hooks=note_hooks(spec, annotations, answer, call.container_id, call.bundle))
 
 
 def write(bundle: str, edited: Edited) -> None:
@@ -139,38 +147,24 @@ def main(argv: list[str]) -> int:
         with open(os.path.join(call.bundle, "config.json"), encoding="utf-8") as file:
             spec = json.load(file)
         edited = prepare(call, spec)
-        home = ""
         if edited is not None:
-            home = note_hooks(call, spec)
             write(call.bundle, edited)
             if edited.cgroup:
                 # The real runtime would make it, too late for the mount. It also removes it.
                 os.makedirs(edited.cgroup, exist_ok=True)
             record(os.environ["HAWSER_RECORDS"], call.container_id, edited.init)
         real = os.environ.pop("HAWSER_REAL")
-        del os.environ["HAWSER_RECORDS"]
-        if home:
+        for name in _TOLD:
+            os.environ.pop(name, None)
+        if edited is not None and edited.hooks:
             from . import verbs
 
-            return verbs.create(real, argv, call.verb, home)
+            return verbs.create(real, argv, call.verb, edited.hooks)
         os.execv(real, [real, *argv])
     except (EditError, options.OptionError) as error:
         return fail(call, str(error))
     except (OSError, ValueError, KeyError, TypeError) as error:
         return fail(call, f"{type(error).__name__}: {error}")
-
-
-def note_hooks(call: Call, spec: dict[str, Any]) -> str:
-    """Notes the hooks of a container; returns where, "" when it has none. Raises OptionError."""
-    annotations = spec.get("annotations") or {}
-    if not any(options.PREFIX + phase in annotations for phase in ("prestart", "poststop")):
-        return ""
-    from . import hooks, verbs  # here: few containers need them
-
-    found = hooks.read(annotations, spec["process"])
-    home = verbs.home_of(os.environ["HAWSER_RECORDS"], call.container_id)
-    verbs.note(home, spec, found, call.container_id, call.bundle)
-    return home
 
 
 def record(directory: str, container_id: str, init: str) -> None:

@@ -9,6 +9,7 @@
 | rich.hawser.dev/restart-interval | seconds, or with a unit: 90s, 10m, 1h | 10m |
 | rich.hawser.dev/stop-signal | the signal that asks the application to end, under systemd | SIGTERM |
 | rich.hawser.dev/prestart, poststop | hooks: see hooks.py | |
+| rich.hawser.dev/enable-units, mask-units | names of the image's units, under systemd | |
 
 A CRI does not tell its runtime which containers are init containers: a pod that has some names its rich container.
 """
@@ -21,7 +22,10 @@ from typing import NamedTuple
 PREFIX = "rich.hawser.dev/"
 INITS = ("systemd", "init", "minimal")
 RESTARTS = ("no", "on-failure", "always")
-_KNOWN = ("init", "container", "restart", "restart-limit", "restart-interval", "stop-signal", "prestart", "poststop")
+_KNOWN = (
+    *("init", "container", "restart", "restart-limit", "restart-interval", "stop-signal"),
+    *("prestart", "poststop", "enable-units", "mask-units"),
+)
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 

@@ -1,0 +1,95 @@
+# Importing pathlib would double the start-up time of every container.
+"""What RichProfiles say of a container: asked of the node, by a socket that only root reaches.
+
+One line of JSON there, one back: `{"namespace", "pod", "uid", "container"}`, and `{"defaults", "prestart", "poststop",
+"enable", "mask", "agents"}` or `{"error": "why not"}`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from .options import PREFIX, OptionError
+from .units import Agent, Wanted, names
+
+if TYPE_CHECKING:
+    import socket
+
+_SECONDS = 20.0  # an agent's image may have to be fetched
+_LARGEST = 1 << 20
+_FIELDS = {
+    "namespace": ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"),
+    "pod": ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"),
+    "uid": ("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"),
+    "container": ("io.kubernetes.cri.container-name", "io.kubernetes.container.name"),
+}
+
+Answer = dict[str, Any]
+
+
+def ask(path: str, annotations: dict[str, str]) -> Answer:
+    """What the node's resolver says of a container; nothing when there is none, or no pod.
+
+    path: the resolver's socket, "" for none. Raises OptionError when it does not know now: the container is tried
+    again.
+    """
+    asked = {key: next((annotations[n] for n in places if n in annotations), "") for key, places in _FIELDS.items()}
+    if not path or not asked["pod"]:
+        return {}
+    import socket  # here: slow to load, and many nodes have no resolver
+
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_SECONDS)
+            connection.connect(path)
+            connection.sendall(json.dumps(asked).encode() + b"\n")
+            answer = json.loads(_line(connection))
+    except (OSError, ValueError) as error:
+        raise OptionError(f"RichProfiles: the node does not answer at {path}: {error}") from error
+    if not isinstance(answer, dict) or "error" in answer:
+        raise OptionError(f"RichProfiles: {answer['error'] if isinstance(answer, dict) else answer}")
+    return answer
+
+
+def _line(connection: socket.socket) -> bytes:
+    data = b""
+    while not data.endswith(b"\n"):
+        piece = connection.recv(65536)
+        data += piece
+        if not piece or len(data) > _LARGEST:
+            raise ValueError("the answer is cut off")
+    return data
+
+
+def merged(annotations: dict[str, str], answer: Answer) -> dict[str, str]:
+    """A container's annotations with the profiles' defaults below them."""
+    defaults = {PREFIX + key: str(value) for key, value in (answer.get("defaults") or {}).items()}
+    return {**defaults, **annotations}
+
+
+def wanted(annotations: dict[str, str], answer: Answer) -> Wanted:
+    """Which units the pod and its profiles enable and mask, and which agents it gets. Raises OptionError."""
+    found: dict[str, tuple[str, ...]] = {}
+    for key in ("enable", "mask"):
+        text = " ".join([*(answer.get(key) or []), annotations.get(f"{PREFIX}{key}-units", "")])
+        try:
+            found[key] = names(text)
+        except ValueError as error:
+            raise OptionError(f"{PREFIX}{key}-units: {error}") from error
+    agents = tuple(_agent(entry) for entry in answer.get("agents") or [])
+    return Wanted(found["enable"], found["mask"], agents)
+
+
+def _agent(entry: dict[str, Any]) -> Agent:
+    return Agent(
+        name=entry["name"],
+        root=entry["root"],
+        command=tuple(entry["command"]),
+        chroot=bool(entry.get("chroot")),
+        env=tuple((name, value) for name, value in (entry.get("env") or {}).items()),
+        memory=int(entry.get("memory") or 0),
+        cpu=float(entry.get("cpu") or 0),
+        restart=entry.get("restart") or "always",
+        restart_seconds=float(entry.get("restartSeconds") or 1.0),
+    )
