@@ -78,7 +78,7 @@ def test_the_pods_policy_restarts_the_container(engine: Engine, namespace: str, 
 
 
 def test_the_init_restarts_the_application_first_and_only_so_often(engine: Engine, namespace: str, image: str) -> None:
-    manifest = rich("a", container=PROBE, restartPolicy="Never", rich={"restart": "on-failure", "restart-limit": "2"})
+    manifest = rich("a", container=PROBE, restartPolicy="Never", rich={"app-policy": "keep", "app-restarts": "2/600"})
     engine.apply(manifest, namespace)
     engine.wait_ready("a", namespace)
     for _ in range(2):

@@ -14,6 +14,7 @@ from hawser.runtime.options import Options
 
 FACTS = Facts(
     systemd="/sbin/init",
+    systemd_version=252,
     executable="/usr/bin/app",
     home="/root",
     env="/usr/bin/env",
@@ -46,6 +47,7 @@ def mounts(spec: Spec) -> dict[str, Spec]:
         ("systemd", FACTS, "systemd"),
         ("init", FACTS, "systemd"),
         ("init", FACTS._replace(systemd="", busybox_init=True), "busybox"),
+        ("init", FACTS._replace(systemd="", sysvinit=True), "sysvinit"),
     ],
 )
 def test_the_pod_chooses_and_the_image_is_the_default(spec: Spec, init: str | None, facts: Facts, chosen: str) -> None:
@@ -73,7 +75,7 @@ def test_the_given_specification_stays_as_it_is(spec: Spec) -> None:
             "/sbin/init is /sbin/upstart",
         ),
         ({}, Options(init="init"), FACTS._replace(systemd=""), "it has no /sbin/init"),
-        ({}, Options(init="minimal", restart="always"), FACTS._replace(systemd=""), "a minimal init restarts nothing"),
+        ({}, Options(init="minimal", keep=True), FACTS._replace(systemd=""), "a minimal init restarts nothing"),
         ({"user": {"uid": 7}}, Options(), FACTS._replace(setpriv=""), "user 7 needs setpriv"),
         ({"user": {"uid": 7}, "capabilities": {"bounding": []}}, Options(), FACTS, "capabilities SETUID and SETGID"),
         ({"capabilities": {"ambient": ["CAP_KILL"]}}, Options(), FACTS, "ambient capabilities"),
@@ -82,8 +84,8 @@ def test_the_given_specification_stays_as_it_is(spec: Spec) -> None:
         (
             {"user": {"uid": 7}},
             Options(init="init"),
-            FACTS._replace(systemd="", busybox_init=True),
-            "runs as root only",
+            FACTS._replace(systemd="", busybox_init=True, setpriv=""),
+            "user 7 needs setpriv",
         ),
     ],
 )
@@ -121,7 +123,10 @@ class TestSystemd:
 
     def test_new_mounts_lie_below_run_dev_and_tmp_only(self, spec: Spec) -> None:
         new = mounts(edit(spec, Options(), FACTS).spec).keys() - mounts(spec).keys()
-        assert new == {"/run", "/run/lock", "/tmp", "/dev/shm", "/dev/hawser", "/sys/fs/cgroup/systemd"}
+        assert new == {
+            *("/run", "/run/lock", "/tmp", "/dev/shm", "/dev/hawser", "/sys/fs/cgroup/systemd"),
+            "/run/systemd/system.conf.d/10-hawser.conf",
+        }
 
     def test_what_the_pod_mounts_wins_and_lies_on_top(self, spec: Spec) -> None:
         spec["mounts"] += [
@@ -172,15 +177,43 @@ class TestSystemd:
         assert settings["LimitNOFILE"] == "1024:4096"
         assert settings["StandardOutput"] == "append:/dev/hawser-streams/1"
         assert "User" not in settings
-        assert "ExecStartPre" not in settings
+        assert settings["KillMode"] == "process"
 
     def test_another_user_is_taken_by_number(self, spec: Spec) -> None:
         spec["process"] |= {"args": ["app"], "user": {"uid": 7, "gid": 8, "additionalGids": [9, 10]}}
         settings = unit(spec)
         assert settings["ExecStart"] == (
-            '"@/usr/bin/setpriv" "setpriv" "--reuid=7" "--regid=8" "--groups=9,10" "--" "app"'
+            '"@/usr/bin/setpriv" "/usr/bin/setpriv" "--reuid=7" "--regid=8" "--groups=9,10" "--" "app"'
         )
-        assert settings["ExecStartPre"] == "-/bin/chown 7 /proc/self/fd/1 /proc/self/fd/2"
+        text = edit(spec, Options(), FACTS).files["units/hawser-app.service"].content
+        assert "ExecStartPre=-/bin/chown 7 /dev/hawser-streams/1 /dev/hawser-streams/2\n" in text
+
+    def test_without_setpriv_coreutils_change_the_user(self, spec: Spec) -> None:
+        spec["process"] |= {"args": ["app"], "user": {"uid": 7, "gid": 8, "additionalGids": [9, 10]}}
+        settings = unit(spec, facts=FACTS._replace(setpriv="", chroot="/usr/sbin/chroot"))
+        assert settings["ExecStart"] == (
+            '"@/usr/sbin/chroot" "/usr/sbin/chroot" "--userspec=+7:+8" "--groups=9,10" "--skip-chdir" "/" "app"'
+        )
+
+    def test_an_old_systemd_gets_the_streams_from_a_shell_and_the_code_from_a_file(self, spec: Spec) -> None:
+        spec["process"] |= {"args": ["app", "it's"], "env": ["A=b c", "a.b=1"], "cwd": "/x y"}
+        result = edit(spec, Options(), FACTS._replace(systemd_version=0, shutdown="/usr/lib/systemd/systemd-shutdown"))
+        assert "ExecStart=/bin/sh /dev/hawser/run\n" in result.files["units/hawser-app.service"].content
+        run = result.files["run"].content
+        assert "cd '/x y' || exit 126\n" in run
+        assert "'A=b c' 'a.b=1'" in run
+        streams = "/dev/hawser-streams"
+        assert run.endswith(f"""'/usr/bin/app' 'it'"'"'s' <{streams}/0 >>{streams}/1 2>>{streams}/2\n""")
+        assert mounts(result.spec)["/usr/lib/systemd/systemd-shutdown"]["source"] == "hawser/shutdown"
+        assert mounts(edit(spec, Options(), FACTS).spec).keys().isdisjoint({"/usr/lib/systemd/systemd-shutdown"})
+
+    def test_logins_get_the_pods_variables_as_far_as_pam_can_read_them(self, spec: Spec) -> None:
+        spec["process"]["env"] = ["PATH=/bin", "A=b c", "HOME=/root", "N=a\nb", "C=x#y", "Q='q'", "a.b=1", "E="]
+        result = edit(spec, Options(), FACTS._replace(login_environment="LANG=C\n"))
+        assert result.files["login"].content == "LANG=C\nPATH=/bin\nA=b c\nE=\n"
+        assert result.files["login"].mode == 0o600
+        assert mounts(result.spec)["/etc/environment"]["source"] == "hawser/login"
+        assert "/etc/environment" not in mounts(edit(spec, Options(), FACTS).spec)
 
     def test_variables_that_systemd_refuses_go_by_env(self, spec: Spec) -> None:
         spec["process"] |= {"args": ["app"], "env": ["a.b=1", "C=2"]}
@@ -196,11 +229,11 @@ class TestSystemd:
         assert (settings["StandardInput"], settings["TTYPath"]) == ("tty-force", "/dev/console")
         assert edit(spec, Options(), FACTS).files["units/console-getty.service"].content == "/dev/null"
 
-    @pytest.mark.parametrize(("restart", "directive"), [("no", "no"), ("on-failure", "always"), ("always", "always")])
-    def test_restarts_are_counted_by_the_script(self, spec: Spec, restart: str, directive: str) -> None:
-        options = Options(restart=restart, restart_limit=5, restart_interval=60)
-        assert unit(spec, options)["Restart"] == directive
-        assert f"policy={restart} limit=5 interval=60" in edit(spec, options, FACTS).files["ended"].content
+    @pytest.mark.parametrize(("keep", "restart", "policy"), [(False, "no", "exit"), (True, "always", "keep")])
+    def test_restarts_are_counted_by_the_script(self, spec: Spec, keep: bool, restart: str, policy: str) -> None:
+        options = Options(keep=keep, restarts=5, seconds=60)
+        assert unit(spec, options)["Restart"] == restart
+        assert f"policy={policy} limit=5 seconds=60" in edit(spec, options, FACTS).files["settings"].content
 
     def test_a_container_that_may_make_namespaces_keeps_its_services_sandboxes(self, spec: Spec) -> None:
         drop_in = "units/service.d/10-hawser.conf"
@@ -215,7 +248,7 @@ class TestMinimal:
         result = edit(spec, Options(init="minimal"), FACTS)
         assert result.spec["process"] == spec["process"] | {"args": ["/dev/hawser-init", "--", "/bin/true"]}
         assert mounts(result.spec)["/dev/hawser-init"]["source"] == "/usr/bin/catatonit"
-        assert result.files == {}
+        assert result.files.keys() == {"ready"}
 
 
 class TestBusybox:
@@ -226,9 +259,10 @@ class TestBusybox:
         result = edit(spec, Options(init="init"), facts)
         assert result.spec["process"]["args"] == ["/sbin/init"]
         assert result.files["inittab"].content.splitlines() == [
+            "# the container's application",
+            "::shutdown:/bin/sh /dev/hawser/stop",
             "::sysinit:/sbin/openrc sysinit",
             "# not in a container: tty1::respawn:/sbin/getty 38400 tty1",
-            "# the container's application",
             "::once:/bin/sh /dev/hawser/application",
             "::restart:/bin/sh /dev/hawser/exit",
         ]
@@ -236,7 +270,23 @@ class TestBusybox:
 
     def test_the_applications_words_are_quoted(self, spec: Spec) -> None:
         spec["process"] |= {"args": ["app", "it's @CWD@"], "env": ["A=b c"], "cwd": "/x y"}
-        script = edit(spec, Options(init="init"), self.FACTS).files["application"].content
+        script = edit(spec, Options(init="init"), self.FACTS).files["run"].content
         assert """cd '/x y' || exit 126""" in script
         assert """'A=b c'""" in script
         assert """'/usr/bin/app' 'it'"'"'s @CWD@'""" in script
+
+
+def test_the_table_of_sysvinit_has_the_application_in_order(spec: Spec) -> None:
+    table = "id:2:initdefault:\nl0:0:wait:/etc/init.d/rc 0\nca:12345:ctrlaltdel:/sbin/shutdown -r now\n"
+    result = edit(spec, Options(init="init"), FACTS._replace(systemd="", sysvinit=True, inittab=table))
+    assert result.spec["process"]["args"] == ["/bin/sh", "/dev/hawser/boot"]
+    assert result.files["inittab"].content.splitlines() == [
+        "# the container's application",
+        "hws0:06:wait:/bin/sh /dev/hawser/stop",
+        "id:2:initdefault:",
+        "l0:0:wait:/etc/init.d/rc 0",
+        "# not in a container: ca:12345:ctrlaltdel:/sbin/shutdown -r now",
+        "hws1:0123456:once:/bin/sh /dev/hawser/application",
+        "hws2:0123456:ctrlaltdel:/bin/sh /dev/hawser/end",
+        "hws3:06:wait:/bin/sh /dev/hawser/over",
+    ]

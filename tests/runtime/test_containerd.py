@@ -152,8 +152,7 @@ def test_the_images_keep_their_names(socket: Path) -> None:
 
 
 async def test_the_legacy_application_lives_as_on_its_machine(pods: Pods) -> None:
-    annotations = {"rich.hawser.dev/init": "systemd", "rich.hawser.dev/restart": "on-failure"}
-    annotations["rich.hawser.dev/restart-limit"] = "1"
+    annotations = {"rich.hawser.dev/app-policy": "keep", "rich.hawser.dev/app-restarts": "1/600"}
     container = await pods.start("localhost/legacy-app:1", annotations, envs=[{"key": "MODE", "value": b"a 'b'"}])
     await pods.until("running", container, "systemctl", "is-system-running")
     await pods.until("pid 1: systemd", container, "bash", "-c", GET.replace("PATH", "/"))

@@ -141,6 +141,20 @@ class TestSystemd:
         ran = containers.make(debian, rich(spec, command, user={"uid": 1000, "gid": 1000})).run()
         assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"one\n", b"two\n")
 
+    @pytest.mark.parametrize(
+        "script",
+        [
+            "sleep 1000 & exit 3",
+            "(sleep 1000 &); sleep 0.3; exit 3",
+            "setsid sleep 1000 & exit 3",
+            "trap '' TERM; (while :; do sleep 1; done) & exit 3",
+        ],
+    )
+    def test_children_that_outlive_the_application_do_not_hold_the_container(
+        self, containers: Containers, debian: Path, spec: Spec, script: str
+    ) -> None:
+        assert containers.make(debian, rich(spec, ["sh", "-c", script])).run().returncode == 3
+
     def test_a_stop_is_orderly(self, containers: Containers, debian: Path, spec: Spec) -> None:
         script = "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.1; done"
         container = containers.make(debian, rich(spec, ["bash", "-c", script]))
@@ -154,7 +168,7 @@ class TestSystemd:
     def test_systemd_restarts_the_application_so_often_and_no_more(
         self, containers: Containers, debian: Path, spec: Spec
     ) -> None:
-        spec["annotations"] |= {"rich.hawser.dev/restart": "on-failure", "rich.hawser.dev/restart-limit": "2"}
+        spec["annotations"] |= {"rich.hawser.dev/app-policy": "keep", "rich.hawser.dev/app-restarts": "2/600"}
         ran = containers.make(debian, rich(spec, ["sh", "-c", "echo run; exit 4"])).run()
         assert ran.returncode == 4
         assert ran.stdout == b"run\n" * 3

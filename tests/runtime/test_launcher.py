@@ -80,6 +80,7 @@ def test_other_commands_pass_untouched(launcher: Launcher, words: list[str]) -> 
         ("systemd", "37", "37"),
         ("busybox", "TERM", "3"),
         ("busybox", "9", "9"),
+        ("sysvinit", "15", "2"),
         ("minimal", "15", "15"),
     ],
 )

@@ -26,10 +26,10 @@ def rich(**values: str) -> dict[str, str]:
         ({"io.kubernetes.container.name": "app"} | rich(container="other"), None),
         ({"io.kubernetes.cri.container-type": "sandbox"}, None),
         ({"io.kubernetes.cri-o.ContainerType": "sandbox"} | rich(init="nonsense"), None),
-        (rich(restart="always", restart_limit="0"), Options(restart="always", restart_limit=0)),
-        (rich(restart_interval="90s"), Options(restart_interval=90)),
-        (rich(restart_interval="2m"), Options(restart_interval=120)),
-        (rich(restart_interval="7"), Options(restart_interval=7)),
+        (rich(app_policy="exit"), Options()),
+        (rich(app_policy="keep"), Options(keep=True)),
+        (rich(app_policy="keep", app_restarts="0/60"), Options(keep=True, restarts=0, seconds=60)),
+        (rich(app_policy="keep", app_restarts=" 12 / 3600"), Options(keep=True, restarts=12, seconds=3600)),
         (rich(stop_signal="quit"), Options(stop_signal="SIGQUIT")),
     ],
 )
@@ -42,10 +42,12 @@ def test_annotations_become_options(annotations: dict[str, str], options: Option
     [
         (rich(init="upstart"), 'rich.hawser.dev/init: "upstart" is not one of systemd, init, minimal'),
         (rich(intit="systemd"), "rich.hawser.dev/intit is not known"),
-        (rich(restart="sometimes"), 'restart: "sometimes" is not one of no, on-failure, always'),
-        (rich(restart_limit="-1"), 'restart-limit: "-1" is not a whole number'),
-        (rich(restart_interval="soon"), 'restart-interval: "soon" is not a time'),
-        (rich(restart_interval="0s"), 'restart-interval: "0s" is not a time'),
+        (rich(app_policy="sometimes"), 'app-policy: "sometimes" is not one of exit, keep'),
+        (rich(app_restarts="3/600"), "app-restarts needs rich.hawser.dev/app-policy: keep"),
+        *(
+            (rich(app_policy="keep", app_restarts=text), f'app-restarts: "{text}" is not restarts/seconds, 3/600')
+            for text in ("3", "-1/60", "3/0", "3/60s", "3/60/9", "٣/60", "1234567/60")
+        ),
         (rich(stop_signal="SIGNAL"), 'stop-signal: "SIGNAL" is not a signal'),
     ],
 )

@@ -20,7 +20,7 @@ class Edited(NamedTuple):
 
     spec: dict[str, Any]
     files: Files  # by path below the bundle's directory for them
-    init: str  # systemd, busybox or minimal: what kill has to know
+    init: str  # systemd, busybox, sysvinit or minimal: what kill has to know
     cgroup: str = ""  # a directory of the host's name=systemd hierarchy that must be there before the container
     hooks: str = ""  # the directory where its hooks are noted
 
@@ -45,7 +45,7 @@ def choose_init(options: Options, facts: Facts) -> str:
     if options.init == "minimal" or (options.init is None and not facts.systemd):
         return "minimal"
     if options.init == "init" and not facts.systemd:
-        return "busybox"
+        return "sysvinit" if facts.sysvinit else "busybox"
     return "systemd"
 
 
@@ -60,14 +60,16 @@ def edit(spec: dict[str, Any], options: Options, facts: Facts) -> Edited:
     if not facts.executable:
         # runc's words: without the check the message would only be in the container's journal.
         raise EditError(f'exec: "{process["args"][0]}": executable file not found in the container')
-    if options.init in (None, "minimal") and options.restart != "no" and not facts.systemd:
-        raise EditError("restart: a minimal init restarts nothing; use init systemd, or the pod's restartPolicy")
+    if options.keep and choose_init(options, facts) == "minimal":
+        raise EditError(
+            "app-policy keep: a minimal init restarts nothing; use init systemd, or the pod's restartPolicy"
+        )
     result = copy.deepcopy(spec)
     result.setdefault("linux", {})
     init = choose_init(options, facts)
     if init == "systemd":
         files = edit_systemd(result, options, facts)
-    elif init == "busybox":
+    elif init != "minimal":
         files = edit_init(result, options, facts)
     else:
         files = edit_minimal(result, facts)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from .rootfs import RootFS
 
 _SYSTEMD_PATHS = ("/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/usr/sbin/init")
+_SHUTDOWN_PATHS = ("/usr/lib/systemd/systemd-shutdown", "/lib/systemd/systemd-shutdown")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -22,41 +23,71 @@ class Facts(NamedTuple):
     """Image and host, as far as an edit asks."""
 
     systemd: str = ""  # path of systemd in the image, "" when it has none
+    systemd_version: int = 0  # 0 when it is older than 231, or unknown
+    shutdown: str = ""  # path of the last program that systemd executes, for an old one
     busybox_init: bool = False  # /sbin/init is busybox
-    other_init: str = ""  # what /sbin/init is when it is neither
+    sysvinit: bool = False  # /sbin/init is sysvinit
+    other_init: str = ""  # what /sbin/init is when it is none of these
     executable: str = ""  # the application's executable in the image, "" when it has none
     home: str = "/"  # home directory of the application's user
     shell: bool = True  # the image has /bin/sh and systemctl
     env: str = ""  # path of env(1) in the image
-    setpriv: str = ""  # path of setpriv(1) in the image
+    setpriv: str = ""  # path of util-linux' setpriv(1) in the image
+    chroot: str = ""  # path of coreutils' chroot(1) in the image
     chown: str = ""  # path of chown(1) in the image
     machine_id: str = ""  # 32 hex digits, stable for the life of the pod's sandbox
     cgroups: Cgroups = Cgroups()
     limits: tuple[tuple[str, str], ...] = ()  # resource limits the application would have had: ("NOFILE", "1024:4096")
     static_init: str = ""  # the host's static minimal init
     inittab: str = ""  # the image's /etc/inittab
+    login_environment: str | None = None  # the image's /etc/environment, None when it has none
 
 
 def image_facts(rootfs: RootFS, process: dict[str, Any]) -> Facts:
     """The facts that are in the image."""
     env = dict(pair.partition("=")[::2] for pair in process.get("env") or [])
     user = process.get("user") or {}
-    init = rootfs.resolve("/sbin/init") or ""
-    kind = init.rpartition("/")[2]
-    busybox = kind.startswith("busybox") or rootfs.same("/sbin/init", "/bin/busybox")
     systemd = next((path for path in _SYSTEMD_PATHS if _is_systemd(rootfs, path)), "")
+    version = _systemd_version(rootfs) if systemd else 0
     return Facts(
         systemd=systemd,
-        busybox_init=busybox,
-        other_init="" if busybox or not init or _is_systemd(rootfs, init) else init,
+        systemd_version=version,
+        shutdown="" if version else _first(rootfs, *_SHUTDOWN_PATHS),
         executable=find_executable(rootfs, process, env.get("PATH") or DEFAULT_PATH),
         home=home_directory(rootfs.read("/etc/passwd") or "", user.get("uid", 0)),
         shell=rootfs.executable("/bin/sh") and any(rootfs.executable(p + "/systemctl") for p in ("/bin", "/usr/bin")),
         env=_first(rootfs, "/usr/bin/env", "/bin/env"),
-        setpriv=_first(rootfs, "/usr/bin/setpriv", "/bin/setpriv"),
+        setpriv=_full(rootfs, "/usr/bin/setpriv", "/bin/setpriv"),
+        chroot=_full(rootfs, "/usr/sbin/chroot", "/usr/bin/chroot"),
         chown=_first(rootfs, "/bin/chown", "/usr/bin/chown"),
         inittab=rootfs.read("/etc/inittab") or "",
+        login_environment=rootfs.read("/etc/environment"),
+        **_init(rootfs),
     )
+
+
+def _init(rootfs: RootFS) -> dict[str, Any]:
+    """What /sbin/init is, when it is not systemd."""
+    init = rootfs.resolve("/sbin/init") or ""
+    if not init or _is_systemd(rootfs, init):
+        return {}
+    if init.rpartition("/")[2].startswith("busybox") or rootfs.same("/sbin/init", "/bin/busybox"):
+        return {"busybox_init": True}
+    if "/etc/inittab" in (rootfs.read(init) or ""):
+        return {"sysvinit": True}
+    return {"other_init": init}
+
+
+def _systemd_version(rootfs: RootFS) -> int:
+    """The version by the name of its library, libsystemd-shared-252.so or -239-82.el8.so, which came with 231."""
+    places = ["/usr/lib/systemd", "/lib/systemd", "/usr/lib64/systemd"]
+    places += [f"/usr/lib/{name}/systemd" for name in rootfs.names("/usr/lib") if "-linux-" in name]
+    for place in places:
+        for name in rootfs.names(place):
+            digits = name.removeprefix("libsystemd-shared-")[:3]
+            if name != digits and name.startswith("libsystemd-shared-") and digits.isdigit():
+                return int(digits)
+    return 0
 
 
 def home_directory(passwd: str, uid: int) -> str:
@@ -85,6 +116,11 @@ def find_executable(rootfs: RootFS, process: dict[str, Any], search: str) -> str
 
 def _first(rootfs: RootFS, *paths: str) -> str:
     return next((path for path in paths if rootfs.executable(path)), "")
+
+
+def _full(rootfs: RootFS, *paths: str) -> str:
+    """The first path whose tool is not busybox, which knows fewer options."""
+    return next((p for p in paths if rootfs.executable(p) and "busybox" not in (rootfs.resolve(p) or "")), "")
 
 
 def _is_systemd(rootfs: RootFS, path: str) -> bool:

@@ -130,10 +130,24 @@ def is_static(path: str) -> bool:
 
 
 def machine_id(annotations: dict[str, str], container_id: str) -> str:
-    """32 hex digits for /etc/machine-id: the same after a restart inside the pod, another in every container."""
+    """32 hex digits for /etc/machine-id: the same for a container of a pod whenever it is made again, else another."""
     import hashlib  # here: half of the containers do not need it, and it is slow to load
 
-    sandbox = annotations.get("io.kubernetes.cri.sandbox-id") or annotations.get("io.kubernetes.cri-o.SandboxID") or ""
+    pod = ("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid")
+    made = ("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID")
+    sandbox = next((annotations[key] for key in (*pod, *made) if annotations.get(key)), "")
     name = annotations.get("io.kubernetes.cri.container-name") or annotations.get("io.kubernetes.container.name") or ""
     seed = f"{sandbox}/{name}" if sandbox else container_id
     return hashlib.sha256(seed.encode()).hexdigest()[:32]
+
+
+def forget_login() -> None:
+    """Forgets who logged in to start the engine, if anybody did; proc_pid_loginuid(5).
+
+    Without CAP_AUDIT_CONTROL a login uid can be set but once, so the container's pam_loginuid would refuse logins.
+    """
+    try:
+        with open("/proc/self/loginuid", "w", encoding="ascii") as file:
+            file.write(str(2**32 - 1))
+    except OSError:
+        pass  # no audit in the kernel, or it is set for good: the image decides whether that matters

@@ -1,104 +1,150 @@
-"""A container whose pid 1 is the image's own /sbin/init: busybox init, also below OpenRC (Alpine). Pure.
+"""A container whose pid 1 is the image's own /sbin/init with an inittab: busybox init or sysvinit, also below OpenRC.
 
-busybox init has one way to end as pid 1: on SIGQUIT it stops what it runs and executes its `restart` action in its
-place (busybox, init/init.c, comment on signals). That action ends with the application's code. sysvinit, upstart and
-openrc-init have no such way short of reboot(2), which needs CAP_SYS_BOOT; so they are refused, not run half.
+Neither can be told to end with a code, but each can be made to execute something else in its place, as pid 1:
+
+- busybox init, on SIGQUIT, stops what it runs and executes its `restart` action (busybox, init/init.c);
+- sysvinit executes itself anew, by the name that it was started with, when `telinit u` asks for it (sysvinit,
+  src/init.c). So it is started by a link in /dev, which leads somewhere else in the end.
+
+upstart and openrc-init have no inittab and end only by reboot(2), which needs CAP_SYS_BOOT; they are refused. Pure.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from .edited import HOME, EditError, File, Files, application_environment, mounted_home
+from . import scripts
+from .application import launch
+from .edited import HOME, EditError, File, Files, mounted_home, ready_for_init
 from .facts import Facts
 from .options import Options
-from .quoting import shell_word
 
-_CODE = HOME + "-code"  # in /dev, which root can write to
+UNIT = "hawser-app"
 # Terminals that a container does not have; an entry for one respawns for ever.
 _TERMINALS = ("getty", "/sbin/sulogin", "/bin/login")
+# What we have ourselves, and what the machine's keys and power supply would start.
+_REPLACED = ("restart", "ctrlaltdel", "powerfail", "powerwait", "powerokwait", "powerfailnow", "kbrequest")
 
 
 def edit_init(spec: dict[str, Any], options: Options, facts: Facts) -> Files:
-    """Makes the image's busybox init pid 1 of `spec`, in place; returns the files for /dev/hawser.
+    """Makes the image's /sbin/init pid 1 of `spec`, in place; returns the files for /dev/hawser.
 
-    Raises EditError for other inits and for an application that is not root's.
+    Raises EditError for other inits, and for an application whose user the image can not change to.
     """
-    if not facts.busybox_init:
+    if not (facts.busybox_init or facts.sysvinit):
         found = f"/sbin/init is {facts.other_init}" if facts.other_init else "it has no /sbin/init"
-        raise EditError(f"init init: the image needs systemd or busybox init; {found}")
+        raise EditError(f"init init: the image needs systemd, sysvinit or busybox init; {found}")
     process = spec["process"]
-    user = process.get("user") or {}
-    if user.get("uid", 0) != 0:
-        raise EditError("init init: the application runs as root only; use init systemd or minimal for other users")
+    run = launch(process, facts, "init", scripts.STREAMS if facts.sysvinit else "")
     files: Files = {
-        "application": File(_application(process, options, facts), 0o700),
-        "exit": File(f"#!/bin/sh\nread -r code <{_CODE} || code=0\nexit $code\n", 0o755),
-        "inittab": File(_inittab(facts.inittab), 0o644),
+        **scripts.shared(options, UNIT, streams=facts.sysvinit),
+        "run": File(f"#!/bin/sh\necho $$ >{HOME}-pid\n{run}", 0o700),
+        "application": File(_APPLICATION, 0o755),
+        "stop": File(_STOP.replace("@SIGNAL@", options.stop_signal.removeprefix("SIG")), 0o755),
+        "exit": File(scripts.SHUTDOWN, 0o755),
     }
-    process["args"] = ["/sbin/init"]
-    process["user"] = {"uid": 0, "gid": 0}
+    if facts.sysvinit:
+        files |= {
+            "boot": File(_BOOT, 0o755),
+            "end": File("#!/bin/sh\nexec telinit 0\n", 0o755),
+            "over": File(_OVER, 0o755),
+            "inittab": File(sysvinit_table(facts.inittab)),
+        }
+        process["args"] = ["/bin/sh", f"{HOME}/boot"]
+    else:
+        files |= {
+            "end": File("#!/bin/sh\nexec kill -QUIT 1\n", 0o755),
+            "inittab": File(busybox_table(facts.inittab)),
+        }
+        process["args"] = ["/sbin/init"]
     process["env"] = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "container=hawser"]
-    mount = mounted_home()
-    inittab = {**mount, "destination": "/etc/inittab", "source": mount["source"] + "/inittab"}
-    spec.setdefault("mounts", []).extend([mount, inittab])
+    ready_for_init(spec)
+    spec["mounts"] += [mounted_home(), mounted_home("inittab", "/etc/inittab")]
     return files
 
 
-def _inittab(image: str) -> str:
-    kept = []
-    for line in image.splitlines():
-        action = line.split(":", 3)[2:]
-        if action[:1] == ["restart"] or any(word in line for word in _TERMINALS):
-            line = "# not in a container: " + line
-        kept.append(line)
+def busybox_table(image: str) -> str:
+    """The inittab for busybox init: the image's, with the application. First is what is to be stopped first."""
+    kept = _kept(image)
     if not any(line.strip() and not line.lstrip().startswith("#") for line in kept):
         # Without a table busybox init would run this script, if there is one.
         kept.append("::sysinit:/bin/sh -c '[ ! -x /etc/init.d/rcS ] || exec /etc/init.d/rcS'")
+    stop = f"::shutdown:/bin/sh {HOME}/stop"
     ours = [f"::once:/bin/sh {HOME}/application", f"::restart:/bin/sh {HOME}/exit"]
-    return "\n".join([*kept, "# the container's application", *ours]) + "\n"
+    return "\n".join(["# the container's application", stop, *kept, *ours]) + "\n"
 
 
-_APPLICATION = """#!/bin/sh
+def sysvinit_table(image: str) -> str:
+    """The inittab for sysvinit: the image's, with the application. Entries of a runlevel run in their order.
+
+    The application belongs to all runlevels: what does not belong to a new one, init kills after five seconds.
+    """
+    kept = _kept(image)
+    if not any(line.split(":")[2:3] == ["initdefault"] for line in kept):
+        kept.insert(0, "id:2:initdefault:")
+    stop = f"hws0:06:wait:/bin/sh {HOME}/stop"
+    ours = [
+        f"hws1:0123456:once:/bin/sh {HOME}/application",
+        f"hws2:0123456:ctrlaltdel:/bin/sh {HOME}/end",
+        f"hws3:06:wait:/bin/sh {HOME}/over",
+    ]
+    return "\n".join(["# the container's application", stop, *kept, *ours]) + "\n"
+
+
+def _kept(image: str) -> list[str]:
+    kept = []
+    for line in image.splitlines():
+        action = line.split(":", 3)[2:3]
+        if any(word in _REPLACED for word in action) or any(word in line for word in _TERMINALS):
+            line = "# not in a container: " + line
+        kept.append(line)
+    return kept
+
+
+_APPLICATION = f"""#!/bin/sh
 # Runs the container's application and ends the container with its code.
-policy=@POLICY@ limit=@LIMIT@ interval=@INTERVAL@ times=
-run() {
-	umask @UMASK@
-	cd @CWD@ || exit 126
-	exec env -i @COMMAND@
-}
+. {HOME}/lib
+[ ! -e {HOME}-stopping ] || exit 0
 while :; do
-	(run)
+	record active
+	/bin/sh {HOME}/run
 	code=$?
-	[ "$policy" = always ] || { [ "$policy" = on-failure ] && [ "$code" -ne 0 ]; } || break
-	now=$(date +%s) count=0 recent=
-	for time in $times; do
-		[ $((now - time)) -lt "$interval" ] && recent="$recent $time" count=$((count + 1))
-	done
-	[ "$count" -lt "$limit" ] || break
-	times="$recent $now"
-	echo "hawser: the application ended with code $code; restart $((count + 1)) of $limit" >&2
+	rm -f {HOME}-pid
+	if [ -e {HOME}-stopping ]; then
+		record inactive "$code"
+		exit 0
+	fi
+	again "$code" || break
+	record activating "$code"
 	sleep 1
 done
-echo "$code" >@CODE@
-kill -QUIT 1
+record failed "$code"
+echo "$code" >{scripts.CODE}
+exec /bin/sh {HOME}/end
 """
 
+# The application first, however long it takes: how long a stop may take is for the container's runtime to say.
+_STOP = f"""#!/bin/sh
+. {HOME}/lib
+: >{HOME}-stopping
+read -r pid <{HOME}-pid || exit 0
+kill -s @SIGNAL@ "$pid"
+while [ -e {HOME}-pid ] && kill -0 "$pid"; do
+	sleep 0.1
+done
+"""
 
-def _application(process: dict[str, Any], options: Options, facts: Facts) -> str:
-    environment = application_environment(process, facts)
-    command = [f"{name}={value}" for name, value in environment.items()] + [facts.executable, *process["args"][1:]]
-    values = {
-        "POLICY": options.restart,
-        "LIMIT": str(options.restart_limit),
-        "INTERVAL": str(options.restart_interval),
-        "UMASK": f"{(process.get('user') or {}).get('umask', 0o022):04o}",
-        "CWD": shell_word(process.get("cwd") or "/"),
-        "CODE": _CODE,
-        # Last, so that nothing in the application's own words is taken for one of the names above.
-        "COMMAND": " ".join(shell_word(word) for word in command),
-    }
-    text = _APPLICATION
-    for name, value in values.items():
-        text = text.replace(f"@{name}@", value, 1)
-    return text
+# sysvinit gives what it starts /dev/console or nothing; and kills this process when it kills all.
+_BOOT = f"""#!/bin/sh
+sleep infinity &
+ln -s "/proc/$!/fd" {scripts.STREAMS}
+ln -s /sbin/init {HOME}-init
+exec {HOME}-init
+"""
+
+_OVER = f"""#!/bin/sh
+# The last entry of runlevels 0 and 6: init becomes the program that ends with the code.
+[ -e {scripts.CODE} ] || [ "$RUNLEVEL" != 6 ] || echo {scripts.REBOOT} >{scripts.CODE}
+ln -sf {HOME}/exit {HOME}-init
+exec telinit u
+"""

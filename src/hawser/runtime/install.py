@@ -14,26 +14,9 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 _PACKAGE = "hawser_runtime"
 _MODULES = (
-    "bundle",
-    "edited",
-    "equip",
-    "facts",
-    "hookplan",
-    "hookrun",
-    "hooks",
-    "host",
-    "initd",
-    "main",
-    "minimal",
-    "options",
-    "profile",
-    "quoting",
-    "records",
-    "rootfs",
-    "systemd",
-    "units",
-    "verbs",
-    "witness",
+    *("application", "bundle", "edited", "equip", "facts", "hookplan", "hookrun", "hooks", "host", "initd", "main"),
+    *("minimal", "notes", "options", "profile", "quoting", "records", "rootfs", "scripts", "systemd", "unit", "units"),
+    *("verbs", "witness"),
 )
 _ENTRY = f"""\
 import sys

@@ -93,6 +93,7 @@ kill)
 		case $init in
 		systemd) stop=37 ;; # SIGRTMIN+3, systemd(1)
 		busybox) stop=3 ;;  # SIGQUIT: stop everything, then run the restart action
+		sysvinit) stop=2 ;; # SIGINT: the ctrlaltdel entry
 		esac
 		case ${last#SIG} in
 		'' | 15 | TERM | 1 | HUP | 2 | INT | 3 | QUIT | 10 | USR1 | 12 | USR2 | 28 | WINCH)
@@ -119,6 +120,14 @@ delete)
 			"$python" -I -S "$0" "$@" || exit $?
 		else
 			"$real" "$@" || exit $?
+		fi
+		# What the container wrote is kept for whoever reports it.
+		inside=$records/.inside/$id
+		if [ -f "$inside/journal" ]; then
+			mkdir -p "$records/.journal"
+			head -c 65536 "$inside/journal" >"$records/.journal/$id.inside.jsonl"
+			umount -l "$inside"
+			rmdir "$inside"
 		fi
 		rm -f "$note"
 		exit 0

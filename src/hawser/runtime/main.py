@@ -14,9 +14,9 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from . import host, options, profile
-from .bundle import Edited, edit
-from .edited import BUNDLE_HOME, EditError, Files
+from . import host, notes, options, profile
+from .bundle import Edited, choose_init, edit
+from .edited import BUNDLE_HOME, EditError, Files, mounted_journal
 from .equip import equip, note_hooks
 from .facts import image_facts
 from .rootfs import RootFS
@@ -72,16 +72,18 @@ def prepare(call: Call, spec: dict[str, Any]) -> Edited | None:
     process = spec.get("process") or {}
     rootfs = RootFS.of_bundle(call.bundle, spec)
     facts = image_facts(rootfs, process)
-    rich = bool(facts.systemd) and asked.init != "minimal"
-    facts = facts._replace(
-        static_init=host.static_init(),
-        limits=host.limits(process),
-        machine_id=host.machine_id(annotations, call.container_id) if rich else "",
-    )
-    if rich:
+    init = choose_init(asked, facts)
+    facts = facts._replace(static_init=host.static_init(), limits=host.limits(process))
+    if init == "systemd":
         with open("/proc/self/mountinfo", encoding="utf-8") as file:
-            facts = facts._replace(cgroups=host.cgroups(spec, call.container_id, file.read()))
+            facts = facts._replace(
+                machine_id=host.machine_id(annotations, call.container_id),
+                cgroups=host.cgroups(spec, call.container_id, file.read()),
+            )
     edited = equip(spec, edit(spec, asked, facts), annotations, answer, rootfs, facts)
+    if init != "minimal":
+        journal = notes.open_journal(os.environ["HAWSER_RECORDS"], call.container_id, _root_of(spec))
+        edited.spec["mounts"] += [mounted_journal(journal)] if journal else []
     return edited._replace(hooks=note_hooks(spec, annotations, answer, call.container_id, call.bundle))
 
 
@@ -152,7 +154,8 @@ def main(argv: list[str]) -> int:
             if edited.cgroup:
                 # The real runtime would make it, too late for the mount. It also removes it.
                 os.makedirs(edited.cgroup, exist_ok=True)
-            record(os.environ["HAWSER_RECORDS"], call.container_id, edited.init)
+            notes.note(os.environ["HAWSER_RECORDS"], call.container_id, edited.init)
+            host.forget_login()
         real = os.environ.pop("HAWSER_REAL")
         for name in _TOLD:
             os.environ.pop(name, None)
@@ -165,12 +168,3 @@ def main(argv: list[str]) -> int:
         return fail(call, str(error))
     except (OSError, ValueError, KeyError, TypeError) as error:
         return fail(call, f"{type(error).__name__}: {error}")
-
-
-def record(directory: str, container_id: str, init: str) -> None:
-    """Notes which init a container has, for `kill`: one line in one file of a tmpfs."""
-    if not container_id or "/" in container_id:
-        raise ValueError(f"container id {container_id!r} is not a file name")
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    with open(os.path.join(directory, container_id), "w", encoding="utf-8") as file:
-        file.write(init + "\n")

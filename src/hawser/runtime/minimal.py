@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .edited import HOME, EditError, Files
+from . import scripts
+from .edited import HOME, EditError, File, Files, mounted_home
 from .facts import Facts
 
 _PATH = HOME + "-init"  # next to the directory: /dev is a fresh tmpfs in every container
@@ -30,4 +31,5 @@ def edit_minimal(spec: dict[str, Any], facts: Facts) -> Files:
             "options": ["bind", "ro", "nosuid", "nodev"],
         }
     )
-    return {}
+    spec["mounts"].append(mounted_home())
+    return {"ready": File(scripts.READY_WITH_CONTAINER, 0o755)}

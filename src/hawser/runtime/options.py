@@ -4,10 +4,9 @@
 |---|---|---|
 | rich.hawser.dev/init | systemd, init, minimal | what the image has: systemd, else minimal |
 | rich.hawser.dev/container | names of the pod's rich containers, separated by commas | every container |
-| rich.hawser.dev/restart | no, on-failure, always: restarts inside the container | no |
-| rich.hawser.dev/restart-limit | restarts within the interval before the container ends | 3 |
-| rich.hawser.dev/restart-interval | seconds, or with a unit: 90s, 10m, 1h | 10m |
-| rich.hawser.dev/stop-signal | the signal that asks the application to end, under systemd | SIGTERM |
+| rich.hawser.dev/app-policy | exit: the application's end is the container's; keep: the init restarts it | exit |
+| rich.hawser.dev/app-restarts | N/seconds: so many restarts in so many seconds, then it ends the container | 3/600 |
+| rich.hawser.dev/stop-signal | the signal that asks the application to end, not with minimal | SIGTERM |
 | rich.hawser.dev/prestart, poststop | hooks: see hooks.py | |
 | rich.hawser.dev/enable-units, mask-units | names of the image's units, under systemd | |
 
@@ -21,12 +20,12 @@ from typing import NamedTuple
 
 PREFIX = "rich.hawser.dev/"
 INITS = ("systemd", "init", "minimal")
-RESTARTS = ("no", "on-failure", "always")
+POLICIES = ("exit", "keep")
 _KNOWN = (
-    *("init", "container", "restart", "restart-limit", "restart-interval", "stop-signal"),
+    *("init", "container", "app-policy", "app-restarts", "stop-signal"),
     *("prestart", "poststop", "enable-units", "mask-units"),
 )
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_DIGITS = 6  # of a number in an annotation
 
 
 class OptionError(Exception):
@@ -37,9 +36,9 @@ class Options(NamedTuple):
     """What one container is to become; `init` is None when the image decides."""
 
     init: str | None = None
-    restart: str = "no"
-    restart_limit: int = 3
-    restart_interval: int = 600  # seconds
+    keep: bool = False  # the init starts the application again when it has ended
+    restarts: int = 3  # so many times within
+    seconds: int = 600  # this time
     stop_signal: str = "SIGTERM"
 
 
@@ -58,11 +57,15 @@ def read(annotations: dict[str, str]) -> Options | None:
     for key in sorted(asked):
         if key not in _KNOWN:
             raise OptionError(f"annotation {PREFIX}{key} is not known; known are {_names(_KNOWN)}")
+    keep = _one_of(asked, "app-policy", POLICIES) == "keep"
+    if "app-restarts" in asked and not keep:
+        raise OptionError(f"annotation {PREFIX}app-restarts needs {PREFIX}app-policy: keep")
+    restarts, seconds = _restarts(asked.get("app-restarts", "3/600"))
     return Options(
         init=_one_of(asked, "init", INITS),
-        restart=_one_of(asked, "restart", RESTARTS) or "no",
-        restart_limit=_limit(asked.get("restart-limit", "3")),
-        restart_interval=_interval(asked.get("restart-interval", "10m")),
+        keep=keep,
+        restarts=restarts,
+        seconds=seconds,
         stop_signal=_signal(asked.get("stop-signal", "SIGTERM")),
     )
 
@@ -82,17 +85,13 @@ def _one_of(asked: dict[str, str], key: str, values: tuple[str, ...]) -> str | N
     return value
 
 
-def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > 6:
-        raise OptionError(f'annotation {PREFIX}restart-limit: "{text}" is not a whole number')
-    return int(text)
-
-
-def _interval(text: str) -> int:
-    number, unit = (text[:-1], text[-1:]) if text[-1:] in _SECONDS else (text, "s")
-    if not (number.isascii() and number.isdigit()) or len(number) > 6 or int(number) == 0:
-        raise OptionError(f'annotation {PREFIX}restart-interval: "{text}" is not a time such as 90s, 10m or 1h')
-    return int(number) * _SECONDS[unit]
+def _restarts(text: str) -> tuple[int, int]:
+    numbers = [part.strip() for part in text.split("/")]
+    if len(numbers) == 2 and all(part.isascii() and part.isdigit() and len(part) <= _DIGITS for part in numbers):
+        restarts, seconds = map(int, numbers)
+        if seconds:
+            return restarts, seconds
+    raise OptionError(f'annotation {PREFIX}app-restarts: "{text}" is not restarts/seconds, 3/600 for one')
 
 
 def _signal(text: str) -> str:

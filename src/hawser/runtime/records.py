@@ -29,7 +29,7 @@ def append(records: str, container_id: str, names: dict[str, str], kind: str, **
     line = json.dumps({**row, **fields}).encode() + b"\n"
     with contextlib.suppress(OSError):
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        _make_room(directory)
+        make_room(directory)
         path = os.path.join(directory, container_id + ".jsonl")
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
@@ -39,7 +39,8 @@ def append(records: str, container_id: str, names: dict[str, str], kind: str, **
             os.close(descriptor)
 
 
-def _make_room(directory: str) -> None:
+def make_room(directory: str) -> None:
+    """Removes the oldest journals when there are too many."""
     names = os.listdir(directory)
     if len(names) >= _FILES:
         paths = sorted((os.path.join(directory, name) for name in names), key=os.path.getmtime)

@@ -55,6 +55,7 @@ def sweep(settings: Settings) -> list[str]:
 
 def remove_notes(folder: Path) -> None:
     """Removes the notes on one engine's containers, and what was above them when nobody else has notes."""
+    unmount_below(folder)
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
         while folder != RUNTIME_NOTES:

@@ -1,0 +1,51 @@
+# Importing pathlib would double the start-up time of every container.
+# ruff: noqa: PTH103, PTH118, PTH123
+"""What the node keeps of a rich container while it lives: which init it has, and what its own scripts tell.
+
+The container sees one file of the node, its journal, alone on a tmpfs of 64 KiB: whatever it writes, the node's own
+file systems are out of its reach, and there is no name in there that it could make a link of. `delete` moves the
+content beside the node's own records of the container (records.py). Nobody trusts it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from .records import make_room
+
+_SIZE = "size=64k,nr_inodes=4,mode=700,nosuid,nodev,noexec"
+_MOUNT = ("/usr/bin/mount", "/bin/mount")
+
+
+def note(records: str, container_id: str, init: str) -> None:
+    """Notes which init a container has, for `kill`: one line in one file of a tmpfs."""
+    os.makedirs(records, mode=0o700, exist_ok=True)
+    with open(os.path.join(records, _file_name(container_id)), "w", encoding="utf-8") as file:
+        file.write(init + "\n")
+
+
+def open_journal(records: str, container_id: str, root: tuple[int, int]) -> str:
+    """Makes the file that the container may write; returns its path, "" where this node can not limit its size.
+
+    root: who root of the container is on the host.
+    """
+    place = os.path.join(records, ".inside", _file_name(container_id))
+    os.makedirs(place, mode=0o700, exist_ok=True)
+    with contextlib.suppress(OSError):
+        make_room(os.path.join(records, ".journal"))
+    if not os.path.ismount(place):
+        mount = next((path for path in _MOUNT if os.access(path, os.X_OK)), "")
+        words = [mount, "-t", "tmpfs", "-o", _SIZE, "hawser-journal", place]
+        if not mount or os.waitpid(os.posix_spawn(mount, words, os.environ), 0)[1] != 0:
+            return ""
+    path = os.path.join(place, "journal")
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600))
+    os.chown(path, *root, follow_symlinks=False)
+    return path
+
+
+def _file_name(container_id: str) -> str:
+    if container_id in ("", ".", "..") or "/" in container_id:
+        raise ValueError(f"container id {container_id!r} is not a file name")
+    return container_id
