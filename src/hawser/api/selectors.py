@@ -257,3 +257,16 @@ class _Parser:
                 raise _ParseError(f"found '{token}', expected: ',', or ')'")
             else:
                 value = token
+
+
+def shown(selector: Obj | None) -> str:
+    """A metav1.LabelSelector as Go prints it, which is how messages of Kubernetes' controllers have it."""
+    if selector is None:
+        return "nil"
+    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
+    expressions = ""
+    for one in selector.get("matchExpressions") or ():
+        values = " ".join(one.get("values") or ())
+        expressions += f"LabelSelectorRequirement{{Key:{one['key']},Operator:{one['operator']},Values:[{values}],}},"
+    matched = f"map[string]string{{{labels}}}"
+    return f"&LabelSelector{{MatchLabels:{matched},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from hawser.api.selectors import shown
 from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp, timestamp
 from hawser.controllers import pods as any_pods
@@ -133,20 +134,9 @@ def stale_in(pod: Obj, now: datetime) -> float | None:
 
 def unmanaged(budget: Obj) -> str:
     """What is reported when some of its pods have no controller that says how many there should be."""
-    selector = _shown(budget["spec"].get("selector") or {})
+    selector = shown(budget["spec"].get("selector") or {})
     return (
         f"Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be unmanaged. As a result, "
         "the status of the PDB cannot be calculated correctly, which may result in undefined behavior. To account for "
         'these pods please set ".spec.minAvailable" field of the PDB to an integer value.'
     )
-
-
-def _shown(selector: Obj) -> str:
-    """A selector as Go prints it."""
-    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
-    expressions = ""
-    for one in selector.get("matchExpressions") or ():
-        values = " ".join(one.get("values") or ())
-        expressions += f"LabelSelectorRequirement{{Key:{one['key']},Operator:{one['operator']},Values:[{values}],}},"
-    shown = f"map[string]string{{{labels}}}"
-    return f"&LabelSelector{{MatchLabels:{shown},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"

@@ -20,6 +20,7 @@ from hawser.client.client import Client
 from hawser.client.config import ConfigError
 from hawser.client.controller import Controller, Manager
 from hawser.controllers import node_flags, registry
+from hawser.controllers.autoscaler import flags as autoscaler_flags
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         help="key that signs the tokens of Secrets; without one none is filled",
     )
     node_flags.add(parser)
+    autoscaler_flags.add(parser)
     parser.add_argument(
         "--load-balancer-range",
         type=_ranges,

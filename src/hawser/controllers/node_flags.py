@@ -7,7 +7,8 @@ import argparse
 from hawser.api.durations import seconds
 
 
-def _duration(text: str) -> float:
+def duration(text: str) -> float:
+    """A flag's duration in seconds; argparse's error says what is wrong with it."""
     if text.startswith("-"):
         raise argparse.ArgumentTypeError(f'"{text}" is less than nothing')
     try:
@@ -21,14 +22,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     listed = parser.add_argument_group("nodes that fail")
     listed.add_argument(
         "--node-monitor-grace-period",
-        type=_duration,
+        type=duration,
         default="50s",
         metavar="DURATION",
         help="silence after which a node is not Ready any more; agents renew their leases every 10s (default: 50s)",
     )
     listed.add_argument(
         "--node-startup-grace-period",
-        type=_duration,
+        type=duration,
         default="1m0s",
         metavar="DURATION",
         help="the same for a node that never said anything (default: 1m0s)",

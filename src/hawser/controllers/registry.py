@@ -87,6 +87,11 @@ CONTROLLERS: dict[str, Row] = {
         "controllers.endpointslice_mirroring:MirroringController", alias="endpointslicemirroring"
     ),
     "service-lb-controller": Row("controllers.service_lb:ServiceLBController", alias="service"),
+    "horizontal-pod-autoscaler-controller": Row(
+        "controllers.autoscaler.controller:AutoscalerController",
+        (kinds.HORIZONTAL_POD_AUTOSCALER,),
+        "horizontalpodautoscaling",
+    ),
     # Pods, too, since those that were to go and stay are its business.
     "disruption-controller": Row(
         "controllers.disruption:DisruptionController", (kinds.POD_DISRUPTION_BUDGET, kinds.POD), "disruption"
