@@ -19,7 +19,9 @@ from hawser import quickly
 from hawser.client.client import Client
 from hawser.client.config import ConfigError
 from hawser.client.controller import Controller, Manager
-from hawser.controllers import node_flags, registry
+from hawser.client.events import EventRecorder
+from hawser.client.leaderelection import Elector, LeadershipLost
+from hawser.controllers import leader_flags, node_flags, registry
 from hawser.controllers.autoscaler import flags as autoscaler_flags
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         options.chosen = registry.chosen(options.controllers)
     except registry.UnknownController as err:
         parser.error(str(err))
+    if wrong := leader_flags.timing(vars(options)).wrong():
+        parser.error(wrong)
     return options
 
 
@@ -76,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     node_flags.add(parser)
     autoscaler_flags.add(parser)
+    leader_flags.add(parser)
     parser.add_argument(
         "--load-balancer-range",
         type=_ranges,
@@ -92,7 +97,24 @@ def _ranges(text: str) -> tuple[str, ...]:
 
 
 async def run(client: Client, names: Sequence[str], options: Mapping[str, Any]) -> None:
-    """Runs the named controllers until SIGTERM, SIGINT or cancellation. options: of the command line, for them."""
+    """Runs the named controllers until SIGTERM, SIGINT or cancellation. options: of the command line, for them.
+
+    Raises LeadershipLost when a Lease that was held is not any more.
+    """
+    work = _elected if options["leader_elect"] else _run
+    running = asyncio.ensure_future(work(client, names, options))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        log.info("stopped")
+    finally:
+        await client.close()
+
+
+async def _run(client: Client, names: Sequence[str], options: Mapping[str, Any]) -> None:
     manager = Manager(client)
     for name in names:
         row = registry.CONTROLLERS[name]
@@ -102,17 +124,26 @@ async def run(client: Client, names: Sequence[str], options: Mapping[str, Any]) 
             manager.add(_make(name, options))
     # What is imported and set up by now stays; the collector need not walk it again.
     quickly.settle()
-    running = asyncio.ensure_future(manager.run())
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
     log.info("running %s against %s", ", ".join(names), client.server)
+    await manager.run()
+
+
+async def _elected(client: Client, names: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Each Lease is waited for, and lost, on its own; with the first that is lost the process ends."""
+
+    async def lead(lease: str, controllers: Sequence[str]) -> None:
+        recorder = EventRecorder(client, lease)
+        elector = Elector(client, namespace, lease, timing=leader_flags.timing(options), recorder=recorder)
+        async with elector.leading():
+            await _run(client, controllers, options)
+
+    namespace = options["leader_elect_resource_namespace"]
     try:
-        await running
-    except asyncio.CancelledError:
-        log.info("stopped")
-    finally:
-        await client.close()
+        async with asyncio.TaskGroup() as tasks:
+            for lease, controllers in leader_flags.leases(names, options).items():
+                tasks.create_task(lead(lease, controllers), name=f"election of {lease}")
+    except* LeadershipLost as lost:
+        raise lost.exceptions[0] from None
 
 
 def _make(name: str, options: Mapping[str, Any]) -> Controller:
@@ -132,5 +163,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as err:
         print(f"hawser.controllers: {err}", file=sys.stderr)
         return 1
-    uvloop.run(run(client, options.chosen, vars(options)))
+    try:
+        uvloop.run(run(client, options.chosen, vars(options)))
+    except LeadershipLost as lost:
+        log.error("%s", lost)
+        return 1
     return 0
