@@ -11,7 +11,8 @@ from pathlib import Path
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import LEASE, NODE, RUNTIME_CLASS
+from hawser.api.kinds import LEASE, NODE, RUNTIME_CLASS, STORAGE_CLASS, Kind
+from hawser.api.types import Obj
 from hawser.cli import context
 from hawser.cli.context import Failure, err, out
 from hawser.cli.engine import nodes
@@ -28,6 +29,24 @@ from hawser.node.cri.errors import CRIError
 _PATIENCE = 120.0
 _EVERY = 0.02
 
+_RICH: Obj = {
+    "apiVersion": "node.k8s.io/v1",
+    "kind": "RuntimeClass",
+    "metadata": {"name": "rich"},
+    "handler": "rich",
+}
+"""What pods name to become rich containers."""
+_STANDARD: Obj = {
+    "apiVersion": "storage.k8s.io/v1",
+    "kind": "StorageClass",
+    "metadata": {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+    "provisioner": "hawser.dev/local",
+    "volumeBindingMode": "WaitForFirstConsumer",
+    "reclaimPolicy": "Delete",
+    "allowVolumeExpansion": True,
+}
+"""Volumes of claims that name no class: folders of this machine."""
+
 Check = Callable[[], Awaitable[str]]
 """Says in words what is not there yet; "" when the step is done."""
 Step = tuple[str, str, Check]
@@ -42,7 +61,8 @@ async def wait(engine: Settings, patience: float = _PATIENCE) -> None:
     async with context.admin(engine) as client:
         steps: list[Step] = [
             ("API server", "apiserver", lambda: _api(client)),
-            ("RuntimeClass rich", "apiserver", lambda: _runtime_class(client)),
+            ("RuntimeClass rich", "apiserver", lambda: _created(client, RUNTIME_CLASS, _RICH)),
+            ("StorageClass standard", "apiserver", lambda: _created(client, STORAGE_CLASS, _STANDARD)),
         ]
         listed = nodes.load(engine)
         steps += [step for node in listed for step in _node_steps(client, engine, node, alone=len(listed) == 1)]
@@ -121,18 +141,10 @@ async def _api(client: Client) -> str:
     return ""
 
 
-async def _runtime_class(client: Client) -> str:
-    """Creates what pods name to become rich containers."""
+async def _created(client: Client, kind: Kind, obj: Obj) -> str:
+    """Creates an object that is there from the start; one that users have changed stays as it is."""
     try:
-        await client.create(
-            RUNTIME_CLASS,
-            {
-                "apiVersion": "node.k8s.io/v1",
-                "kind": "RuntimeClass",
-                "metadata": {"name": "rich"},
-                "handler": "rich",
-            },
-        )
+        await client.create(kind, obj)
     except APIError as e:
         return "" if e.reason == "AlreadyExists" else e.message
     return ""

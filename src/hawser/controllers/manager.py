@@ -88,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CIDR[,CIDR]",
         help="addresses of Services of type LoadBalancer; without one they get none",
     )
+    parser.add_argument(
+        "--local-volume-root",
+        type=Path,
+        metavar="DIR",
+        help="folder on this machine for volumes of the provisioner hawser.dev/local; without it makes none",
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     return parser
 

@@ -99,6 +99,19 @@ CONTROLLERS: dict[str, Row] = {
     "resourcequota-controller": Row(
         "controllers.resourcequota:ResourceQuotaController", (kinds.RESOURCE_QUOTA,), "resourcequota"
     ),
+    "persistentvolume-binder-controller": Row(
+        "controllers.storage.binder:PersistentVolumeBinder", (*_CLAIMS, *_VOLUMES), "persistentvolume-binder"
+    ),
+    "local-volume-provisioner": Row("controllers.storage.local:LocalProvisioner", (*_CLAIMS, *_VOLUMES)),
+    "persistentvolume-attach-detach-controller": Row(
+        "controllers.storage.attachments:AttachDetachController", _VOLUMES, "attachdetach"
+    ),
+    "persistentvolume-expander-controller": Row(
+        "controllers.storage.expansion:ExpansionController", _VOLUMES, "persistentvolume-expander"
+    ),
+    "ephemeral-volume-controller": Row(
+        "controllers.storage.ephemeral:EphemeralVolumeController", (kinds.POD,), "ephemeral-volume"
+    ),
     "persistentvolumeclaim-protection-controller": Row(
         "controllers.storage_protection:ClaimProtection", _CLAIMS, "pvc-protection"
     ),

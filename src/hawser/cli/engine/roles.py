@@ -109,6 +109,7 @@ def _controllers(settings: Settings) -> Role:
         "service-account-private-key-file": settings.pki_dir / "sa.key",
         "cluster-signing-cert-file": settings.pki_dir / "ca.crt",
         "cluster-signing-key-file": settings.pki_dir / "ca.key",
+        "local-volume-root": settings.volumes_dir,
     }
     if settings.load_balancer_range:
         arguments["load-balancer-range"] = settings.load_balancer_range

@@ -107,6 +107,11 @@ class Settings:
         return self.data_dir / "logs"
 
     @property
+    def volumes_dir(self) -> Path:
+        """Where the volumes of the default StorageClass are."""
+        return self.data_dir / "volumes"
+
+    @property
     def pki_dir(self) -> Path:
         return self.data_dir / "pki"
 

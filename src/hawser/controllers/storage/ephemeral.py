@@ -1,0 +1,92 @@
+"""Claims of pods' ephemeral volumes: made with the pod, gone with it by the garbage collector.
+
+Source: Kubernetes documentation, "Ephemeral Volumes", generic ephemeral volumes (KEP-1698).
+"""
+
+from __future__ import annotations
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import PERSISTENT_VOLUME_CLAIM, POD
+from hawser.api.types import Obj
+from hawser.client.controller import Controller, Manager, controller_of
+from hawser.client.informer import key_of
+
+
+def claim_for(pod: Obj, volume: Obj) -> Obj:
+    """The claim of one ephemeral volume of a pod. Pure."""
+    template = volume["ephemeral"]["volumeClaimTemplate"]
+    given = template.get("metadata") or {}
+    metadata = pod["metadata"]
+    owner = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": f"{metadata['name']}-{volume['name']}",
+            "namespace": metadata["namespace"],
+            "ownerReferences": [owner],
+            **{key: given[key] for key in ("labels", "annotations") if given.get(key)},
+        },
+        "spec": template["spec"],
+    }
+
+
+class EphemeralVolumeController(Controller):
+    """See the module."""
+
+    name = "ephemeral-volume-controller"
+    workers = 2
+
+    def setup(self, manager: Manager) -> None:
+        self._client = manager.client
+        self._recorder = manager.recorder("ephemeral_volume")
+        self._pods = manager.informer(POD)
+        self._claims = manager.informer(PERSISTENT_VOLUME_CLAIM)
+        self._pods.on_change(self._on_pod)
+        self._claims.on_change(self._on_claim)
+
+    def _on_pod(self, old: Obj | None, new: Obj | None) -> None:
+        if old is None and new is not None and any("ephemeral" in one for one in new["spec"].get("volumes") or ()):
+            self.enqueue(old, new)
+
+    def _on_claim(self, old: Obj | None, new: Obj | None) -> None:
+        """One that is deleted while its pod lives is made again."""
+        owner = controller_of(old) if old is not None and new is None else None
+        if old is not None and owner is not None and owner["kind"] == "Pod":
+            self.queue.add(f"{old['metadata']['namespace']}/{owner['name']}")
+
+    async def reconcile(self, key: str) -> float | None:
+        pod = self._pods.get_key(key)
+        if pod is None or pod["metadata"].get("deletionTimestamp"):
+            return None
+        for volume in pod["spec"].get("volumes") or ():
+            if "ephemeral" in volume:
+                await self._ensure(pod, claim_for(pod, volume))
+        return None
+
+    async def _ensure(self, pod: Obj, wanted: Obj) -> None:
+        found = self._claims.get_key(key_of(wanted))
+        if found is None:
+            try:
+                self._claims.observe(await self._client.create(PERSISTENT_VOLUME_CLAIM, wanted))
+                return
+            except APIError as error:
+                if error.reason != "AlreadyExists":
+                    text = f"ephemeral volume claim {wanted['metadata']['name']}: {error.message}"
+                    self._recorder.event(pod, "Warning", "FailedCreate", text)
+                    raise
+            found = await self._client.get(
+                PERSISTENT_VOLUME_CLAIM, wanted["metadata"]["name"], wanted["metadata"]["namespace"]
+            )
+        owner = controller_of(found)
+        if owner is None or owner["uid"] != pod["metadata"]["uid"]:
+            where = key_of(wanted)
+            text = f"PVC {where} was not created for pod {key_of(pod)} (pod is not owner)"
+            self._recorder.event(pod, "Warning", "FailedCreate", text)
