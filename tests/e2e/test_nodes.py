@@ -345,7 +345,14 @@ def _is_ready(manifest: Obj) -> bool:
 
 
 def test_a_drained_node_is_empty(cluster: Engine, names: list[str]) -> None:
+    """Once the disruption budget of what runs there lets it go."""
     node = names[1]
+    cluster.apply(on(node, "guarded"), NAMESPACE)
+    cluster.wait_ready("guarded", NAMESPACE)
+    cluster.kubectl("create", "pdb", "guard", "--selector=app=guarded", "--min-available=1")
+    refused = cluster.kubectl("drain", node, "--pod-selector=app=guarded", "--force", "--timeout=1s", check=False)
+    assert "Cannot evict pod as it would violate the pod's disruption budget." in refused.stderr
+    cluster.kubectl("patch", "pdb", "guard", "--type=merge", "-p", '{"spec": {"minAvailable": 0}}')
     cluster.kubectl("drain", node, "--force", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s")
     pods = cluster.list("pods", NAMESPACE)
     assert [p for p in pods if p["spec"].get("nodeName") == node] == []

@@ -42,6 +42,7 @@ _SECRETS = (kinds.SECRET,)
 CONTROLLERS: dict[str, Row] = {
     "scheduler": Row("scheduler.scheduler:Scheduler"),
     "node-lifecycle-controller": Row("controllers.node_lifecycle:NodeLifecycleController", alias="nodelifecycle"),
+    "ttl-controller": Row("controllers.node_ttl:NodeTTLController", alias="ttl"),
     "taint-eviction-controller": Row("controllers.taint_eviction:TaintEvictionController"),
     "pod-garbage-collector-controller": Row(
         "controllers.pod_garbage:PodGarbageCollector", kinds=(kinds.POD,), alias="podgc"
@@ -74,6 +75,9 @@ CONTROLLERS: dict[str, Row] = {
         "replicationcontroller",
     ),
     "job-controller": Row("controllers.job.controller:JobController", (kinds.JOB,), "job"),
+    "ttl-after-finished-controller": Row(
+        "controllers.ttl_after_finished:TTLAfterFinishedController", (kinds.JOB,), "ttl-after-finished"
+    ),
     "cronjob-controller": Row("controllers.cronjob:CronJobController", (kinds.CRON_JOB,), "cronjob"),
     "deployment-controller": Row("controllers.deployment:DeploymentController", (kinds.DEPLOYMENT,), "deployment"),
     "daemonset-controller": Row("controllers.daemonset:DaemonSetController", (kinds.DAEMON_SET,), "daemonset"),
