@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import Any
 
@@ -88,6 +89,67 @@ def test_the_init_restarts_the_application_first_and_only_so_often(engine: Engin
     kill(engine, namespace, "a")
     ended = eventually(lambda: container(engine, namespace, "a")["state"].get("terminated"), "the end")
     assert ended["exitCode"] == 137
+
+
+def application_ready(engine: Engine, namespace: str, name: str) -> Obj:
+    conditions = engine.get("pod", name, namespace)["status"].get("conditions") or ()
+    row: Obj = next((row for row in conditions if row["type"] == "rich.hawser.dev/ApplicationReady"), {})
+    return row
+
+
+def events(engine: Engine, namespace: str, name: str) -> dict[str, str]:
+    found = engine.kubectl(
+        "get", "events", "-n", namespace, "-o", "json", "--field-selector", f"involvedObject.name={name}"
+    )
+    return {item["reason"]: item["message"] for item in json.loads(found.stdout)["items"]}
+
+
+def test_restarts_inside_are_told_and_the_pod_is_not_ready_meanwhile(
+    engine: Engine, namespace: str, image: str
+) -> None:
+    script = "touch /tmp/up; while [ -e /tmp/up ]; do sleep 0.1; done; exit 7"
+    gates = [{"conditionType": "rich.hawser.dev/ApplicationReady"}]
+    probe = {"readinessProbe": {"exec": {"command": ["/dev/hawser/ready"]}, "periodSeconds": 1}}
+    manifest = rich(
+        "a", ["sh", "-c", script], rich={"app-policy": "keep", "app-restarts": "1/600"}, restartPolicy="Never"
+    )
+    manifest["spec"]["readinessGates"] = gates
+    engine.apply(manifest, namespace)
+    engine.apply(rich("b", ["sleep", "1000"], "minimal", container=probe, readinessGates=gates), namespace)
+    engine.wait_ready("a", namespace)
+    assert application_ready(engine, namespace, "a")["message"].endswith("hawser-app.service is active, restarts: 0")
+    engine.kubectl("exec", "a", "-n", namespace, "--", "rm", "/tmp/up")
+    eventually(lambda: application_ready(engine, namespace, "a")["reason"] == "Restarting", "the condition")
+    eventually(lambda: application_ready(engine, namespace, "a")["status"] == "True", "the application again")
+    assert application_ready(engine, namespace, "a")["message"].endswith("hawser-app.service is active, restarts: 1")
+    engine.wait_ready("a", namespace)
+    transitions = engine.get("pod", "a", namespace)["status"]["conditions"]
+    ready = next(row for row in transitions if row["type"] == "Ready")
+    assert ready["lastTransitionTime"] >= application_ready(engine, namespace, "a")["lastTransitionTime"]
+    engine.kubectl("exec", "a", "-n", namespace, "--", "rm", "/tmp/up")
+    ended = eventually(lambda: container(engine, namespace, "a")["state"].get("terminated"), "the end")
+    assert ended["exitCode"] == 7
+    eventually(lambda: "ApplicationFailed" in events(engine, namespace, "a"), "the event")
+    told = events(engine, namespace, "a")
+    assert told["ApplicationRestarting"] == (
+        "hawser-app.service ended with exit code 7; it is started again, restarts: 1"
+    )
+    assert told["ApplicationFailed"] == (
+        "hawser-app.service ended with exit code 7 after 1 restarts; the container ends with it"
+    )
+    message = "hawser-app.service ended with exit code 7 (Error) after 1 restarts"
+    eventually(lambda: application_ready(engine, namespace, "a")["message"].endswith(message), "the last word")
+    engine.wait_ready("b", namespace)
+
+
+def test_an_application_out_of_memory_is_seen_as_such(engine: Engine, namespace: str, image: str) -> None:
+    script = "echo last words >/dev/termination-log; exec tail /dev/zero"
+    limits = {"resources": {"limits": {"memory": "96Mi"}}}
+    engine.apply(rich("a", ["sh", "-c", script], container=limits, restartPolicy="Never"), namespace)
+    ended = eventually(lambda: container(engine, namespace, "a").get("state", {}).get("terminated"), "the end")
+    assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
+    assert ended["message"] == "last words\n"
+    assert "OOMKilled" in engine.kubectl("get", "pod", "a", "-n", namespace).stdout
 
 
 @pytest.mark.parametrize("init", ["systemd", "minimal"])

@@ -85,6 +85,7 @@ class Agent:
         self._shims = LostShims(options.runtime_endpoint) if private else None
         self._plugins = Plugins(options.root_dir / "plugins_registry", self.client, lambda: self.registration.node)
         self._tidying: asyncio.Task[None] | None = None
+        self._reporting = False
         self.counters = Counters()
         self.records = PullRecords(options.root_dir / "image_manager")
         self.registration: registration.Registration
@@ -169,6 +170,7 @@ class Agent:
             tasks.create_task(self.images.run(), name="images")
             tasks.create_task(self.evictions.run(), name="evictions")
             tasks.create_task(self.shutdown.run(), name="shutdown")
+            self.informer.on_change(lambda _old, new: self._rich(new, tasks))
             log.info("node %s is registered", options.node_name)
 
     def _watch_over(self) -> None:
@@ -203,6 +205,16 @@ class Agent:
         served = ServedPods(self.pods, options.root_dir)
         self.server = KubeletServer(served, self.runtime, tls, access, pages, self.counters)
         await self.server.start(options.host, options.port)
+
+    def _rich(self, pod: Obj | None, tasks: asyncio.TaskGroup) -> None:
+        """Follows rich containers from the first one on: until then nothing of it is loaded."""
+        if self._reporting or pod is None or not pod["spec"].get("runtimeClassName"):
+            return
+        from hawser.rich.reporter import Reporter
+
+        self._reporting = True
+        reporter = Reporter(self.client, self.informer, self.options.node_name)
+        tasks.create_task(reporter.run(), name="rich containers")
 
     async def _register(self) -> None:
         while True:
