@@ -113,8 +113,11 @@ class Transport:
         # gone by then, and nobody left to close their sockets.
         loop = asyncio.get_running_loop()
         end = loop.time() + _CLOSING_SECONDS
+        before = loop.get_exception_handler()
+        loop.set_exception_handler(_unless_closed)
         while any(made.fileno() >= 0 for made in self._sockets) and loop.time() < end:  # noqa: ASYNC110 - sockets tell nobody
             await asyncio.sleep(0.001)
+        loop.set_exception_handler(before)
 
     async def raw(
         self,
@@ -305,3 +308,10 @@ class _TokenFile:
                 raise errors.unauthorized(f"token file {self._path} cannot be read: {err}") from err
             self._read_at = now
         return self._token
+
+
+def _unless_closed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Tells of what went wrong in the event loop, but not that a peer answers in a handshake that was broken off."""
+    error = context.get("exception")
+    if not (isinstance(error, RuntimeError) and "the handler is closed" in str(error)):
+        loop.default_exception_handler(context)
