@@ -36,6 +36,7 @@ from hawser.node.pod.context import Context
 from hawser.node.pod.dns import node_complaint, node_resolv_conf, read_resolv_conf
 from hawser.node.pods import Pods
 from hawser.node.probes.runner import Probes
+from hawser.node.profiles import Profiles
 from hawser.node.served import ServedPods
 from hawser.node.server.access import Access
 from hawser.node.server.pages import Pages
@@ -90,6 +91,7 @@ class Agent:
         self.records = PullRecords(options.root_dir / "image_manager")
         self.registration: registration.Registration
         self.pods: Pods
+        self.profiles: Profiles
         self.collector: Collector
         self.images: ImageCollector
         self.evictions: eviction.EvictionManager
@@ -121,6 +123,8 @@ class Agent:
         context = self._context()
         context.cgroups.prepare(pods_limits(wanted["status"]["capacity"], options.limits))
         self.pods = Pods(context, self.informer, options.pod_manifest_path)
+        agents = options.root_dir / "agents"
+        self.profiles = Profiles(options.run_dir, agents, self.client, options.node_name, self.runtime, context.images)
         self.collector = Collector(
             Reader(context.cgroups.hierarchies),
             self.runtime,
@@ -139,6 +143,7 @@ class Agent:
             await self.pods.close()
             context.objects.close()
             await self._plugins.close()
+            await self.profiles.close()
             await self.network.stop()
             await self.runtime.close()
             await self.client.close()
@@ -153,6 +158,7 @@ class Agent:
             # What runs now is taken over before anything is started.
             found = by_pod(*await asyncio.gather(self.runtime.list_pod_sandboxes(), self.runtime.list_containers()))
             await self._serve()
+            await self.profiles.start()
             self.pods.start_statics(set(found))
             await self._register()
             if complaint := node_complaint(self.resolv_conf, read_resolv_conf(self.resolv_conf)):

@@ -29,8 +29,14 @@ METRICS_READER = "hawser:metrics-reader"
 """kubectl top for whoever may view; metrics-server brings such a role itself."""
 
 AGENT = "hawser:node-agent"
-"""What the node agent may do beyond the node authorizer: it is kube-proxy and the cluster's DNS server, too."""
-_AGENT_RULES = ("list watch / core / services endpoints", "list watch / discovery.k8s.io / endpointslices")
+"""What the node agent may do beyond the node authorizer: it is kube-proxy and the cluster's DNS server, too, and tells
+hawser-runtime of RichProfiles."""
+_AGENT_RULES = (
+    "list watch / core / services endpoints",
+    "list watch / discovery.k8s.io / endpointslices",
+    "list / rich.hawser.dev / richprofiles",
+    "patch / rich.hawser.dev / richprofiles/status",
+)
 
 NETWORK = "hawser:network-agent"
 """What enforcing network policies takes: elsewhere the role of a network plugin, whose pods run on every node."""

@@ -53,6 +53,11 @@ def runtime_path(settings: Settings) -> Path:
     return settings.data_dir / "bin" / "hawser-runtime"
 
 
+def profiles_socket(settings: Settings) -> Path:
+    """Where the node agent answers hawser-runtime for RichProfiles; hawser.node.profiles has it there."""
+    return settings.run_dir / "rich.sock"
+
+
 def runc_dir(settings: Settings) -> Path:
     """Where runc keeps its containers' state; its default is shared by everything on the host."""
     return settings.cri_socket.parent / "runc"
