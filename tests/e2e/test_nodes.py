@@ -17,6 +17,7 @@ import pytest
 from hawser.cli.engine import nodes, settings
 
 from .conftest import Engine, Obj, eventually, pod
+from .load import rollout, served
 from .machine import Node, assert_clean, reboot
 from .test_down import links, tables, traces
 
@@ -344,8 +345,24 @@ def _is_ready(manifest: Obj) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
-def test_a_drained_node_is_empty(cluster: Engine, names: list[str]) -> None:
-    """Once the disruption budget of what runs there lets it go."""
+def test_a_drained_node_is_empty_and_nobody_notices(cluster: Engine, names: list[str]) -> None:
+    node, space = names[1], "under-load"
+    cluster.kubectl("create", "namespace", space)
+    with served(cluster, space, spread=True) as load:
+        cluster.kubectl("drain", node, "--force", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s")
+        assert [p for p in cluster.list("pods", NAMESPACE) if p["spec"].get("nodeName") == node] == []
+        assert {p["spec"]["nodeName"] for p in cluster.list("pods", space)} == {*names} - {node}
+        rollout(cluster, space)
+        cluster.kubectl("uncordon", node)
+        cluster.kubectl("rollout", "restart", "deployment/web", "-n", space)
+        rollout(cluster, space)
+        assert node in {p["spec"]["nodeName"] for p in cluster.list("pods", space)}
+        cluster.kubectl("scale", "deployment/web", "--replicas=2", "-n", space)
+        eventually(lambda: len(cluster.list("pods", space)) == 2, "two pods")
+    assert load.failures == []
+
+
+def test_a_drain_waits_for_the_disruption_budget_of_what_runs_there(cluster: Engine, names: list[str]) -> None:
     node = names[1]
     cluster.apply(on(node, "guarded"), NAMESPACE)
     cluster.wait_ready("guarded", NAMESPACE)

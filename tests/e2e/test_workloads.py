@@ -2,98 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
-import threading
-import time
-
 from .conftest import Engine, Obj, eventually
-
-REPLICAS = 3
-
-
-def web(version: str) -> Obj:
-    """A web server that says its version; ready when it answers, gone from the endpoints before it stops."""
-    labels = {"app": "web"}
-    command = f"mkdir -p /tmp/www; echo {version} > /tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www"
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "web"},
-        "spec": {
-            "replicas": REPLICAS,
-            "selector": {"matchLabels": labels},
-            "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {
-                    "terminationGracePeriodSeconds": 5,
-                    "containers": [
-                        {
-                            "name": "main",
-                            "image": "busybox:1.36",
-                            "command": ["sh", "-c", command],
-                            "ports": [{"containerPort": 8080, "name": "http"}],
-                            "readinessProbe": {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1},
-                            "lifecycle": {"preStop": {"sleep": {"seconds": 1}}},
-                            "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
-                        }
-                    ],
-                },
-            },
-        },
-    }
-
-
-SERVICE: Obj = {
-    "apiVersion": "v1",
-    "kind": "Service",
-    "metadata": {"name": "web"},
-    "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]},
-}
-
-
-def fetch(address: str, port: int = 80) -> str:
-    connection = http.client.HTTPConnection(address, port, timeout=5)
-    try:
-        connection.request("GET", "/")
-        response = connection.getresponse()
-        assert response.status == 200
-        return response.read().decode().strip()
-    finally:
-        connection.close()
-
-
-class Load:
-    """Requests one after the other, each on a connection of its own, until stopped."""
-
-    def __init__(self, address: str) -> None:
-        self.answers: list[str] = []
-        self.failures: list[str] = []
-        self._address = address
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(4)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self.answers.append(fetch(self._address))
-            except (OSError, http.client.HTTPException, AssertionError) as e:
-                self.failures.append(f"{time.time():.3f} {e!r}")
-            time.sleep(0.005)
-
-
-def rollout(engine: Engine, namespace: str) -> None:
-    engine.kubectl("rollout", "status", "deployment/web", "-n", namespace, "--timeout=90s", timeout=100)
+from .load import REPLICAS, SERVICE, Load, answer, rollout, web
 
 
 def test_a_rolling_update_under_load_loses_no_request(engine: Engine, namespace: str) -> None:
@@ -102,7 +12,7 @@ def test_a_rolling_update_under_load_loses_no_request(engine: Engine, namespace:
     rollout(engine, namespace)
     assert len(engine.list("pods", namespace, "app=web")) == REPLICAS
     address = engine.get("service", "web", namespace)["spec"]["clusterIP"]
-    eventually(lambda: _answers(address) == "v1", "the service's answer")
+    eventually(lambda: answer(address) == "v1", "the service's answer")
 
     engine.kubectl("scale", "deployment/web", "--replicas=5", "-n", namespace)
     rollout(engine, namespace)
@@ -171,13 +81,6 @@ def test_a_deleted_namespace_takes_everything_with_it(engine: Engine, namespace:
     gone = engine.kubectl("get", "pods", "-n", namespace, "-o", "name")
     assert gone.stdout == ""
     assert engine.kubectl("get", "namespace", namespace, check=False).returncode == 1
-
-
-def _answers(address: str) -> str:
-    try:
-        return fetch(address)
-    except OSError:
-        return ""
 
 
 def _is_ready(pod: Obj) -> bool:
