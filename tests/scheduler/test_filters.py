@@ -8,11 +8,12 @@ from hawser.api.node_affinity import preference
 from hawser.api.pod_resources import pod_requests
 from hawser.api.taints import tolerates
 from hawser.scheduler.cache import Cache
-from hawser.scheduler.filters import refusal, unavailable
+from hawser.scheduler.filters import Refusal, refusal, unavailable
 
 CORDONED = "node(s) were unschedulable"
 TAINTED = "node(s) had untolerated taint(s)"
 AFFINITY = "node(s) didn't match Pod's node affinity/selector"
+NOT_NAMED = "node(s) didn't satisfy plugin(s) [NodeAffinity]"
 PORTS = "node(s) didn't have free ports for the requested pod ports"
 MASTER = {"key": "master", "effect": "NoSchedule"}
 
@@ -53,7 +54,7 @@ def expression(key, operator, *values):
         ({"labels": {"cores": "8"}}, {"affinity": required(expression("cores", "Lt", "4"))}, (AFFINITY,)),
         ({"labels": {"cores": "many"}}, {"affinity": required(expression("cores", "Gt", "4"))}, (AFFINITY,)),
         ({}, {"affinity": required(fields=[expression("metadata.name", "In", "n")])}, ()),
-        ({}, {"affinity": required(fields=[expression("metadata.name", "In", "other")])}, (AFFINITY,)),
+        ({}, {"affinity": required(fields=[expression("metadata.name", "In", "other")])}, (NOT_NAMED,)),
         ({}, {"affinity": required()}, (AFFINITY,)),
         ({"cpu": "1"}, {"cpu": "600m"}, ("Insufficient cpu",)),
         ({"cpu": "1"}, {"cpu": "500m"}, ()),
@@ -70,7 +71,8 @@ def test_a_node_is_refused_for_the_first_reason_that_holds(pod, node, node_args,
     cache = Cache()
     cache.set_node(node("n", **node_args))
     cache.set_pod(cache.shapes.pod(pod("there", cpu="500m", ports=[{"hostPort": 80}])), "n")
-    assert refusal(cache.shapes.pod(pod("new", **pod_args)).shape, cache.nodes["n"]) == reasons
+    refused = refusal(cache.shapes.pod(pod("new", **pod_args)).shape, cache.nodes["n"])
+    assert (refused.reasons if refused else ()) == reasons
 
 
 def container(cpu, **extra):
@@ -132,7 +134,8 @@ def test_weights_of_preferred_terms_add_up_and_an_empty_term_fits_all():
 
 
 def test_the_sentence_is_kube_schedulers():
-    assert unavailable(3, {TAINTED: 2, "Insufficient cpu": 1}) == (
+    full = Refusal("NodeResourcesFit", ("Insufficient cpu",))
+    assert unavailable(3, {Refusal("TaintToleration", (TAINTED,)): 2, full: 1}) == (
         "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s)."
     )
     assert unavailable(0, {}) == "no nodes available to schedule pods"

@@ -53,7 +53,7 @@ async def test_only_pods_that_a_change_concerns_are_woken(queue, info):
     queue.add(info("a"))
     queue.add(info("b", nodeSelector={"x": "y"}))
     await take(queue)
-    queue.wake(lambda pod: bool(pod.shape.spec.get("nodeSelector")))
+    queue.wake(lambda pod, plugins: bool(pod.shape.spec.get("nodeSelector")))
     assert await take(queue) == ["b"]
 
 

@@ -7,10 +7,11 @@ import asyncio
 import pytest
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import EVENT, NAMESPACE, NODE, POD
+from hawser.api.kinds import EVENT, NAMESPACE, NODE, POD, PRIORITY_CLASS
 from hawser.client.client import Client
 from hawser.client.controller import Manager
-from hawser.scheduler.scheduler import Scheduler, unschedulable_condition
+from hawser.scheduler.scheduler import Scheduler
+from hawser.scheduler.writing import unschedulable_condition
 
 from .conftest import make_node, make_pod
 
@@ -103,7 +104,10 @@ async def test_a_pod_is_bound_and_an_event_says_so(admin, scheduler):
 async def test_a_pod_that_does_not_fit_says_why_and_is_bound_when_a_node_comes(admin, scheduler):
     await add_node(admin, "small", cpu="1")
     await add_pod(admin, "big", cpu="2")
-    sentence = "0/1 nodes are available: 1 Insufficient cpu."
+    sentence = (
+        "0/1 nodes are available: 1 Insufficient cpu. "
+        "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+    )
     condition = await eventually(scheduled_condition(admin, "big"))
     assert (condition["reason"], condition["message"]) == ("Unschedulable", sentence)
     assert (await eventually(event(admin, "big", "FailedScheduling")))["message"] == sentence
@@ -121,6 +125,37 @@ async def test_room_that_a_deleted_pod_leaves_is_used(admin, scheduler):
     assert await eventually(bound(admin, "second")) == "n1"
 
 
+async def test_a_more_important_pod_takes_the_place_of_another(admin, scheduler):
+    await admin.create(PRIORITY_CLASS, {"metadata": {"name": "high"}, "value": 1000})
+    try:
+        await add_node(admin, "n1", cpu="1")
+        await add_pod(admin, "victim", cpu="600m", terminationGracePeriodSeconds=60)
+        await eventually(bound(admin, "victim"))
+        made = await add_pod(admin, "urgent", cpu="600m", priorityClassName="high")
+        refused = await eventually(scheduled_condition(admin, "urgent"))
+        assert refused["message"].startswith("0/1 nodes are available: 1 Insufficient cpu.")
+        said = await eventually(event(admin, "victim", "Preempted"))
+        assert said["message"] == f"Preempted by pod {made['metadata']['uid']} on node n1"
+        victim = await admin.get(POD, "victim", "default")
+        assert "deletionTimestamp" in victim["metadata"]
+        condition = next(c for c in victim["status"]["conditions"] if c["type"] == "DisruptionTarget")
+        assert (condition["reason"], condition["message"]) == (
+            "PreemptionByScheduler",
+            "default-scheduler: preempting to accommodate a higher priority pod",
+        )
+        assert (await admin.get(POD, "urgent", "default"))["status"]["nominatedNodeName"] == "n1"
+        # The room that will be is not for everybody.
+        await add_pod(admin, "other", cpu="600m")
+        await eventually(scheduled_condition(admin, "other"))
+        await admin.delete(POD, "victim", "default", grace_period=0)
+        assert await eventually(bound(admin, "urgent")) == "n1"
+        assert not await bound(admin, "other")()
+        waiting = await scheduled_condition(admin, "other")()
+        assert waiting["message"].endswith("1 No preemption victims found for incoming pod.")
+    finally:
+        await admin.delete(PRIORITY_CLASS, "high")
+
+
 async def test_gates_and_other_schedulers_are_respected(admin, scheduler):
     await add_node(admin, "n1")
     await add_pod(admin, "gated", schedulingGates=[{"name": "example.com/wait"}])
@@ -128,6 +163,11 @@ async def test_gates_and_other_schedulers_are_respected(admin, scheduler):
     await add_pod(admin, "last")
     await eventually(bound(admin, "last"))
     assert not await bound(admin, "gated")()
+    gated = await scheduled_condition(admin, "gated")()
+    assert (gated["reason"], gated["message"]) == (
+        "SchedulingGated",
+        "Scheduling is blocked due to non-empty scheduling gates",
+    )
     assert not await bound(admin, "foreign")()
     await admin.patch(POD, "gated", "default", {"spec": {"schedulingGates": None}})
     assert await eventually(bound(admin, "gated")) == "n1"

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from hawser.api.pod_resources import Amounts, amounts
 from hawser.api.types import Obj
-from hawser.scheduler.shapes import PodInfo, Port, Shapes
-from hawser.scheduler.terms import Terms
+from hawser.scheduler.shapes import Group, PodInfo, Port, Shapes
 
-_COUNTS_KEPT = 256
-
-Matcher = Callable[[PodInfo], bool]
+HOSTNAME = "kubernetes.io/hostname"
+_LOG_KEPT = 4096
 
 
 @dataclass(slots=True)
 class NodeInfo:
-    """One node: what it offers and what is used. generation changes with every change.
+    """One node: what it offers and what is used.
 
     known: False while there are pods of a node whose object has not been seen (or is gone): it takes no pods.
+    nominated: pods that are promised room here, once others have left.
     """
 
     name: str
@@ -34,8 +33,8 @@ class NodeInfo:
     requested: Amounts = field(default_factory=dict)
     scored: list[int] = field(default_factory=lambda: [0, 0])
     ports: Counter[Port] = field(default_factory=Counter)
-    owners: Counter[str] = field(default_factory=Counter)
-    generation: int = 0
+    groups: Counter[Group] = field(default_factory=Counter)
+    nominated: dict[str, PodInfo] = field(default_factory=dict)
 
     def add(self, pod: PodInfo) -> None:
         """Counts a pod in."""
@@ -47,6 +46,18 @@ class NodeInfo:
         del self.pods[pod.key]
         self._count(pod, -1)
 
+    def copy(self) -> NodeInfo:
+        """The same node for trying things out."""
+        return replace(
+            self,
+            pods=dict(self.pods),
+            requested=dict(self.requested),
+            scored=list(self.scored),
+            ports=Counter(self.ports),
+            groups=Counter(self.groups),
+            nominated=dict(self.nominated),
+        )
+
     def _count(self, pod: PodInfo, sign: int) -> None:
         shape = pod.shape
         for name, value in shape.requests.items():
@@ -57,10 +68,9 @@ class NodeInfo:
             self.ports[port] += sign
             if not self.ports[port]:
                 del self.ports[port]
-        if pod.owner:
-            self.owners[pod.owner] += sign
-            if not self.owners[pod.owner]:
-                del self.owners[pod.owner]
+        self.groups[pod.group] += sign
+        if not self.groups[pod.group]:
+            del self.groups[pod.group]
 
 
 def relevant(node: Obj) -> tuple[object, ...]:
@@ -78,28 +88,43 @@ def relevant(node: Obj) -> tuple[object, ...]:
 class Cache:
     """The state that placement decides on: nodes, their pods, and pods that were assigned a moment ago ("assumed").
 
-    generation changes with every change, so that "nothing fits" needs no second proof while it stays the same.
+    ready: nodes that exist. images: on how many nodes each is. holding: pods whose terms speak of newcomers.
+    generation counts changes. epoch changes when what was derived from nodes one by one no longer holds.
     """
 
     def __init__(self, shapes: Shapes | None = None) -> None:
         self.shapes = shapes or Shapes()
         self.nodes: dict[str, NodeInfo] = {}
         self.generation = 0
-        self.terms = Terms()
+        self.epoch = 0
+        self.images: Counter[str] = Counter()
+        self.ready = 0
+        self.holding = 0
+        self._hosts: Counter[str] = Counter()
+        self._shared_hosts = 0
+        self._log: list[str] = []
         self._where: dict[str, str] = {}
         self._assumed: set[str] = set()
-        self._counts: dict[object, tuple[Matcher, Counter[str]]] = {}
+        self._nominated: dict[str, str] = {}
 
     @property
-    def ready(self) -> list[NodeInfo]:
-        """The nodes that exist."""
-        return [node for node in self.nodes.values() if node.known]
+    def hosts_are_nodes(self) -> bool:
+        """Whether no two nodes have the same kubernetes.io/hostname, as it should be."""
+        return self._shared_hosts == 0
+
+    def changed_since(self, generation: int) -> set[str] | None:
+        """The names of nodes that changed (or went) after that generation; None: too long ago to tell."""
+        count = self.generation - generation
+        if count > len(self._log):
+            return None
+        return set(self._log[len(self._log) - count :]) if count else set()
 
     def set_node(self, obj: Obj) -> None:
         """Takes a Node object in."""
         name = obj["metadata"]["name"]
         node = self.nodes.get(name) or self.nodes.setdefault(name, NodeInfo(name))
         spec, status = obj.get("spec") or {}, obj.get("status") or {}
+        self._describe(node, -1)
         node.known = True
         node.labels = obj["metadata"].get("labels") or {}
         node.taints = tuple(spec.get("taints") or ())
@@ -110,17 +135,18 @@ class Cache:
             for image in status.get("images") or ()
             for name in image.get("names") or ()
         }
-        self._touch(node)
+        self._describe(node, 1)
+        self._touch(name)
 
     def remove_node(self, name: str) -> None:
         """Forgets a node; its pods stay counted until they are deleted too."""
         node = self.nodes.get(name)
         if node is None:
             return
+        self._describe(node, -1)
         node.known = False
-        self._touch(node)
-        if not node.pods:
-            del self.nodes[name]
+        self._touch(name)
+        self._tidy(node)
 
     def set_pod(self, pod: PodInfo, node_name: str) -> None:
         """A pod is bound to the node, says the API; ends its assumption."""
@@ -147,36 +173,52 @@ class Cache:
         """Whether the pod is on a node or assumed to be."""
         return key in self._where
 
-    def counts(self, key: object, matcher: Matcher) -> Mapping[str, int]:
-        """How many pods on each node match; kept up to date from the first time a key is asked for.
+    def node_of(self, key: str) -> NodeInfo | None:
+        """The node that a pod is on or assumed to be on."""
+        name = self._where.get(key)
+        return self.nodes[name] if name is not None else None
 
-        key: what the matcher depends on; equal keys must mean equal matchers.
-        """
-        known = self._counts.get(key)
-        if known is None:
-            counted: Counter[str] = Counter()
-            for node in self.nodes.values():
-                number = sum(map(matcher, node.pods.values()))
-                if number:
-                    counted[node.name] = number
-            if len(self._counts) >= _COUNTS_KEPT:
-                del self._counts[next(iter(self._counts))]
-            known = self._counts[key] = (matcher, counted)
-        return known[1]
+    def nominate(self, pod: PodInfo, node_name: str) -> None:
+        """Keeps room on a node for a pod that waits for others to leave; "" keeps none any more."""
+        before = self._nominated.get(pod.key, "")
+        if before:
+            del self._nominated[pod.key]
+            node = self.nodes.get(before)
+            if node is not None:
+                node.nominated.pop(pod.key, None)
+                self._touch(before)
+                self._tidy(node)
+        if node_name:
+            self._nominated[pod.key] = node_name
+            node = self.nodes.get(node_name) or self.nodes.setdefault(node_name, NodeInfo(node_name))
+            node.nominated[pod.key] = pod
+            self._touch(node_name)
+
+    def nomination(self, key: str) -> str:
+        """Where room is kept for the pod, or ""."""
+        return self._nominated.get(key, "")
+
+    def placed(self) -> Iterator[tuple[str, PodInfo]]:
+        """Every pod that has a node, with the node's name."""
+        for node in self.nodes.values():
+            for pod in node.pods.values():
+                yield node.name, pod
 
     def _place(self, pod: PodInfo, node_name: str) -> None:
         before = self._where.get(pod.key)
         if before == node_name:
             known = self.nodes[node_name].pods[pod.key]
-            if _same(known, pod):
+            if known.shape is pod.shape and known.uid == pod.uid and known.group is pod.group:
                 return
         if before is not None:
             self._displace(pod.key)
+        if self._nominated:
+            self.nominate(pod, "")
         node = self.nodes.get(node_name) or self.nodes.setdefault(node_name, NodeInfo(node_name))
         node.add(pod)
+        self.holding += bool(pod.group.holds)
         self._where[pod.key] = node_name
-        self._count(pod, node_name, 1)
-        self._touch(node)
+        self._touch(node_name)
 
     def _displace(self, key: str) -> None:
         name = self._where.pop(key, None)
@@ -184,27 +226,40 @@ class Cache:
             return
         node = self.nodes[name]
         pod = node.pods[key]
+        self.holding -= bool(pod.group.holds)
         node.remove(pod)
-        self._count(pod, name, -1)
-        self._touch(node)
-        if not node.pods and not node.known:
-            del self.nodes[name]
+        self._touch(name)
+        self._tidy(node)
 
-    def _count(self, pod: PodInfo, node_name: str, sign: int) -> None:
-        self.terms.count(pod, node_name, sign)
-        for matcher, counted in self._counts.values():
-            if matcher(pod):
-                counted[node_name] += sign
+    def _tidy(self, node: NodeInfo) -> None:
+        if not node.known and not node.pods and not node.nominated:
+            self.nodes.pop(node.name, None)
 
-    def _touch(self, node: NodeInfo) -> None:
+    def _describe(self, node: NodeInfo, sign: int) -> None:
+        """Counts what a node's object says, in (1) or out (-1)."""
+        if not node.known:
+            return
+        self.ready += sign
+        for image in node.images:
+            self.images[image] += sign
+            if not self.images[image]:
+                del self.images[image]
+        host = node.labels.get(HOSTNAME)
+        if host is None:
+            return
+        shared = self._shared_hosts
+        if self._hosts[host] > 1:
+            self._shared_hosts -= 1
+        self._hosts[host] += sign
+        if self._hosts[host] > 1:
+            self._shared_hosts += 1
+        elif not self._hosts[host]:
+            del self._hosts[host]
+        if bool(shared) != bool(self._shared_hosts):
+            self.epoch += 1
+
+    def _touch(self, name: str) -> None:
         self.generation += 1
-        node.generation = self.generation
-
-
-def _same(one: PodInfo, other: PodInfo) -> bool:
-    return (
-        one.shape is other.shape
-        and one.uid == other.uid
-        and one.labels == other.labels
-        and one.leaving == other.leaving
-    )
+        self._log.append(name)
+        if len(self._log) > 2 * max(_LOG_KEPT, 2 * len(self.nodes)):
+            del self._log[: len(self._log) // 2]

@@ -2,44 +2,66 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
 
-from hawser.api.node_affinity import preference
-from hawser.scheduler import scores, topology
-from hawser.scheduler.cache import Cache, NodeInfo
-from hawser.scheduler.filters import Reasons, refusal, unavailable
-from hawser.scheduler.shapes import PodInfo, Shape
+from hawser.api.selectors import LabelSelector
+from hawser.scheduler import scores
+from hawser.scheduler.cache import HOSTNAME, Cache
+from hawser.scheduler.filters import Refusal, unavailable
+from hawser.scheduler.outlook import Class, Outlook
+from hawser.scheduler.profile import Profile
+from hawser.scheduler.shapes import PodInfo
 from hawser.scheduler.terms import NamespaceLabels
+from hawser.scheduler.wishes import Part, wishes_of
 
-_SHAPES_REMEMBERED = 64
+_RATINGS_KEPT = 400_000
+_OUTLOOKS_KEPT = (16, 512)
+
+NodeCheck = Callable[[str], Refusal | None]
+"""What a node must pass that depends on the very pod: its volumes. Takes the node's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """node: where the pod goes, or None; then message is kube-scheduler's sentence."""
+    """node: where the pod goes, or None; then message is kube-scheduler's sentence.
+
+    refusals: how many nodes refuse the pod for what. blocked: the pod cannot be placed now, whatever the nodes are.
+    """
 
     node: str | None
     message: str = ""
+    refusals: Mapping[Refusal, int] = field(default_factory=dict)
+    blocked: bool = False
+
+    @property
+    def plugins(self) -> frozenset[str]:
+        """Who refused the pod."""
+        return frozenset(refusal.plugin for refusal in self.refusals)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rating:
-    """What one node is to one shape, as long as the node stays as it was at ``generation``."""
+@dataclass(slots=True)
+class _Open:
+    """Nodes of a class that can take the pod, by score."""
 
-    generation: int
-    reasons: Reasons
-    score: int = 0
-    disliked: int = 0
-    preferred: int = 0
+    kind: Class
+    nodes: Mapping[int, Mapping[str, None]]
+    size: int
+
+
+def _no_siblings(pod: PodInfo) -> LabelSelector | None:
+    return None
 
 
 class Placement:
-    """Decides on a cache. Ratings of nodes are remembered by shape, so pods of one template cost little.
+    """Decides on a cache, for one profile. What nodes are to pods is remembered, so pods of one template cost little.
 
     rng: breaks ties between equally good nodes. namespace_labels: for namespace selectors of affinity terms.
+    siblings: what selects the pods of a pod's Service or controller.
     """
 
     def __init__(
@@ -47,85 +69,151 @@ class Placement:
         cache: Cache,
         rng: random.Random | None = None,
         namespace_labels: NamespaceLabels = lambda name: {"kubernetes.io/metadata.name": name},
+        profile: Profile | None = None,
+        siblings: Callable[[PodInfo], LabelSelector | None] = _no_siblings,
     ) -> None:
+        self.profile = profile or Profile()
         self._cache = cache
         self._rng = rng or random.Random()
         self._namespace_labels = namespace_labels
-        self._ratings: OrderedDict[Shape, dict[str, _Rating]] = OrderedDict()
+        self._siblings = siblings
+        self._outlooks: OrderedDict[object, Outlook] = OrderedDict()
+        self._failed: dict[object, tuple[int, Decision]] = {}
 
-    def decide(self, pod: PodInfo) -> Decision:
-        """The best node of those that can take the pod. Changes nothing; the caller assumes the pod there."""
-        nodes = self._cache.ready
-        checks = topology.checks(pod, self._cache, nodes, self._namespace_labels)
-        ratings = self._rated(pod.shape)
-        feasible: list[tuple[NodeInfo, _Rating]] = []
-        refusals: dict[str, int] = {}
-        for node in nodes:
-            rating = ratings.get(node.name)
-            if rating is None or rating.generation != node.generation:
-                rating = ratings[node.name] = _rate(pod.shape, node)
-            reasons = rating.reasons
-            if not reasons:
-                for check in checks:
-                    reasons = check(node)
-                    if reasons:
-                        break
-                else:
-                    feasible.append((node, rating))
-                    continue
-            for reason in reasons:
-                refusals[reason] = refusals.get(reason, 0) + 1
-        if not feasible:
-            return Decision(None, unavailable(len(nodes), refusals))
-        if len(feasible) == 1:
-            return Decision(feasible[0][0].name)
-        totals = self._totals(pod, [n for n, _ in feasible], [r for _, r in feasible])
+    def forget(self) -> None:
+        """What outlooks were made of besides nodes and pods has changed: labels of namespaces, Services."""
+        self._outlooks.clear()
+        self._failed.clear()
+
+    def decide(self, pod: PodInfo, check: NodeCheck | None = None, promised: str = "") -> Decision:
+        """The best node of those that can take the pod. Changes nothing; the caller assumes the pod there.
+
+        check: what nodes must pass besides. promised: the node that the pod goes to if it can.
+        """
+        likeness = pod.likeness
+        if check is None:
+            generation, failed = self._failed.get(likeness, (-1, None))
+            if failed is not None and generation == self._cache.generation:
+                return failed
+        outlook = self.outlook(pod)
+        sample = check is None and not promised
+        outlook.refresh(self.profile.wanted(self._cache.ready) if sample else 0)
+        refusals = Counter(outlook.refused)
+        found: list[_Open] = []
+        for kind, refused in outlook.verdicts():
+            if refused is not None:
+                refusals[refused] += kind.size
+            elif check is None:
+                found.append(_Open(kind, kind.nodes, kind.size))
+            else:
+                passed = _passed(kind, check, refusals)
+                if passed.size:
+                    found.append(passed)
+        if not found:
+            nodes = self._cache.ready
+            decision = Decision(None, unavailable(nodes, refusals), refusals)
+            if check is None:
+                if len(self._failed) > 1000:
+                    self._failed.clear()
+                self._failed[likeness] = (self._cache.generation, decision)
+            return decision
+        if promised and any(promised in names for o in found for names in o.nodes.values()):
+            return Decision(promised)
+        return Decision(self._best(outlook, found))
+
+    def outlook(self, pod: PodInfo) -> Outlook:
+        """What nodes are to pods like this one; not refreshed."""
+        key = pod.likeness
+        outlook = self._outlooks.get(key)
+        if outlook is not None:
+            self._outlooks.move_to_end(key)
+            return outlook
+        # Only constraints of the profile ask for siblings.
+        siblings = self._siblings(pod) if not pod.shape.spread and self.profile.spread else None
+        wishes = wishes_of(pod, self.profile, self._namespace_labels, siblings)
+        outlook = self._outlooks[key] = Outlook(pod, self.profile, self._cache, wishes, self._namespace_labels)
+        least, most = _OUTLOOKS_KEPT
+        if len(self._outlooks) > max(least, min(most, _RATINGS_KEPT // (len(self._cache.nodes) or 1))):
+            self._outlooks.popitem(last=False)
+        return outlook
+
+    def _best(self, outlook: Outlook, found: list[_Open]) -> str:
+        extras = self._extras(outlook, found)
+        totals = [extra + max(o.nodes) for extra, o in zip(extras, found, strict=True)]
         best = max(totals)
-        tied = [node.name for (node, _), total in zip(feasible, totals, strict=True) if total == best]
-        return Decision(tied[0] if len(tied) == 1 else self._rng.choice(tied))
+        tied = [o.nodes[best - extra] for o, extra, t in zip(found, extras, totals, strict=True) if t == best]
+        number = self._rng.randrange(sum(map(len, tied)))
+        for names in tied:
+            if number < len(names):
+                return next(islice(names, number, None))
+            number -= len(names)
+        raise AssertionError("unreachable")
 
-    def _rated(self, shape: Shape) -> dict[str, _Rating]:
-        ratings = self._ratings.get(shape)
-        if ratings is None:
-            ratings = self._ratings[shape] = {}
-            if len(self._ratings) > _SHAPES_REMEMBERED:
-                self._ratings.popitem(last=False)
-        else:
-            self._ratings.move_to_end(shape)
-        return ratings
+    def _extras(self, outlook: Outlook, found: list[_Open]) -> list[int]:
+        """What each class gets besides its nodes' own scores: by comparison with the others."""
+        extras = [0] * len(found)
+        weights = self.profile.weights
 
-    def _totals(self, pod: PodInfo, nodes: Sequence[NodeInfo], ratings: Sequence[_Rating]) -> list[int]:
-        totals = [rating.score for rating in ratings]
-
-        def add(values: Sequence[int], weight: int) -> None:
+        def add(values: list[int], plugin: str) -> None:
+            weight = weights.get(plugin, 0)
             for index, value in enumerate(values):
-                totals[index] += value * weight
+                extras[index] += value * weight
 
-        disliked = [rating.disliked for rating in ratings]
+        if len(found) == 1:
+            return extras
+        disliked = [o.kind.disliked for o in found]
         if any(disliked):
-            add(scores.inverted(disliked), scores.WEIGHT_TAINTS)
-        preferred = [rating.preferred for rating in ratings]
+            add(scores.inverted(disliked), "TaintToleration")
+        preferred = [o.kind.preferred for o in found]
         if any(preferred):
-            add(scores.normalized(preferred), scores.WEIGHT_NODE_AFFINITY)
-        crowded = topology.spread_costs(pod, self._cache, nodes)
-        if crowded is None and pod.owner and not pod.shape.spread:
-            crowded = [node.owners.get(pod.owner, 0) for node in nodes]
-        if crowded is not None:
-            add(scores.inverted(crowded), scores.WEIGHT_SPREAD)
-        attraction = topology.attraction(pod, self._cache, nodes, self._namespace_labels)
-        if attraction is not None:
-            add(scores.stretched(attraction), scores.WEIGHT_POD_AFFINITY)
-        return totals
+            add(scores.normalized(preferred), "NodeAffinity")
+        soft = [n for n, wish in enumerate(outlook.wishes) if wish.part is Part.SOFT]
+        if soft:
+            add(scores.thinned(_crowds(outlook, found, soft)), "PodTopologySpread")
+        pulls = [n for n, wish in enumerate(outlook.wishes) if wish.part is Part.PULL]
+        if pulls:
+            add(
+                scores.stretched([sum(outlook.amount(o.kind, n) or 0 for n in pulls) for o in found]),
+                "InterPodAffinity",
+            )
+        return extras
 
 
-def _rate(shape: Shape, node: NodeInfo) -> _Rating:
-    reasons = refusal(shape, node)
-    if reasons:
-        return _Rating(node.generation, reasons)
-    score = (
-        scores.WEIGHT_RESOURCES * scores.least_allocated(shape, node)
-        + scores.WEIGHT_BALANCE * scores.balanced(shape, node)
-        + scores.WEIGHT_IMAGES * scores.images_present(shape, node)
-    )
-    preferred = preference(shape.spec, node.name, node.labels) if shape.selects else 0
-    return _Rating(node.generation, (), score, scores.disliked(shape, node), preferred)
+def _passed(kind: Class, check: NodeCheck, refusals: Counter[Refusal]) -> _Open:
+    """The nodes of the class that pass; the others are counted among the refusals."""
+    passed: dict[int, dict[str, None]] = {}
+    size = 0
+    for score, names in kind.nodes.items():
+        for name in names:
+            refused = check(name)
+            if refused is None:
+                passed.setdefault(score, {})[name] = None
+                size += 1
+            else:
+                refusals[refused] += 1
+    return _Open(kind, passed, size)
+
+
+def _crowds(outlook: Outlook, found: list[_Open], soft: list[int]) -> list[int | None]:
+    """How crowded the domains of each class are by its ScheduleAnyway constraints; None: nodes that lack a label."""
+    wishes, places = outlook.wishes, outlook.places
+    # Constraints that somebody stated ask for all their labels; the built-in ones do with those that there are.
+    strict = bool(outlook.pod.shape.spread) or not outlook.profile.by_the_system
+    ignored = [strict and any(o.kind.place[places[wishes[n].key]] is None for n in soft) for o in found]
+    counted = [o for o, ignore in zip(found, ignored, strict=True) if not ignore]
+    scales = []
+    for number in soft:
+        key = wishes[number].key
+        values = {o.kind.place[places[key]] for o in counted}
+        domains = sum(o.size for o in counted) if key == HOSTNAME else len(values)
+        # The more domains a key has, the fewer pods each of them gets: the logarithm evens keys out.
+        scales.append(math.log(domains + 2))
+    crowds: list[int | None] = []
+    for o, ignore in zip(found, ignored, strict=True):
+        total = 0.0
+        for number, scale in zip(soft, scales, strict=True):
+            amount = outlook.amount(o.kind, number)
+            if amount is not None:
+                total += amount * scale + wishes[number].max_skew - 1
+        crowds.append(None if ignore else int(total + 0.5))
+    return crowds

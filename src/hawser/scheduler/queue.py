@@ -1,7 +1,8 @@
-"""Pods that wait to be placed: ready ones by priority and age, and those that nothing could take so far.
+"""Pods that wait to be placed: ready ones by priority and age, those in back-off, and those that nothing could take.
 
 As in kube-scheduler, a pod that did not fit waits for a change that may help it, with a back-off from 1 to 10 seconds;
-a pod in back-off is tried all the same when nothing else is waiting.
+a pod in back-off is tried all the same when nothing else is waiting. Pods that are alike wait as one: a change wakes
+the first of them, and when that finds a place, the next. So a change costs what there are kinds of pods, not pods.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,12 +19,15 @@ from hawser.scheduler.shapes import PodInfo
 
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 10.0
+FLUSH_SECONDS = 300.0
+_FLUSH_EVERY = 30.0
 
 
 class State(StrEnum):
-    """Where a pod is in the queue's life."""
+    """Where a pod is in the queue's life. delayed: an error made it wait out its back-off, whatever happens."""
 
     READY = "ready"
+    BACKOFF = "in back-off"
     IN_FLIGHT = "in flight"
     PARKED = "parked"
     DELAYED = "delayed"
@@ -31,27 +35,41 @@ class State(StrEnum):
 
 @dataclass(slots=True)
 class Entry:
-    """A pod in the queue. until: end of its back-off. message, reported: the last reason told, and when."""
+    """A pod in the queue. until: end of its back-off. plugins: who refused it last. likeness: as what it is parked.
+
+    missed: something that may help happened while it was in flight. message, reported: the last reason told, and when.
+    """
 
     pod: PodInfo
     state: State
+    added: float
     attempts: int = 0
     until: float = 0.0
+    since: float = 0.0
+    plugins: frozenset[str] = frozenset()
+    likeness: object = None
+    missed: bool = False
     message: str = ""
     reported: float = float("-inf")
     timer: Timer | None = None
 
 
-class SchedulingQueue:
-    """Every unassigned pod exactly once."""
+Concerns = Callable[[PodInfo, frozenset[str]], bool]
 
-    def __init__(self, clock: Clock) -> None:
+
+class SchedulingQueue:
+    """Every unassigned pod exactly once. first, longest: seconds of back-off."""
+
+    def __init__(self, clock: Clock, first: float = FIRST_BACKOFF, longest: float = LONGEST_BACKOFF) -> None:
         self._clock = clock
+        self._first, self._longest = first, longest
         self._entries: dict[str, Entry] = {}
-        self._parked: dict[str, Entry] = {}
-        self._heap: list[tuple[bool, int, str, int, Entry]] = []
+        self._parked: dict[object, dict[str, Entry]] = {}
+        self._active: list[tuple[tuple[int, str], int, Entry]] = []
+        self._backoff: list[tuple[float, int, Entry]] = []
         self._numbers = itertools.count()
         self._some = asyncio.Event()
+        self._flush: Timer | None = None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -59,44 +77,97 @@ class SchedulingQueue:
     def __contains__(self, key: str) -> bool:
         return key in self._entries
 
+    def get(self, key: str) -> Entry | None:
+        """The entry of a pod."""
+        return self._entries.get(key)
+
+    def entries(self) -> Iterable[Entry]:
+        """All entries."""
+        return self._entries.values()
+
     def add(self, pod: PodInfo) -> None:
         """A new or changed pod; a change that placement does not depend on leaves it where it is."""
         entry = self._entries.get(pod.key)
         if entry is not None and entry.pod.uid == pod.uid:
             before, entry.pod = entry.pod, pod
-            same = before.shape is pod.shape and before.labels == pod.labels
-            if not same and entry.state is State.PARKED:
-                self._ready(entry)
+            if before.shape is not pod.shape or before.group is not pod.group:
+                if entry.state is State.PARKED:
+                    self._ready(entry)
+                entry.missed = True
             return
         if entry is not None:
             self.delete(pod.key)
-        entry = self._entries[pod.key] = Entry(pod, State.READY)
+        entry = self._entries[pod.key] = Entry(pod, State.READY, self._clock.monotonic())
         self._ready(entry)
 
     def delete(self, key: str) -> None:
         """The pod is gone, assigned, or no longer this scheduler's."""
         entry = self._entries.pop(key, None)
-        self._parked.pop(key, None)
-        if entry is not None and entry.timer is not None:
+        if entry is None:
+            return
+        alike = self._unpark(entry)
+        if entry.timer is not None:
             entry.timer.cancel()
+        if alike and entry.state is State.IN_FLIGHT:
+            # It found a place: there may be more.
+            self._ready(_oldest(alike))
+        if not self._entries and self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
 
     async def pop(self) -> Entry:
         """The pod to place next; it is in flight until ``park``, ``delay`` or ``delete``."""
         while True:
-            while self._heap:
-                entry = heapq.heappop(self._heap)[-1]
-                if entry.state is State.READY and self._entries.get(entry.pod.key) is entry:
-                    entry.state = State.IN_FLIGHT
-                    return entry
+            entry = self.pop_now()
+            if entry is not None:
+                return entry
             self._some.clear()
             await self._some.wait()
 
-    def park(self, entry: Entry) -> None:
-        """Nothing can take the pod now: it waits for ``wake``."""
-        if self._entries.get(entry.pod.key) is entry:
-            self._back_off(entry)
+    def pop_now(self) -> Entry | None:
+        """The pod to place next, if there is one."""
+        now = self._clock.monotonic()
+        while self._backoff and (self._backoff[0][0] <= now or not self._waits(self._backoff[0])):
+            item = heapq.heappop(self._backoff)
+            if self._waits(item):
+                self._ready(item[2])
+        while self._active:
+            entry = heapq.heappop(self._active)[2]
+            if entry.state is State.READY and self._entries.get(entry.pod.key) is entry:
+                return self._take(entry)
+        while self._backoff:
+            item = heapq.heappop(self._backoff)
+            if self._waits(item):
+                return self._take(item[2])
+        return None
+
+    def take(self, key: str) -> Entry | None:
+        """One pod, whatever its turn: the rest of a group whose first pod was popped. None if it is not waiting."""
+        entry = self._entries.get(key)
+        if entry is None or entry.state is State.IN_FLIGHT:
+            return None
+        self._unpark(entry)
+        if entry.timer is not None:
+            entry.timer.cancel()
+            entry.timer = None
+        return self._take(entry)
+
+    def park(self, entry: Entry, plugins: frozenset[str] = frozenset(), likeness: object = None) -> None:
+        """Nothing can take the pod now: it waits for ``wake``. plugins: who refused it."""
+        if self._entries.get(entry.pod.key) is not entry:
+            return
+        self._back_off(entry)
+        entry.plugins = plugins
+        if entry.missed:
             entry.state = State.PARKED
-            self._parked[entry.pod.key] = entry
+            self._ready(entry)
+            return
+        entry.state = State.PARKED
+        entry.since = self._clock.monotonic()
+        entry.likeness = likeness if likeness is not None else entry.pod.likeness
+        self._parked.setdefault(entry.likeness, {})[entry.pod.key] = entry
+        if self._flush is None:
+            self._flush = self._clock.call_later(_FLUSH_EVERY, self._flush_old)
 
     def delay(self, entry: Entry) -> None:
         """Placing the pod failed for a reason that time may heal: it is tried again after its back-off."""
@@ -112,13 +183,51 @@ class SchedulingQueue:
 
         entry.timer = self._clock.call_later(seconds, over)
 
-    def wake(self, concerned: Callable[[PodInfo], bool] = lambda pod: True) -> None:
-        """Something changed: the parked pods that it concerns are tried again."""
-        for entry in [entry for entry in self._parked.values() if concerned(entry.pod)]:
+    def wake(self, concerns: Concerns = lambda pod, plugins: True) -> None:
+        """Something changed: parked pods that it concerns are tried again, of those that are alike the oldest first."""
+        for alike in list(self._parked.values()):
+            first = _oldest(alike)
+            if concerns(first.pod, first.plugins):
+                self._ready(first)
+
+    def wake_one(self, key: str) -> None:
+        """This pod is to be tried again; now or, if it is in flight, afterwards."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return
+        if entry.state is State.PARKED:
             self._ready(entry)
+        elif entry.state is State.IN_FLIGHT:
+            entry.missed = True
+
+    def _take(self, entry: Entry) -> Entry:
+        entry.state = State.IN_FLIGHT
+        entry.missed = False
+        return entry
+
+    def _waits(self, item: tuple[float, int, Entry]) -> bool:
+        until, _, entry = item
+        return entry.state is State.BACKOFF and entry.until == until and self._entries.get(entry.pod.key) is entry
+
+    def _unpark(self, entry: Entry) -> dict[str, Entry] | None:
+        """Takes the entry out of those that are parked; returns the ones that are like it."""
+        alike = self._parked.get(entry.likeness)
+        if alike is not None and alike.pop(entry.pod.key, None) is not None and not alike:
+            del self._parked[entry.likeness]
+        return alike
+
+    def _flush_old(self) -> None:
+        """What has been parked for long is tried again in any case, should a change have been overlooked."""
+        self._flush = None
+        before = self._clock.monotonic() - FLUSH_SECONDS
+        for alike in list(self._parked.values()):
+            for entry in [entry for entry in alike.values() if entry.since <= before]:
+                self._ready(entry)
+        if self._parked:
+            self._flush = self._clock.call_later(_FLUSH_EVERY, self._flush_old)
 
     def _back_off(self, entry: Entry) -> float:
-        seconds = float(min(FIRST_BACKOFF * (1 << min(entry.attempts, 10)), LONGEST_BACKOFF))
+        seconds = float(min(self._first * (1 << min(entry.attempts, 10)), self._longest))
         now = self._clock.monotonic()
         # Being tried again early, because nothing else was waiting, is no new failure.
         if now >= entry.until:
@@ -127,9 +236,15 @@ class SchedulingQueue:
         return seconds
 
     def _ready(self, entry: Entry) -> None:
-        entry.state = State.READY
-        self._parked.pop(entry.pod.key, None)
-        early = self._clock.monotonic() < entry.until
-        pod = entry.pod
-        heapq.heappush(self._heap, (early, -pod.priority, pod.created, next(self._numbers), entry))
+        self._unpark(entry)
+        if entry.state is State.PARKED and self._clock.monotonic() < entry.until:
+            entry.state = State.BACKOFF
+            heapq.heappush(self._backoff, (entry.until, next(self._numbers), entry))
+        else:
+            entry.state = State.READY
+            heapq.heappush(self._active, ((-entry.pod.priority, entry.pod.created), next(self._numbers), entry))
         self._some.set()
+
+
+def _oldest(alike: dict[str, Entry]) -> Entry:
+    return next(iter(alike.values()))

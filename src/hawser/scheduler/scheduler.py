@@ -1,6 +1,7 @@
 """The scheduler: takes pods without a node from the API, decides, and writes bindings.
 
-Source: Kubernetes documentation, "Kubernetes Scheduler", "Pod Scheduling Readiness", and API reference, "Binding".
+Source: Kubernetes documentation, "Kubernetes Scheduler", "Scheduling Framework", "Pod Scheduling Readiness", and "Pod
+Priority and Preemption".
 """
 
 from __future__ import annotations
@@ -9,26 +10,29 @@ import asyncio
 import logging
 import random
 from collections.abc import Coroutine
-from datetime import datetime
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import NAMESPACE, NODE, POD
-from hawser.api.types import Obj
-from hawser.client.client import STRATEGIC
-from hawser.client.clock import timestamp
+from hawser.api.kinds import POD_DISRUPTION_BUDGET
 from hawser.client.controller import Controller, Manager, sentence
-from hawser.client.informer import key_of, split_key
-from hawser.scheduler.cache import Cache, relevant
+from hawser.scheduler import hints
+from hawser.scheduler.cache import Cache
+from hawser.scheduler.filters import Refusal
 from hawser.scheduler.placement import Decision, Placement
-from hawser.scheduler.queue import FIRST_BACKOFF, Entry, SchedulingQueue
+from hawser.scheduler.preemption import displaced
+from hawser.scheduler.preemptor import Preemptor
+from hawser.scheduler.profile import Profile
+from hawser.scheduler.queue import Entry, SchedulingQueue
 from hawser.scheduler.shapes import PodInfo
+from hawser.scheduler.siblings import Siblings
+from hawser.scheduler.watching import Watching
+from hawser.scheduler.writing import Writer
 
 log = logging.getLogger(__name__)
 
-NAME = "default-scheduler"
 BINDINGS_AT_ONCE = 32
+NO_DEVICES = Refusal("DynamicResources", ("dynamic resource allocation is not supported by this scheduler",), True)
 
-_Likeness = tuple[object, ...]
+Job = Coroutine[None, None, None]
 
 
 class Scheduler(Controller):
@@ -41,22 +45,23 @@ class Scheduler(Controller):
     workers = 0
 
     def __init__(self, rng: random.Random | None = None) -> None:
-        self._rng = rng
+        self._rng = rng or random.Random()
+        self._profiles = [Profile()]
 
     def setup(self, manager: Manager) -> None:
         self._manager = manager
-        self._client = manager.client
-        self._clock = manager.clock
-        self._recorder = manager.recorder(NAME)
         self._cache = Cache()
         self._waiting = SchedulingQueue(manager.clock)
-        self._namespaces = manager.informer(NAMESPACE)
-        self._placement = Placement(self._cache, self._rng, self._namespace_labels)
-        # What found no place in which state of the cache: the same pod need not be tried twice in it.
-        self._refused: dict[_Likeness, tuple[int, str]] = {}
-        manager.informer(NODE).on_change(self._node_changed)
-        self._pods = manager.informer(POD)
-        self._pods.on_change(self._pod_changed)
+        self._placements: dict[str, Placement] = {}
+        names = {profile.name for profile in self._profiles}
+        self._watching = Watching(manager, self._cache, self._waiting, names, self._forget)
+        self._writer = Writer(manager, self._watching.pods)
+        self._preemptor = Preemptor(self._cache, self._watching.pods, self._rng)
+        siblings = Siblings(manager, self._forget)
+        for profile in self._profiles:
+            self._placements[profile.name] = Placement(
+                self._cache, self._rng, self._watching.namespace_labels, profile, siblings
+            )
 
     async def run(self) -> None:
         """Places pods until it is cancelled."""
@@ -69,159 +74,82 @@ class Scheduler(Controller):
                 # Lets the binding start, and events in.
                 await asyncio.sleep(0)
 
-    def _place(self, entry: Entry) -> Coroutine[None, None, None]:
+    def _place(self, entry: Entry) -> Job:
         """Decides for one pod; returns what is to be written about it."""
         pod = entry.pod
-        decision = self._decide(pod)
-        if decision.node is None:
-            self._waiting.park(entry)
-            return self._report(entry, decision.message)
-        self._cache.assume(pod, decision.node)
-        return self._bind(entry, decision.node)
+        promised = self._cache.nomination(pod.key)
+        if promised:
+            # The room that is kept for the pod is not taken for it.
+            self._cache.nominate(pod, "")
+        decision = self._decide(pod, promised)
+        if decision.node is not None:
+            self._cache.assume(pod, decision.node)
+            return self._bind(entry, decision.node)
+        result = self._preemptor.consider(pod, self._placements[pod.shape.scheduler], decision, promised)
+        if promised and (result is None or result.keeps):
+            self._cache.nominate(pod, promised)
+        if result is not None and result.chosen is not None:
+            return self._preempt(entry, decision, promised)
+        self._waiting.park(entry, decision.plugins)
+        if result is None:
+            return self._writer.report(entry, decision.message)
+        message = f"{decision.message} preemption: {result.message}"
+        return self._writer.report(entry, message, None if result.keeps else "")
 
-    def _decide(self, pod: PodInfo) -> Decision:
-        likeness = (pod.shape, pod.namespace, *sorted(pod.labels.items()))
-        generation, message = self._refused.get(likeness, (-1, ""))
-        if generation == self._cache.generation:
-            return Decision(None, message)
-        decision = self._placement.decide(pod)
-        if decision.node is None:
-            if len(self._refused) > 1000:
-                self._refused.clear()
-            self._refused[likeness] = (self._cache.generation, decision.message)
-        return decision
+    def _decide(self, pod: PodInfo, promised: str) -> Decision:
+        if pod.shape.devices:
+            return self._blocked(NO_DEVICES)
+        return self._placements[pod.shape.scheduler].decide(pod, promised=promised)
+
+    def _blocked(self, refusal: Refusal) -> Decision:
+        message = f"0/{self._cache.ready} nodes are available: {refusal.reasons[0]}."
+        return Decision(None, message, {refusal: self._cache.ready}, blocked=True)
+
+    # Pods that found a place
 
     async def _bind(self, entry: Entry, node: str) -> None:
         pod = entry.pod
-        namespace, name = split_key(pod.key)
-        binding = {
-            "apiVersion": "v1",
-            "kind": "Binding",
-            "metadata": {"name": name, "namespace": namespace, "uid": pod.uid},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
-        }
         try:
-            await self._client.post_subresource(POD, name, namespace, "binding", binding)
+            await self._writer.bind(pod, node)
         except Exception as err:
-            self._cache.forget(pod.key)
+            self._unplace(pod)
             if isinstance(err, APIError) and err.code == 404:
                 self._waiting.delete(pod.key)
                 return
             log.warning("pod %s is not bound to %s: %s", pod.key, node, sentence(err))
-            self._recorder.event(_reference(pod), "Warning", "FailedScheduling", f"binding rejected: {sentence(err)}")
+            self._writer.event(pod, "Warning", "FailedScheduling", f"binding rejected: {sentence(err)}")
             self._waiting.delay(entry)
             return
         self._waiting.delete(pod.key)
-        self._recorder.event(_reference(pod), "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}")
 
-    async def _report(self, entry: Entry, message: str) -> None:
-        """Says why the pod has no node: in an event, and in its PodScheduled condition."""
+    def _unplace(self, pod: PodInfo) -> None:
+        """The pod did not get the place that was counted as its own: others may have it."""
+        node = self._cache.node_of(pod.key)
+        self._cache.forget(pod.key)
+        if node is not None and not self._cache.is_placed(pod.key):
+            self._waiting.wake(hints.room_made(node, pod.group, self._watching.namespace_labels))
+
+    async def _preempt(self, entry: Entry, decision: Decision, promised: str) -> None:
+        """Makes others leave for the pod, which stays in flight until they have been told."""
         pod = entry.pod
-        now = self._clock.monotonic()
-        if message == entry.message and now < entry.reported + FIRST_BACKOFF:
-            return
-        entry.message, entry.reported = message, now
-        self._recorder.event(_reference(pod), "Warning", "FailedScheduling", message)
-        obj = self._pods.get_key(pod.key)
-        condition = unschedulable_condition(obj, message, self._clock.now()) if obj is not None else None
-        if condition is None:
-            return
-        namespace, name = split_key(pod.key)
-        body = {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}}
-        try:
-            await self._client.patch(POD, name, namespace, body, type=STRATEGIC, subresource="status")
-        except Exception as err:
-            if not (isinstance(err, APIError) and err.code in (404, 409)):
-                log.warning("the condition of pod %s is not written: %s", pod.key, sentence(err))
-                entry.message = ""
+        placement = self._placements[pod.shape.scheduler]
+        budgets = (await self._manager.client.list(POD_DISRUPTION_BUDGET)).items
+        result = self._preemptor.consider(pod, placement, decision, promised, budgets)
+        if result is not None and result.chosen is not None and pod.key in self._waiting:
+            chosen = result.chosen
+            lesser = displaced(self._cache.nodes[chosen.node], pod)
+            for other in lesser:
+                self._cache.nominate(other, "")
+            self._cache.nominate(pod, chosen.node)
+            await self._writer.report(entry, decision.message, chosen.node)
+            await self._writer.withdraw(lesser)
+            await self._writer.evict(pod, chosen)
+            for other in lesser:
+                self._waiting.wake_one(other.key)
+        # Whatever happened meanwhile: there may be room now.
+        entry.missed = True
+        self._waiting.park(entry, decision.plugins)
 
-    # What the informers tell
-
-    def _node_changed(self, old: Obj | None, new: Obj | None) -> None:
-        if new is None:
-            assert old is not None
-            self._cache.remove_node(old["metadata"]["name"])
-            self._waiting.wake(lambda pod: bool(pod.shape.spread))
-        elif old is None or relevant(old) != relevant(new):
-            self._cache.set_node(new)
-            self._waiting.wake()
-
-    def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
-        if new is None or _has_ended(new):
-            obj = new if new is not None else old
-            assert obj is not None
-            key = key_of(obj)
-            self._waiting.delete(key)
-            if self._cache.is_placed(key):
-                self._cache.remove_pod(key)
-                self._waiting.wake()
-            return
-        if old is not None and _only_status(old, new):
-            return
-        node = new["spec"].get("nodeName")
-        key = key_of(new)
-        if node:
-            self._waiting.delete(key)
-            self._cache.set_pod(self._cache.shapes.pod(new), node)
-            self._waiting.wake(lambda pod: bool(pod.shape.affinity or pod.shape.spread))
-        elif is_waiting(new):
-            if not self._cache.is_placed(key):
-                self._waiting.add(self._cache.shapes.pod(new))
-        else:
-            self._waiting.delete(key)
-
-    def _namespace_labels(self, name: str) -> dict[str, str]:
-        namespace = self._namespaces.get(None, name)
-        return (namespace or {}).get("metadata", {}).get("labels") or {}
-
-
-def is_waiting(pod: Obj) -> bool:
-    """Whether this scheduler is to place the pod now: its own, without gates, and not on its way out."""
-    spec = pod["spec"]
-    return (
-        (spec.get("schedulerName") or NAME) == NAME
-        and not spec.get("schedulingGates")
-        and "deletionTimestamp" not in pod["metadata"]
-    )
-
-
-def unschedulable_condition(pod: Obj, message: str, now: datetime) -> Obj | None:
-    """The PodScheduled condition that says so, or None when the pod has it already."""
-    known: Obj = next(
-        (c for c in (pod.get("status") or {}).get("conditions") or () if c.get("type") == "PodScheduled"), {}
-    )
-    reason = "Unschedulable"
-    if (known.get("status"), known.get("reason"), known.get("message")) == ("False", reason, message):
-        return None
-    since = known.get("lastTransitionTime") if known.get("status") == "False" else None
-    return {
-        "type": "PodScheduled",
-        "status": "False",
-        "reason": reason,
-        "message": message,
-        "lastProbeTime": None,
-        "lastTransitionTime": since or timestamp(now),
-    }
-
-
-def _has_ended(pod: Obj) -> bool:
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-
-
-def _only_status(old: Obj, new: Obj) -> bool:
-    """Whether nothing changed that placement depends on; the API server counts specs' changes in ``generation``."""
-    before, after = old["metadata"], new["metadata"]
-    return (
-        after.get("generation") is not None
-        and before.get("generation") == after["generation"]
-        and before.get("uid") == after.get("uid")
-        and before.get("labels") == after.get("labels")
-        and before.get("deletionTimestamp") == after.get("deletionTimestamp")
-        and old["spec"].get("nodeName") == new["spec"].get("nodeName")
-        and _has_ended(old) == _has_ended(new)
-    )
-
-
-def _reference(pod: PodInfo) -> Obj:
-    namespace, name = split_key(pod.key)
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace, "uid": pod.uid}}
+    def _forget(self) -> None:
+        for placement in self._placements.values():
+            placement.forget()

@@ -16,6 +16,15 @@ from hawser.api.warnings.pod import pod_name
 from hawser.apiserver.strategies.base import Strategy
 from hawser.apiserver.strategies.pod_parts import POD_PARTS
 
+_GATED = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "SchedulingGated",
+    "message": "Scheduling is blocked due to non-empty scheduling gates",
+    "lastProbeTime": None,
+    "lastTransitionTime": None,
+}
+
 
 class PodStrategy(Strategy):
     """See the module."""
@@ -24,9 +33,11 @@ class PodStrategy(Strategy):
     parts = POD_PARTS
 
     def prepare_create(self, obj: Obj) -> None:
-        """Phase and QoS class."""
+        """Phase and QoS class; gated pods say so at once."""
         spec = obj.setdefault("spec", {})
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
+        if spec.get("schedulingGates"):
+            obj["status"]["conditions"] = [dict(_GATED)]
 
     def warnings(self, obj: Obj, old: Obj | None) -> Iterable[str]:
         """Of new pods only: changes come often, and not from people."""
@@ -89,6 +100,8 @@ def bind(pod: Obj, binding: Obj, now: str) -> Obj:
     if labels:
         metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
     status = pod.setdefault("status", {})
+    # What was promised has come true, or another place was found.
+    status.pop("nominatedNodeName", None)
     conditions = [c for c in status.get("conditions") or [] if c["type"] != "PodScheduled"]
     status["conditions"] = [
         *conditions,

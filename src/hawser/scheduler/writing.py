@@ -1,0 +1,136 @@
+"""What the scheduler writes: bindings, why a pod has no node, and the eviction of pods that make place for others.
+
+Source: API reference, "Binding"; Kubernetes documentation, "Pod Conditions" and "Pod Priority and Preemption".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import POD
+from hawser.api.types import Obj
+from hawser.client.client import STRATEGIC
+from hawser.client.clock import timestamp
+from hawser.client.controller import Manager, sentence
+from hawser.client.informer import Informer
+from hawser.scheduler.preemption import Candidate
+from hawser.scheduler.queue import FIRST_BACKOFF, Entry
+from hawser.scheduler.shapes import PodInfo
+
+log = logging.getLogger(__name__)
+
+
+class Writer:
+    """Writes to the API about pods; events are the pod's scheduler's. pods: the informer of all pods."""
+
+    def __init__(self, manager: Manager, pods: Informer) -> None:
+        self._manager = manager
+        self._client = manager.client
+        self._clock = manager.clock
+        self._pods = pods
+
+    def event(self, pod: PodInfo, kind: str, reason: str, message: str, scheduler: str = "") -> None:
+        """Reports an event of the pod. scheduler: who says so, without one the pod's own."""
+        reference = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
+        recorder = self._manager.recorder(scheduler or pod.shape.scheduler)
+        recorder.event({"apiVersion": "v1", "kind": "Pod", "metadata": reference}, kind, reason, message)
+
+    async def bind(self, pod: PodInfo, node: str) -> None:
+        """Assigns the pod to the node. Raises what the client raises."""
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        }
+        await self._client.post_subresource(POD, pod.name, pod.namespace, "binding", binding)
+        self.event(pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}")
+
+    async def report(self, entry: Entry, message: str, nominated: str | None = None) -> None:
+        """Says why the pod has no node: in an event, and in its PodScheduled condition.
+
+        nominated: the node that is promised to it, "" for none any more; None leaves that as it is.
+        """
+        pod = entry.pod
+        now = self._clock.monotonic()
+        known = self._pods.get_key(pod.key)
+        status: Obj = {}
+        promised = ((known or {}).get("status") or {}).get("nominatedNodeName") or ""
+        if known is not None and nominated not in (None, promised):
+            status["nominatedNodeName"] = nominated or None
+        if message == entry.message and now < entry.reported + FIRST_BACKOFF and not status:
+            return
+        entry.message, entry.reported = message, now
+        self.event(pod, "Warning", "FailedScheduling", message)
+        condition = unschedulable_condition(known, message, self._clock.now()) if known is not None else None
+        if condition is not None:
+            status["conditions"] = [condition]
+        if not status:
+            return
+        try:
+            await self._patch_status(pod, status)
+        except Exception as err:
+            if not (isinstance(err, APIError) and err.code in (404, 409)):
+                log.warning("the condition of pod %s is not written: %s", pod.key, sentence(err))
+                entry.message = ""
+
+    async def withdraw(self, pods: Iterable[PodInfo]) -> None:
+        """Takes back from pods the node that they were promised."""
+        for pod in pods:
+            try:
+                await self._patch_status(pod, {"nominatedNodeName": None})
+            except APIError as err:
+                if err.code not in (404, 409):
+                    log.warning("pod %s keeps the node that it was promised: %s", pod.key, err.message)
+
+    async def evict(self, pod: PodInfo, candidate: Candidate) -> None:
+        """Makes the victims leave for the pod, all at once."""
+        async with asyncio.TaskGroup() as tasks:
+            for victim in candidate.victims:
+                if not victim.group.leaving:
+                    tasks.create_task(self._evict(victim, pod, candidate.node))
+
+    async def _evict(self, victim: PodInfo, pod: PodInfo, node: str) -> None:
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "PreemptionByScheduler",
+            "message": f"{pod.shape.scheduler}: preempting to accommodate a higher priority pod",
+            "lastProbeTime": None,
+            "lastTransitionTime": timestamp(self._clock.now()),
+        }
+        try:
+            await self._patch_status(victim, {"conditions": [condition]})
+            await self._client.delete(POD, victim.name, victim.namespace, uid=victim.uid)
+        except APIError as err:
+            if err.code in (404, 409):
+                return
+            log.warning("pod %s does not make place for %s: %s", victim.key, pod.key, err.message)
+            return
+        self.event(victim, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node}", pod.shape.scheduler)
+
+    async def _patch_status(self, pod: PodInfo, status: Obj) -> None:
+        body = {"metadata": {"uid": pod.uid}, "status": status}
+        await self._client.patch(POD, pod.name, pod.namespace, body, type=STRATEGIC, subresource="status")
+
+
+def unschedulable_condition(pod: Obj, message: str, now: datetime) -> Obj | None:
+    """The PodScheduled condition that says so, or None when the pod has it already."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    known: Obj = next((c for c in conditions if c.get("type") == "PodScheduled"), {})
+    reason = "Unschedulable"
+    if (known.get("status"), known.get("reason"), known.get("message")) == ("False", reason, message):
+        return None
+    since = known.get("lastTransitionTime") if known.get("status") == "False" else None
+    return {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": reason,
+        "message": message,
+        "lastProbeTime": None,
+        "lastTransitionTime": since or timestamp(now),
+    }
