@@ -177,3 +177,13 @@ def show(document: Any, form: Output) -> None:
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
         sys.stdout.write(yaml.safe_dump(document, sort_keys=False))
+
+
+def epoch(default: int = 0) -> int:
+    """The time that what is made bears, in seconds since 1970: $SOURCE_DATE_EPOCH, else `default`. Raises Failure."""
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        return default
+    if not text.isdigit():
+        raise Failure(f'SOURCE_DATE_EPOCH is "{text}", not a number of seconds')
+    return int(text)

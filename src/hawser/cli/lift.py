@@ -77,7 +77,7 @@ def command(
         place = order.Place(from_rootfs, from_tar, from_ssh, from_disk, sudo, tuple(ssh_option or ()))
         asked = order.Request(
             name, tuple(exclude or ()), tuple(include or ()), tuple(keep_unit or ()), tuple(mask_unit or ()),
-            tuple(volume or ()), unit, entrypoint, drop_host_keys, _epoch(),
+            tuple(volume or ()), unit, entrypoint, drop_host_keys, context.epoch(),
         )  # fmt: skip
         with err.status("Looking at the machine") as status:
             report = order.carry_out(
@@ -91,10 +91,3 @@ def command(
             context.show(report.document(), form)
         else:
             out.print(shown.text(report), markup=False)
-
-
-def _epoch() -> int:
-    text = os.environ.get("SOURCE_DATE_EPOCH", "0")
-    if not text.isdigit():
-        raise Failure(f'SOURCE_DATE_EPOCH is "{text}", not a number of seconds')
-    return int(text)

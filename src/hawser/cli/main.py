@@ -19,6 +19,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "logs": ("hawser.cli.logs:logs", "Containers"),
     "exec": ("hawser.cli.exec:exec_", "Containers"),
     "image": ("hawser.cli.image:app", "Containers"),
+    "rich": ("hawser.cli.rich:app", "Containers"),
     "release": ("hawser.cli.release:app", "Containers"),
     "version": ("hawser.cli.version:version", "Other"),
 }

@@ -23,6 +23,11 @@ BLOBS = "blobs/sha256/"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 
 
+def machine_architecture() -> str:
+    """This machine's architecture, as images call it."""
+    return _ARCHITECTURES.get(platform.machine(), platform.machine())
+
+
 @dataclass(frozen=True)
 class ImageConfig:
     """How an image's containers start; the OCI image configuration's `config`."""
@@ -139,7 +144,7 @@ def describe(
     blobs: dict[str, bytes | Path] = {}
     image = {
         "created": created,
-        "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
+        "architecture": machine_architecture(),
         "os": "linux",
         "config": config.document(),
         "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in layers]},

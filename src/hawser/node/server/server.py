@@ -22,14 +22,14 @@ from hawser.api.errors import APIError, bad_request, not_found
 from hawser.api.types import Obj
 from hawser.node.cri.errors import CRIError
 from hawser.node.metrics.counters import Counters
-from hawser.node.server import logs, streams
+from hawser.node.server import logs, streams, writable
 from hawser.node.server.access import Access
 from hawser.node.server.streams import HandedOver, Wanted
 
 log = logging.getLogger(__name__)
 
 _PLAIN = "text/plain"
-_LONG = frozenset({"exec", "attach", "portForward", "containerLogs", "logs", "debug"})
+_LONG = frozenset({"exec", "attach", "portForward", "containerLogs", "logs", "debug", "rich"})
 _PATHS = _LONG | {"checkpoint", "configz", "healthz", "metrics", "pods", "runningpods", "stats"}
 Response = web.StreamResponse | HandedOver
 Extra = Callable[[Mapping[str, str]], Awaitable[tuple[str, bytes]]]
@@ -60,6 +60,8 @@ class Pods(Protocol):
 
 class Runtime(Protocol):
     """The runtime's calls that answer with URLs of its streaming server; ``hawser.node.cri.client.Runtime``."""
+
+    endpoint: str
 
     async def exec(
         self, container_id: str, command: Sequence[str], *, stdin: bool, stdout: bool, stderr: bool, tty: bool
@@ -164,6 +166,9 @@ class KubeletServer:
                 return await self._command(request, namespace, pod, container, None)
             case ["checkpoint", namespace, pod, container] if request.method == "POST":
                 return await self._checkpoint(namespace, pod, container)
+            case ["rich", namespace, pod, container, what] if what in writable.WHAT:
+                container_id = self._pods.container_id(namespace, pod, container)
+                return await writable.answer(request, self._runtime.endpoint, container_id, what)
             case ["portForward", namespace, pod]:
                 return await self._port_forward(request, namespace, pod)
         raise not_found("", "path", path)

@@ -1,0 +1,122 @@
+"""``hawser rich``: what rich containers have become, and rich containers on other clusters."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hawser.cli import context
+from hawser.cli.context import Container, Context, DataDir, Failure, Format, Kubeconfig, Namespace, Output, err, out
+from hawser.cli.engine.settings import DEFAULT_DATA_DIR
+from hawser.cli.tables import aligned, size_text
+
+app = typer.Typer(help="What changed in containers, and rich containers on other clusters.", no_args_is_help=True)
+Pod = Annotated[str, typer.Argument(help="Name of the pod.")]
+_SIGNS = {"added": "A", "changed": "C", "deleted": "D"}
+
+
+@app.command("diff", no_args_is_help=True)
+def diff(
+    pod: Pod,
+    namespace: Namespace = "default",
+    container: Container = "",
+    output: Format = Output.TABLE,
+    kubeconfig: Kubeconfig = None,
+    kube_context: Context = "",
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Show what changed in a container since its image: A added, C changed, D deleted.
+
+    Files on volumes and on tmpfs (/run, /tmp) are no part of it.
+
+    Examples:
+
+      hawser rich diff legacy-app-0
+
+      hawser rich diff legacy-app-0 -o json
+    """
+
+    async def work() -> dict[str, Any]:
+        from hawser.api.kinds import POD
+        from hawser.cli.releasing.push import container_of
+        from hawser.cli.writable.nodeside import differences
+
+        async with context.cluster(kubeconfig, kube_context, data_dir) as client:
+            found = await client.get(POD, pod, namespace)
+            return await differences(client, found, container_of(found, container))
+
+    found = context.run(work)
+    if output in (Output.JSON, Output.YAML):
+        context.show(found, output)
+        return
+    rows = [
+        (_SIGNS[c["kind"]], size_text(c.get("size", 0)), size_text(c["before"]), c["path"]) for c in found["changes"]
+    ]
+    out.print(aligned(("", "SIZE", "BEFORE", "PATH"), rows), end="", markup=False)
+    told = f"{found['added']} added, {found['changed']} changed, {found['deleted']} deleted since {found['image']}"
+    err.print(f"{told}; {size_text(found['bytes'])} in all", markup=False)
+
+
+@app.command("commit", no_args_is_help=True)
+def commit(
+    pod: Pod,
+    tag: Annotated[str, typer.Option("--tag", "-t", help="The new image's full reference.")],
+    namespace: Namespace = "default",
+    container: Container = "",
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Leave these paths out, with all below.")
+    ] = None,
+    keep_identity: Annotated[
+        bool, typer.Option("--keep-identity", help="Keep the machine id, journals and SSH host keys, too.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option("--output", help="Write the archive there; do not import it.")] = None,
+    form: Annotated[Output, typer.Option("-o", "--format", help="Output format.")] = Output.TABLE,
+    kubeconfig: Kubeconfig = None,
+    kube_context: Context = "",
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Make a new image of a running container: its image, and a layer of what changed in it.
+
+    The entry point and all other settings stay. /run, /tmp and what makes one machine differ from another are left
+    out. The same files give the same image. Stop what writes first: nothing is frozen meanwhile.
+
+    Examples:
+
+      hawser rich commit legacy-app-0 -t localhost/legacy-app:2
+
+      hawser rich commit shop-0 -t registry.example/shop:2 --exclude /var/log --output shop.tar
+    """
+    from hawser.cli.images.description import reference
+    from hawser.cli.writable.order import Commit, carry_out
+
+    with context.failures():
+        if not reference(tag):
+            raise Failure(f'"{tag}" is not a full reference such as localhost/legacy:1', "name the image with -t")
+        engine = None if output or kubeconfig or kube_context else context.running(data_dir)
+        if engine is None and output is None:
+            raise Failure("the image has nowhere to go on another cluster", "--output FILE writes an archive of it")
+    order = Commit(pod, namespace, container, tag, tuple(exclude or ()), keep_identity, context.epoch(-1))
+
+    async def work() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(prefix="hawser-commit-", dir=output.parent if output else None) as scratch:
+            async with context.cluster(kubeconfig, kube_context, data_dir) as client:
+                with err.status("") as status:
+                    return await carry_out(client, order, engine, output, Path(scratch), status.update)
+
+    made = context.run(work)
+    if form in (Output.JSON, Output.YAML):
+        context.show(made, form)
+    else:
+        told = f"{made['added']} added, {made['changed']} changed, {made['deleted']} deleted"
+        out.print(f"{output or tag}: {told}, a layer of {size_text(made['layer'])}", markup=False)
+
+
+@app.command("changes", hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def changes(arguments: typer.Context) -> None:
+    """What `diff` and `commit` run on a cluster's node."""
+    from hawser.node.writable.__main__ import main
+
+    raise typer.Exit(main(arguments.args))
