@@ -236,3 +236,34 @@ async def test_a_client_that_leaves_before_its_answer_harms_nobody(api: Any, ser
         wire.writer.transport.abort()
         await wire.close()
     assert (await api.get(path)).status == 200
+
+
+async def test_rights_and_accounts_that_are_taken_away_end_at_once(api: Any, wire: Wire) -> None:
+    accounts, roles = api.path("serviceaccounts"), "/apis/rbac.authorization.k8s.io/v1/namespaces/"
+    made = await api.call("POST", accounts, {"metadata": {"name": "worker"}})
+    assert made.status == 201
+    namespace = made.json["metadata"]["namespace"]
+    binding = {
+        "metadata": {"name": "worker"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"kind": "ServiceAccount", "name": "worker", "namespace": namespace}],
+    }
+    bindings = f"{roles}{namespace}/rolebindings"
+    assert (await api.call("POST", bindings, binding)).status == 201
+    asked = await api.call("POST", f"{accounts}/worker/token", {"spec": {"expirationSeconds": 600}})
+    token = asked.json["status"]["token"]
+    headers = f"Host: x\r\nAuthorization: Bearer {token}\r\n"
+
+    async def status() -> int:
+        await wire.send(get(api.path("configmaps"), headers))
+        return (await wire.answer())[0]
+
+    assert [await status() for _ in range(3)] == [200] * 3
+    await api.call("DELETE", f"{bindings}/worker")
+    assert [await status() for _ in range(2)] == [403] * 2
+    assert (await api.call("POST", bindings, binding)).status == 201
+    assert [await status() for _ in range(2)] == [200] * 2
+    await api.call("DELETE", f"{accounts}/worker")
+    assert await status() == 401
+    assert (await api.call("POST", accounts, {"metadata": {"name": "worker"}})).status == 201
+    assert await status() == 401

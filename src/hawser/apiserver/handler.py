@@ -14,7 +14,8 @@ from hawser.api.errors import APIError, internal, service_unavailable
 from hawser.apiserver import deadlines
 from hawser.apiserver.authentication import impersonation
 from hawser.apiserver.authentication.authenticator import Authenticator
-from hawser.apiserver.authorization.base import Authorizer, attributes, enforce
+from hawser.apiserver.authorization.access import Access
+from hawser.apiserver.authorization.base import attributes, enforce
 from hawser.apiserver.flowcontrol.control import NOWHERE, FlowControl, Place
 from hawser.apiserver.identity import User
 from hawser.apiserver.metrics import Metrics, Requests
@@ -38,13 +39,14 @@ class Handler:
     def __init__(
         self,
         authenticator: Authenticator,
-        authorizer: Authorizer,
+        access: Access,
         routes: Routes,
         flow: FlowControl,
         metrics: Metrics,
     ) -> None:
         self._authenticator = authenticator
-        self._authorizer = authorizer
+        self._authorizer = access.authorizer
+        self._policy = access.policy
         self._routes = routes
         self._metrics = metrics
         self._flow = flow
@@ -83,7 +85,9 @@ class Handler:
             place = self._flow.place(user, target)
             if record is not None:
                 self._decided(record, request, target)
-            enforce(self._authorizer, user, target)
+            if place.cleared != self._policy.generation:
+                lasting = enforce(self._authorizer, user, target)
+                place.cleared = self._policy.generation if lasting and place is not NOWHERE else -1
             serving = self._serve(request, target, user, place)
             answer = await serving if seconds is None else await deadlines.within(seconds, serving)
         except APIError as error:

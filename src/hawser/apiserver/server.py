@@ -101,7 +101,7 @@ async def run(config: Config) -> None:
         flow = FlowControl(resources, config.seats)
         metrics.extra += [flow.metrics, resources.admission.counts.lines, aggregator.metrics]
         routes = Routes(verbs, documents, reviews, streams, proxies, aggregator, MetricsAPI(resources, agents, relay))
-        handler = Handler(who.authenticator, authorizer, routes, flow, metrics)
+        handler = Handler(who.authenticator, resources.access, routes, flow, metrics)
         if auditor is not None:
             handler.audit = auditor
             metrics.extra.append(auditor.metrics)

@@ -93,11 +93,16 @@ class ServiceAccountTokens:
         seen = self._headers.get(header)
         if seen is None or time.time() >= seen.looked_until:
             return None
-        for reference, revision in zip(seen.identity.references, seen.revisions, strict=True):
-            record = self._find(reference.kind, reference.namespace, reference.name)
-            if record is None or record.revision != revision:
-                return None
+        if len(seen.revisions) > 1:
+            for reference, revision in zip(seen.identity.references, seen.revisions, strict=True):
+                record = self._find(reference.kind, reference.namespace, reference.name)
+                if record is None or record.revision != revision:
+                    return None
         return seen.identity.user
+
+    def forget(self) -> None:
+        """Service accounts have changed: look at each token's own again."""
+        self._headers.clear()
 
     def note(self, header: str, token: str) -> None:
         """Remember the header of a token that has just been found good for this server."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hawser.api.kind import Kind
+from hawser.api.kinds import SERVICE_ACCOUNT
 from hawser.apiserver.authentication.authenticator import Authenticator
 from hawser.apiserver.authentication.bootstrap_tokens import BootstrapTokens
 from hawser.apiserver.authentication.front_proxy import FrontProxy
@@ -49,6 +50,7 @@ def authentication(config: Config, credentials: Credentials, resources: Resource
         return resources.store.get(resources[kind].key(namespace, name))
 
     accounts = ServiceAccountTokens(find, credentials.keys, config.account_issuers, config.api_audiences)
+    resources.store.follow(resources[SERVICE_ACCOUNT].prefix, lambda events: accounts.forget())
     return Authentication(
         Authenticator(
             credentials.static,

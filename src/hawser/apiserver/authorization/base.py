@@ -6,7 +6,7 @@ Source: Kubernetes documentation, "Authorization" (request attributes, field and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from hawser.api.errors import APIError
@@ -55,17 +55,21 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer. reason: why, or what stood in the way; may be empty."""
+    """The answer. reason: why, or what stood in the way; may be empty.
+
+    lasting: it holds for objects of any name, until the policy changes.
+    """
 
     allowed: bool
     reason: str = ""
+    lasting: bool = field(default=False, compare=False)
 
     def __bool__(self) -> bool:
         return self.allowed
 
 
 NO_OPINION = Decision(False)
-MASTER = Decision(True)
+MASTER = Decision(True, lasting=True)
 
 
 class Authorizer(Protocol):
@@ -96,10 +100,10 @@ class Union:
         return Decision(False, "\n".join(reasons)) if reasons else NO_OPINION
 
 
-def enforce(authorizer: Authorizer, user: User, target: Target) -> None:
-    """APIError 403 in Kubernetes' words unless the user may."""
+def enforce(authorizer: Authorizer, user: User, target: Target) -> bool:
+    """APIError 403 in Kubernetes' words unless the user may; whether that answer is lasting."""
     if MASTERS in user.groups:
-        return
+        return True
     request = attributes(target)
     decision = authorizer.allows(user, request)
     if decision.allowed and request.verb == "get" and request.subresource in _SESSIONS and request.resource == "pods":
@@ -108,6 +112,7 @@ def enforce(authorizer: Authorizer, user: User, target: Target) -> None:
         decision = authorizer.allows(user, request)
     if not decision.allowed:
         raise denied(user, request, decision.reason)
+    return decision.lasting and target.subresource not in _SESSIONS
 
 
 def attributes(target: Target) -> Attributes:

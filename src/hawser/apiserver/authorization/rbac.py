@@ -66,7 +66,7 @@ class Rbac:
                 errors[str(error)] = None
                 continue
             if names is None:
-                answer.everything = Decision(True, grant.reason)
+                answer.everything = Decision(True, grant.reason, lasting=True)
                 return answer
             for name in names:
                 answer.by_name.setdefault(name, Decision(True, grant.reason))

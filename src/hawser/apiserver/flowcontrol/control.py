@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import orjson
 
@@ -31,16 +31,19 @@ _LASTING = frozenset({"attach", "exec", "log", "portforward", "proxy"})
 _REMEMBERED = 4096
 
 
-class Place(NamedTuple):
+@dataclass(slots=True)
+class Place:
     """Where a request belongs. level: None of what takes no seat. headers: what its answer carries.
 
-    counts: None of what is not counted: connections, and what no schema speaks of.
+    counts: None of what is not counted: connections, and what no schema speaks of. cleared: the generation of the
+    policy in which such requests of this user were found to be allowed, whatever object they name.
     """
 
     level: Level | None
     flow: str
     headers: tuple[tuple[str, str], ...]
     counts: Counts | None = None
+    cleared: int = -1
 
 
 NOWHERE = Place(None, "", ())
