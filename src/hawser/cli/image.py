@@ -11,7 +11,7 @@ from rich.table import Table
 from hawser.cli import context, lift
 from hawser.cli.context import DataDir, Failure, Format, Output, err, out
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR
-from hawser.cli.images.description import DescriptionError, load
+from hawser.cli.images.description import DescriptionError, load, reference
 from hawser.cli.images.importer import ImportFailed
 from hawser.cli.images.rich import RichBuildError, build_rich
 from hawser.cli.images.sharing import import_everywhere, sockets
@@ -122,6 +122,35 @@ def build(
         except (DescriptionError, RichBuildError, ImportFailed) as e:
             raise Failure(str(e)) from None
         out.print(str(output) if output else image.name)
+
+
+@app.command("build-agent")
+def build_agent(
+    tag: Annotated[str, typer.Option("--tag", "-t", help="The image's full reference.")] = "localhost/hawser-rich:1",
+    output: Annotated[Path | None, typer.Option("--output", help="Write the archive there; do not import it.")] = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Build the image that the DaemonSet of `hawser rich install` runs on a cluster's nodes, of this Hawser.
+
+    Examples:
+
+      hawser image build-agent -t registry.example/hawser-rich:1 --output hawser-rich.tar
+    """
+    with context.failures():
+        context.need_root()
+        if not reference(tag):
+            raise Failure(f'"{tag}" is not a full reference such as localhost/hawser-rich:1', "name the image with -t")
+        engine = None if output else context.running(data_dir)
+        from hawser.cli.images.agent import build as build_image
+
+        try:
+            with err.status("Building") as status:
+                archive = build_image(tag, output or _scratch(data_dir, tag), progress=lambda line: status.update(line))
+            if engine is not None:
+                import_everywhere(engine, archive)
+        except (RichBuildError, ImportFailed) as e:
+            raise Failure(str(e)) from None
+        out.print(str(output) if output else tag)
 
 
 app.command("lift", no_args_is_help=True)(lift.command)

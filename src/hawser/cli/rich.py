@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from hawser.cli import context
 from hawser.cli.context import Container, Context, DataDir, Failure, Format, Kubeconfig, Namespace, Output, err, out
@@ -15,6 +17,17 @@ from hawser.cli.tables import aligned, size_text
 
 app = typer.Typer(help="What changed in containers, and rich containers on other clusters.", no_args_is_help=True)
 Pod = Annotated[str, typer.Argument(help="Name of the pod.")]
+
+
+class Part(StrEnum):
+    """What `install` prints."""
+
+    OBJECTS = "objects"
+    CONTAINERD_1 = "containerd-1"
+    CONTAINERD_2 = "containerd-2"
+    CRIO = "crio"
+
+
 _SIGNS = {"added": "A", "changed": "C", "deleted": "D"}
 
 
@@ -112,6 +125,86 @@ def commit(
     else:
         told = f"{made['added']} added, {made['changed']} changed, {made['deleted']} deleted"
         out.print(f"{output or tag}: {told}, a layer of {size_text(made['layer'])}", markup=False)
+
+
+@app.command("install")
+def install(
+    show: Annotated[bool, typer.Option("--print", help="Print the objects; nothing is applied.")] = False,
+    part: Annotated[
+        Part, typer.Option(help="What to print: the objects, or a node's drop-in, to be put there by other means.")
+    ] = Part.OBJECTS,
+    image: Annotated[
+        str, typer.Option(help="The agent's image: hawser image build-agent.")
+    ] = "localhost/hawser-rich:1",
+    restart: Annotated[
+        bool,
+        typer.Option("--restart/--no-restart", help="Restart a node's container runtime when its settings change."),
+    ] = True,
+    socket: Annotated[str, typer.Option(metavar="unix:///PATH", help="The nodes' CRI socket, if not the usual.")] = "",
+    kubeconfig: Kubeconfig = None,
+    kube_context: Context = "",
+) -> None:
+    """Bring rich containers to another cluster: a DaemonSet that prepares its nodes, a RuntimeClass, RBAC, the CRD.
+
+    Examples:
+
+      hawser rich install --print --image registry.example/hawser-rich:1 | kubectl apply -f -
+
+      hawser rich install --print --part containerd-1    for nodes that are set up by other means
+    """
+    with context.failures():
+        from hawser.cli.installing import dropins
+        from hawser.cli.installing.manifests import manifests
+
+        texts = {
+            Part.CONTAINERD_1: dropins.containerd_tables(2, runc=True),
+            Part.CONTAINERD_2: dropins.containerd_drop_in(),
+            Part.CRIO: dropins.crio_drop_in(),
+        }
+        if part is not Part.OBJECTS:
+            out.print(texts[part], end="", markup=False)
+            return
+        objects = manifests(image, restart=restart, socket=socket)
+        if show:
+            out.print(yaml.safe_dump_all(objects, sort_keys=False), end="", markup=False)
+            return
+
+        async def work() -> None:
+            from hawser.api.kinds import of
+            from hawser.client.client import Client
+
+            async with Client.from_kubeconfig(kubeconfig, kube_context) as client:
+                for one in objects:
+                    kind = of(one["apiVersion"], one["kind"])
+                    assert kind is not None
+                    await client.apply(kind, one, "hawser-rich-install")
+                    out.print(f"{one['kind'].lower()}/{one['metadata']['name']}", markup=False)
+
+        context.run(work)
+
+
+@app.command("install-node", hidden=True)
+def install_node(
+    root: Annotated[Path, typer.Option(help="The node's root directory.")] = Path("/"),
+    restart: Annotated[bool, typer.Option("--restart", help="Restart what has to start again.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take away what was written before.")] = False,
+) -> None:
+    """What the DaemonSet runs first on every node; also for nodes that are set up by other means."""
+    from hawser.cli.installing import node
+
+    with context.failures():
+        try:
+            done = node.remove(root) if remove else node.prepare(root)
+            for path in done.files:
+                out.print(f"{'removed' if remove else 'wrote'} {path}", markup=False)
+            for note in done.notes:
+                err.print(f"note: {note}", markup=False)
+            if restart:
+                node.restart(done.restart, node.on_host)
+            elif done.restart:
+                err.print(f"restart {', '.join(done.restart)}: containers go on meanwhile", markup=False)
+        except node.NodeError as error:
+            raise Failure(str(error)) from None
 
 
 @app.command("changes", hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})

@@ -86,30 +86,32 @@ def build_rich(
     return destination
 
 
-def build_base(image: RichImage, cache: Path = CACHE, progress: Progress = lambda _line: None) -> Path:
-    """The layer of an image's packages, from the cache when it is there. Raises RichBuildError."""
+def build_base(
+    image: RichImage, cache: Path = CACHE, progress: Progress = lambda _line: None, *, plain: bool = False
+) -> Path:
+    """The layer of an image's packages, from the cache when it is there. Raises RichBuildError.
+
+    plain: the image's own packages and no more, for an image that is no machine.
+    """
     try:
         suite, sources = host_sources()
     except (LookupError, OSError) as error:
         raise RichBuildError(str(error)) from None
     cache.mkdir(parents=True, exist_ok=True)
-    base = cache / f"base-{_key(image, suite, sources)}.tar"
+    packages = image.packages if plain else tuple(dict.fromkeys((*BASE_PACKAGES, *image.packages)))
+    base = cache / f"base-{_key(image, packages, suite, sources)}.tar"
     if not base.exists():
-        progress(f"installing {suite} packages: {' '.join(_packages(image))}")
-        _install(image, suite, sources, base)
+        progress(f"installing {suite} packages: {' '.join(packages)}")
+        _install(image, packages, suite, sources, base)
     return base
 
 
-def _packages(image: RichImage) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*BASE_PACKAGES, *image.packages)))
-
-
-def _key(image: RichImage, suite: str, sources: list[str]) -> str:
-    made_of = [_RECIPE, suite, sources, _packages(image), image.run, _MASKED, HOST_KEY_UNIT, _SETUP]
+def _key(image: RichImage, packages: tuple[str, ...], suite: str, sources: list[str]) -> str:
+    made_of = [_RECIPE, suite, sources, packages, image.run, _MASKED, HOST_KEY_UNIT, _SETUP]
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
 
 
-def _install(image: RichImage, suite: str, sources: list[str], base: Path) -> None:
+def _install(image: RichImage, packages: tuple[str, ...], suite: str, sources: list[str], base: Path) -> None:
     with tempfile.TemporaryDirectory(dir=base.parent) as scratch:
         setup, run, listed = (Path(scratch) / name for name in ("setup", "run", "host.list"))
         setup.write_text(_SETUP)
@@ -118,7 +120,7 @@ def _install(image: RichImage, suite: str, sources: list[str], base: Path) -> No
         partial = Path(scratch) / "base.tar"
         command = [
             *("mmdebstrap", "--mode=root", "--variant=minbase", "--format=tar", "--quiet"),
-            "--include=" + ",".join(_packages(image)),
+            "--include=" + ",".join(packages),
             *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "info", "locale")),
             f'--customize-hook=sh {setup} "$1"',
             f'--customize-hook=chroot "$1" sh -s <{run}',

@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         pid, image = asyncio.run(_ask(args.runtime_endpoint, container))
         if args.what == "image":
-            return _export(args.runtime_endpoint, image)
+            return _export(args.runtime_endpoint, args.root, image)
         place = of_process(pid, root=args.root)
         found = changes(place, tuple(args.without))
         if args.what == "diff":
@@ -61,8 +61,15 @@ async def _ask(endpoint: str, container: str) -> tuple[int, str]:
         return await runtime.pid(container), asked if asked in names else names[0]
 
 
-def _export(endpoint: str, image: str) -> int:
-    command = ["ctr", "--address", endpoint.removeprefix("unix://"), "--namespace", _NAMESPACE]
+def _export(endpoint: str, root: str, image: str) -> int:
+    command = [
+        *(["chroot", root] if root else []),
+        "ctr",
+        "--address",
+        endpoint.removeprefix("unix://"),
+        "--namespace",
+        _NAMESPACE,
+    ]
     try:
         return subprocess.run([*command, "images", "export", "-", image]).returncode
     except FileNotFoundError:
