@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.runtime.conftest import CACHE
-from tests.runtime.test_containerd import GET, Pods
+from tests.runtime.test_containerd import CGROUP, GET, Pods
 
 from hawser.cli.images import local
 from hawser.cli.images.description import load
@@ -68,6 +69,9 @@ def stock(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
         process.wait(30)
         for place in (directory, socket.parent):
             shutil.rmtree(place, ignore_errors=True)
+        for group in Path("/sys/fs/cgroup").glob(f"*{CGROUP}"):
+            with contextlib.suppress(OSError):
+                group.rmdir()
 
 
 async def test_a_rich_pod_runs_beside_an_ordinary_one(stock: Path, tmp_path: Path) -> None:
