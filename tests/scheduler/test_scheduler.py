@@ -7,9 +7,20 @@ import asyncio
 import pytest
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import EVENT, NAMESPACE, NODE, POD, PRIORITY_CLASS
+from hawser.api.kinds import (
+    CUSTOM_RESOURCE_DEFINITION,
+    EVENT,
+    NAMESPACE,
+    NODE,
+    PERSISTENT_VOLUME,
+    PERSISTENT_VOLUME_CLAIM,
+    POD,
+    PRIORITY_CLASS,
+    STORAGE_CLASS,
+)
 from hawser.client.client import Client
 from hawser.client.controller import Manager
+from hawser.scheduler.gangs import POD_GROUP
 from hawser.scheduler.scheduler import Scheduler
 from hawser.scheduler.writing import unschedulable_condition
 
@@ -184,6 +195,124 @@ async def test_a_burst_is_bound_without_overcommitting_any_node(admin, scheduler
 
     nodes = await eventually(all_bound)
     assert sorted(nodes) == ["n0"] * 10 + ["n1"] * 10 + ["n2"] * 10
+
+
+async def test_a_claim_waits_for_its_pod_and_the_pod_for_its_volume(admin, scheduler):
+    await add_node(admin, "n1", cpu="1")
+    await add_node(admin, "n2", cpu="4")
+    await admin.create(
+        STORAGE_CLASS,
+        {
+            "metadata": {"name": "local"},
+            "provisioner": "kubernetes.io/no-provisioner",
+            "volumeBindingMode": "WaitForFirstConsumer",
+        },
+    )
+    hostname = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["n1"]}
+    common = {"storageClassName": "local", "accessModes": ["ReadWriteOnce"]}
+    volume = {
+        **common,
+        "capacity": {"storage": "1Gi"},
+        "local": {"path": "/data"},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [hostname]}]}},
+    }
+    mounted = [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]
+    try:
+        await add_pod(admin, "user", volumes=mounted)
+        refused = await eventually(scheduled_condition(admin, "user"))
+        assert refused["message"].startswith(
+            '0/2 nodes are available: persistentvolumeclaim "data" not found. preemption: '
+        )
+        made = await admin.create(PERSISTENT_VOLUME, {"metadata": {"name": "disk"}, "spec": volume})
+        await admin.patch(PERSISTENT_VOLUME, "disk", None, {"status": {"phase": "Available"}}, subresource="status")
+        asked = {**common, "resources": {"requests": {"storage": "500Mi"}}}
+        data = await admin.create(
+            PERSISTENT_VOLUME_CLAIM, {"metadata": {"name": "data", "namespace": "default"}, "spec": asked}
+        )
+
+        async def reserved():
+            return (await admin.get(PERSISTENT_VOLUME, "disk"))["spec"].get("claimRef")
+
+        assert (await eventually(reserved))["uid"] == data["metadata"]["uid"]
+        assert not await bound(admin, "user")()
+        # What the PV controller does then.
+        completed = {
+            "metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+            "spec": {"volumeName": "disk"},
+        }
+        await admin.patch(PERSISTENT_VOLUME_CLAIM, "data", "default", completed)
+        assert await eventually(bound(admin, "user")) == "n1"
+        assert made["metadata"]["name"] == "disk"
+    finally:
+        await admin.delete_collection(POD, "default", grace_period=0)
+        for kind, name, namespace in (
+            (PERSISTENT_VOLUME_CLAIM, "data", "default"),
+            (PERSISTENT_VOLUME, "disk", None),
+        ):
+            await admin.patch(kind, name, namespace, {"metadata": {"finalizers": None}})
+            await admin.delete(kind, name, namespace)
+        await admin.delete(STORAGE_CLASS, "local")
+
+
+async def test_a_group_of_pods_is_bound_when_all_of_it_fits(admin, scheduler):
+    plural = "podgroups"
+    versions = [
+        {
+            "name": "v1alpha1",
+            "served": True,
+            "storage": True,
+            "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+        }
+    ]
+    definition = {
+        "metadata": {
+            "name": f"{plural}.scheduling.x-k8s.io",
+            "annotations": {"api-approved.kubernetes.io": "unapproved"},
+        },
+        "spec": {
+            "group": "scheduling.x-k8s.io",
+            "names": {"kind": "PodGroup", "plural": plural, "singular": "podgroup"},
+            "scope": "Namespaced",
+            "versions": versions,
+        },
+    }
+    await add_node(admin, "n1", cpu="1")
+    member = {"labels": {"scheduling.x-k8s.io/pod-group": "team"}, "cpu": "800m"}
+    await add_pod(admin, "m1", **member)
+    assert "PodGroup not found" in (await eventually(scheduled_condition(admin, "m1")))["message"]
+    await admin.create(CUSTOM_RESOURCE_DEFINITION, definition)
+
+    async def served():
+        team = {"apiVersion": "scheduling.x-k8s.io/v1alpha1", "kind": "PodGroup"}
+        team |= {"metadata": {"name": "team", "namespace": "default"}, "spec": {"minMember": 2}}
+        try:
+            return await admin.create(POD_GROUP, team)
+        except APIError:
+            return None
+
+    try:
+        await eventually(served)
+
+        async def says(text):
+            condition = await scheduled_condition(admin, "m1")()
+            return condition is not None and text in condition["message"]
+
+        await eventually(lambda: says("cannot find enough sibling pods, current pods number: 1, minMember of group: 2"))
+        await add_pod(admin, "m2", **member)
+        await eventually(scheduled_condition(admin, "m2"))
+        assert not await bound(admin, "m1")()
+        await add_node(admin, "n2", cpu="1")
+        nodes = {await eventually(bound(admin, name)) for name in ("m1", "m2")}
+        assert nodes == {"n1", "n2"}
+    finally:
+        await admin.delete(CUSTOM_RESOURCE_DEFINITION, definition["metadata"]["name"])
+
+
+async def test_devices_are_not_pretended(admin, scheduler):
+    await add_node(admin, "n1")
+    await add_pod(admin, "wants", resourceClaims=[{"name": "gpu", "resourceClaimName": "one"}])
+    refused = await eventually(scheduled_condition(admin, "wants"))
+    assert "dynamic resource allocation is not supported by this scheduler" in refused["message"]
 
 
 def test_a_condition_that_is_there_is_not_written_again(clock):

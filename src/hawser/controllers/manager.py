@@ -42,6 +42,11 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(str(err))
     if wrong := leader_flags.timing(vars(options)).wrong():
         parser.error(wrong)
+    if options.scheduler_config is not None:
+        try:
+            registry.make("scheduler").configure(vars(options))
+        except (ValueError, OSError) as err:
+            parser.error(f"--scheduler-config: {err}")
     return options
 
 
@@ -77,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="key that signs the tokens of Secrets; without one none is filled",
+    )
+    parser.add_argument(
+        "--scheduler-config",
+        type=Path,
+        metavar="FILE",
+        help="a KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1) for the scheduler",
     )
     node_flags.add(parser)
     autoscaler_flags.add(parser)

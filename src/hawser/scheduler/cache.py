@@ -89,6 +89,7 @@ class Cache:
     """The state that placement decides on: nodes, their pods, and pods that were assigned a moment ago ("assumed").
 
     ready: nodes that exist. images: on how many nodes each is. holding: pods whose terms speak of newcomers.
+    claims, gangs: how many pods use each claim, are of each PodGroup (namespace/name).
     generation counts changes. epoch changes when what was derived from nodes one by one no longer holds.
     """
 
@@ -100,6 +101,8 @@ class Cache:
         self.images: Counter[str] = Counter()
         self.ready = 0
         self.holding = 0
+        self.claims: Counter[str] = Counter()
+        self.gangs: Counter[str] = Counter()
         self._hosts: Counter[str] = Counter()
         self._shared_hosts = 0
         self._log: list[str] = []
@@ -216,7 +219,7 @@ class Cache:
             self.nominate(pod, "")
         node = self.nodes.get(node_name) or self.nodes.setdefault(node_name, NodeInfo(node_name))
         node.add(pod)
-        self.holding += bool(pod.group.holds)
+        self._count(pod, 1)
         self._where[pod.key] = node_name
         self._touch(node_name)
 
@@ -226,10 +229,23 @@ class Cache:
             return
         node = self.nodes[name]
         pod = node.pods[key]
-        self.holding -= bool(pod.group.holds)
+        self._count(pod, -1)
         node.remove(pod)
         self._touch(name)
         self._tidy(node)
+
+    def _count(self, pod: PodInfo, sign: int) -> None:
+        """Counts in (1) or out (-1) what of a placed pod matters beyond its node."""
+        self.holding += sign * bool(pod.group.holds)
+        if pod.gang:
+            self.gangs[pod.gang] += sign
+            if not self.gangs[pod.gang]:
+                del self.gangs[pod.gang]
+        for name, _ in pod.claims:
+            claim = f"{pod.namespace}/{name}"
+            self.claims[claim] += sign
+            if not self.claims[claim]:
+                del self.claims[claim]
 
     def _tidy(self, node: NodeInfo) -> None:
         if not node.known and not node.pods and not node.nominated:

@@ -6,7 +6,7 @@ Source: Kubernetes reference, "Scheduler Configuration" (the plugins), and "Assi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -27,6 +27,8 @@ class Refusal(NamedTuple):
     reasons: tuple[str, ...]
     final: bool = False
 
+
+Filter = Callable[[Shape, NodeInfo], Refusal | None]
 
 CORDONED = Refusal("NodeUnschedulable", ("node(s) were unschedulable",), True)
 TAINTED = Refusal("TaintToleration", ("node(s) had untolerated taint(s)",), True)
@@ -99,7 +101,25 @@ def fits(shape: Shape, node: NodeInfo) -> Refusal | None:
     return None if reasons is None else _short(tuple(reasons), final)
 
 
-Filter = Callable[[Shape, NodeInfo], Refusal | None]
+def fits_but(ignored: Sequence[str]) -> Filter:
+    """``fits``, whatever a node lacks of some resources. ignored: names, or groups that end in "/"."""
+
+    def check(shape: Shape, node: NodeInfo) -> Refusal | None:
+        missing = fits(shape, node)
+        if missing is None:
+            return None
+        reasons = tuple(
+            reason
+            for reason in missing.reasons
+            if not any(
+                name == reason.removeprefix("Insufficient ") or (name.endswith("/") and f" {name}" in reason)
+                for name in ignored
+            )
+        )
+        return _short(reasons, missing.final) if reasons else None
+
+    return check
+
 
 FILTERS: tuple[tuple[str, Filter], ...] = (
     ("NodeAffinity", named),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from hawser.api.node_affinity import node_matches, preference
 from hawser.scheduler import scores
 from hawser.scheduler.cache import HOSTNAME, Cache, NodeInfo
-from hawser.scheduler.filters import FILTERS, NOT_ADDED, Refusal, refusal
+from hawser.scheduler.filters import FILTERS, NOT_ADDED, Refusal, fits, fits_but, refusal
 from hawser.scheduler.profile import CPU_AND_MEMORY, Profile
 from hawser.scheduler.shapes import Group, PodInfo
 from hawser.scheduler.terms import Hold, NamespaceLabels
@@ -103,7 +103,11 @@ class Outlook:
         self.profile = profile
         self._cache = cache
         self._namespace_labels = namespace_labels
-        self._filters = tuple(check for name, check in FILTERS if name in profile.filters)
+        self._filters = tuple(
+            fits_but(profile.ignored) if check is fits and profile.ignored else check
+            for name, check in FILTERS
+            if name in profile.filters
+        )
         self._packing = scores.packing_of(profile)
         plain = profile.balanced == CPU_AND_MEMORY
         self._balance = scores.balanced if plain else scores.balance_of(profile.balanced)

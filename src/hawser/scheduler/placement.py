@@ -123,7 +123,7 @@ class Placement:
 
     def outlook(self, pod: PodInfo) -> Outlook:
         """What nodes are to pods like this one; not refreshed."""
-        key = pod.likeness
+        key = pod.look
         outlook = self._outlooks.get(key)
         if outlook is not None:
             self._outlooks.move_to_end(key)

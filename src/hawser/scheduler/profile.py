@@ -61,6 +61,7 @@ class Profile:
     """One profile; the defaults are kube-scheduler's.
 
     filters, weights: the plugins that work there. ratio: points (utilization in percent, score 0 to 100) for RATIO.
+    ignored: resources, or groups of them with a "/" at the end, whose lack is no reason to refuse a node.
     percentage: of nodes to look at, None to choose by the size of the cluster.
     """
 
@@ -72,6 +73,7 @@ class Profile:
     resources: Resources = CPU_AND_MEMORY
     ratio: tuple[tuple[int, int], ...] = ()
     balanced: Resources = CPU_AND_MEMORY
+    ignored: tuple[str, ...] = ()
     spread: tuple[Obj, ...] = SYSTEM_SPREAD
     hard_affinity_weight: int = 1
     ignore_preferred_of_others: bool = False

@@ -65,6 +65,7 @@ class SchedulingQueue:
         self._first, self._longest = first, longest
         self._entries: dict[str, Entry] = {}
         self._parked: dict[object, dict[str, Entry]] = {}
+        self._gangs: dict[str, dict[str, Entry]] = {}
         self._active: list[tuple[tuple[int, str], int, Entry]] = []
         self._backoff: list[tuple[float, int, Entry]] = []
         self._numbers = itertools.count()
@@ -85,6 +86,10 @@ class SchedulingQueue:
         """All entries."""
         return self._entries.values()
 
+    def gang(self, name: str) -> list[Entry]:
+        """The entries of a PodGroup's pods."""
+        return list(self._gangs.get(name, {}).values())
+
     def add(self, pod: PodInfo) -> None:
         """A new or changed pod; a change that placement does not depend on leaves it where it is."""
         entry = self._entries.get(pod.key)
@@ -98,6 +103,8 @@ class SchedulingQueue:
         if entry is not None:
             self.delete(pod.key)
         entry = self._entries[pod.key] = Entry(pod, State.READY, self._clock.monotonic())
+        if pod.gang:
+            self._gangs.setdefault(pod.gang, {})[pod.key] = entry
         self._ready(entry)
 
     def delete(self, key: str) -> None:
@@ -105,6 +112,9 @@ class SchedulingQueue:
         entry = self._entries.pop(key, None)
         if entry is None:
             return
+        gang = self._gangs.get(entry.pod.gang)
+        if gang is not None and gang.pop(key, None) is not None and not gang:
+            del self._gangs[entry.pod.gang]
         alike = self._unpark(entry)
         if entry.timer is not None:
             entry.timer.cancel()
@@ -182,6 +192,11 @@ class SchedulingQueue:
                 self._ready(entry)
 
         entry.timer = self._clock.call_later(seconds, over)
+
+    def again(self, entry: Entry) -> None:
+        """The pod is to be looked at once more, at its next turn: nothing was found out about it."""
+        if self._entries.get(entry.pod.key) is entry:
+            self._ready(entry)
 
     def wake(self, concerns: Concerns = lambda pod, plugins: True) -> None:
         """Something changed: parked pods that it concerns are tried again, of those that are alike the oldest first."""

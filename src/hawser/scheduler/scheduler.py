@@ -9,30 +9,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from hawser.api.errors import APIError
 from hawser.api.kinds import POD_DISRUPTION_BUDGET
+from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager, sentence
-from hawser.scheduler import hints
+from hawser.scheduler.binding import Binder
 from hawser.scheduler.cache import Cache
+from hawser.scheduler.configuration import Configuration, load
+from hawser.scheduler.deciding import NO_GROUP, NOTHING, Decider, Placed
 from hawser.scheduler.filters import Refusal
+from hawser.scheduler.gangs import Gangs
 from hawser.scheduler.placement import Decision, Placement
-from hawser.scheduler.preemption import displaced
+from hawser.scheduler.preemption import Preemption, displaced
 from hawser.scheduler.preemptor import Preemptor
-from hawser.scheduler.profile import Profile
 from hawser.scheduler.queue import Entry, SchedulingQueue
 from hawser.scheduler.shapes import PodInfo
 from hawser.scheduler.siblings import Siblings
+from hawser.scheduler.volume_binder import VolumeBinder
 from hawser.scheduler.watching import Watching
 from hawser.scheduler.writing import Writer
 
 log = logging.getLogger(__name__)
 
 BINDINGS_AT_ONCE = 32
-NO_DEVICES = Refusal("DynamicResources", ("dynamic resource allocation is not supported by this scheduler",), True)
-
-Job = Coroutine[None, None, None]
 
 
 class Scheduler(Controller):
@@ -44,109 +45,166 @@ class Scheduler(Controller):
     name = "scheduler"
     workers = 0
 
-    def __init__(self, rng: random.Random | None = None) -> None:
+    def __init__(self, rng: random.Random | None = None, configuration: Configuration | None = None) -> None:
         self._rng = rng or random.Random()
-        self._profiles = [Profile()]
+        self._configuration = configuration or Configuration()
+
+    def configure(self, options: Mapping[str, Any]) -> None:
+        path = options.get("scheduler_config")
+        if path is not None:
+            self._configuration = load(path)
 
     def setup(self, manager: Manager) -> None:
+        settings = self._configuration
         self._manager = manager
         self._cache = Cache()
-        self._waiting = SchedulingQueue(manager.clock)
+        self._waiting = SchedulingQueue(manager.clock, settings.first_backoff, settings.longest_backoff)
         self._placements: dict[str, Placement] = {}
-        names = {profile.name for profile in self._profiles}
+        names = {profile.name for profile in settings.profiles}
         self._watching = Watching(manager, self._cache, self._waiting, names, self._forget)
+        labels = self._watching.namespace_labels
+        siblings = Siblings(manager, self._forget)
+        for profile in settings.profiles:
+            self._placements[profile.name] = Placement(self._cache, self._rng, labels, profile, siblings)
+        self._decider = Decider(self._cache, self._placements)
+        self._gangs = Gangs(manager, self._waiting.wake)
+        self._volumes = VolumeBinder(manager, self._cache, self._waiting.wake)
         self._writer = Writer(manager, self._watching.pods)
         self._preemptor = Preemptor(self._cache, self._watching.pods, self._rng)
-        siblings = Siblings(manager, self._forget)
-        for profile in self._profiles:
-            self._placements[profile.name] = Placement(
-                self._cache, self._rng, self._watching.namespace_labels, profile, siblings
-            )
+        self._binder = Binder(self._cache, self._waiting, self._decider, self._volumes, self._writer, labels)
 
     async def run(self) -> None:
         """Places pods until it is cancelled."""
         slots = asyncio.Semaphore(BINDINGS_AT_ONCE)
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             while True:
                 await slots.acquire()
                 entry = await self._waiting.pop()
-                tasks.create_task(self._place(entry)).add_done_callback(lambda _: slots.release())
-                # Lets the binding start, and events in.
+                tasks.create_task(self._guarded(entry)).add_done_callback(lambda _: slots.release())
+                # Lets the decision be made, the binding start, and events in.
                 await asyncio.sleep(0)
 
-    def _place(self, entry: Entry) -> Job:
-        """Decides for one pod; returns what is to be written about it."""
+    async def _guarded(self, entry: Entry) -> None:
+        """Places one pod; what goes wrong concerns only this pod, and is tried again."""
+        try:
+            await self._place(entry)
+        except Exception as err:
+            log.warning("pod %s is not placed: %s", entry.pod.key, sentence(err))
+            log.debug("pod %s is not placed", entry.pod.key, exc_info=True)
+            self._cache.forget(entry.pod.key)
+            self._waiting.delay(entry)
+
+    async def _place(self, entry: Entry) -> None:
+        pod = entry.pod
+        if pod.claims and self._decider.promises is None:
+            await self._volumes.start()
+            self._decider.promises = self._volumes.promises
+            self._waiting.again(entry)
+        elif pod.gang:
+            await self._place_gang(entry)
+        else:
+            await self._place_one(entry)
+
+    async def _place_one(self, entry: Entry) -> None:
+        """Decides for one pod at once, before anything is awaited, and writes what comes of it."""
         pod = entry.pod
         promised = self._cache.nomination(pod.key)
-        if promised:
-            # The room that is kept for the pod is not taken for it.
-            self._cache.nominate(pod, "")
-        decision = self._decide(pod, promised)
+        decision = self._decider.decide(pod, promised)
         if decision.node is not None:
-            self._cache.assume(pod, decision.node)
-            return self._bind(entry, decision.node)
-        result = self._preemptor.consider(pod, self._placements[pod.shape.scheduler], decision, promised)
-        if promised and (result is None or result.keeps):
+            await self._bind(entry, self._decider.place(pod, decision.node))
+            return
+        result = self._consider(pod, decision, promised)
+        if promised and (result is None or result.keeps or result.chosen is not None):
             self._cache.nominate(pod, promised)
         if result is not None and result.chosen is not None:
-            return self._preempt(entry, decision, promised)
+            await self._preempt(entry)
+            return
+        await self._refuse(entry, decision, result)
+
+    async def _bind(self, entry: Entry, placed: Placed) -> None:
+        if placed.binding is NOTHING or not (placed.binding.static or placed.binding.dynamic):
+            await self._binder.bind(entry, placed)
+        else:
+            # Nobody else waits for volumes.
+            self._tasks.create_task(self._binder.bind_with_volumes(entry, placed))
+
+    async def _refuse(self, entry: Entry, decision: Decision, result: Preemption | None) -> None:
+        """Neither a free node nor one that can be made free."""
         self._waiting.park(entry, decision.plugins)
         if result is None:
-            return self._writer.report(entry, decision.message)
-        message = f"{decision.message} preemption: {result.message}"
-        return self._writer.report(entry, message, None if result.keeps else "")
-
-    def _decide(self, pod: PodInfo, promised: str) -> Decision:
-        if pod.shape.devices:
-            return self._blocked(NO_DEVICES)
-        return self._placements[pod.shape.scheduler].decide(pod, promised=promised)
-
-    def _blocked(self, refusal: Refusal) -> Decision:
-        message = f"0/{self._cache.ready} nodes are available: {refusal.reasons[0]}."
-        return Decision(None, message, {refusal: self._cache.ready}, blocked=True)
-
-    # Pods that found a place
-
-    async def _bind(self, entry: Entry, node: str) -> None:
-        pod = entry.pod
-        try:
-            await self._writer.bind(pod, node)
-        except Exception as err:
-            self._unplace(pod)
-            if isinstance(err, APIError) and err.code == 404:
-                self._waiting.delete(pod.key)
-                return
-            log.warning("pod %s is not bound to %s: %s", pod.key, node, sentence(err))
-            self._writer.event(pod, "Warning", "FailedScheduling", f"binding rejected: {sentence(err)}")
-            self._waiting.delay(entry)
+            await self._writer.report(entry, decision.message)
             return
-        self._waiting.delete(pod.key)
+        message = f"{decision.message} preemption: {result.message}"
+        await self._writer.report(entry, message, None if result.keeps else "")
 
-    def _unplace(self, pod: PodInfo) -> None:
-        """The pod did not get the place that was counted as its own: others may have it."""
-        node = self._cache.node_of(pod.key)
-        self._cache.forget(pod.key)
-        if node is not None and not self._cache.is_placed(pod.key):
-            self._waiting.wake(hints.room_made(node, pod.group, self._watching.namespace_labels))
+    # Groups
 
-    async def _preempt(self, entry: Entry, decision: Decision, promised: str) -> None:
+    async def _place_gang(self, entry: Entry) -> None:
+        """Plans all waiting pods of the group in one go."""
+        gang = entry.pod.gang
+        if not self._gangs.ready:
+            await self._gangs.start()
+            self._waiting.again(entry)
+            return
+        taken = [self._waiting.take(other.pod.key) for other in self._waiting.gang(gang) if other is not entry]
+        entries = {e.pod.key: e for e in (entry, *(e for e in taken if e is not None))}
+        least = self._gangs.least(gang)
+        if least is None:
+            missing = self._decider.blocked(NO_GROUP)
+            placed: list[Placed] = []
+            refused = [(e.pod, missing) for e in entries.values()]
+        else:
+            pods = sorted((e.pod for e in entries.values()), key=lambda pod: (-pod.priority, pod.created, pod.key))
+            placed, refused = self._decider.together(pods, least)
+        for pod, decision in refused:
+            # Those that fit nowhere come first: what helps them helps the group.
+            self._waiting.park(entries[pod.key], decision.plugins | {"Coscheduling"}, ("gang", gang))
+        async with asyncio.TaskGroup() as tasks:
+            for each in placed:
+                tasks.create_task(self._bind(entries[each.pod.key], each))
+            for pod, decision in refused:
+                tasks.create_task(self._writer.report(entries[pod.key], decision.message))
+
+    # Preemption
+
+    def _consider(
+        self, pod: PodInfo, decision: Decision, promised: str, budgets: Sequence[Obj] = ()
+    ) -> Preemption | None:
+        """Whether others should leave for the pod."""
+        check = None if decision.blocked else self._decider.check(pod)
+        assert not isinstance(check, Refusal)
+        return self._preemptor.consider(pod, self._decider.placement(pod), decision, promised, budgets, check)
+
+    async def _preempt(self, entry: Entry) -> None:
         """Makes others leave for the pod, which stays in flight until they have been told."""
         pod = entry.pod
-        placement = self._placements[pod.shape.scheduler]
         budgets = (await self._manager.client.list(POD_DISRUPTION_BUDGET)).items
-        result = self._preemptor.consider(pod, placement, decision, promised, budgets)
-        if result is not None and result.chosen is not None and pod.key in self._waiting:
-            chosen = result.chosen
-            lesser = displaced(self._cache.nodes[chosen.node], pod)
-            for other in lesser:
-                self._cache.nominate(other, "")
-            self._cache.nominate(pod, chosen.node)
-            await self._writer.report(entry, decision.message, chosen.node)
-            await self._writer.withdraw(lesser)
-            await self._writer.evict(pod, chosen)
-            for other in lesser:
-                self._waiting.wake_one(other.key)
-        # Whatever happened meanwhile: there may be room now.
+        if self._waiting.get(pod.key) is not entry:
+            return
+        # Budgets took their time: things may have changed.
+        promised = self._cache.nomination(pod.key)
+        decision = self._decider.decide(pod, promised)
+        if decision.node is not None:
+            await self._bind(entry, self._decider.place(pod, decision.node))
+            return
+        result = self._consider(pod, decision, promised, budgets)
+        chosen = result.chosen if result is not None else None
+        if chosen is None:
+            if promised and result is not None and result.keeps:
+                self._cache.nominate(pod, promised)
+            await self._refuse(entry, decision, result)
+            return
+        lesser = displaced(self._cache.nodes[chosen.node], pod)
+        for other in lesser:
+            self._cache.nominate(other, "")
+        self._cache.nominate(pod, chosen.node)
+        await self._writer.report(entry, decision.message, chosen.node)
+        await self._writer.withdraw(lesser)
+        await self._writer.evict(pod, chosen)
+        for other in lesser:
+            self._waiting.wake_one(other.key)
+        # The victims may be gone already.
         entry.missed = True
         self._waiting.park(entry, decision.plugins)
 

@@ -15,6 +15,7 @@ from hawser.scheduler.terms import Hold, holds
 # What a container without requests is taken to use when nodes are compared (kube-scheduler's documented defaults).
 DEFAULT_MILLI_CPU = 100
 DEFAULT_MEMORY = 200 * 1024 * 1024
+GANG_LABEL = "scheduling.x-k8s.io/pod-group"
 _REMEMBERED = 1024
 
 Port = tuple[str, str, int]
@@ -66,7 +67,7 @@ class PodInfo:
     """A pod to the scheduler. owner: UID of what controls it, "" if nothing does.
 
     claims: its volumes that are claims: name, and whether it is a claim of the pod's own.
-    nominated: where it was promised a place.
+    nominated: where it was promised a place. gang: its PodGroup (namespace/name), placed as a whole or not at all.
     """
 
     key: str
@@ -74,6 +75,7 @@ class PodInfo:
     created: str
     owner: str
     nominated: str
+    gang: str
     claims: tuple[tuple[str, bool], ...]
     shape: Shape
     group: Group
@@ -102,6 +104,11 @@ class PodInfo:
     def likeness(self) -> object:
         """Pods of equal likeness have the same place, or none."""
         return (self.shape, self.group, self.owner, self.key if self.claims else "")
+
+    @property
+    def look(self) -> object:
+        """Pods of equal look see nodes alike, volumes apart."""
+        return (self.shape, self.group, self.owner)
 
 
 class Shapes:
@@ -140,6 +147,7 @@ class Shapes:
             created=metadata.get("creationTimestamp") or "",
             owner=next((o["uid"] for o in metadata.get("ownerReferences") or () if o.get("controller")), ""),
             nominated=status.get("nominatedNodeName") or "",
+            gang=_gang(metadata),
             claims=_claims(metadata["name"], spec),
             shape=shape,
             group=self._group(metadata, shape),
@@ -198,6 +206,11 @@ def _taken(part: Obj, seen: Obj, infeasible: bool) -> Obj:
             if name not in largest or amount(name, quantity) > amount(name, largest[name]):
                 largest[name] = quantity
     return {**part, "resources": {**resources, "requests": largest}}
+
+
+def _gang(metadata: Obj) -> str:
+    name = (metadata.get("labels") or {}).get(GANG_LABEL)
+    return f"{metadata['namespace']}/{name}" if name else ""
 
 
 def _claims(pod_name: str, spec: Obj) -> tuple[tuple[str, bool], ...]:

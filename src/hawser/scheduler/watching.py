@@ -75,6 +75,9 @@ class Watching:
         elif not self._cache.is_placed(key):
             pod = self._cache.shapes.pod(new)
             self._queue.add(pod)
+            if pod.gang and old is None:
+                # Perhaps the one that the others of its group wait for.
+                self._queue.wake(lambda other, plugins: other.gang == pod.gang)
             if pod.nominated != self._cache.nomination(key):
                 self._cache.nominate(pod, pod.nominated)
 

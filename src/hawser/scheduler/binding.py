@@ -1,0 +1,79 @@
+"""From a decision to a pod that is bound: volumes first, then the binding; and back, when one of them fails."""
+
+from __future__ import annotations
+
+import logging
+
+from hawser.api.errors import APIError
+from hawser.client.controller import sentence
+from hawser.scheduler import hints
+from hawser.scheduler.cache import Cache
+from hawser.scheduler.deciding import Decider, Placed
+from hawser.scheduler.queue import Entry, SchedulingQueue
+from hawser.scheduler.terms import NamespaceLabels
+from hawser.scheduler.volume_binder import Unbound, VolumeBinder, failure
+from hawser.scheduler.writing import Writer
+
+log = logging.getLogger(__name__)
+
+
+class Binder:
+    """Makes what is counted as placed true in the API."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        queue: SchedulingQueue,
+        decider: Decider,
+        volumes: VolumeBinder,
+        writer: Writer,
+        namespace_labels: NamespaceLabels,
+    ) -> None:
+        self._cache = cache
+        self._queue = queue
+        self._decider = decider
+        self._volumes = volumes
+        self._writer = writer
+        self._namespace_labels = namespace_labels
+
+    async def bind(self, entry: Entry, placed: Placed) -> None:
+        """Writes the binding of a pod; what fails is tried again later."""
+        pod = entry.pod
+        try:
+            await self._writer.bind(pod, placed.node)
+        except Exception as err:
+            self._unplace(placed)
+            if isinstance(err, APIError) and err.code == 404:
+                self._queue.delete(pod.key)
+                return
+            log.warning("pod %s is not bound to %s: %s", pod.key, placed.node, sentence(err))
+            self._writer.event(pod, "Warning", "FailedScheduling", f"binding rejected: {sentence(err)}")
+            self._queue.delay(entry)
+            return
+        self._queue.delete(pod.key)
+
+    async def bind_with_volumes(self, entry: Entry, placed: Placed) -> None:
+        """The same for a pod whose volumes are to be bound, or made, before; that may take minutes."""
+        pod = entry.pod
+        seconds = self._decider.placement(pod).profile.bind_seconds
+        try:
+            await self._volumes.bind(placed.binding, placed.node, seconds)
+        except (APIError, Unbound) as err:
+            self._unplace(placed)
+            self._writer.event(pod, "Warning", "FailedScheduling", failure(err))
+            self._queue.delay(entry)
+            return
+        assert self._decider.promises is not None
+        self._decider.promises.end(placed.binding)
+        if self._queue.get(pod.key) is entry:
+            await self.bind(entry, placed)
+        else:
+            self._unplace(placed)
+
+    def _unplace(self, placed: Placed) -> None:
+        """The pod did not get the place that was counted as its own: others may have it."""
+        pod = placed.pod
+        node = self._cache.node_of(pod.key)
+        self._decider.unplace(placed)
+        if node is not None and not self._cache.is_placed(pod.key):
+            self._queue.wake(hints.room_made(node, pod.group, self._namespace_labels))

@@ -1,0 +1,176 @@
+"""The volumes of pods that are placed: promised at once, written to the API, and waited for before the pod is bound.
+
+Source: Kubernetes documentation, "Storage Classes", volume binding mode WaitForFirstConsumer; the annotation
+``volume.kubernetes.io/selected-node`` asks provisioners for a volume that the node can reach.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+
+from hawser.api.errors import APIError
+from hawser.api.kinds import (
+    CSI_DRIVER,
+    CSI_NODE,
+    CSI_STORAGE_CAPACITY,
+    PERSISTENT_VOLUME,
+    PERSISTENT_VOLUME_CLAIM,
+    STORAGE_CLASS,
+)
+from hawser.api.types import Obj
+from hawser.client.controller import Manager
+from hawser.client.informer import Informer
+from hawser.scheduler import volumes
+from hawser.scheduler.cache import Cache
+from hawser.scheduler.hints import VOLUMES, Concerns, refused_by
+from hawser.scheduler.promises import Promises
+from hawser.scheduler.volumes import BOUND_BY_CONTROLLER, SELECTED_NODE, Binding, Stock
+
+_KINDS = (PERSISTENT_VOLUME_CLAIM, PERSISTENT_VOLUME, STORAGE_CLASS, CSI_DRIVER, CSI_NODE, CSI_STORAGE_CAPACITY)
+
+
+class Unbound(Exception):
+    """The pod's volumes cannot be had; the message says why."""
+
+
+class _ByKey(Mapping[str, Obj]):
+    """An informer's objects by key."""
+
+    def __init__(self, informer: Informer) -> None:
+        self._informer = informer
+
+    def __getitem__(self, key: str) -> Obj:
+        obj = self._informer.get_key(key)
+        if obj is None:
+            raise KeyError(key)
+        return obj
+
+    def __iter__(self) -> Iterator[str]:
+        namespaced = self._informer.kind.namespaced
+        for obj in self._informer.list():
+            yield volumes.key(obj) if namespaced else obj["metadata"]["name"]
+
+    def __len__(self) -> int:
+        return len(self._informer)
+
+
+class VolumeBinder:
+    """Watches storage from the first pod on that has a claim; until then it costs nothing.
+
+    wake: called with whom a change may help.
+    """
+
+    def __init__(self, manager: Manager, cache: Cache, wake: Callable[[Concerns], None]) -> None:
+        self._manager = manager
+        self._client = manager.client
+        self._cache = cache
+        self._wake = wake
+        self._promises: Promises | None = None
+        self._informers: list[Informer] = []
+        self._changed = asyncio.Event()
+
+    @property
+    def promises(self) -> Promises | None:
+        """What may be decided on; None as long as it is not known what there is of storage."""
+        return self._promises
+
+    async def start(self) -> None:
+        """Begins to watch storage, and returns when all of it is known."""
+        if not self._informers:
+            self._informers = [self._manager.informer(kind) for kind in _KINDS]
+        for informer in self._informers:
+            await informer.synced()
+        if self._promises is None:
+            claims, every, classes, drivers, nodes, capacities = self._informers
+            stock = Stock(
+                _ByKey(claims), _ByKey(every), _ByKey(classes), _ByKey(drivers), _ByKey(nodes), _List(capacities)
+            )
+            self._promises = Promises(stock, self._cache)
+            for informer in self._informers:
+                informer.on_change(self._on_change)
+
+    async def bind(self, binding: Binding, node: str, seconds: float) -> None:
+        """Writes what was promised and waits until the claims are bound. Raises Unbound, APIError."""
+        for claim, volume in binding.static:
+            await self._claim(claim, volume)
+        for claim in binding.dynamic:
+            body = {
+                "metadata": {"uid": claim["metadata"]["uid"], "annotations": {SELECTED_NODE: node}},
+            }
+            name, namespace = claim["metadata"]["name"], claim["metadata"]["namespace"]
+            if (claim["metadata"].get("annotations") or {}).get(SELECTED_NODE) != node:
+                changed = await self._client.patch(PERSISTENT_VOLUME_CLAIM, name, namespace, body)
+                self._informers[0].observe(changed)
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._all_bound(binding, node):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise Unbound("binding volumes: context deadline exceeded") from None
+
+    async def _claim(self, claim: Obj, volume: Obj) -> None:
+        """Reserves the volume for the claim; the PV controller completes it."""
+        metadata = claim["metadata"]
+        body = {
+            "metadata": {
+                "resourceVersion": volume["metadata"]["resourceVersion"],
+                "annotations": {BOUND_BY_CONTROLLER: "yes"},
+            },
+            "spec": {
+                "claimRef": {
+                    "apiVersion": "v1",
+                    "kind": "PersistentVolumeClaim",
+                    "name": metadata["name"],
+                    "namespace": metadata["namespace"],
+                    "uid": metadata["uid"],
+                    "resourceVersion": metadata["resourceVersion"],
+                }
+            },
+        }
+        reference = volume["spec"].get("claimRef") or {}
+        if reference.get("uid") == metadata["uid"]:
+            return
+        if reference:
+            # Whoever made it for this claim binds it: the controller is not to free it afterwards.
+            del body["metadata"]["annotations"]
+        changed = await self._client.patch(PERSISTENT_VOLUME, volume["metadata"]["name"], None, body)
+        self._informers[1].observe(changed)
+
+    def _all_bound(self, binding: Binding, node: str) -> bool:
+        assert self._promises is not None
+        stock = self._promises.stock
+        done = True
+        for claim in (*(c for c, _ in binding.static), *binding.dynamic):
+            now = stock.claims.get(volumes.key(claim))
+            if now is None or now["metadata"]["uid"] != claim["metadata"]["uid"]:
+                raise Unbound(f'binding volumes: persistentvolumeclaim "{claim["metadata"]["name"]}" not found')
+            if volumes.is_bound(now):
+                continue
+            done = False
+            selected = (now["metadata"].get("annotations") or {}).get(SELECTED_NODE)
+            if claim in binding.dynamic and selected != node:
+                # The provisioner gives the node up: another may be tried.
+                raise Unbound(f'binding volumes: provisioning failed for PVC "{claim["metadata"]["name"]}"')
+        return done
+
+    def _on_change(self, old: Obj | None, new: Obj | None) -> None:
+        self._changed.set()
+        self._wake(refused_by(*VOLUMES))
+
+
+class _List:
+    """An informer's objects, as they are whenever they are walked."""
+
+    def __init__(self, informer: Informer) -> None:
+        self._informer = informer
+
+    def __iter__(self) -> Iterator[Obj]:
+        return iter(self._informer.list())
+
+
+def failure(err: Exception) -> str:
+    """What went wrong, as kube-scheduler says it."""
+    what = err.message if isinstance(err, APIError) else str(err)
+    return f'running PreBind plugin "VolumeBinding": {what}'
