@@ -213,3 +213,27 @@ def changes(arguments: typer.Context) -> None:
     from hawser.node.writable.__main__ import main
 
     raise typer.Exit(main(arguments.args))
+
+
+@app.command("agent")
+def agent(
+    node: Annotated[str, typer.Option(envvar="NODE_NAME", help="This node's name in the cluster.")],
+    socket: Annotated[
+        Path, typer.Option(help="Where hawser-runtime asks for RichProfiles: profiles=PATH in its settings.")
+    ] = Path("/run/hawser-rich/profiles.sock"),
+    kubeconfig: Kubeconfig = None,
+    kube_context: Context = "",
+) -> None:
+    """Look after the rich containers of another cluster's node; the DaemonSet of `hawser rich install` runs it.
+
+    It gives hawser-runtime what RichProfiles say, and makes Events of what happens in rich containers.
+    """
+
+    async def work() -> None:
+        from hawser.cli.richagent import run
+        from hawser.client.client import Client
+
+        async with Client.from_kubeconfig(kubeconfig, kube_context, user_agent="hawser-rich") as client:
+            await run(client, node, socket)
+
+    context.run(work)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SOCKET = Path("/run/hawser-rich/profiles.sock")
+"""Where a cluster's node listens; an engine's nodes have places of their own."""
 _ASKING_SECONDS = 5.0
 
 
