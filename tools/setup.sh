@@ -21,13 +21,20 @@ fail() {
 stamp=$root/.venv/.hawser-$profile
 wanted=$(cat pyproject.toml tools/setup.sh | sha256sum | cut -d' ' -f1)
 packages="containerd runc nftables busybox-static catatonit mmdebstrap iproute2 openssh-client ca-certificates"
+# What rich containers see of their limits and, if they ask, of another time; a small compiler for the library of that.
+packages="$packages lxcfs libfaketime tcc binutils"
+[ "$profile" = dev ] && packages="$packages gcc libc6-dev musl-tools"
+
+installed() { dpkg-query -W -f='${db:Status-Abbrev}\n' "$1" 2>/dev/null | grep -q '^ii'; }
 
 missing_packages() {
     for package in $packages; do
         case $package in
         # containerd and runc may come from other vendors' packages.
         containerd | runc) command -v "$package" >/dev/null 2>&1 || [ -x "/usr/sbin/$package" ] || echo "$package" ;;
-        *) dpkg-query -W -f='${db:Status-Abbrev}\n' "$package" 2>/dev/null | grep -q '^ii' || echo "$package" ;;
+        # Any C compiler does; gcc is sixty times as large.
+        tcc | binutils) [ "$profile" != dev ] && command -v cc >/dev/null 2>&1 || installed "$package" || echo "$package" ;;
+        *) installed "$package" || echo "$package" ;;
         esac
     done
 }
@@ -72,6 +79,12 @@ install_packages() {
 if [ -n "$missing" ]; then
     # shellcheck disable=SC2086
     install_packages $missing
+    case " $missing" in
+    *" lxcfs "*)
+        # Each engine runs its own when it has rich containers; the package's is for LXC.
+        [ ! -d /run/systemd/system ] || systemctl disable --now lxcfs.service >>"$log" 2>&1 || true
+        ;;
+    esac
 fi
 python=$(find_python)
 if [ -z "$python" ]; then
@@ -103,5 +116,7 @@ say "Compiling …"
     PYTHONDONTWRITEBYTECODE='' .venv/bin/python -OO -c \
         'import hawser.apiserver.server, hawser.node.agent, hawser.controllers.manager' >>"$log" 2>&1 ||
     say "Modules could not be compiled; they are at each start (see $log)"
+.venv/bin/python -m hawser.rich.view.library >>"$log" 2>&1 ||
+    say "libhawser-view.so could not be built; rich containers' programs are told the node's processors (see $log)"
 [ "$profile" = dev ] && printf '%s' "$wanted" >"$root/.venv/.hawser-run"
 printf '%s' "$wanted" >"$stamp"

@@ -37,6 +37,7 @@ from hawser.node.pod.dns import node_complaint, node_resolv_conf, read_resolv_co
 from hawser.node.pods import Pods
 from hawser.node.probes.runner import Probes
 from hawser.node.profiles import Profiles
+from hawser.node.rich import HANDLER, RichPods
 from hawser.node.served import ServedPods
 from hawser.node.server.access import Access
 from hawser.node.server.pages import Pages
@@ -87,6 +88,7 @@ class Agent:
         self._plugins = Plugins(options.root_dir / "plugins_registry", self.client, lambda: self.registration.node)
         self._tidying: asyncio.Task[None] | None = None
         self._reporting = False
+        self._views = RichPods(options.run_dir, self.recorder)
         self.counters = Counters()
         self.records = PullRecords(options.root_dir / "image_manager")
         self.registration: registration.Registration
@@ -144,6 +146,7 @@ class Agent:
             context.objects.close()
             await self._plugins.close()
             await self.profiles.close()
+            await self._views.close()
             await self.network.stop()
             await self.runtime.close()
             await self.client.close()
@@ -274,6 +277,7 @@ class Agent:
             allocatable=allocatable,
             gate=Gate(options.max_starting or facts.cpus),
             dns=lambda: read_resolv_conf(self.resolv_conf),
+            rich=self._views,
             preempt=lambda uid: self.pods.preempt(uid),
             pressure=lambda pod: self.shutdown.refusal() or self.evictions.refusal(pod),
             counters=self.counters,
@@ -281,6 +285,7 @@ class Agent:
 
     def _listed(self, found: dict[str, tuple[list[Sandbox], list[Container]]]) -> None:
         self.pods.listed(found)
+        self._views.listed(any(s.ready and s.runtime_handler == HANDLER for boxes, _ in found.values() for s in boxes))
         if not self._plugins.watching:
             self._plugins.look()
         if self._tidying is None or self._tidying.done():

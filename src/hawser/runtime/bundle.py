@@ -13,6 +13,7 @@ from .options import Options
 from .rootfs import RootFS
 from .systemd import edit_systemd
 from .units import Group, Wanted, agent_files, agent_mounts, unit_files
+from .view import apply_view, prepare_environment
 
 
 class Edited(NamedTuple):
@@ -66,6 +67,11 @@ def edit(spec: dict[str, Any], options: Options, facts: Facts) -> Edited:
         )
     result = copy.deepcopy(spec)
     result.setdefault("linux", {})
+    if options.time:
+        from .faketime import apply_time
+
+        facts = facts._replace(application=apply_time(result, options.time, facts.faketime))
+    prepare_environment(result, facts.view)
     init = choose_init(options, facts)
     if init == "systemd":
         files = edit_systemd(result, options, facts)
@@ -73,4 +79,5 @@ def edit(spec: dict[str, Any], options: Options, facts: Facts) -> Edited:
         files = edit_init(result, options, facts)
     else:
         files = edit_minimal(result, facts)
+    files = {**files, **apply_view(result, facts.view)}
     return Edited(result, files, init, facts.cgroups.named_systemd if init == "systemd" else "")

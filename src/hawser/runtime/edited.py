@@ -79,7 +79,7 @@ def mounted_journal(path: str) -> dict[str, Any]:
 
 def application_environment(process: dict[str, Any], facts: Facts) -> dict[str, str]:
     """The application's environment: what the pod and image give, and what runc adds (PATH as execvp has it, HOME)."""
-    environment = dict(pair.partition("=")[::2] for pair in process.get("env") or [])
+    environment = dict(pair.partition("=")[::2] for pair in [*(process.get("env") or []), *facts.application])
     environment.setdefault("PATH", DEFAULT_PATH)
     if not environment.get("HOME"):
         environment["HOME"] = facts.home

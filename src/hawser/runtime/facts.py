@@ -19,6 +19,22 @@ class Cgroups(NamedTuple):
     named_systemd: str = ""  # v1: the host's directory of the container in the name=systemd hierarchy
 
 
+class ViewFacts(NamedTuple):
+    """Node and image, as far as a container's own view asks. home: of the node's view, "" when it has none."""
+
+    home: str = ""
+    offers: tuple[str, ...] = ()  # what lxcfs serves now
+    preload: str | None = None  # the image's /etc/ld.so.preload; None when no glibc program may get the library
+    musl: bool = False  # its programs get the library by LD_PRELOAD
+
+
+class FaketimeFacts(NamedTuple):
+    """libraries: of the node. refusal: why the application cannot have another time, "" when it can."""
+
+    libraries: tuple[str, ...] = ()  # in the order in which they are loaded
+    refusal: str = ""
+
+
 class Facts(NamedTuple):
     """Image and host, as far as an edit asks."""
 
@@ -26,7 +42,7 @@ class Facts(NamedTuple):
     systemd_version: int = 0  # 0 when it is older than 231, or unknown
     shutdown: str = ""  # path of the last program that systemd executes, for an old one
     busybox_init: bool = False  # /sbin/init is busybox
-    sysvinit: str = ""  # the host's path of /sbin/init, when that is sysvinit
+    sysvinit: bool = False  # /sbin/init is sysvinit
     other_init: str = ""  # what /sbin/init is when it is none of these
     executable: str = ""  # the application's executable in the image, "" when it has none
     home: str = "/"  # home directory of the application's user
@@ -41,6 +57,9 @@ class Facts(NamedTuple):
     static_init: str = ""  # the host's static minimal init
     inittab: str = ""  # the image's /etc/inittab
     login_environment: str | None = None  # the image's /etc/environment, None when it has none
+    application: tuple[str, ...] = ()  # variables that it alone gets, NAME=VALUE
+    view: ViewFacts = ViewFacts()
+    faketime: FaketimeFacts = FaketimeFacts()
 
 
 def image_facts(rootfs: RootFS, process: dict[str, Any]) -> Facts:
@@ -74,7 +93,7 @@ def _init(rootfs: RootFS) -> dict[str, Any]:
     if init.rpartition("/")[2].startswith("busybox") or rootfs.same("/sbin/init", "/bin/busybox"):
         return {"busybox_init": True}
     if "/etc/inittab" in (rootfs.read(init) or ""):
-        return {"sysvinit": rootfs.host(init)}
+        return {"sysvinit": True}
     return {"other_init": init}
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 _PACKAGE = "hawser_runtime"
 _MODULES = (
-    *("application", "bundle", "edited", "equip", "facts", "hookplan", "hookrun", "hooks", "host", "initd", "main"),
-    *("minimal", "notes", "options", "profile", "quoting", "records", "rootfs", "scripts", "systemd", "unit", "units"),
-    *("verbs", "witness"),
+    *("application", "bundle", "edited", "elf", "equip", "facts", "faketime", "hookplan", "hookrun", "hooks", "host"),
+    *("initd", "main", "minimal", "notes", "options", "preload", "profile", "quoting", "records", "rootfs", "scripts"),
+    *("systemd", "unit", "units", "verbs", "view", "witness"),
 )
 _ENTRY = f"""\
 import sys
@@ -29,13 +29,17 @@ sys.exit(main(sys.argv[1:]))
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time a zip archive can name
 
 
-def build(oci_runtime: str = "", python: str = "/usr/bin/python3", profiles: str = "") -> bytes:
+VIEW = "/run/hawser/view"  # of a cluster's node; an engine has one of its own
+
+
+def build(oci_runtime: str = "", profiles: str = "", view: str = VIEW, python: str = "/usr/bin/python3") -> bytes:
     """The executable's bytes.
 
-    `oci_runtime` is the real runtime's path, "" to look for runc and crun at each call; `python` is asked for byte
-    code, and does without when it does not exist; `profiles` is the socket that answers for RichProfiles, "" for none.
+    `oci_runtime` is the real runtime's path, "" to look for runc and crun at each call; `profiles` is the socket that
+    answers for RichProfiles, "" for none; `view` is the node's view directory; `python` is asked for byte code, and
+    does without when it does not exist.
     """
-    for path in (oci_runtime, profiles):
+    for path in (oci_runtime, profiles, view):
         if not all(char.isalnum() or char in "/._+-" for char in path):
             raise ValueError(f"the path has characters that a shell would read: {path!r}")
     archive = io.BytesIO()
@@ -47,19 +51,20 @@ def build(oci_runtime: str = "", python: str = "/usr/bin/python3", profiles: str
             code = _compile(python, source, name)
             if code is not None:
                 file.writestr(zipfile.ZipInfo(name + ".pyc", _EPOCH), code)
-    launcher = (_HERE / "launcher.sh").read_text().replace("@REAL@", oci_runtime)
-    launcher = launcher.replace("@PROFILES@", profiles)
+    launcher = (_HERE / "launcher.sh").read_text()
+    for name, path in (("@REAL@", oci_runtime), ("@PROFILES@", profiles), ("@VIEW@", view)):
+        launcher = launcher.replace(name, path)
     return launcher.encode() + b"exit 1\n" + archive.getvalue()
 
 
-def install(destination: str | Path, oci_runtime: str = "", profiles: str | Path = "") -> Path:
+def install(destination: str | Path, oci_runtime: str = "", profiles: str | Path = "", view: str | Path = VIEW) -> Path:
     """Writes the executable to `destination`, atomically; returns its path.
 
     The engine installs it into its data directory, a cluster's node into /usr/local/bin.
     """
     path = Path(destination)
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = build(oci_runtime, profiles=str(profiles))
+    content = build(oci_runtime, str(profiles), str(view))
     if path.exists() and path.read_bytes() == content:
         return path
     temporary = path.with_name(path.name + ".new")

@@ -14,11 +14,11 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from . import host, notes, options, profile
+from . import host, notes, options, profile, view
 from .bundle import Edited, choose_init, edit
 from .edited import BUNDLE_HOME, EditError, Files, mounted_journal
 from .equip import equip, note_hooks
-from .facts import image_facts
+from .facts import DEFAULT_PATH, image_facts
 from .rootfs import RootFS
 
 # Flags of runc and crun that take the next word as their value.
@@ -26,7 +26,7 @@ _VALUED = {
     *("--root", "--log", "--log-format", "--criu", "--rootless", "--cgroup-manager"),
     *("--bundle", "-b", "--console-socket", "--pid-file", "--preserve-fds", "--config", "-f"),
 }
-_TOLD = ("HAWSER_RECORDS", "HAWSER_PROFILES")  # by the launcher
+_TOLD = ("HAWSER_RECORDS", "HAWSER_PROFILES", "HAWSER_VIEW")  # by the launcher
 
 
 class Call(NamedTuple):
@@ -74,6 +74,15 @@ def prepare(call: Call, spec: dict[str, Any]) -> Edited | None:
     facts = image_facts(rootfs, process)
     init = choose_init(asked, facts)
     facts = facts._replace(static_init=host.static_init(), limits=host.limits(process))
+    if asked.view == "container":
+        facts = facts._replace(view=view.gather(rootfs, os.environ["HAWSER_VIEW"]))
+    if asked.time:
+        from . import faketime
+
+        env = dict(pair.partition("=")[::2] for pair in process.get("env") or [])
+        search = env.get("PATH") or DEFAULT_PATH
+        steady = os.path.join(os.environ["HAWSER_VIEW"], "lib", view.STEADY)
+        facts = facts._replace(faketime=faketime.gather(rootfs, process, facts.executable, search, steady))
     if init == "systemd":
         with open("/proc/self/mountinfo", encoding="utf-8") as file:
             facts = facts._replace(

@@ -23,6 +23,11 @@ def edit_minimal(spec: dict[str, Any], facts: Facts) -> Files:
         raise EditError("init minimal: this node has none of catatonit, tini-static, dumb-init as a static executable")
     process = spec["process"]
     process["args"] = [_PATH, "--", *process["args"]]
+    if facts.application:
+        # The init is static: no library of theirs is loaded into it.
+        names = {pair.partition("=")[0] for pair in facts.application}
+        kept = [pair for pair in process.get("env") or [] if pair.partition("=")[0] not in names]
+        process["env"] = [*kept, *facts.application]
     spec.setdefault("mounts", []).append(
         {
             "destination": _PATH,

@@ -9,6 +9,8 @@
 | rich.hawser.dev/stop-signal | the signal that asks the application to end, not with minimal | SIGTERM |
 | rich.hawser.dev/prestart, poststop | hooks: see hooks.py | |
 | rich.hawser.dev/enable-units, mask-units | names of the image's units, under systemd | |
+| rich.hawser.dev/view | host, container: whose processors, memory and load it sees | container, where lxcfs is |
+| rich.hawser.dev/time | another time for the application, as libfaketime has it: +3d, x2, 2027-01-01 00:00:00 | none |
 
 A CRI does not tell its runtime which containers are init containers: a pod that has some names its rich container.
 """
@@ -21,9 +23,10 @@ from typing import NamedTuple
 PREFIX = "rich.hawser.dev/"
 INITS = ("systemd", "init", "minimal")
 POLICIES = ("exit", "keep")
+VIEWS = ("container", "host")
 _KNOWN = (
     *("init", "container", "app-policy", "app-restarts", "stop-signal"),
-    *("prestart", "poststop", "enable-units", "mask-units"),
+    *("prestart", "poststop", "enable-units", "mask-units", "view", "time"),
 )
 _DIGITS = 6  # of a number in an annotation
 
@@ -40,6 +43,8 @@ class Options(NamedTuple):
     restarts: int = 3  # so many times within
     seconds: int = 600  # this time
     stop_signal: str = "SIGTERM"
+    view: str = "container"
+    time: str = ""  # of the application: libfaketime's FAKETIME
 
 
 def read(annotations: dict[str, str]) -> Options | None:
@@ -67,6 +72,8 @@ def read(annotations: dict[str, str]) -> Options | None:
         restarts=restarts,
         seconds=seconds,
         stop_signal=_signal(asked.get("stop-signal", "SIGTERM")),
+        view=_one_of(asked, "view", VIEWS) or "container",
+        time=_time(asked.get("time", "")),
     )
 
 
@@ -99,3 +106,13 @@ def _signal(text: str) -> str:
     if name not in signal.Signals.__members__:
         raise OptionError(f'annotation {PREFIX}stop-signal: "{text}" is not a signal such as SIGTERM or SIGQUIT')
     return name
+
+
+def _time(text: str) -> str:
+    if not text:
+        return ""
+    from .faketime import valid  # here, as elsewhere: hardly any container asks for it
+
+    if not valid(text):
+        raise OptionError(f'annotation {PREFIX}time: "{text}" is not a time such as +3d, x2 or 2027-01-01 00:00:00')
+    return text

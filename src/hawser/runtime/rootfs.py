@@ -85,18 +85,18 @@ class RootFS:
         """Whether the path lies on a mount whose content only the kernel knows, a tmpfs for one."""
         return self._host(os.path.normpath(path)) is None
 
-    def host(self, path: str) -> str:
-        """The host's path of what a path leads to; "" when it does not exist or only the kernel knows."""
+    def host_path(self, path: str) -> str | None:
+        """The host's path of a regular file; None when there is none, or only the kernel knows."""
         real = self.resolve(path)
-        return (self._host(real) or "") if real else ""
+        mode = self._mode(real) if real else None
+        return self._host(real) if real and mode is not None and stat.S_ISREG(mode) else None
 
     def read(self, path: str, limit: int = 1 << 20) -> str | None:
         """Up to `limit` bytes of a regular file as text; None when there is none."""
-        real = self.resolve(path)
-        mode = self._mode(real) if real else None
-        if real is None or mode is None or not stat.S_ISREG(mode):
+        host = self.host_path(path)
+        if host is None:
             return None
-        with open(self._host(real) or "", "rb") as file:
+        with open(host, "rb") as file:
             return file.read(limit).decode("utf-8", "replace")
 
     def names(self, path: str) -> list[str]:

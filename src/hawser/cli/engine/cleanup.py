@@ -28,6 +28,7 @@ from hawser.node.network.config import NetworkConfig
 CGROUP_MOUNT = Path("/sys/fs/cgroup")
 RUNTIME_NOTES = Path("/run/hawser-runtime")
 """Where hawser-runtime notes the init of each container, below it by runc's directory."""
+_PROGRAMS = {"containerd", "runc", "crun", "lxcfs"}
 _MODULES = {"hawser.apiserver", "hawser.controllers", "hawser.node", "hawser.cli.engine.supervisor"}
 
 
@@ -64,7 +65,7 @@ def remove_notes(folder: Path) -> None:
                 folder.rmdir()
 
 
-_OWN = ("agent", "bin", "containerd", "demo", "images", "kubeconfig", "logs", "nodes", "pki", "store", "volumes")
+_OWN = ("agent", "bin", "containerd", "demo", "images", "kubeconfig", "logs", "nodes", "pki", "store")
 _OWN_FILES = ("config.tmp", "nodes.tmp", "nodes.json", "config.json")
 
 
@@ -134,13 +135,17 @@ def names(argument: str, *directories: Path) -> bool:
 
 
 def is_role(arguments: list[str]) -> bool:
-    """Whether a command line is one of an engine's own processes, a shim or a runtime call (of any engine)."""
+    """Whether a command line is one of an engine's own processes, a shim, lxcfs or a runtime call (of any engine)."""
     if not arguments:
         return False
     if any(Path(a).name == "hawser-runtime" for a in arguments[:4]):
         return True
     name = Path(arguments[0]).name
-    return name in ("containerd", "runc", "crun") or name.startswith("containerd-shim") or bool(_MODULES & {*arguments})
+    return (
+        name in ("containerd", "runc", "crun", "lxcfs")
+        or name.startswith("containerd-shim")
+        or bool(_MODULES & {*arguments})
+    )
 
 
 def mounts_below(*directories: Path) -> list[str]:

@@ -58,6 +58,11 @@ def profiles_socket(settings: Settings) -> Path:
     return settings.run_dir / "rich.sock"
 
 
+def view_dir(settings: Settings) -> Path:
+    """Where the agent keeps what rich containers see of /proc and /sys; hawser.node.rich has it there."""
+    return settings.run_dir / "view"
+
+
 def runc_dir(settings: Settings) -> Path:
     """Where runc keeps its containers' state; its default is shared by everything on the host."""
     return settings.cri_socket.parent / "runc"

@@ -50,7 +50,7 @@ def prepare(engine: Settings, listed: Sequence[Node]) -> None:
         view.run_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
         pki.prepare_node(engine, view, str(nodes.address(engine, node)))
         containerd.prepare(view)
-        install(containerd.runtime_path(view), profiles=containerd.profiles_socket(view))
+        install(containerd.runtime_path(view), "", containerd.profiles_socket(view), containerd.view_dir(view))
     try:
         nodenet.connect(engine, listed)
     except NftError as e:

@@ -9,9 +9,11 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self
+
+import grpc
+import grpc.aio
 
 from hawser.node.cri import model, schema
 from hawser.node.cri.errors import CRIError, NotFound, from_status
@@ -27,10 +29,17 @@ from hawser.node.cri.model import (
     Version,
 )
 from hawser.node.cri.operations import Operations
-from hawser.node.rpc.channel import Channel, RPCError
 
 CALL_SECONDS = 120.0
 CREATE_SECONDS = 240.0
+_MESSAGE_BYTES = 16 << 20
+_OPTIONS = (
+    ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MESSAGE_BYTES),
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
 
 
 class Runtime:
@@ -44,7 +53,10 @@ class Runtime:
         self.endpoint = endpoint
         self._own = {model.Labels.INSTANCE.value: instance} if instance else {}
         self._schema = schema.cri()
-        self.channel = Channel(endpoint)
+        # gRPC sends the socket's path as the authority otherwise, which servers written in Go refuse.
+        options = (*_OPTIONS, ("grpc.default_authority", "localhost"))
+        self.channel = grpc.aio.insecure_channel(endpoint, options=options)
+        self._calls: dict[str, Any] = {}
         self.operations = Operations()
 
     async def __aenter__(self) -> Self:
@@ -69,13 +81,21 @@ class Runtime:
     ) -> Any:
         """One RPC by name; the response message."""
         method = self._schema.method("ImageService" if images else "RuntimeService", name)
+        stub = self._calls.get(name)
+        if stub is None:
+            stub = self.channel.unary_unary(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+            self._calls[name] = stub
         counted = self.operations.of(name)
         started = time.perf_counter()
         try:
-            return await self.channel.call(method, request or {}, seconds=seconds)
-        except RPCError as err:
+            return await stub(method.request(**(request or {})), timeout=seconds)
+        except grpc.aio.AioRpcError as err:
             counted.errors += 1
-            raise from_status(err) from None
+            raise from_status(err.code(), err.details()) from None
         finally:
             counted.durations.observe(time.perf_counter() - started)
 
@@ -272,7 +292,7 @@ class Runtime:
     async def image_status(self, image: str) -> Image | None:
         """An image by name or id, or None when it is not here."""
         row = await self.call("ImageStatus", {"image": {"image": image}}, images=True)
-        return model.image_of(row.image) if row.has("image") else None
+        return model.image_of(row.image) if row.HasField("image") else None
 
     async def list_images(self) -> list[Image]:
         row = await self.call("ListImages", images=True)
@@ -304,13 +324,19 @@ class Runtime:
         Raises Unimplemented or Unavailable where there is no such service: then only listing tells.
         """
         method = schema.events().method("Events", "Subscribe")
-        exits = schema.events().message("TaskExit")
-        wanted = {"filters": ['topic=="/tasks/exit"']}
+        exit_class = schema.events().message("TaskExit")
+        stub = self.channel.unary_stream(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+        call = stub(method.request(filters=['topic=="/tasks/exit"']))
         try:
-            async with aclosing(self.channel.stream(method, wanted)) as envelopes:
-                async for envelope in envelopes:
-                    event = exits.decode(envelope.event.value)
-                    if event.id == event.container_id:
-                        yield event.container_id
-        except RPCError as err:
-            raise from_status(err) from None
+            async for envelope in call:
+                event = exit_class.FromString(envelope.event.value)
+                if event.id == event.container_id:
+                    yield event.container_id
+        except grpc.aio.AioRpcError as err:
+            raise from_status(err.code(), err.details()) from None
+        finally:
+            call.cancel()

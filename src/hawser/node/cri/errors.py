@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hawser.node.rpc.channel import RPCError
+from grpc import StatusCode
 
 
 class CRIError(Exception):
@@ -64,7 +64,6 @@ _CLASSES: dict[str, type[CRIError]] = {
 }
 
 
-def from_status(error: RPCError) -> CRIError:
+def from_status(code: StatusCode, details: str | None) -> CRIError:
     """The exception for a gRPC status."""
-    name = error.code.name
-    return _CLASSES.get(name, CRIError)(error.details or name, name)
+    return _CLASSES.get(code.name, CRIError)(details or code.name, code.name)

@@ -21,6 +21,7 @@ from hawser.node.objects import Objects
 from hawser.node.pod.book import Book
 from hawser.node.pod.configs import Machine
 from hawser.node.pod.observed import Waiting
+from hawser.node.rich import RichPods
 from hawser.node.startup import Gate
 from hawser.node.volumes.folders import Folders
 from hawser.node.volumes.setup import Volumes
@@ -51,7 +52,7 @@ class Context:
     services: all known Services. node: the Node as last reported. dns: the node's own DNSConfig. pressure: why the node
     takes no such pod now. preempt: ends a pod (its uid) for a critical one. counters: what is counted for metrics.
     book: what the pods that the node has taken take of it. gate: whose turn it is to start. sandboxes: limits how many
-    sandboxes are made at once; more than the cores can carry only make each other late.
+    sandboxes are made at once; more than the cores can carry only make each other late. rich: what rich pods need.
     now: seconds since the epoch.
     """
 
@@ -69,6 +70,7 @@ class Context:
     node: Callable[[], Obj]
     allocatable: Callable[[], Obj]
     dns: Callable[[], Obj]
+    rich: RichPods
     pressure: Callable[[Obj], Waiting | None] = lambda pod: None
     preempt: Callable[[str], None] = lambda uid: None
     counters: Counters = field(default_factory=Counters)

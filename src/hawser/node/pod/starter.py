@@ -63,6 +63,8 @@ class Starter:
         handler = ""
         try:
             handler = await self._runtime_handler(pod)
+            if handler:
+                await context.rich.prepare(pod, handler)
             config = self._sandbox_config(pod, action.attempt, self._users(pod, handler))
             for reason, message in dns.complaints(pod, context.machine, context.dns()):
                 self.event(pod, "Warning", reason, message)
@@ -216,6 +218,8 @@ class Starter:
             await self._check_sandbox(sandbox.id, name, container_id)
             raise _StepError("RunContainerError", err.message) from err
         self.event(pod, "Normal", "Started", "Container started", name)
+        if sandbox.runtime_handler:
+            await context.rich.started(sandbox.runtime_handler)
         context.counters.started[view.container_type(pod, name)] += 1
         self._begin(pod, spec, container_id)
         await self.records.container(container_id, sandbox.id)

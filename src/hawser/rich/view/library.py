@@ -1,0 +1,106 @@
+"""Building the libraries that programs in containers get, from C, and putting them where containers find them.
+
+``python -m hawser.rich.view.library`` builds them when Hawser is installed, beside Hawser's own files; where that was
+not done, the first rich container's node does it.
+
+Any C compiler does. tcc is the small one (1 MB), but a library that it links has no PT_GNU_STACK header, by which glibc
+would make the stack of every process executable: what tcc compiles is linked by ld.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from hawser.runtime.view import LIBRARY, STEADY
+
+SOURCES = {LIBRARY: Path(__file__).with_name("shim.c"), STEADY: Path(__file__).with_name("steady.c")}
+_COMPILERS = ("cc", "gcc", "clang")
+# Nothing that a compiler adds by itself: each would be a symbol that some C library lacks.
+_COMPILE = (
+    *("-shared", "-fPIC", "-O2", "-nostdlib", "-ffreestanding", "-fvisibility=default"),
+    *("-fno-stack-protector", "-fno-tree-loop-distribute-patterns", "-fno-asynchronous-unwind-tables"),
+)
+_LINK = ("-z", "relro", "-z", "now", "-z", "noexecstack", "--hash-style=both", "--build-id=none")
+
+
+class BuildError(Exception):
+    """A library could not be built; the text says why."""
+
+
+def find_compiler() -> str:
+    """A compiler's name, "" when there is none."""
+    found = next((name for name in _COMPILERS if shutil.which(name)), "")
+    return found or ("tcc" if shutil.which("tcc") and shutil.which("ld") else "")
+
+
+def build(target: Path, compiler: str) -> None:
+    """Builds the library of `target`'s name there, atomically. Raises BuildError, OSError."""
+    source = str(SOURCES[target.name])
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
+        made, between = Path(folder) / target.name, Path(folder) / "between.o"
+        if compiler == "tcc":
+            _run("tcc", "-c", "-o", str(between), source)
+            _run("ld", "-shared", *_LINK, "-soname", target.name, "-o", str(made), str(between))
+        else:
+            link = ",".join((*_LINK, "-soname", target.name))
+            _run(compiler, *_COMPILE, "-Wl," + link, "-o", str(made), source)
+        made.chmod(0o644)
+        made.replace(target)
+
+
+def built() -> Path:
+    """The folder where the libraries of these sources are kept; it need not be there."""
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES.values())).hexdigest()[:12]
+    return Path(sys.prefix) / "lib" / "hawser" / digest
+
+
+def provide(folder: Path) -> str:
+    """Puts the libraries into a folder, built first if need be; why that could not be done, "" when they are there."""
+    try:
+        for name in SOURCES:
+            _provide(built() / name, folder / name)
+    except (OSError, BuildError) as err:
+        return str(err)
+    return ""
+
+
+def _provide(kept: Path, target: Path) -> None:
+    if kept.exists():
+        content = kept.read_bytes()
+        if not target.exists() or target.read_bytes() != content:
+            temporary = target.with_name(target.name + ".new")
+            temporary.write_bytes(content)
+            temporary.chmod(0o644)
+            temporary.replace(target)
+    elif not target.exists():
+        if not (compiler := find_compiler()):
+            raise BuildError("there is no C compiler")
+        build(target, compiler)
+
+
+def _run(*command: str) -> None:
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise BuildError(f"{command[0]} ended with {ran.returncode}: {' '.join(ran.stderr.split())[:300]}")
+
+
+def main() -> None:
+    """Builds the libraries where they are kept, unless they are there."""
+    missing = [name for name in SOURCES if not (built() / name).exists()]
+    if missing and not (compiler := find_compiler()):
+        sys.exit("no C compiler (cc, or tcc and ld)")
+    try:
+        for name in missing:
+            built().mkdir(parents=True, exist_ok=True)
+            build(built() / name, compiler)
+    except (BuildError, OSError) as err:
+        sys.exit(str(err))
+
+
+if __name__ == "__main__":
+    main()
