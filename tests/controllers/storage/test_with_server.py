@@ -150,6 +150,25 @@ async def test_a_claim_and_a_volume_find_each_other_and_part(client: Client, nam
     await eventually(gone(client, PERSISTENT_VOLUME, "static"))
 
 
+async def test_what_others_write_into_a_status_stays(client: Client, namespace: str) -> None:
+    await client.create(PERSISTENT_VOLUME, volume("noted", "noted"))
+    await phase(client, PERSISTENT_VOLUME, "noted", "Available")
+    said = {"status": {"message": "seen", "reason": "Somebody"}}
+    await client.patch(PERSISTENT_VOLUME, "noted", None, said, subresource="status")
+    await client.create(PERSISTENT_VOLUME_CLAIM, claim(namespace, storageClassName="other"))
+    await phase(client, PERSISTENT_VOLUME_CLAIM, "data", "Pending", namespace)
+    condition = {"type": "Seen", "status": "True", "reason": "Somebody", "message": "hello"}
+    await client.patch(
+        PERSISTENT_VOLUME_CLAIM, "data", namespace, {"status": {"conditions": [condition]}}, subresource="status"
+    )
+    assert (await client.get(PERSISTENT_VOLUME, "noted"))["status"]["message"] == "seen"
+    await client.create(PERSISTENT_VOLUME_CLAIM, claim(namespace, "second", storageClassName="noted"))
+    bound = await phase(client, PERSISTENT_VOLUME, "noted", "Bound")
+    assert (bound["status"].get("message"), bound["status"]["reason"]) == (None, "Somebody")
+    found = await client.get(PERSISTENT_VOLUME_CLAIM, "data", namespace)
+    assert [one["type"] for one in found["status"]["conditions"]] == ["Seen"]
+
+
 async def test_a_folder_is_made_for_a_claim_and_goes_with_it(client: Client, namespace: str, tmp_path: Path) -> None:
     await client.create(STORAGE_CLASS, class_of("now"))
     await client.create(PERSISTENT_VOLUME_CLAIM, claim(namespace, storageClassName="now"))

@@ -136,8 +136,7 @@ class PersistentVolumeBinder(Controller):
             if not reference:
                 volume = terms.with_annotations(volume, {terms.BOUND_BY_CONTROLLER: "yes"})
             volume = await self._write(self._volumes, {**volume, "spec": {**volume["spec"], "claimRef": made}})
-        if terms.phase(volume) != "Bound":
-            volume = await self._write(self._volumes, {**volume, "status": {"phase": "Bound"}}, status=True)
+        volume = await self._phase(volume, "Bound")
         claim = await self._bind_claim(claim, volume)
         wanted = {
             **_status(claim),
@@ -175,9 +174,16 @@ class PersistentVolumeBinder(Controller):
             if step.unbind:
                 spec["claimRef"] = step.unbind
             volume = await self._write(self._volumes, {**volume, "spec": spec})
-        if step.phase and (terms.phase(volume), _status(volume).get("message", "")) != (step.phase, step.message):
-            status = {"phase": step.phase, **({"message": step.message} if step.message else {})}
-            await self._write(self._volumes, {**volume, "status": status}, status=True)
+        if step.phase:
+            await self._phase(volume, step.phase, step.message)
+
+    async def _phase(self, volume: Obj, phase: str, message: str = "") -> Obj:
+        """Set a volume's phase when it is another; what else is in its status is others'."""
+        if terms.phase(volume) == phase:
+            return volume
+        status = {key: value for key, value in _status(volume).items() if key != "message"}
+        status.update({"phase": phase, **({"message": message} if message else {})})
+        return await self._write(self._volumes, {**volume, "status": status}, status=True)
 
     async def _claim_of(self, volume: Obj) -> Obj | None:
         """The claim that a volume is bound to; the server is asked before it counts as gone."""
