@@ -55,3 +55,18 @@ async def test_what_the_node_controller_wrote_is_set_right_at_the_next_look(engi
         conditions = (await client.get(NODE, NAME))["status"]["conditions"]
         assert [c["status"] for c in conditions if c["type"] == "Ready"] == ["True"]
         await client.delete(NODE, NAME)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "allocatable", "change"),
+    [
+        ({"cpu": "4"}, {"cpu": "3"}, {}),
+        ({"cpu": "4", "example.com/x": "5"}, {"cpu": "4"}, {"example.com/x": "5"}),
+        ({"example.com/x": "6"}, {"example.com/x": "5"}, {"example.com/x": "6"}),
+        ({"example.com/x": "5"}, {"example.com/x": "5"}, {}),
+        ({}, {"example.com/x": "5"}, {"example.com/x": None}),
+    ],
+)
+def test_what_others_advertise_in_a_nodes_capacity_can_be_used(capacity, allocatable, change):
+    node = {"status": {"capacity": capacity, "allocatable": allocatable}}
+    assert registration.advertised(node, {"status": {"capacity": {"cpu": "4"}}}) == change

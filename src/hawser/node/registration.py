@@ -155,6 +155,18 @@ def _row(kind: str, pressed: bool) -> Obj:
     return {"type": kind, "status": status, "reason": reasons[pressed], "message": messages[pressed]}
 
 
+def advertised(node: Obj, wanted: Obj) -> dict[str, str | None]:
+    """What of a node's allocatable is to change for resources that others advertise in its capacity; None: it goes.
+
+    Source: Kubernetes documentation, "Advertise Extended Resources for a Node".
+    """
+    status, own = node.get("status") or {}, wanted["status"]["capacity"]
+    capacity = {name: value for name, value in (status.get("capacity") or {}).items() if name not in own}
+    known = {name: value for name, value in (status.get("allocatable") or {}).items() if name not in own}
+    new: dict[str, str | None] = {name: value for name, value in capacity.items() if known.get(name) != value}
+    return new | {name: None for name in known if name not in capacity}
+
+
 class Registration:
     """Keeps the Node and its Lease. pressures: the conditions of pressure that the node is under.
 
@@ -214,6 +226,7 @@ class Registration:
         old = (self.node.get("status") or {}).get("conditions") or []
         self._images = await self._listed_images()
         status = {**self._wanted["status"], "conditions": await self._conditions(old), "images": self._images}
+        status["allocatable"] = {**status["allocatable"], **advertised(self.node, self._wanted)}
         # Addresses merge by type, which two families share.
         status["addresses"] = [*status["addresses"], {"$patch": "replace"}]
         body = {"status": status}
@@ -233,7 +246,11 @@ class Registration:
         old = (self.node.get("status") or {}).get("conditions") or []
         now = await self._conditions(old)
         before = {c["type"]: c["status"] for c in old}
-        changed = any(before.get(c["type"]) != c["status"] for c in now) or await self._listed_images() != self._images
+        changed = (
+            any(before.get(c["type"]) != c["status"] for c in now)
+            or bool(advertised(self.node, self._wanted))
+            or await self._listed_images() != self._images
+        )
         if not changed and time.monotonic() - self._reported < REPORT_SECONDS:
             return
         await self.report()

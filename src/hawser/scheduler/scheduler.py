@@ -204,8 +204,8 @@ class Scheduler(Controller):
         await self._writer.evict(pod, chosen)
         for other in lesser:
             self._waiting.wake_one(other.key)
-        # The victims may be gone already.
-        entry.missed = True
+        # Whoever is gone already will not be heard of again.
+        entry.missed |= any(not self._cache.is_placed(victim.key) for victim in chosen.victims)
         self._waiting.park(entry, decision.plugins)
 
     def _forget(self) -> None:
