@@ -17,10 +17,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hawser.scheduler.simulation import Outcome, Simulation
-
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.placement import Placement
+from hawser.scheduler.simulation import Outcome, Simulation
 
 ZONE, HOST = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
 PODS_A_NODE = 110

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from google.protobuf.json_format import MessageToDict
 
 from hawser.node.csi import tables
+from hawser.node.rpc.messages import Message
 from hawser.node.volumes import mounts
 
 NAME = "folders.csi.hawser.test"
@@ -34,7 +34,7 @@ class FoldersDriver:
 
     def answer(self, name: str, request: Any, context: grpc.ServicerContext) -> Obj:
         """One RPC."""
-        self.calls.append((name, MessageToDict(request, preserving_proto_field_name=True)))
+        self.calls.append((name, _plain(request)))
         match name:
             case "GetInfo":
                 socket = str(self.folder / "driver.sock")
@@ -99,8 +99,15 @@ def running(folder: Path, registry: Path, *abilities: int) -> Iterator[FoldersDr
 
 def _handler(driver: FoldersDriver, method: Any, name: str) -> Any:
     def serve(request: Any, context: grpc.ServicerContext) -> Any:
-        return method.response(**driver.answer(name, request, context))
+        return driver.answer(name, request, context)
 
     return grpc.unary_unary_rpc_method_handler(
-        serve, request_deserializer=method.request.FromString, response_serializer=method.response.SerializeToString
+        serve, request_deserializer=method.request.decode, response_serializer=method.response.encode
     )
+
+
+def _plain(value: Any) -> Any:
+    """A message as a dict of the fields that it has."""
+    if isinstance(value, Message):
+        return {name: _plain(one) for name, one in vars(value).items()}
+    return [_plain(one) for one in value] if isinstance(value, list) else value

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hawser.node.cgroups import Cgroups, Hierarchy, hierarchies, weight
-from hawser.node.cri import schema
 from hawser.node.cri.model import Image
 from hawser.node.pod import dns, env, resources, security
 from hawser.node.pod.backoff import Backoff
@@ -296,16 +295,6 @@ def test_a_condition_loses_its_reason() -> None:
     old = {"conditions": [{"type": "Ready", "status": "False", "reason": "X", "message": "y"}]}
     made = patch("u", old, {"conditions": [{"type": "Ready", "status": "True"}]})
     assert made["status"]["conditions"] == [{"type": "Ready", "status": "True", "reason": None, "message": None}]
-
-
-def test_every_message_of_the_table_can_be_made() -> None:
-    table = schema.cri()
-    request = table.method("RuntimeService", "CreateContainer").request
-    made = request(config={"labels": {"a": "b"}, "linux": {"resources": {"cpu_shares": 2}}})
-    again = request.FromString(made.SerializeToString())
-    assert again.config.labels["a"] == "b"
-    assert again.config.linux.resources.cpu_shares == 2
-    assert table.method("RuntimeService", "GetContainerEvents").streams
 
 
 def test_cgroup_hierarchies_are_found() -> None:

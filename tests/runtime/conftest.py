@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from hawser.cli.images.description import RichImage
 from hawser.cli.images.local import build_busybox
 from hawser.cli.images.oci import ImageConfig
 from hawser.cli.images.rich import build_base
+from hawser.cli.images.sources import host_sources
 from hawser.runtime.install import install
 
 CACHE = Path(os.environ.get("HAWSER_CACHE", "/var/cache/hawser"))
@@ -90,6 +92,29 @@ def debian() -> Path:
             subprocess.run(["tar", "-C", partial, "-xf", base], check=True)
             partial.rename(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def debian_with(debian: Path) -> Callable[[str], Path]:
+    """Root file systems of Debian with some packages instead of systemd; made once each, kept in the cache."""
+
+    def make(packages: str) -> Path:
+        suite, sources = host_sources()
+        key = hashlib.sha256(f"{packages} {suite} {sources}".encode()).hexdigest()[:12]
+        root = CACHE / "test-roots" / f"debian-{key}"
+        with (CACHE / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not root.exists():
+                partial = root.with_suffix(".new")
+                shutil.rmtree(partial, ignore_errors=True)
+                listed = root.with_suffix(".list")
+                listed.write_text("\n".join(sources) + "\n")
+                options = ("--quiet", "--mode=root", "--variant=minbase", "--format=directory", f"--include={packages}")
+                subprocess.run(["mmdebstrap", *options, suite, partial, listed], check=True, capture_output=True)
+                partial.rename(root)
+        return root
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ def mounts(spec: Spec) -> dict[str, Spec]:
         ("systemd", FACTS, "systemd"),
         ("init", FACTS, "systemd"),
         ("init", FACTS._replace(systemd="", busybox_init=True), "busybox"),
-        ("init", FACTS._replace(systemd="", sysvinit=True), "sysvinit"),
+        ("init", FACTS._replace(systemd="", sysvinit="/rootfs/sbin/init"), "sysvinit"),
     ],
 )
 def test_the_pod_chooses_and_the_image_is_the_default(spec: Spec, init: str | None, facts: Facts, chosen: str) -> None:
@@ -278,7 +278,7 @@ class TestBusybox:
 
 def test_the_table_of_sysvinit_has_the_application_in_order(spec: Spec) -> None:
     table = "id:2:initdefault:\nl0:0:wait:/etc/init.d/rc 0\nca:12345:ctrlaltdel:/sbin/shutdown -r now\n"
-    result = edit(spec, Options(init="init"), FACTS._replace(systemd="", sysvinit=True, inittab=table))
+    result = edit(spec, Options(init="init"), FACTS._replace(systemd="", sysvinit="/rootfs/sbin/init", inittab=table))
     assert result.spec["process"]["args"] == ["/bin/sh", "/dev/hawser/boot"]
     assert result.files["inittab"].content.splitlines() == [
         "# the container's application",

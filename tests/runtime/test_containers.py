@@ -216,23 +216,3 @@ class TestMinimal:
         ran = containers.make(debian, rich(spec, ["sh", "-c", f"cat /proc/1/comm; {script}"], "minimal")).run()
         assert ran.returncode == code
         assert ran.stdout == b"hawser-init\n"
-
-
-class TestBusybox:
-    @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 9", 9), ("kill -9 $$", 137)])
-    def test_the_applications_end_is_the_containers(
-        self, containers: Containers, busybox: Path, spec: Spec, script: str, code: int
-    ) -> None:
-        command = ["sh", "-c", f'cat /proc/1/comm; echo "$A"; pwd; {script}']
-        ran = containers.make(busybox, rich(spec, command, "init", env=["A=it's $x"], cwd="/tmp")).run()
-        assert ran.returncode == code, ran.stderr
-        assert ran.stdout == b"init\nit's $x\n/tmp\n"
-
-    def test_a_stop_is_orderly(self, containers: Containers, busybox: Path, spec: Spec) -> None:
-        script = "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.1; done"
-        container = containers.make(busybox, rich(spec, ["sh", "-c", script], "init"))
-        container.start()
-        container.until("ready", "sh", "-c", "sleep 0.5; echo ready")
-        container.kill("TERM")
-        container.until_stopped()
-        assert container.output() == "ready\nbye\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
@@ -22,9 +23,12 @@ from hawser.client.client import Client
 from hawser.client.controller import Manager
 from hawser.scheduler.gangs import POD_GROUP
 from hawser.scheduler.scheduler import Scheduler
+from hawser.scheduler.simulation import Simulation
 from hawser.scheduler.writing import unschedulable_condition
 
 from .conftest import make_node, make_pod
+
+ZONE = "topology.kubernetes.io/zone"
 
 
 async def eventually(check):
@@ -306,6 +310,42 @@ async def test_a_group_of_pods_is_bound_when_all_of_it_fits(admin, scheduler):
         assert nodes == {"n1", "n2"}
     finally:
         await admin.delete(CUSTOM_RESOURCE_DEFINITION, definition["metadata"]["name"])
+
+
+async def test_a_simulation_of_a_dump_says_what_the_live_scheduler_does(admin):
+    for number, cpu in enumerate("1224"):
+        await add_node(admin, f"n{number}", cpu=cpu, labels={ZONE: "ab"[number % 2]})
+    spread = {"maxSkew": 1, "topologyKey": ZONE, "whenUnsatisfiable": "DoNotSchedule"}
+    spread |= {"labelSelector": {"matchLabels": {"app": "b"}}}
+    wishes = [
+        *({"cpu": "500m", "labels": {"app": "a"}} for _ in range(8)),
+        *({"cpu": "300m", "labels": {"app": "b"}, "topologySpreadConstraints": [spread]} for _ in range(8)),
+        {"cpu": "8"},
+        {"nodeSelector": {ZONE: "c"}},
+    ]
+    for number, spec in enumerate(wishes):
+        await add_pod(admin, f"s{number:02}", **spec)
+    dump = []
+    for kind in (NODE, POD):
+        dump += [{**item, "kind": kind.kind} for item in (await admin.list(kind)).items]
+    said = {result.pod: result.node for result in Simulation(dump, rng=random.Random(5)).run()}
+    manager = Manager(admin)
+    manager.add(Scheduler(random.Random(5)))
+    task = asyncio.create_task(manager.run())
+    try:
+
+        async def settled():
+            pods = (await admin.list(POD, "default")).items
+            decided = all(p["spec"].get("nodeName") or (p.get("status") or {}).get("conditions") for p in pods)
+            return (
+                {f"default/{p['metadata']['name']}": p["spec"].get("nodeName", "") for p in pods} if decided else None
+            )
+
+        assert await eventually(settled) == said
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
 
 async def test_devices_are_not_pretended(admin, scheduler):

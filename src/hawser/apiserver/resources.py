@@ -54,6 +54,8 @@ class Resources:
         self.catalog = Catalog(custom)
         self._lifecycle = lifecycle
         self._resources: dict[Kind, Resource] = {}
+        self._phases: dict[str, str] = {}
+        store.follow("core/namespaces/", lambda events: self._phases.clear())
         self[POD].before_create = DefaultAccounts(self[SERVICE_ACCOUNT]).ensure
         statuses = component_status.resource(self, store)
         self._resources[statuses.kind] = statuses
@@ -93,5 +95,10 @@ class Resources:
 
     def phase(self, namespace: str) -> str | None:
         """A namespace's phase, or None when there is no such namespace."""
-        record = self.store.get(self[NAMESPACE].key("", namespace))
-        return index.of(NAMESPACE, record).field("status.phase") if record is not None else None
+        known = self._phases.get(namespace)
+        if known is None:
+            record = self.store.get(self[NAMESPACE].key("", namespace))
+            if record is None:
+                return None
+            known = self._phases[namespace] = index.of(NAMESPACE, record).field("status.phase")
+        return known

@@ -21,6 +21,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "image": ("hawser.cli.image:app", "Containers"),
     "rich": ("hawser.cli.rich:app", "Containers"),
     "release": ("hawser.cli.release:app", "Containers"),
+    "schedule": ("hawser.cli.schedule:schedule", "Other"),
     "version": ("hawser.cli.version:version", "Other"),
 }
 """Name → what it runs (``module:attribute``) and its panel in the help."""

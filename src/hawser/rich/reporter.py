@@ -22,6 +22,7 @@ from hawser.client.clock import Clock, SystemClock, timestamp
 from hawser.client.events import EventRecorder
 from hawser.client.informer import Informer
 from hawser.rich.application import Application, Row, Told, changed, condition, event, hook_event, parse
+from hawser.rich.initmemory import InitMemory
 from hawser.rich.journal import ROOT, Notices, Place, directories, find, unread
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ COMPONENT = "hawser-rich"
 # However fast containers write: so many seconds between two looks, and for a pod between two writes of its condition.
 _PACE = 0.1
 _RETRY_SECONDS = 1.0
+_MEMORY_SECONDS = 20.0
 
 
 def rich(pod: Obj) -> bool:
@@ -64,6 +66,7 @@ class Reporter:
         self._clock = clock or SystemClock()
         self._recorder = EventRecorder(client, COMPONENT, host=node, clock=self._clock)
         self._root = root
+        self._memory = InitMemory(root)
         self._directories: list[Path] = []
         self._notices: Notices | None = None
         self._awake = asyncio.Event()
@@ -83,6 +86,7 @@ class Reporter:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._recorder.run(), name="rich events")
+                tasks.create_task(self._watch_memory(), name="memory of inits")
                 while True:
                     await self._awake.wait()
                     self._awake.clear()
@@ -93,6 +97,16 @@ class Reporter:
             if self._notices is not None:
                 loop.remove_reader(self._notices.descriptor)
                 self._notices.close()
+
+    async def _watch_memory(self) -> None:
+        while True:
+            await self._clock.sleep(_MEMORY_SECONDS)
+            for uid, followed in self._followed.items():
+                pod = self._informer.get(*self._keys[uid]) if uid in self._keys else None
+                for one in followed.values() if pod is not None else ():
+                    told = self._memory.look(one.place)
+                    if told is not None and pod is not None:
+                        self._tell(pod, told)
 
     def _noticed(self, notices: Notices) -> None:
         notices.read()
@@ -114,6 +128,7 @@ class Reporter:
         if new is None:
             for followed in self._followed.pop(uid, {}).values():
                 followed.place.forget()
+                self._memory.forget(followed.place.id)
             self._keys.pop(uid, None)
         else:
             self._keys[uid] = (pod["metadata"]["namespace"], pod["metadata"]["name"])
@@ -150,6 +165,7 @@ class Reporter:
         if known is not None:
             self._read(pod, known)
             known.place.forget()
+            self._memory.forget(known.place.id)
             del followed[status["name"]]
         place = self._find(container_id)
         if place is None:

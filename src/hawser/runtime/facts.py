@@ -42,7 +42,7 @@ class Facts(NamedTuple):
     systemd_version: int = 0  # 0 when it is older than 231, or unknown
     shutdown: str = ""  # path of the last program that systemd executes, for an old one
     busybox_init: bool = False  # /sbin/init is busybox
-    sysvinit: bool = False  # /sbin/init is sysvinit
+    sysvinit: str = ""  # the host's path of /sbin/init, when that is sysvinit
     other_init: str = ""  # what /sbin/init is when it is none of these
     executable: str = ""  # the application's executable in the image, "" when it has none
     home: str = "/"  # home directory of the application's user
@@ -93,7 +93,7 @@ def _init(rootfs: RootFS) -> dict[str, Any]:
     if init.rpartition("/")[2].startswith("busybox") or rootfs.same("/sbin/init", "/bin/busybox"):
         return {"busybox_init": True}
     if "/etc/inittab" in (rootfs.read(init) or ""):
-        return {"sysvinit": True}
+        return {"sysvinit": rootfs.host(init)}
     return {"other_init": init}
 
 

@@ -3,8 +3,9 @@
 Neither can be told to end with a code, but each can be made to execute something else in its place, as pid 1:
 
 - busybox init, on SIGQUIT, stops what it runs and executes its `restart` action (busybox, init/init.c);
-- sysvinit executes itself anew, by the name that it was started with, when `telinit u` asks for it (sysvinit,
-  src/init.c). So it is started by a link in /dev, which leads somewhere else in the end.
+- sysvinit executes itself anew when `telinit u` asks for it: /sbin/init the first time, then the name that it was
+  started with (sysvinit, src/init.c). So a script is mounted over /sbin/init, which executes the image's init by a link
+  in /dev, until the end; then both lead to what ends with the code.
 
 upstart and openrc-init have no inittab and end only by reboot(2), which needs CAP_SYS_BOOT; they are refused. Pure.
 """
@@ -20,6 +21,8 @@ from .facts import Facts
 from .options import Options
 
 UNIT = "hawser-app"
+_REAL = HOME + "-sysvinit"  # in the container: the image's own /sbin/init
+_LINK = HOME + "-bin/init"
 # Terminals that a container does not have; an entry for one respawns for ever.
 _TERMINALS = ("getty", "/sbin/sulogin", "/bin/login")
 # What we have ourselves, and what the machine's keys and power supply would start.
@@ -37,15 +40,15 @@ def edit_init(spec: dict[str, Any], options: Options, facts: Facts) -> Files:
     process = spec["process"]
     run = launch(process, facts, "init", scripts.STREAMS if facts.sysvinit else "")
     files: Files = {
-        **scripts.shared(options, UNIT, streams=facts.sysvinit),
+        **scripts.shared(options, UNIT, streams=bool(facts.sysvinit)),
         "run": File(f"#!/bin/sh\necho $$ >{HOME}-pid\n{run}", 0o700),
         "application": File(_APPLICATION, 0o755),
         "stop": File(_STOP.replace("@SIGNAL@", options.stop_signal.removeprefix("SIG")), 0o755),
-        "exit": File(scripts.SHUTDOWN, 0o755),
     }
     if facts.sysvinit:
         files |= {
             "boot": File(_BOOT, 0o755),
+            "init": File(_INIT, 0o755),
             "end": File("#!/bin/sh\nexec telinit 0\n", 0o755),
             "over": File(_OVER, 0o755),
             "inittab": File(sysvinit_table(facts.inittab)),
@@ -54,12 +57,16 @@ def edit_init(spec: dict[str, Any], options: Options, facts: Facts) -> Files:
     else:
         files |= {
             "end": File("#!/bin/sh\nexec kill -QUIT 1\n", 0o755),
+            "exit": File(scripts.SHUTDOWN, 0o755),
             "inittab": File(busybox_table(facts.inittab)),
         }
         process["args"] = ["/sbin/init"]
     process["env"] = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "container=hawser"]
     ready_for_init(spec)
     spec["mounts"] += [mounted_home(), mounted_home("inittab", "/etc/inittab")]
+    if facts.sysvinit:
+        real = {**mounted_home(place=_REAL), "source": facts.sysvinit}
+        spec["mounts"] += [real, mounted_home("init", "/sbin/init")]
     return files
 
 
@@ -105,16 +112,18 @@ _APPLICATION = f"""#!/bin/sh
 # Runs the container's application and ends the container with its code.
 . {HOME}/lib
 [ ! -e {HOME}-stopping ] || exit 0
+# A shell tells of signals on its standard error, which here is the application's.
+exec 3>&2 2>/dev/null
 while :; do
 	record active
-	/bin/sh {HOME}/run
+	(exec /bin/sh {HOME}/run 2>&3 3>&-)
 	code=$?
 	rm -f {HOME}-pid
 	if [ -e {HOME}-stopping ]; then
 		record inactive "$code"
 		exit 0
 	fi
-	again "$code" || break
+	again "$code" 2>&3 || break
 	record activating "$code"
 	sleep 1
 done
@@ -127,24 +136,38 @@ exec /bin/sh {HOME}/end
 _STOP = f"""#!/bin/sh
 . {HOME}/lib
 : >{HOME}-stopping
-read -r pid <{HOME}-pid || exit 0
-kill -s @SIGNAL@ "$pid"
-while [ -e {HOME}-pid ] && kill -0 "$pid"; do
-	sleep 0.1
-done
+[ -e {HOME}-pid ] || exit 0
+read -r pid <{HOME}-pid
+{{
+	kill -s @SIGNAL@ "$pid"
+	while [ -e {HOME}-pid ] && kill -0 "$pid"; do
+		sleep 0.1
+	done
+}} 2>/dev/null
 """
 
 # sysvinit gives what it starts /dev/console or nothing; and kills this process when it kills all.
 _BOOT = f"""#!/bin/sh
 sleep infinity &
 ln -s "/proc/$!/fd" {scripts.STREAMS}
-ln -s /sbin/init {HOME}-init
-exec {HOME}-init
+mkdir {HOME}-bin
+ln -s {_REAL} {_LINK}
+exec /sbin/init
+"""
+
+# Also what telinit leads to.
+_INIT = f"""#!/bin/sh
+if [ $$ = 1 ] && [ -e {HOME}-over ]; then
+	read -r code <{scripts.CODE} || code=0
+	exit $code
+fi
+exec {_LINK} "$@"
 """
 
 _OVER = f"""#!/bin/sh
 # The last entry of runlevels 0 and 6: init becomes the program that ends with the code.
 [ -e {scripts.CODE} ] || [ "$RUNLEVEL" != 6 ] || echo {scripts.REBOOT} >{scripts.CODE}
-ln -sf {HOME}/exit {HOME}-init
-exec telinit u
+: >{HOME}-over
+ln -sf {HOME}/init {_LINK}
+exec {_REAL} u
 """

@@ -85,6 +85,11 @@ class RootFS:
         """Whether the path lies on a mount whose content only the kernel knows, a tmpfs for one."""
         return self._host(os.path.normpath(path)) is None
 
+    def host(self, path: str) -> str:
+        """The host's path of what a path leads to; "" when it does not exist or only the kernel knows."""
+        real = self.resolve(path)
+        return (self._host(real) or "") if real else ""
+
     def host_path(self, path: str) -> str | None:
         """The host's path of a regular file; None when there is none, or only the kernel knows."""
         real = self.resolve(path)

@@ -23,8 +23,10 @@ HOPELESS = Refusal("DefaultPreemption", ("Preemption is not helpful for scheduli
 NEVER = "not eligible due to preemptionPolicy=Never."
 TERMINATING = "not eligible due to a terminating pod on the nominated node."
 
+NOT_STARTED = "9999"
+
 Started = Callable[[PodInfo], str]
-"""When a pod was started (RFC 3339), or something later than any such time if it was not."""
+"""When a pod was started (RFC 3339), NOT_STARTED if it was not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,19 +10,17 @@ from hawser.client.informer import Informer
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.filters import unavailable
 from hawser.scheduler.placement import Decision, NodeCheck, Placement
-from hawser.scheduler.preemption import HOPELESS, Preemption, ineligible, preempt
+from hawser.scheduler.preemption import HOPELESS, NOT_STARTED, Preemption, ineligible, preempt
 from hawser.scheduler.shapes import PodInfo
-
-_NOT_STARTED = "9999"
 
 
 class Preemptor:
     """Looks for pods to preempt; what was in vain is not tried again in the same state. pods: all pods' informer."""
 
-    def __init__(self, cache: Cache, pods: Informer, rng: random.Random) -> None:
+    def __init__(self, cache: Cache, pods: Informer) -> None:
         self._cache = cache
         self._pods = pods
-        self._rng = rng
+        self._rng = random.Random()
         self._in_vain: dict[object, tuple[int, Preemption]] = {}
 
     def consider(
@@ -61,7 +59,7 @@ class Preemptor:
 
     def _started(self, pod: PodInfo) -> str:
         obj = self._pods.get_key(pod.key) or {}
-        return (obj.get("status") or {}).get("startTime") or _NOT_STARTED
+        return (obj.get("status") or {}).get("startTime") or NOT_STARTED
 
     def _preempted(self, pod: PodInfo) -> bool:
         """Whether the pod is on its way out to make place for another."""

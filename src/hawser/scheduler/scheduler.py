@@ -70,7 +70,7 @@ class Scheduler(Controller):
         self._gangs = Gangs(manager, self._waiting.wake)
         self._volumes = VolumeBinder(manager, self._cache, self._waiting.wake)
         self._writer = Writer(manager, self._watching.pods)
-        self._preemptor = Preemptor(self._cache, self._watching.pods, self._rng)
+        self._preemptor = Preemptor(self._cache, self._watching.pods)
         self._binder = Binder(self._cache, self._waiting, self._decider, self._volumes, self._writer, labels)
 
     async def run(self) -> None:

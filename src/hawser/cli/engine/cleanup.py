@@ -65,7 +65,7 @@ def remove_notes(folder: Path) -> None:
                 folder.rmdir()
 
 
-_OWN = ("agent", "bin", "containerd", "demo", "images", "kubeconfig", "logs", "nodes", "pki", "store")
+_OWN = ("agent", "bin", "containerd", "demo", "images", "kubeconfig", "logs", "nodes", "pki", "store", "volumes")
 _OWN_FILES = ("config.tmp", "nodes.tmp", "nodes.json", "config.json")
 
 

@@ -9,11 +9,9 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self
-
-import grpc
-import grpc.aio
 
 from hawser.node.cri import model, schema
 from hawser.node.cri.errors import CRIError, NotFound, from_status
@@ -29,17 +27,10 @@ from hawser.node.cri.model import (
     Version,
 )
 from hawser.node.cri.operations import Operations
+from hawser.node.rpc.channel import Channel, RPCError
 
 CALL_SECONDS = 120.0
 CREATE_SECONDS = 240.0
-_MESSAGE_BYTES = 16 << 20
-_OPTIONS = (
-    ("grpc.max_receive_message_length", _MESSAGE_BYTES),
-    ("grpc.max_send_message_length", _MESSAGE_BYTES),
-    ("grpc.enable_retries", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
 
 
 class Runtime:
@@ -53,10 +44,7 @@ class Runtime:
         self.endpoint = endpoint
         self._own = {model.Labels.INSTANCE.value: instance} if instance else {}
         self._schema = schema.cri()
-        # gRPC sends the socket's path as the authority otherwise, which servers written in Go refuse.
-        options = (*_OPTIONS, ("grpc.default_authority", "localhost"))
-        self.channel = grpc.aio.insecure_channel(endpoint, options=options)
-        self._calls: dict[str, Any] = {}
+        self.channel = Channel(endpoint)
         self.operations = Operations()
 
     async def __aenter__(self) -> Self:
@@ -81,21 +69,13 @@ class Runtime:
     ) -> Any:
         """One RPC by name; the response message."""
         method = self._schema.method("ImageService" if images else "RuntimeService", name)
-        stub = self._calls.get(name)
-        if stub is None:
-            stub = self.channel.unary_unary(
-                method.path,
-                request_serializer=method.request.SerializeToString,
-                response_deserializer=method.response.FromString,
-            )
-            self._calls[name] = stub
         counted = self.operations.of(name)
         started = time.perf_counter()
         try:
-            return await stub(method.request(**(request or {})), timeout=seconds)
-        except grpc.aio.AioRpcError as err:
+            return await self.channel.call(method, request or {}, seconds=seconds)
+        except RPCError as err:
             counted.errors += 1
-            raise from_status(err.code(), err.details()) from None
+            raise from_status(err) from None
         finally:
             counted.durations.observe(time.perf_counter() - started)
 
@@ -292,7 +272,7 @@ class Runtime:
     async def image_status(self, image: str) -> Image | None:
         """An image by name or id, or None when it is not here."""
         row = await self.call("ImageStatus", {"image": {"image": image}}, images=True)
-        return model.image_of(row.image) if row.HasField("image") else None
+        return model.image_of(row.image) if row.has("image") else None
 
     async def list_images(self) -> list[Image]:
         row = await self.call("ListImages", images=True)
@@ -324,19 +304,13 @@ class Runtime:
         Raises Unimplemented or Unavailable where there is no such service: then only listing tells.
         """
         method = schema.events().method("Events", "Subscribe")
-        exit_class = schema.events().message("TaskExit")
-        stub = self.channel.unary_stream(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
-        call = stub(method.request(filters=['topic=="/tasks/exit"']))
+        exits = schema.events().message("TaskExit")
+        wanted = {"filters": ['topic=="/tasks/exit"']}
         try:
-            async for envelope in call:
-                event = exit_class.FromString(envelope.event.value)
-                if event.id == event.container_id:
-                    yield event.container_id
-        except grpc.aio.AioRpcError as err:
-            raise from_status(err.code(), err.details()) from None
-        finally:
-            call.cancel()
+            async with aclosing(self.channel.stream(method, wanted)) as envelopes:
+                async for envelope in envelopes:
+                    event = exits.decode(envelope.event.value)
+                    if event.id == event.container_id:
+                        yield event.container_id
+        except RPCError as err:
+            raise from_status(err) from None

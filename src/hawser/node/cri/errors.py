@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grpc import StatusCode
+from hawser.node.rpc.channel import RPCError
 
 
 class CRIError(Exception):
@@ -64,6 +64,7 @@ _CLASSES: dict[str, type[CRIError]] = {
 }
 
 
-def from_status(code: StatusCode, details: str | None) -> CRIError:
+def from_status(error: RPCError) -> CRIError:
     """The exception for a gRPC status."""
-    return _CLASSES.get(code.name, CRIError)(details or code.name, code.name)
+    name = error.code.name
+    return _CLASSES.get(name, CRIError)(error.details or name, name)

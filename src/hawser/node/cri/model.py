@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from hawser.node.cri import schema
+
 NANO = 1e-9
 
 
@@ -243,7 +245,7 @@ def status_of(row: Any, sandbox_id: str) -> Container:
         labels=dict(row.labels),
         annotations=dict(row.annotations),
         stop_signal=_signal(row) if row.stop_signal else "",
-        user=_user(row.user.linux) if row.HasField("user") and row.user.HasField("linux") else None,
+        user=_user(row.user.linux) if row.has("user") and row.user.has("linux") else None,
         detailed=True,
     )
 
@@ -253,17 +255,13 @@ def _user(row: Any) -> tuple[int, int, tuple[int, ...]]:
     return row.uid, row.gid, tuple(row.supplemental_groups)
 
 
-_SIGNAL = "Signal_"
-
-
 def signal_value(name: str) -> str:
     """CRI's word for a signal of the API: ``SIGRTMIN+3`` is SIGRTMINPLUS3 there."""
-    return _SIGNAL + name.replace("+", "PLUS").replace("-", "MINUS")
+    return name.replace("+", "PLUS").replace("-", "MINUS")
 
 
 def _signal(row: Any) -> str:
-    values = row.DESCRIPTOR.fields_by_name["stop_signal"].enum_type.values_by_number
-    name = str(values[row.stop_signal].name).removeprefix(_SIGNAL)
+    name = next((name for name, number in schema.cri().enum("Signal").items() if number == row.stop_signal), "")
     return name.replace("PLUS", "+").replace("MINUS", "-")
 
 
@@ -274,7 +272,7 @@ def image_of(row: Any) -> Image:
         tags=tuple(row.repo_tags),
         digests=tuple(row.repo_digests),
         size=row.size,
-        uid=row.uid.value if row.HasField("uid") else None,
+        uid=row.uid.value if row.has("uid") else None,
         username=row.username,
         pinned=row.pinned,
     )
@@ -295,7 +293,7 @@ def stats_of(row: Any) -> Stats:
     """From runtime.v1 ContainerStats."""
 
     def value(part: Any, name: str) -> int | None:
-        return int(getattr(part, name).value) if part.HasField(name) else None
+        return int(getattr(part, name).value) if part.has(name) else None
 
     return Stats(
         id=row.attributes.id,

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import grpc
-import grpc.aio
-
 from hawser.node.cri.errors import AlreadyExists, NotFound, from_status
-from hawser.node.cri.schema import Schema, Table
+from hawser.node.rpc.channel import Channel, RPCError
+from hawser.node.rpc.schema import Schema, Table
 
 _TABLE: Table = {
     "package": "containerd.services.snapshots.v1",
@@ -64,7 +62,7 @@ class MountStep:
 class Snapshots:
     """The snapshots of one snapshotter. Every method raises CRIError: Unimplemented where there are none."""
 
-    def __init__(self, channel: grpc.aio.Channel, snapshotter: str) -> None:
+    def __init__(self, channel: Channel, snapshotter: str) -> None:
         self._channel = channel
         self._snapshotter = snapshotter
 
@@ -88,16 +86,11 @@ class Snapshots:
 
     async def _call(self, name: str, **fields: Any) -> Any:
         method = _schema().method("Snapshots", name)
-        stub = self._channel.unary_unary(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
-        request = method.request(snapshotter=self._snapshotter, **fields)
+        request = {"snapshotter": self._snapshotter, **fields}
         try:
-            return await stub(request, timeout=_CALL_SECONDS, metadata=_NAMESPACE)
-        except grpc.aio.AioRpcError as err:
-            raise from_status(err.code(), err.details()) from None
+            return await self._channel.call(method, request, seconds=_CALL_SECONDS, metadata=_NAMESPACE)
+        except RPCError as err:
+            raise from_status(err) from None
 
 
 @cache

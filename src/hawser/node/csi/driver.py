@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-import grpc
-import grpc.aio
-
 from hawser.node.cri.errors import from_status
-from hawser.node.cri.schema import Schema
 from hawser.node.csi import tables
+from hawser.node.rpc.channel import Channel, RPCError
+from hawser.node.rpc.schema import Schema
 
 _CALL_SECONDS = 120.0
 
@@ -43,21 +41,15 @@ class Plugin:
     def __init__(self, schema: Schema, service: str, socket: str) -> None:
         self._schema = schema
         self._service = service
-        options = (("grpc.default_authority", "localhost"), ("grpc.enable_retries", 0))
-        self._channel = grpc.aio.insecure_channel(f"unix://{socket}", options=options)
+        self._channel = Channel(f"unix://{socket}")
 
     async def call(self, name: str, **fields: Any) -> Any:
         """One RPC by name; its response."""
         method = self._schema.method(self._service, name)
-        stub = self._channel.unary_unary(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
         try:
-            return await stub(method.request(**fields), timeout=_CALL_SECONDS)
-        except grpc.aio.AioRpcError as err:
-            raise from_status(err.code(), err.details()) from None
+            return await self._channel.call(method, fields, seconds=_CALL_SECONDS)
+        except RPCError as err:
+            raise from_status(err) from None
 
     async def close(self) -> None:
         """Closes the connection."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from hawser.node.cri.schema import Schema, Table
+from hawser.node.rpc.schema import Schema, Table
 
 _REGISTRATION: Table = {
     "package": "pluginregistration",

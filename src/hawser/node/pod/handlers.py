@@ -10,13 +10,12 @@ import ssl
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-import grpc
-import grpc.aio
-
+from hawser.api import durations
 from hawser.api.types import Obj
 from hawser.node.cri import schema
 from hawser.node.cri.client import Runtime
-from hawser.node.cri.errors import CRIError, DeadlineExceeded
+from hawser.node.cri.errors import CRIError, DeadlineExceeded, from_status
+from hawser.node.rpc.channel import Channel, Code, NotConnected, RPCError
 
 _BODY = 10 * 1024
 _REDIRECTS = 10
@@ -200,23 +199,30 @@ def _why(err: Exception, url: str) -> str:
 
 
 async def _grpc(spec: Obj, pod_ip: str, seconds: float) -> Outcome:
-    method = schema.health().method("Health", "Check")
     address = _address(pod_ip, int(spec["port"]))
-    async with grpc.aio.insecure_channel(address) as channel:
-        check = channel.unary_unary(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
-        try:
-            answer = await check(method.request(service=spec.get("service") or ""), timeout=seconds)
-        except grpc.aio.AioRpcError as err:
-            if err.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-                return Outcome(False, f'timeout: failed to connect service "{address}" within {seconds:g}s')
-            return Outcome(False, f"error: health rpc probe failed: {err.details()}")
+    channel = Channel(address, "kube-probe/1.36")
+    try:
+        check = schema.health().method("Health", "Check")
+        answer = await channel.call(check, {"service": spec.get("service") or ""}, seconds=seconds)
+    except NotConnected:
+        text = f'timeout: failed to connect service "{address}" within {durations.text(seconds)}'
+        return Outcome(False, f"{text}: context deadline exceeded")
+    except RPCError as err:
+        return Outcome(False, _grpc_failure(err, seconds))
+    finally:
+        await channel.close()
     if answer.status == 1:
-        return Outcome(True)
-    return Outcome(False, f'service unhealthy (responded with "{"NOT_SERVING" if answer.status == 2 else "UNKNOWN"}")')
+        return Outcome(True, "service healthy")
+    names = {number: name for name, number in schema.health().enum("ServingStatus").items()}
+    return Outcome(False, f'service unhealthy (responded with "{names.get(answer.status, answer.status)}")')
+
+
+def _grpc_failure(err: RPCError, seconds: float) -> str:
+    if err.code == Code.UNIMPLEMENTED:
+        return f"error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {err.details}"
+    if err.code == Code.DEADLINE_EXCEEDED:
+        return f"timeout: health rpc did not complete within {durations.text(seconds)}"
+    return f"error: health rpc probe failed: {from_status(err).text}"
 
 
 def _address(host: str, port: int) -> str:
