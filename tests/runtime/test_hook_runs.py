@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from tests.runtime.conftest import Container, Containers
 
+from hawser.runtime.install import install
+
 Spec = dict[str, Any]
 ROUTE = "ip link set lo up && ip route add 10.9.8.0/24 dev lo"
 INITS = ("systemd", "minimal")
@@ -123,6 +125,19 @@ class TestEnds:
         container.until_stopped()
         delete(container)
         assert (place / "told").read_text().splitlines()[0] == "137  ContainerStatusUnknown"
+
+    def test_the_runtime_may_be_replaced_while_the_container_runs(
+        self, containers: Containers, debian: Path, spec: Spec, tmp_path: Path
+    ) -> None:
+        place = shared(spec, tmp_path)
+        container = containers.make(debian, hooked(spec, ["sleep", "1000"], "minimal", poststop=TOLD))
+        container.start()
+        before = container.runtime.read_bytes()
+        assert install(container.runtime, profiles="/run/another/place/of/other/length").read_bytes() != before
+        os.kill(pid1(container), signal.SIGKILL)
+        container.until_stopped()
+        delete(container)
+        assert (place / "told").read_text().splitlines()[0] == "137 SIGKILL Error"
 
     def test_they_are_told_signal_and_duration(
         self, containers: Containers, debian: Path, spec: Spec, tmp_path: Path

@@ -10,9 +10,7 @@ from .facts import Facts
 from .initd import edit_init
 from .minimal import edit_minimal
 from .options import Options
-from .rootfs import RootFS
 from .systemd import edit_systemd
-from .units import Group, Wanted, agent_files, agent_mounts, unit_files
 from .view import apply_view, prepare_environment
 
 
@@ -24,21 +22,6 @@ class Edited(NamedTuple):
     init: str  # systemd, busybox, sysvinit or minimal: what kill has to know
     cgroup: str = ""  # a directory of the host's name=systemd hierarchy that must be there before the container
     hooks: str = ""  # the directory where its hooks are noted
-
-
-def furnish(edited: Edited, wanted: Wanted, rootfs: RootFS, facts: Facts, groups: list[Group]) -> Edited:
-    """Adds to an edit what is asked of the image's units, and operation agents. Raises EditError.
-
-    groups: what limits the agents where the container's systemd can not.
-    """
-    if not wanted:
-        return edited
-    if edited.init != "systemd":
-        what = "operation agents" if wanted.agents else "enable-units and mask-units"
-        raise EditError(f"{what} need init systemd: a container with a {edited.init} init has nobody to run them")
-    agent_mounts(edited.spec, wanted.agents, groups)
-    files = {**edited.files, **unit_files(wanted, rootfs), **agent_files(wanted.agents, facts.cgroups)}
-    return edited._replace(files=files)
 
 
 def choose_init(options: Options, facts: Facts) -> str:

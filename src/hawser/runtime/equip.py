@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import host, profile
-from .bundle import Edited, furnish
+from .bundle import Edited
+from .edited import EditError
 from .facts import Facts
 from .options import PREFIX
 from .rootfs import RootFS
-from .units import Group, groups
+
+if TYPE_CHECKING:
+    from .units import Group, Wanted
 
 
 def equip(
@@ -25,18 +28,37 @@ def equip(
 
     spec: the container's before the edit. Raises EditError and OptionError.
     """
-    wanted = profile.wanted(annotations, answer)
-    if not wanted:
+    if not profile.concerns_units(annotations, answer):
         return edited
+    from .units import groups  # here: few containers need it
+
+    wanted = profile.wanted(annotations, answer)
     made: list[Group] = []
     if edited.init == "systemd" and wanted.agents and not facts.cgroups.v2:
         with open("/proc/self/mountinfo", encoding="utf-8") as file:  # noqa: PTH123
             controllers = host.controllers(file.read())
         path = host.place(spec["linux"]["cgroupsPath"])
         made = groups(wanted.agents, path, controllers, _processors(spec))
-    edited = furnish(edited, wanted, rootfs, facts, made)
+    edited = _furnish(edited, wanted, rootfs, facts, made)
     host.make_groups(made)
     return edited
+
+
+def _furnish(edited: Edited, wanted: Wanted, rootfs: RootFS, facts: Facts, groups: list[Group]) -> Edited:
+    """Adds to an edit what is asked of the image's units, and operation agents. Raises EditError.
+
+    groups: what limits the agents where the container's systemd can not.
+    """
+    from .units import agent_files, agent_mounts, unit_files
+
+    if not wanted:
+        return edited
+    if edited.init != "systemd":
+        what = "operation agents" if wanted.agents else "enable-units and mask-units"
+        raise EditError(f"{what} need init systemd: a container with a {edited.init} init has nobody to run them")
+    agent_mounts(edited.spec, wanted.agents, groups)
+    files = {**edited.files, **unit_files(wanted, rootfs), **agent_files(wanted.agents, facts.cgroups)}
+    return edited._replace(files=files)
 
 
 def _processors(spec: dict[str, Any]) -> float:

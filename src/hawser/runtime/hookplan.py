@@ -79,7 +79,7 @@ def _process(spec: Spec) -> Spec:
         "noNewPrivileges": bool(given.get("noNewPrivileges")),
         "capabilities": {"bounding": list((given.get("capabilities") or {}).get("bounding") or [])},
     }
-    for key in ("rlimits", "apparmorProfile", "selinuxLabel"):
+    for key in ("rlimits", "apparmorProfile", "selinuxLabel", "oomScoreAdj"):
         if given.get(key):
             result[key] = given[key]
     return result

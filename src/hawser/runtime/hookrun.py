@@ -34,17 +34,17 @@ class Log:
     """The container's own standard error, where kubectl logs finds what hooks write. Never blocks, never fails."""
 
     def __init__(self, pid: int) -> None:
-        self._fd = -1
+        self.fd = -1
         with contextlib.suppress(OSError):
             # Opened anew: not to block must not become a property of the application's own stream.
             flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-            self._fd = os.open(f"/proc/{pid}/fd/2", flags)
+            self.fd = os.open(f"/proc/{pid}/fd/2", flags)
 
     def write(self, data: bytes) -> None:
         """Writes as much as fits."""
-        if self._fd >= 0:
+        if self.fd >= 0:
             with contextlib.suppress(OSError):
-                os.write(self._fd, data)
+                os.write(self.fd, data)
 
 
 class Runtime(NamedTuple):

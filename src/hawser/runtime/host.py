@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import os
 import resource
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .facts import Cgroups
-from .units import Group
+
+if TYPE_CHECKING:
+    from .units import Group
 
 _INITS = (
     "/usr/libexec/hawser/init",

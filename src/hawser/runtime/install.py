@@ -16,11 +16,14 @@ _PACKAGE = "hawser_runtime"
 _MODULES = (
     *("application", "bundle", "edited", "elf", "equip", "facts", "faketime", "hookplan", "hookrun", "hooks", "host"),
     *("initd", "main", "minimal", "notes", "options", "preload", "profile", "quoting", "records", "rootfs", "scripts"),
-    *("systemd", "unit", "units", "verbs", "view", "witness"),
+    *("systemd", "unit", "units", "verbs", "view", "watch", "witness"),
 )
 _ENTRY = f"""\
 import sys
 try:
+    if sys.argv[1:2] == ["watch"]:
+        from {_PACKAGE}.watch import main
+        sys.exit(main(sys.argv[2:]))
     from {_PACKAGE}.main import main
 except ImportError as error:
     sys.exit(f"hawser-runtime: {{error}}: this node needs all of Python's standard library (package python3)")

@@ -11,10 +11,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .options import PREFIX, OptionError
-from .units import Agent, Wanted, names
 
 if TYPE_CHECKING:
     import socket
+
+    from .units import Agent, Wanted
 
 _SECONDS = 20.0  # an agent's image may have to be fetched
 _LARGEST = 1 << 20
@@ -68,8 +69,16 @@ def merged(annotations: dict[str, str], answer: Answer) -> dict[str, str]:
     return {**defaults, **annotations}
 
 
+def concerns_units(annotations: dict[str, str], answer: Answer) -> bool:
+    """Whether pod or profiles say anything of units or agents."""
+    asked = any(annotations.get(f"{PREFIX}{key}-units") for key in ("enable", "mask"))
+    return asked or any(answer.get(key) for key in ("enable", "mask", "agents"))
+
+
 def wanted(annotations: dict[str, str], answer: Answer) -> Wanted:
     """Which units the pod and its profiles enable and mask, and which agents it gets. Raises OptionError."""
+    from .units import Wanted, names  # here: few containers need it
+
     found: dict[str, tuple[str, ...]] = {}
     for key in ("enable", "mask"):
         text = " ".join([*(answer.get(key) or []), annotations.get(f"{PREFIX}{key}-units", "")])
@@ -82,6 +91,8 @@ def wanted(annotations: dict[str, str], answer: Answer) -> Wanted:
 
 
 def _agent(entry: dict[str, Any]) -> Agent:
+    from .units import Agent
+
     return Agent(
         name=entry["name"],
         root=entry["root"],

@@ -1,12 +1,12 @@
 # Importing pathlib would double the start-up time of every container.
-# ruff: noqa: PTH104, PTH118, PTH120, PTH123
+# ruff: noqa: PTH100, PTH104, PTH118, PTH120, PTH123
 """Who sees a container's end: a process that makes the container and stays its parent until it has ended.
 
 An OCI runtime is not told how a container ended; only its parent is. So the container of someone with poststop hooks is
 made by a child of this program that takes orphans in (PR_SET_CHILD_SUBREAPER, prctl(2)), waits for the end without
-reaping (WNOWAIT, waitid(2)), runs the hooks and goes. Then the shim or conmon above inherits the dead process, reaps it
-and reads its code as ever. If the witness itself is killed, they inherit the container at once, and `delete` runs the
-hooks; how the container ended is not known then. containerd and the node agent have no part in it.
+reaping (watch.py; WNOWAIT, waitid(2)), has the hooks run and goes. Then the shim or conmon above inherits the dead
+process, reaps it and reads its code as ever. If the witness itself is killed, they inherit the container at once, and
+`delete` runs the hooks; how the container ended is not known then. containerd and the node agent have no part in it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import fcntl
 import json
 import os
 import subprocess
+import sys
 import time
 from typing import Any, NoReturn
 
@@ -54,41 +55,38 @@ def create(runtime: hookrun.Runtime, argv: list[str], home: str) -> tuple[int, i
 
 
 def _witness(runtime: hookrun.Runtime, argv: list[str], home: str, writing: int) -> NoReturn:
+    program = os.path.abspath(sys.argv[0])
     os.setsid()
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
-    watching = lock(home)
+    os.set_inheritable(lock(home), True)
     # Its standard streams are the container's, and what --preserve-fds names.
     code = subprocess.run([runtime.path, *argv], close_fds=False, check=False).returncode
-    note = load(home)
     if code != 0:
         os.write(writing, str(code).encode())
         os._exit(0)
-    pid = int(runtime.state(note["id"]).get("pid") or 0)
-    group = hookrun.group(pid)
+    pid = int(runtime.state(load(home)["id"]).get("pid") or 0)
+    with open(os.path.join(home, "witness.json"), "w", encoding="utf-8") as file:
+        json.dump({"runtime": runtime, "group": hookrun.group(pid)}, file)
     log = hookrun.Log(pid)
     null = os.open("/dev/null", os.O_RDWR)
-    for number in (0, 1, 2):
-        os.dup2(null, number)
+    for number, target in ((0, null), (1, null), (2, null if log.fd < 0 else log.fd)):
+        os.dup2(target, number)
     os.chdir("/")
     os.write(writing, b"0")
-    os.close(writing)
-    ending = _ended(pid, group, home)
-    finish(runtime, note, ending, log, home)
-    os.close(watching)
-    os._exit(ending.code & 0xFF)
+    # Nothing of what this process has loaded is needed while it waits.
+    os.execv(sys.executable, [sys.executable, "-I", "-S", program, "watch", home, str(pid)])
 
 
-def _ended(pid: int, group: str, home: str) -> Ending:
-    """Waits for the end of a child, and leaves it as it is; other orphans are reaped."""
-    while True:
-        seen = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-        if seen is None or seen.si_pid == pid:
-            break
-        os.waitid(os.P_PID, seen.si_pid, os.WEXITED)
-    finished = time.time()
-    status, killed = (seen.si_status, seen.si_code != os.CLD_EXITED) if seen else (0, False)
-    return ending_of(status, killed, hookrun.oom_kills(group), _started(home), finished)
+def finished(argv: list[str]) -> int:
+    """`finish HOME STATUS KILLED TIME`, which the watching parent of a container runs at its end."""
+    home, status, killed, when = argv
+    with open(os.path.join(home, "witness.json"), encoding="utf-8") as file:
+        known = json.load(file)
+    runtime = hookrun.Runtime(known["runtime"][0], tuple(known["runtime"][1]))
+    ending = ending_of(int(status), killed == "1", hookrun.oom_kills(known["group"]), _started(home), float(when))
+    finish(runtime, load(home), ending, hookrun.Log(os.getppid()), home)
+    return 0
 
 
 def _started(home: str) -> float:
