@@ -19,6 +19,12 @@ def rich(**values: str) -> dict[str, str]:
         ({}, Options()),
         (NAME, Options()),
         (rich(init="systemd"), Options(init="systemd")),
+        (rich(rootfs="image"), Options()),
+        (rich(rootfs="keep"), Options(keep_rootfs=True)),
+        *(
+            (rich(rootfs="keep", rootfs_size=text), Options(keep_rootfs=True, rootfs_size=size))
+            for text, size in (("2Gi", 2 << 30), ("500M", 500_000_000), ("10k", 10_000), ("7", 7))
+        ),
         (rich(init=" minimal "), Options(init="minimal")),
         (NAME | rich(container="app"), Options()),
         (NAME | rich(container="other, app"), Options()),
@@ -43,6 +49,12 @@ def test_annotations_become_options(annotations: dict[str, str], options: Option
         (rich(init="upstart"), 'rich.hawser.dev/init: "upstart" is not one of systemd, init, minimal'),
         (rich(intit="systemd"), "rich.hawser.dev/intit is not known"),
         (rich(app_policy="sometimes"), 'app-policy: "sometimes" is not one of exit, keep'),
+        (rich(rootfs="forget"), 'rootfs: "forget" is not one of image, keep'),
+        (rich(rootfs_size="2Gi"), "rootfs-size needs rich.hawser.dev/rootfs: keep"),
+        *(
+            (rich(rootfs="keep", rootfs_size=text), f'rootfs-size: "{text}" is not a size such as 500Mi')
+            for text in ("much", "2gi", "-1", "1.5Gi", "1iG", "")
+        ),
         (rich(app_restarts="3/600"), "app-restarts needs rich.hawser.dev/app-policy: keep"),
         *(
             (rich(app_policy="keep", app_restarts=text), f'app-restarts: "{text}" is not restarts/seconds, 3/600')

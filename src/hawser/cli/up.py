@@ -291,7 +291,12 @@ def prepare(data_dir: Path, given: Given = Given()) -> Settings:
     engine.run_dir.parent.chmod(0o711)
     pki.prepare(engine)
     containerd.prepare(engine)
-    install(containerd.runtime_path(engine), "", containerd.profiles_socket(engine), containerd.view_dir(engine))
+    install(
+        containerd.runtime_path(engine),
+        profiles=containerd.profiles_socket(engine),
+        view=containerd.view_dir(engine),
+        roots=containerd.kept_roots(engine),
+    )
     power.prepare(engine, listed)
     return engine
 

@@ -55,6 +55,7 @@ log = logging.getLogger(__name__)
 
 _RUNTIME_SECONDS = 60.0
 _RETRY_SECONDS = 0.5
+KEPT_ROOTS = "rootfs"
 
 
 class Agent:
@@ -87,7 +88,7 @@ class Agent:
         self._shims = LostShims(options.runtime_endpoint) if private else None
         self._plugins = Plugins(options.root_dir / "plugins_registry", self.client, lambda: self.registration.node)
         self._tidying: asyncio.Task[None] | None = None
-        self._reporting = False
+        self._reporting = self._keeping = False
         self._views = RichPods(options.run_dir, self.recorder)
         self.counters = Counters()
         self.records = PullRecords(options.root_dir / "image_manager")
@@ -179,6 +180,8 @@ class Agent:
             tasks.create_task(self.images.run(), name="images")
             tasks.create_task(self.evictions.run(), name="evictions")
             tasks.create_task(self.shutdown.run(), name="shutdown")
+            if (options.root_dir / KEPT_ROOTS).is_dir():
+                self._keep(tasks)
             self.informer.on_change(lambda _old, new: self._rich(new, tasks))
             log.info("node %s is registered", options.node_name)
 
@@ -224,6 +227,16 @@ class Agent:
         self._reporting = True
         reporter = Reporter(self.client, self.informer, self.options.node_name)
         tasks.create_task(reporter.run(), name="rich containers")
+        if not self._keeping:
+            self._keep(tasks)
+
+    def _keep(self, tasks: asyncio.TaskGroup) -> None:
+        """Looks after what rich containers leave, from the first one on, or of those before."""
+        from hawser.rich.kept import KeptRoots
+
+        self._keeping = True
+        kept = KeptRoots(self.options.root_dir / KEPT_ROOTS, self.informer, self.recorder)
+        tasks.create_task(kept.run(), name="kept root file systems")
 
     async def _register(self) -> None:
         while True:

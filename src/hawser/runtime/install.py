@@ -15,8 +15,8 @@ _HERE = Path(__file__).parent
 _PACKAGE = "hawser_runtime"
 _MODULES = (
     *("application", "bundle", "edited", "elf", "equip", "facts", "faketime", "hookplan", "hookrun", "hooks", "host"),
-    *("initd", "main", "minimal", "notes", "options", "preload", "profile", "quoting", "records", "rootfs", "scripts"),
-    *("systemd", "unit", "units", "verbs", "view", "watch", "witness"),
+    *("initd", "kept", "main", "minimal", "notes", "options", "preload", "profile", "quoting", "records", "rootfs"),
+    *("scripts", "systemd", "unit", "units", "verbs", "view", "watch", "witness"),
 )
 _ENTRY = f"""\
 import sys
@@ -33,16 +33,23 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time a zip archive can name
 
 
 VIEW = "/run/hawser/view"  # of a cluster's node; an engine has one of its own
+ROOTS = "/var/lib/hawser/rootfs"
 
 
-def build(oci_runtime: str = "", profiles: str = "", view: str = VIEW, python: str = "/usr/bin/python3") -> bytes:
+def build(
+    oci_runtime: str = "",
+    profiles: str = "",
+    view: str = VIEW,
+    roots: str = ROOTS,
+    python: str = "/usr/bin/python3",
+) -> bytes:
     """The executable's bytes.
 
     `oci_runtime` is the real runtime's path, "" to look for runc and crun at each call; `profiles` is the socket that
-    answers for RichProfiles, "" for none; `view` is the node's view directory; `python` is asked for byte code, and
-    does without when it does not exist.
+    answers for RichProfiles, "" for none; `view` is the node's view directory, `roots` that of kept root file systems;
+    `python` is asked for byte code, and does without when it does not exist.
     """
-    for path in (oci_runtime, profiles, view):
+    for path in (oci_runtime, profiles, view, roots):
         if not all(char.isalnum() or char in "/._+-" for char in path):
             raise ValueError(f"the path has characters that a shell would read: {path!r}")
     archive = io.BytesIO()
@@ -55,19 +62,26 @@ def build(oci_runtime: str = "", profiles: str = "", view: str = VIEW, python: s
             if code is not None:
                 file.writestr(zipfile.ZipInfo(name + ".pyc", _EPOCH), code)
     launcher = (_HERE / "launcher.sh").read_text()
-    for name, path in (("@REAL@", oci_runtime), ("@PROFILES@", profiles), ("@VIEW@", view)):
+    places = {"@REAL@": oci_runtime, "@PROFILES@": profiles, "@VIEW@": view, "@ROOTS@": roots}
+    for name, path in places.items():
         launcher = launcher.replace(name, path)
     return launcher.encode() + b"exit 1\n" + archive.getvalue()
 
 
-def install(destination: str | Path, oci_runtime: str = "", profiles: str | Path = "", view: str | Path = VIEW) -> Path:
+def install(
+    destination: str | Path,
+    oci_runtime: str = "",
+    profiles: str | Path = "",
+    view: str | Path = VIEW,
+    roots: str | Path = ROOTS,
+) -> Path:
     """Writes the executable to `destination`, atomically; returns its path.
 
     The engine installs it into its data directory, a cluster's node into /usr/local/bin.
     """
     path = Path(destination)
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = build(oci_runtime, str(profiles), str(view))
+    content = build(oci_runtime, str(profiles), str(view), str(roots))
     if path.exists() and path.read_bytes() == content:
         return path
     temporary = path.with_name(path.name + ".new")

@@ -3,16 +3,19 @@
 # on to it, and steps in for three: create and run (the bundle is edited first, by the Python program at the end of this
 # file), kill (each init has a stop signal of its own) and delete (the note of that init goes too). The Python program
 # also starts and deletes containers with hooks.
-# Settings: HAWSER_OCI_RUNTIME, HAWSER_PROFILES (the socket that knows RichProfiles) and HAWSER_VIEW (the directory of
-# lxcfs), or lines runtime=/path, profiles=/path and view=/path in /etc/hawser/runtime.conf.
+# Settings: HAWSER_OCI_RUNTIME, HAWSER_PROFILES (the socket that knows RichProfiles), HAWSER_VIEW (the directory of lxcfs)
+# and HAWSER_ROOTS (where root file systems are kept), or lines runtime=/path, profiles=/path, view=/path and roots=/path
+# in /etc/hawser/runtime.conf.
 real=${HAWSER_OCI_RUNTIME:-@REAL@}
 profiles=${HAWSER_PROFILES:-@PROFILES@}
 view=${HAWSER_VIEW:-}
+roots=${HAWSER_ROOTS:-}
 if [ -r /etc/hawser/runtime.conf ]; then
 	while IFS== read -r key value; do
 		[ "$key" = runtime ] && real=${real:-$value}
 		[ "$key" = profiles ] && profiles=${profiles:-$value}
 		[ "$key" = view ] && view=${view:-$value}
+		[ "$key" = roots ] && roots=${roots:-$value}
 	done </etc/hawser/runtime.conf
 fi
 if [ -z "$real" ]; then
@@ -71,6 +74,7 @@ python() {
 	python=/usr/bin/python3
 	[ -x $python ] || python=$(command -v python3) || fail "no python3 on this node"
 	export HAWSER_REAL="$real" HAWSER_RECORDS="$records" HAWSER_PROFILES="$profiles" HAWSER_VIEW="${view:-@VIEW@}"
+	export HAWSER_ROOTS="${roots:-@ROOTS@}" HAWSER_ROOT="$root"
 }
 case $verb in
 create | run)
@@ -130,6 +134,11 @@ delete)
 			head -c 65536 "$inside/journal" >"$records/.journal/$id.inside.jsonl"
 			umount -l "$inside"
 			rmdir "$inside"
+		fi
+		kept=$records/.roots/$id
+		if [ -d "$kept" ]; then
+			umount -l "$kept"
+			rmdir "$kept"
 		fi
 		rm -f "$note"
 		exit 0

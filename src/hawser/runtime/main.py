@@ -26,7 +26,7 @@ _VALUED = {
     *("--root", "--log", "--log-format", "--criu", "--rootless", "--cgroup-manager"),
     *("--bundle", "-b", "--console-socket", "--pid-file", "--preserve-fds", "--config", "-f"),
 }
-_TOLD = ("HAWSER_RECORDS", "HAWSER_PROFILES", "HAWSER_VIEW")  # by the launcher
+_TOLD = ("HAWSER_RECORDS", "HAWSER_PROFILES", "HAWSER_VIEW", "HAWSER_ROOTS", "HAWSER_ROOT")  # by the launcher
 
 
 class Call(NamedTuple):
@@ -69,6 +69,21 @@ def prepare(call: Call, spec: dict[str, Any]) -> Edited | None:
     if answer:
         annotations = profile.merged(annotations, answer)
         asked = options.read(annotations) or asked
+    if asked.keep_rootfs:
+        from . import kept  # here: few containers need it
+
+        kept.keep(spec, annotations, call.container_id, call.bundle, asked.rootfs_size)
+    try:
+        return _prepare(call, spec, annotations, answer, asked)
+    except BaseException:
+        if asked.keep_rootfs:
+            kept.release(spec["root"]["path"])
+        raise
+
+
+def _prepare(
+    call: Call, spec: dict[str, Any], annotations: dict[str, str], answer: profile.Answer, asked: options.Options
+) -> Edited:
     process = spec.get("process") or {}
     rootfs = RootFS.of_bundle(call.bundle, spec)
     facts = image_facts(rootfs, process)

@@ -8,6 +8,8 @@
 | rich.hawser.dev/app-restarts | N/seconds: so many restarts in so many seconds, then it ends the container | 3/600 |
 | rich.hawser.dev/stop-signal | the signal that asks the application to end, not with minimal | SIGTERM |
 | rich.hawser.dev/prestart, poststop | hooks: see hooks.py | |
+| rich.hawser.dev/rootfs | image; keep: what the container writes is there for the next one of its name | image |
+| rich.hawser.dev/rootfs-size | 2Gi: a kept root file system that holds more is not started again | any |
 | rich.hawser.dev/enable-units, mask-units | names of the image's units, under systemd | |
 | rich.hawser.dev/view | host, container: whose processors, memory and load it sees | container, where lxcfs is |
 | rich.hawser.dev/time | another time for the application, as libfaketime has it: +3d, x2, 2027-01-01 00:00:00 | none |
@@ -24,9 +26,11 @@ PREFIX = "rich.hawser.dev/"
 INITS = ("systemd", "init", "minimal")
 POLICIES = ("exit", "keep")
 VIEWS = ("container", "host")
+ROOTS = ("image", "keep")
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _KNOWN = (
     *("init", "container", "app-policy", "app-restarts", "stop-signal"),
-    *("prestart", "poststop", "enable-units", "mask-units", "view", "time"),
+    *("prestart", "poststop", "enable-units", "mask-units", "view", "time", "rootfs", "rootfs-size"),
 )
 _DIGITS = 6  # of a number in an annotation
 
@@ -45,6 +49,8 @@ class Options(NamedTuple):
     stop_signal: str = "SIGTERM"
     view: str = "container"
     time: str = ""  # of the application: libfaketime's FAKETIME
+    keep_rootfs: bool = False
+    rootfs_size: int = 0  # bytes that a kept one may hold, 0 for any number
 
 
 def read(annotations: dict[str, str]) -> Options | None:
@@ -65,6 +71,9 @@ def read(annotations: dict[str, str]) -> Options | None:
     keep = _one_of(asked, "app-policy", POLICIES) == "keep"
     if "app-restarts" in asked and not keep:
         raise OptionError(f"annotation {PREFIX}app-restarts needs {PREFIX}app-policy: keep")
+    kept = _one_of(asked, "rootfs", ROOTS) == "keep"
+    if "rootfs-size" in asked and not kept:
+        raise OptionError(f"annotation {PREFIX}rootfs-size needs {PREFIX}rootfs: keep")
     restarts, seconds = _restarts(asked.get("app-restarts", "3/600"))
     return Options(
         init=_one_of(asked, "init", INITS),
@@ -74,6 +83,8 @@ def read(annotations: dict[str, str]) -> Options | None:
         stop_signal=_signal(asked.get("stop-signal", "SIGTERM")),
         view=_one_of(asked, "view", VIEWS) or "container",
         time=_time(asked.get("time", "")),
+        keep_rootfs=kept,
+        rootfs_size=_size(asked.get("rootfs-size", "0")),
     )
 
 
@@ -99,6 +110,14 @@ def _restarts(text: str) -> tuple[int, int]:
         if seconds:
             return restarts, seconds
     raise OptionError(f'annotation {PREFIX}app-restarts: "{text}" is not restarts/seconds, 3/600 for one')
+
+
+def _size(text: str) -> int:
+    number = text.rstrip("kKMGTi")
+    unit = _UNITS.get(text[len(number) :])
+    if unit is None or not (number.isascii() and number.isdigit()) or len(number) > _DIGITS * 3:
+        raise OptionError(f'annotation {PREFIX}rootfs-size: "{text}" is not a size such as 500Mi or 2Gi')
+    return int(number) * unit
 
 
 def _signal(text: str) -> str:

@@ -53,6 +53,11 @@ def runtime_path(settings: Settings) -> Path:
     return settings.data_dir / "bin" / "hawser-runtime"
 
 
+def kept_roots(settings: Settings) -> Path:
+    """Where root file systems are kept that outlive their containers; the node agent clears it up."""
+    return settings.data_dir / "agent" / "rootfs"
+
+
 def profiles_socket(settings: Settings) -> Path:
     """Where the node agent answers hawser-runtime for RichProfiles; hawser.node.profiles has it there."""
     return settings.run_dir / "rich.sock"

@@ -50,7 +50,12 @@ def prepare(engine: Settings, listed: Sequence[Node]) -> None:
         view.run_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
         pki.prepare_node(engine, view, str(nodes.address(engine, node)))
         containerd.prepare(view)
-        install(containerd.runtime_path(view), "", containerd.profiles_socket(view), containerd.view_dir(view))
+        install(
+            containerd.runtime_path(view),
+            profiles=containerd.profiles_socket(view),
+            view=containerd.view_dir(view),
+            roots=containerd.kept_roots(view),
+        )
     try:
         nodenet.connect(engine, listed)
     except NftError as e:

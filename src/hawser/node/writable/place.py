@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 _FIELDS = 6
+_LINKS = 8
 _WHOLE = "0 0 4294967295"
 
 
@@ -40,7 +41,19 @@ def of_process(pid: int, proc: str = "/proc", root: str = "") -> Place:
         place = parse(file.read(), root)
     with open(f"{proc}/{pid}/uid_map", encoding="utf-8") as file:  # noqa: PTH123
         mapped = " ".join(file.read().split())
-    return Place(place.upper, place.lowers, place.mounts, mapped != _WHOLE)
+    lowers = tuple(_real(path, root) for path in place.lowers)
+    return Place(place.upper, lowers, place.mounts, mapped != _WHOLE)
+
+
+def _real(path: str, root: str) -> str:
+    """Where a layer is that goes by a link with a shorter name, as in CRI-O; the link is one of the node."""
+    for _ in range(_LINKS):
+        try:
+            target = os.readlink(path)  # noqa: PTH115
+        except OSError:
+            return path
+        path = root + target if target.startswith("/") else os.path.join(os.path.dirname(path), target)  # noqa: PTH118, PTH120
+    return path
 
 
 def parse(mountinfo: str, root: str = "") -> Place:

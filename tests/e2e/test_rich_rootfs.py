@@ -1,0 +1,84 @@
+"""Kept root file systems: what a container writes is there for the next one of its name, on the same image."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .conftest import Engine, Obj, eventually, pod
+
+IMAGE = "docker.io/library/busybox:1.36"
+
+
+def keeper(name: str, **annotations: str) -> Obj:
+    manifest = pod(name, runtimeClassName="rich")
+    rich = {"init": "minimal", "rootfs": "keep", **{key.replace("_", "-"): value for key, value in annotations.items()}}
+    manifest["metadata"]["annotations"] = {f"rich.hawser.dev/{key}": value for key, value in rich.items()}
+    return manifest
+
+
+def sh(engine: Engine, namespace: str, name: str, script: str) -> str:
+    return engine.kubectl("exec", name, "-n", namespace, "--", "sh", "-c", script).stdout.strip()
+
+
+def mounts() -> list[str]:
+    return [line for line in Path("/proc/mounts").read_text().splitlines() if line.startswith("hawser-kept ")]
+
+
+def restarts(engine: Engine, namespace: str, name: str) -> int:
+    return int(engine.get("pod", name, namespace)["status"]["containerStatuses"][0]["restartCount"])
+
+
+def test_what_a_container_writes_outlives_it_and_its_pod(engine: Engine, namespace: str) -> None:
+    template = keeper("db", rootfs_size="50Mi")
+    del template["apiVersion"], template["kind"], template["metadata"]["name"]
+    spec = {"serviceName": "db", "replicas": 1, "selector": {"matchLabels": {"app": "db"}}, "template": template}
+    engine.apply({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": spec}, namespace)
+    eventually(lambda: engine.list("pods", namespace), "the pod")
+    first = engine.wait_ready("db-0", namespace)
+    sh(engine, namespace, "db-0", "echo mine > /etc/motd; rm /etc/group; mkdir -m 700 /srv; chown 5 /srv; touch /tmp/t")
+
+    sh(engine, namespace, "db-0", "kill -TERM 1")
+    eventually(lambda: restarts(engine, namespace, "db-0") == 1, "the restart")
+    engine.wait_ready("db-0", namespace)
+    look = "cat /etc/motd; ls /etc/group 2>/dev/null; stat -c %a:%u /srv; ls /tmp"
+    assert sh(engine, namespace, "db-0", look).split() == ["mine", "700:5", "t"]
+
+    engine.kubectl("delete", "pod", "db-0", "-n", namespace)
+
+    def another() -> bool:
+        found = engine.list("pods", namespace)
+        return bool(found) and found[0]["metadata"]["uid"] != first["metadata"]["uid"]
+
+    eventually(another, "another pod")
+    engine.wait_ready("db-0", namespace)
+    assert sh(engine, namespace, "db-0", look).split() == ["mine", "700:5", "t"]
+    changed = engine.hawser("rich", "diff", "db-0", "-n", namespace).stdout
+    assert {line.split()[-1] for line in changed.splitlines()[1:]} == {"/etc/group", "/etc/motd", "/srv", "/tmp/t"}
+
+    # Another image: the files that were changed of the old one are no part of it.
+    engine.hawser("rich", "commit", "db-0", "-n", namespace, "-t", "localhost/other:1")
+    other = {"name": "main", "image": "localhost/other:1", "imagePullPolicy": "Never"}
+    patch = json.dumps({"spec": {"template": {"spec": {"containers": [other]}}}})
+    engine.kubectl("patch", "statefulset", "db", "-n", namespace, "-p", patch)
+    engine.kubectl("rollout", "status", "statefulset/db", "-n", namespace, "--timeout=60s")
+    sh(engine, namespace, "db-0", "rm /etc/motd")
+    place = engine.data_dir / "agent/rootfs" / namespace / "db-0/main"
+    assert (place / "previous/etc/motd").read_text() == "mine\n"
+    assert not (place / "upper/srv").exists()
+
+    engine.kubectl("delete", "statefulset", "db", "-n", namespace)
+    eventually(lambda: not engine.list("pods", namespace), "the end")
+    eventually(lambda: not mounts(), "the end of the mounts")
+
+
+def test_more_than_may_be_kept_is_not_started_again(engine: Engine, namespace: str) -> None:
+    engine.apply(keeper("big", rootfs_size="1Mi"), namespace)
+    engine.wait_ready("big", namespace)
+    sh(engine, namespace, "big", "head -c 3000000 /dev/zero > /srv-file; kill -TERM 1")
+    eventually(lambda: "rootfs-size allows 1048576" in " ".join(m for _, m in engine.events(namespace, "big")), "why")
+
+
+def test_a_limit_that_is_none_is_refused(engine: Engine, namespace: str) -> None:
+    engine.apply(keeper("odd", rootfs_size="much"), namespace)
+    assert "is not a size such as 500Mi" in engine.wait_event(namespace, "odd", "Failed")
