@@ -188,13 +188,14 @@ def install_node(
     root: Annotated[Path, typer.Option(help="The node's root directory.")] = Path("/"),
     restart: Annotated[bool, typer.Option("--restart", help="Restart what has to start again.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Take away what was written before.")] = False,
+    profiles: Annotated[str, typer.Option(metavar="PATH", help="Where `hawser rich agent` listens, if it runs.")] = "",
 ) -> None:
     """What the DaemonSet runs first on every node; also for nodes that are set up by other means."""
     from hawser.cli.installing import node
 
     with context.failures():
         try:
-            done = node.remove(root) if remove else node.prepare(root)
+            done = node.remove(root) if remove else node.prepare(root, profiles=profiles)
             for path in done.files:
                 out.print(f"{'removed' if remove else 'wrote'} {path}", markup=False)
             for note in done.notes:
@@ -221,6 +222,7 @@ def agent(
     socket: Annotated[
         Path, typer.Option(help="Where hawser-runtime asks for RichProfiles: profiles=PATH in its settings.")
     ] = Path("/run/hawser-rich/profiles.sock"),
+    root: Annotated[Path, typer.Option(help="Where the node's root directory is.")] = Path("/"),
     kubeconfig: Kubeconfig = None,
     kube_context: Context = "",
 ) -> None:
@@ -234,6 +236,6 @@ def agent(
         from hawser.client.client import Client
 
         async with Client.from_kubeconfig(kubeconfig, kube_context, user_agent="hawser-rich") as client:
-            await run(client, node, socket)
+            await run(client, node, socket, root)
 
     context.run(work)

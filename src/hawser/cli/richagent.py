@@ -19,16 +19,17 @@ from hawser.rich.profiles.server import Server
 from hawser.rich.reporter import Reporter
 
 
-async def run(client: Client, node: str, socket: Path) -> None:
+async def run(client: Client, node: str, socket: Path, root: Path = Path("/")) -> None:
     """Answers and reports until SIGTERM or SIGINT. Raises OSError where it cannot listen.
 
-    Images of agents are not mounted here: that takes rights on the node which this agent is not given.
+    root: where the node's root directory is. Images of agents are not mounted here: that takes rights on the node which
+    this agent is not given.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     informer = Informer(client, POD, field_selector=f"spec.nodeName={node}")
-    server = Server(socket, lambda: Resolver(client, node, None))
+    server = Server(socket, lambda: Resolver(client, node, None, root))
     socket.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     await server.start()
     try:

@@ -13,6 +13,7 @@ from typing import Any
 import hawser
 from hawser.cli.installing import dropins
 from hawser.cli.writable.names import AGENT_CONTAINER, AGENT_LABEL, AGENT_ROOT
+from hawser.rich.profiles.server import SOCKET
 
 NAMESPACE = "hawser-system"
 NAME = "hawser-rich"
@@ -65,6 +66,7 @@ def _role() -> Obj:
         {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]},
         {"apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": ["get"]},
         {"apiGroups": ["rich.hawser.dev"], "resources": ["richprofiles"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["rich.hawser.dev"], "resources": ["richprofiles/status"], "verbs": ["patch"]},
         {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch", "update"]},
     ]
     return {
@@ -86,7 +88,8 @@ def _binding() -> Obj:
 
 
 def _daemon_set(image: str, restart: bool, socket: str) -> Obj:
-    arguments = ["--root", AGENT_ROOT, *(["--restart"] if restart else [])]
+    # Rich containers wait for the agent then: without it nobody knows which profiles they have.
+    arguments = ["--root", AGENT_ROOT, "--profiles", str(SOCKET), *(["--restart"] if restart else [])]
     runtime = [{"name": "CONTAINER_RUNTIME_ENDPOINT", "value": socket}] if socket else []
     node = {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
     host = {"name": "host", "mountPath": AGENT_ROOT, "mountPropagation": "HostToContainer"}
@@ -101,7 +104,7 @@ def _daemon_set(image: str, restart: bool, socket: str) -> Obj:
     agent = {
         "name": AGENT_CONTAINER,
         "image": image,
-        "command": ["hawser", "rich", "agent"],
+        "command": ["hawser", "rich", "agent", "--root", AGENT_ROOT],
         "env": [node, *runtime],
         "volumeMounts": [
             {**host, "readOnly": True},

@@ -28,8 +28,11 @@ class Done:
     notes: tuple[str, ...] = ()
 
 
-def prepare(root: Path, runtime: str = dropins.RUNTIME) -> Done:
-    """Writes what a node lacks; root: its root directory. Quiet about what is there. Raises NodeError, OSError."""
+def prepare(root: Path, runtime: str = dropins.RUNTIME, profiles: str = "") -> Done:
+    """Writes what a node lacks. Quiet about what is there. Raises NodeError, OSError.
+
+    root: the node's root directory. profiles: where an agent answers for RichProfiles, "" for nodes without one.
+    """
     if not _has(root, "python3"):
         raise NodeError(
             "the node has no python3, which hawser-runtime needs (3.9 or newer, all of its standard library)"
@@ -43,7 +46,7 @@ def prepare(root: Path, runtime: str = dropins.RUNTIME) -> Done:
     written, restart = [], []
     binary = root / runtime.lstrip("/")
     before = binary.read_bytes() if binary.exists() else b""
-    if install(binary).read_bytes() != before:
+    if install(binary, profiles=profiles).read_bytes() != before:
         written.append(runtime)
     if containerd:
         files = _containerd(root, runtime)

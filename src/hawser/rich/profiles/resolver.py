@@ -36,12 +36,16 @@ class Roots(Protocol):
 
 
 class Resolver:
-    """Answers for the containers of one node. roots: None where images of agents cannot be had."""
+    """Answers for the containers of one node.
 
-    def __init__(self, client: Client, node: str, roots: Roots | None) -> None:
+    roots: None where images of agents cannot be had. machine: where the node's root directory is.
+    """
+
+    def __init__(self, client: Client, node: str, roots: Roots | None, machine: Path = Path("/")) -> None:
         self._client = client
         self._node = node
         self._roots = roots
+        self._machine = machine
         self._last: OrderedDict[tuple[str, str], Obj] = OrderedDict()
         self._told: dict[str, tuple[int, str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -109,7 +113,9 @@ class Resolver:
 
     async def _root(self, profile: str, entry: Obj) -> str:
         if path := entry.get("hostPath"):
-            if not Path(path).is_dir():
+            place = self._machine / path.lstrip("/")
+            # A link is the node's own: what it leads to is not seen from here.
+            if not place.is_dir() and not place.is_symlink():
                 raise ProfileError(f"agent {entry['name']}: node {self._node} has no directory {path}", profile)
             return str(path)
         if self._roots is None:
