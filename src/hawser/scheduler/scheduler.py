@@ -15,6 +15,7 @@ from typing import Any
 from hawser.api.kinds import POD_DISRUPTION_BUDGET
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager, sentence
+from hawser.scheduler import hints
 from hawser.scheduler.binding import Binder
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.configuration import Configuration, load
@@ -117,6 +118,9 @@ class Scheduler(Controller):
         result = self._consider(pod, decision, promised)
         if promised and (result is None or result.keeps or result.chosen is not None):
             self._cache.nominate(pod, promised)
+        elif promised in self._cache.nodes:
+            # Others may have what was kept for this pod.
+            self._waiting.wake(hints.node_came(self._cache.nodes[promised]))
         if result is not None and result.chosen is not None:
             await self._preempt(entry)
             return
