@@ -36,7 +36,7 @@ if [ -n "$missing" ]; then
 fi
 
 # --- the machine's packages, kept between runs
-packages=$(sed -n 's/^packages="\(.*\)"$/\1/p' "$repo/tools/setup.sh")
+packages=$(sed -n 's/^packages="\(\$packages \)*\(.*\)"$/\2/p' "$repo/tools/setup.sh" | tr '\n' ' ')
 packages="systemd-sysv udev kmod dbus initramfs-tools linux-image-cloud-amd64 apparmor make git python3 python3-venv $packages"
 sources=$(PYTHONPATH="$repo/src" python3 -c 'from hawser.cli.images.sources import host_sources
 print("\n".join(host_sources()[1]))' | sed "s/\b$host\b/$suite/g")
