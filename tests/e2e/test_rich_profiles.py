@@ -190,6 +190,22 @@ def test_a_profile_that_makes_no_sense_is_refused(engine: Engine, image: str, sp
     assert message in done.stderr
 
 
+def test_hooks_of_pods_that_never_ran_and_of_pods_that_are_gone_are_told(
+    engine: Engine, namespace: str, image: str
+) -> None:
+    for name, phase, script in (("a", "prestart", "echo no disk; exit 4"), ("b", "poststop", "sleep 1; echo bye")):
+        manifest = rich(name, "exec sleep 1000000")
+        annotations = {f"rich.hawser.dev/{phase}": script, "rich.hawser.dev/init": "minimal"}
+        manifest["metadata"]["annotations"] = annotations
+        engine.apply(manifest, namespace)
+    said = "prestart hook prestart-1: exit code 4: no disk"
+    assert engine.wait_event(namespace, "a", "PrestartHookFailed") == said
+    assert said in engine.wait_event(namespace, "a", "Failed")
+    engine.wait_ready("b", namespace)
+    engine.kubectl("delete", "pod", "b", "-n", namespace)
+    assert "poststop-1 took" in engine.wait_event(namespace, "b", "PoststopHookSucceeded")
+
+
 def test_poststop_runs_while_agent_and_containerd_are_dead(
     engine: Engine, namespace: str, image: str, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ COMPONENT = "hawser-rich"
 _PACE = 0.1
 _RETRY_SECONDS = 1.0
 _MEMORY_SECONDS = 20.0
+_GONE = 100
 
 
 def rich(pod: Obj) -> bool:
@@ -72,6 +74,7 @@ class Reporter:
         self._awake = asyncio.Event()
         self._followed: dict[str, dict[str, _Followed]] = {}  # uid of the pod, name of the container
         self._keys: dict[str, tuple[str, str]] = {}  # uid: namespace and name
+        self._gone: OrderedDict[str, Obj] = OrderedDict()  # of late, by uid: their poststop hooks may still be told
 
     async def run(self) -> None:
         """Reports until it is cancelled."""
@@ -130,6 +133,9 @@ class Reporter:
                 followed.place.forget()
                 self._memory.forget(followed.place.id)
             self._keys.pop(uid, None)
+            self._gone[uid] = pod
+            while len(self._gone) > _GONE:
+                self._gone.popitem(last=False)
         else:
             self._keys[uid] = (pod["metadata"]["namespace"], pod["metadata"]["name"])
         self._awake.set()
@@ -177,11 +183,14 @@ class Reporter:
     def _find(self, container_id: str) -> Place | None:
         place = find(container_id, self._directories)
         if place is None:
-            self._directories = list(directories(self._root))
-            for directory in self._directories:
-                self._watch(directory / ".journal")
+            self._look_around()
             place = find(container_id, self._directories)
         return place
+
+    def _look_around(self) -> None:
+        self._directories = list(directories(self._root))
+        for directory in self._directories:
+            self._watch(directory / ".journal")
 
     def _watch(self, path: Path) -> None:
         if self._notices is not None:
@@ -196,6 +205,8 @@ class Reporter:
 
     def _hooks(self) -> None:
         """What the node's own programs noted of the pods' hooks."""
+        if not self._directories:
+            self._look_around()  # a prestart hook may keep the first container of all from starting
         for directory in self._directories:
             with contextlib.suppress(OSError):
                 for path in (directory / ".journal").iterdir():
@@ -206,9 +217,8 @@ class Reporter:
         with contextlib.suppress(OSError, ValueError):
             with path.open("rb") as file:
                 first: Any = orjson.loads(file.readline())
-            if first.get("uid") not in self._keys:
-                return
-            pod = self._informer.get(*self._keys[first["uid"]])
+            uid = first.get("uid")
+            pod = self._informer.get(*self._keys[uid]) if uid in self._keys else self._gone.get(uid)
             for line in (unread(path, path.with_suffix(".told")) or ()) if pod is not None else ():
                 told = hook_event(orjson.loads(line))
                 if told is not None and pod is not None:
