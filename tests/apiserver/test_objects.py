@@ -208,6 +208,18 @@ async def test_deletion_answers_with_a_status_and_heeds_preconditions(api: Any) 
     assert answer.json["details"] == {"name": "a", "kind": "configmaps", "uid": made["metadata"]["uid"]}
 
 
+async def test_metadata_without_anything_in_it_is_not_kept(api: Any) -> None:
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "1-2-3"}
+    metadata = {"name": "a", "labels": {}, "annotations": {}, "finalizers": [], "ownerReferences": [owner]}
+    made = await api.create(api.path("configmaps"), {"metadata": metadata})
+    assert not {"labels", "annotations", "finalizers"} & made["metadata"].keys()
+    assert made["metadata"]["ownerReferences"] == [owner]
+    body = {"metadata": {"ownerReferences": [{"$patch": "delete", "uid": "1-2-3"}]}}
+    strategic = "application/strategic-merge-patch+json"
+    left = await api.call("PATCH", api.path("configmaps", "a"), body, content=strategic)
+    assert "ownerReferences" not in left.json["metadata"]
+
+
 async def test_finalizers_hold_an_object_until_they_are_gone(api: Any) -> None:
     await api.create(api.path("configmaps"), {"metadata": {"name": "a", "finalizers": ["x.io/y"]}})
     path = api.path("configmaps", "a")

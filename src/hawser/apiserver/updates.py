@@ -18,7 +18,7 @@ from hawser.apiserver import deletion, index, ownership, scheme
 from hawser.apiserver.admission.base import Operation, Request
 from hawser.apiserver.admission.chain import give_back
 from hawser.apiserver.ownership import Configuration
-from hawser.apiserver.writes import Change, Options, Undo
+from hawser.apiserver.writes import Change, Options, Undo, drop_empty
 from hawser.store.base import Delete, Keep, Put, Record
 
 if TYPE_CHECKING:
@@ -244,6 +244,7 @@ class Update:
                 metadata.pop(field_name, None)
         metadata.pop("managedFields", None)
         metadata.pop("selfLink", None)
+        drop_empty(metadata)
         if self._status:
             status = new.get("status", {})
             if type(kind) is not CustomKind:

@@ -89,10 +89,18 @@ def set_metadata(kind: Kind, metadata: Obj, now: datetime) -> None:
     """What a new object's metadata starts with; what clients may not set is dropped."""
     for name in ("managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
         metadata.pop(name, None)
+    drop_empty(metadata)
     metadata["uid"] = new_uid()
     metadata["creationTimestamp"] = timestamp(now)
     if kind.generation:
         metadata["generation"] = 1
+
+
+def drop_empty(metadata: Obj) -> None:
+    """Lists and maps of an object's metadata without anything in them are not there at all."""
+    for name in ("labels", "annotations", "ownerReferences", "finalizers"):
+        if name in metadata and not metadata[name]:
+            del metadata[name]
 
 
 _random = BytesIO()
