@@ -43,7 +43,7 @@ def command(
     ssh_option: Annotated[Many, typer.Option(metavar="NAME=VALUE", help="An option of ssh_config(5).")] = None,
     manifest_file: Annotated[Path | None, typer.Option("--manifest", help="Write a pod for the image there.")] = None,
     stateful: Annotated[
-        bool, typer.Option("--stateful-set", help="With --manifest: a StatefulSet with claims, for other clusters.")
+        bool, typer.Option("--stateful-set", help="With --manifest: a StatefulSet with claims.")
     ] = False,
     output: Annotated[Path | None, typer.Option("--output", help="Write the archive there; do not import it.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only the report.")] = False,

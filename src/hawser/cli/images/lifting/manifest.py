@@ -21,7 +21,7 @@ done
 
 
 def manifest(report: Report, stateful: bool = False) -> list[dict[str, Any]]:
-    """A Pod with its data on the node, or a Service and a StatefulSet with claims, for a cluster that provisions them.
+    """A Pod with its data on the node, or a Service and a StatefulSet with claims of the default StorageClass.
 
     Volumes start with the image's content.
     """
