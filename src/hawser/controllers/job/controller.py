@@ -96,9 +96,10 @@ class JobController(Controller):
         todo: Work | None = None
         failure: APIError | None = None
         asked: set[str] = set()
+        selector, uid = _selector(job), job["metadata"]["uid"]
         while True:
             now = self._clock.now()
-            view = View(job, [p for p in self._pods.owned(job["metadata"]["uid"]) if _selects(job, p)])
+            view = View(job, [p for p in self._pods.owned(uid) if selector.matches(p["metadata"].get("labels"))])
             record = self._record(key, view)
             ending = ending or outcome(view, now)
             if todo is None:
@@ -175,7 +176,3 @@ def _is_ours(job: Obj) -> bool:
 
 def _selector(job: Obj) -> LabelSelector:
     return LabelSelector.from_object(job["spec"].get("selector"))
-
-
-def _selects(job: Obj, pod: Obj) -> bool:
-    return _selector(job).matches(pod["metadata"].get("labels"))
