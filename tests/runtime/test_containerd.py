@@ -200,6 +200,15 @@ async def test_hooks_run_around_the_application_and_write_to_its_log(pods: Pods)
     assert log[-2:] == ["stdout app", "stderr hawser: poststop poststop-1: pod-0/app: 6 after"]
 
 
+async def test_poststop_is_not_cut_short_by_the_grace_period(pods: Pods) -> None:
+    annotations = {"rich.hawser.dev/poststop": "sleep 3; echo done"}
+    script = "trap 'exit 4' TERM; while :; do sleep 0.1; done"
+    container = await pods.start(local.BUSYBOX, annotations, command=["sh", "-c", script])
+    await pods.runtime.stop_container(container, 1)
+    assert await pods.exit_code(container) == 4
+    assert pods.log()[-1] == "stderr hawser: poststop poststop-1: done"
+
+
 async def test_poststop_runs_after_a_forced_end(pods: Pods) -> None:
     annotations = {"rich.hawser.dev/poststop": "sleep 1; echo $HAWSER_EXIT_SIGNAL"}
     container = await pods.start("localhost/legacy-app:1", annotations)
