@@ -160,7 +160,7 @@ OVER = _script(r"""#!/bin/sh
 code=$1
 shift
 echo "$code" >@CODE@
-systemctl --no-block "$@" exit "$code" 2>/dev/null || systemctl --no-block "$@" poweroff || kill -s RTMIN+4 1
+systemctl --no-block "$@" exit "$code" 2>/dev/null || systemctl --no-block "$@" poweroff 2>/dev/null || kill -s RTMIN+4 1
 """)
 
 SHUTDOWN = _script("#!/bin/sh\nread -r code <@CODE@ || code=0\nexit $code\n")
