@@ -147,9 +147,7 @@ read -r pid <{HOME}-pid
 """
 
 # sysvinit gives what it starts /dev/console or nothing; and kills this process when it kills all.
-_BOOT = f"""#!/bin/sh
-sleep infinity &
-ln -s "/proc/$!/fd" {scripts.STREAMS}
+_BOOT = f"""{scripts.HOLD}
 mkdir {HOME}-bin
 ln -s {_REAL} {_LINK}
 exec /sbin/init

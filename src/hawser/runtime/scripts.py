@@ -102,12 +102,15 @@ again() {
 
 # systemd replaces its own standard streams by /dev/null before anything else, in containers too, and closes what else
 # it inherits. So a process that does nothing keeps the container's streams open, where the application's unit finds
-# them. systemd moves it into init.scope and ends it last of all.
-BOOT = _script(r"""#!/bin/sh
-sleep infinity &
+# them. systemd moves it into init.scope and ends it last of all. What a shell runs in the background has no standard
+# input, unless that is said.
+HOLD = _script(r"""#!/bin/sh
+exec 3<&0
+sleep infinity <&3 3<&- &
+exec 3<&-
 ln -s "/proc/$!/fd" @STREAMS@
-exec "$@"
 """)
+BOOT = HOLD + 'exec "$@"\n'
 
 STARTED = _script("#!/bin/sh\n. @HOME@/lib\nrecord active\n")
 
@@ -160,7 +163,8 @@ OVER = _script(r"""#!/bin/sh
 code=$1
 shift
 echo "$code" >@CODE@
-systemctl --no-block "$@" exit "$code" 2>/dev/null || systemctl --no-block "$@" poweroff 2>/dev/null || kill -s RTMIN+4 1
+exec 2>/dev/null
+systemctl --no-block "$@" exit "$code" || systemctl --no-block "$@" poweroff || kill -s RTMIN+4 1
 """)
 
 SHUTDOWN = _script("#!/bin/sh\nread -r code <@CODE@ || code=0\nexit $code\n")
