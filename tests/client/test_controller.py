@@ -182,6 +182,18 @@ async def test_a_repeated_event_counts_up(api, client, clock):
     )
 
 
+@pytest.mark.parametrize(("kind", "lulls", "late"), [("Normal", 5, 2.0), ("Normal", 0.5, 0.5), ("Warning", 5, 0)])
+async def test_in_a_rush_only_what_is_urgent_is_told_at_once(api, client, clock, kind, lulls, late):
+    begun = clock.monotonic()
+    recorder = EventRecorder(client, "c", clock=clock, busy=lambda: clock.monotonic() < begun + lulls)
+    recorder.event(POD_A, kind, "R", "m")
+    task = asyncio.create_task(recorder.run())
+    await until(lambda: events(api))
+    task.cancel()
+    assert clock.monotonic() - begun == pytest.approx(late, abs=0.06)
+    assert events(api)[0]["lastTimestamp"] == "2026-01-01T00:16:40Z", "it happened when it happened"
+
+
 async def test_an_expired_event_starts_anew(api, client, clock):
     recorder = EventRecorder(client, "c", clock=clock)
     recorder.event(POD_A, "Normal", "R", "m")

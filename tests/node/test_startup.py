@@ -147,7 +147,11 @@ async def _turns(engine: batch.Engine, folder: Path) -> None:
         waits = next(name for name in names if name not in first)
         found = await seen(client, waits, lambda p: "waiting" in (state(p).get("state") or {}))
         assert state(found)["state"]["waiting"]["reason"] == REASON
-        assert REASON in {reason for reason, _ in await events(client, waits)}
+
+        async def told() -> bool:
+            return REASON in {reason for reason, _ in await events(client, waits)}
+
+        await until(told)
         engine.stop_agent(signal.SIGKILL)
         engine.start_agent()
         (folder / "up" / first[0]).touch()

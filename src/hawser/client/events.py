@@ -11,6 +11,7 @@ import itertools
 import logging
 import socket
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -28,6 +29,9 @@ _REMEMBERED = 4096
 _PENDING = 5000
 # Events yield to the work that they tell of: of many that wait, so many seconds apart.
 _PACE = 0.005
+# While there is a rush, those that are not urgent are so many seconds late at most, and it is looked at so often.
+_LATEST = 2.0
+_LOOK = 0.05
 _ATTEMPTS = 4
 _MESSAGE_LENGTH = 1024
 
@@ -59,11 +63,21 @@ class EventRecorder:
     """Reports what happened to objects, for one component.
 
     component: ``source.component``, for one "default-scheduler". host: ``source.host``; the kubelet gives its node.
+    busy: whether there is a rush, so that Normal events wait a little.
     Events are written while ``run`` runs (a Manager does that).
     """
 
-    def __init__(self, client: Client, component: str, *, host: str = "", clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        component: str,
+        *,
+        host: str = "",
+        clock: Clock | None = None,
+        busy: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.component = component
+        self._busy = busy
         self._client = client
         self._host = host
         self._clock = clock or SystemClock()
@@ -116,10 +130,17 @@ class EventRecorder:
         """Writes events until it is cancelled."""
         while True:
             series = await self._queue.get()
+            await self._let_pass(series)
             series.pending = False
             await self._write(series)
             if not self._queue.empty():
                 await self._clock.sleep(_PACE)
+
+    async def _let_pass(self, series: _Series) -> None:
+        """Waits while what the component is for takes all of the machine."""
+        waits = self._clock.monotonic() + _LATEST - (self._clock.now() - series.last).total_seconds()
+        while series.type == "Normal" and self._busy() and self._clock.monotonic() < waits:
+            await self._clock.sleep(_LOOK)
 
     async def flush(self) -> None:
         """Writes what is waiting now; for programs that end."""

@@ -34,6 +34,7 @@ from hawser.node.options import Options
 from hawser.node.pod.configs import Machine
 from hawser.node.pod.context import Context
 from hawser.node.pod.dns import node_complaint, node_resolv_conf, read_resolv_conf
+from hawser.node.pod.rush import Rush
 from hawser.node.pods import Pods
 from hawser.node.probes.runner import Probes
 from hawser.node.profiles import Profiles
@@ -65,7 +66,8 @@ class Agent:
         self.options = options
         self.client = Client.from_kubeconfig(options.kubeconfig, user_agent="kubelet")
         self.runtime = Runtime(options.runtime_endpoint, options.instance)
-        self.recorder = EventRecorder(self.client, "kubelet", host=options.node_name)
+        self._rush = Rush()
+        self.recorder = EventRecorder(self.client, "kubelet", host=options.node_name, busy=lambda: self._rush.on)
         self.addresses = _node_addresses(options)
         self.resolv_conf = options.resolv_conf or node_resolv_conf()
         self.informer = Informer(self.client, POD, field_selector=f"spec.nodeName={options.node_name}")
@@ -294,6 +296,7 @@ class Agent:
             preempt=lambda uid: self.pods.preempt(uid),
             pressure=lambda pod: self.shutdown.refusal() or self.evictions.refusal(pod),
             counters=self.counters,
+            rush=self._rush,
         )
 
     def _listed(self, found: dict[str, tuple[list[Sandbox], list[Container]]]) -> None:

@@ -21,6 +21,7 @@ from hawser.node.objects import Objects
 from hawser.node.pod.book import Book
 from hawser.node.pod.configs import Machine
 from hawser.node.pod.observed import Waiting
+from hawser.node.pod.rush import Rush
 from hawser.node.rich import RichPods
 from hawser.node.startup import Gate
 from hawser.node.volumes.folders import Folders
@@ -53,7 +54,7 @@ class Context:
     takes no such pod now. preempt: ends a pod (its uid) for a critical one. counters: what is counted for metrics.
     book: what the pods that the node has taken take of it. gate: whose turn it is to start. sandboxes: limits how many
     sandboxes are made at once; more than the cores can carry only make each other late. rich: what rich pods need.
-    now: seconds since the epoch.
+    rush: whether many start. now: seconds since the epoch.
     """
 
     runtime: Runtime
@@ -77,4 +78,5 @@ class Context:
     book: Book = field(default_factory=Book)
     gate: Gate = field(default_factory=Gate)
     sandboxes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1))))
+    rush: Rush = field(default_factory=Rush)
     now: Callable[[], float] = time.time

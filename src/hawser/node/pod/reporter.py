@@ -14,6 +14,7 @@ from hawser.node.pod.publisher import Publisher
 
 # How long a status that only says "being created" waits for a better one.
 _PATIENCE = 0.3
+_PATIENCE_IN_A_RUSH = 1.0
 
 
 class Reporter:
@@ -45,7 +46,8 @@ class Reporter:
         # A crash is shown, although the container may run again in a moment; what the node itself ended is not.
         starting, self._crashed = starting and not (crashed - self._crashed - memory.hooked), crashed
         ending = view.deleting(pod) and not finishing
-        self._publisher.publish(shown, wanted, _PATIENCE if starting or ending else 0.0)
+        patience = _PATIENCE_IN_A_RUSH if context.rush.on else _PATIENCE
+        self._publisher.publish(shown, wanted, patience if starting or ending else 0.0)
 
     def back_offs(self, pod: Obj, observed: Observed, decided: Plan) -> None:
         """One BackOff event for each crash that has to wait."""

@@ -70,7 +70,7 @@ class Starter:
                 self.event(pod, "Warning", reason, message)
             Path(config["log_directory"]).mkdir(parents=True, exist_ok=True)
             context.cgroups.create(config["linux"]["cgroup_parent"], config["linux"]["resources"])
-            async with context.sandboxes:
+            async with context.rush, context.sandboxes:
                 sandbox_id = await context.runtime.run_pod_sandbox(config, handler)
             await self.records.sandbox(sandbox_id)
             context.counters.pods_started += 1
@@ -124,7 +124,8 @@ class Starter:
         if action.previous:
             self.memory.crashes.next(crash_key(spec), action.previous, self.context.now())
         try:
-            container_id = await self._start(pod, spec, action.attempt)
+            async with self.context.rush:
+                container_id = await self._start(pod, spec, action.attempt)
         except ImageError as err:
             self._image_failed(pod, name, err)
         except _SandboxDied:
