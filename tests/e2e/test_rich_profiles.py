@@ -82,12 +82,15 @@ def test_a_profile_gives_agents_hooks_units_and_defaults_to_pods_that_say_nothin
         "prestart": [{"name": "route", "script": "ip route add 10.77.0.0/16 dev eth0", "capabilities": ["NET_ADMIN"]}],
         "poststop": [{"name": "tell", "script": 'echo "code $HAWSER_EXIT_CODE of $HAWSER_POD"'}],
     }
+    # Of an image of several layers; its own files, and the container's devices.
+    script = 'test -e /opt/legacy-app -a -c /dev/null && echo "as $(id -un)"; exec sleep 1000000'
+    layered = {"name": "own", "image": IMAGE, "imagePullPolicy": "Never", "command": ["bash", "-c", script]}
     profile = give(
         podSelector={"matchLabels": {"tier": "legacy"}},
         defaults={"init": "systemd"},
         units={"mask": ["cron"]},
         hooks=hooks,
-        agents=[AGENT],
+        agents=[AGENT, layered],
     )
     command = "ip route show 10.77.0.0/16; until [ -e /run/go ]; do sleep 0.1; done; exit 3"
     engine.apply(rich("a", command, {"tier": "legacy"}), namespace)
@@ -97,10 +100,11 @@ def test_a_profile_gives_agents_hooks_units_and_defaults_to_pods_that_say_nothin
     def inside(name: str, *words: str) -> str:
         return engine.kubectl("exec", name, "-n", namespace, "--", *words, check=False).stdout.strip()
 
-    def journal() -> str:
-        return inside("a", "journalctl", "-o", "cat", "-u", "hawser-agent-watch")
+    def journal(agent: str) -> str:
+        return inside("a", "journalctl", "-o", "cat", "-u", f"hawser-agent-{agent}")
 
-    eventually(lambda: "agent sees root" in journal(), "the agent's line")
+    eventually(lambda: "agent sees root" in journal("watch"), "the agent's line")
+    eventually(lambda: "as root" in journal("own"), "the other agent's line")
     assert inside("a", "systemctl", "is-active", "cron", "hawser-app", "hawser-agent-watch").split() == [
         *("inactive", "active", "active")
     ]
