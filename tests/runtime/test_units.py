@@ -125,6 +125,11 @@ class TestProfiles:
         answer = {"defaults": {"init": "systemd", "stop-signal": "SIGQUIT"}}
         assert merged(own, answer) == {**own, "rich.hawser.dev/stop-signal": "SIGQUIT"}
 
+    def test_a_default_that_needs_another_goes_with_it(self) -> None:
+        answer = {"defaults": {"app-policy": "keep", "app-restarts": "5/60"}}
+        assert len(merged({}, answer)) == 2
+        assert merged({"rich.hawser.dev/app-policy": "exit"}, answer) == {"rich.hawser.dev/app-policy": "exit"}
+
     def test_units_of_profile_and_pod_add_up(self) -> None:
         annotations = {"rich.hawser.dev/mask-units": "cron", "rich.hawser.dev/enable-units": "b.timer"}
         answer = {"enable": ["a"], "mask": ["ssh.socket"]}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SECONDS = 20.0  # an agent's image may have to be fetched
 _LARGEST = 1 << 20
+_WITH = {"app-restarts": "app-policy", "rootfs-size": "rootfs"}
 _FIELDS = {
     "namespace": ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"),
     "pod": ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"),
@@ -64,8 +65,12 @@ def _line(connection: socket.socket) -> bytes:
 
 
 def merged(annotations: dict[str, str], answer: Answer) -> dict[str, str]:
-    """A container's annotations with the profiles' defaults below them."""
-    defaults = {PREFIX + key: str(value) for key, value in (answer.get("defaults") or {}).items()}
+    """A container's annotations with the profiles' defaults below them.
+
+    What only makes sense with another annotation is left out when the pod has that one itself.
+    """
+    given = (answer.get("defaults") or {}).items()
+    defaults = {PREFIX + key: str(value) for key, value in given if PREFIX + _WITH.get(key, "") not in annotations}
     return {**defaults, **annotations}
 
 
