@@ -100,6 +100,11 @@ CONTROLLERS: dict[str, Row] = {
     "disruption-controller": Row(
         "controllers.disruption:DisruptionController", (kinds.POD_DISRUPTION_BUDGET, kinds.POD), "disruption"
     ),
+    "resourceclaim-controller": Row(
+        "controllers.resource_claims:ResourceClaimController",
+        (kinds.RESOURCE_CLAIM, kinds.RESOURCE_CLAIM_TEMPLATE),
+        "resource-claim-controller",
+    ),
     "resourcequota-controller": Row(
         "controllers.resourcequota:ResourceQuotaController", (kinds.RESOURCE_QUOTA,), "resourcequota"
     ),
