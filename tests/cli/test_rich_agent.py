@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
 import signal
 import sys
 from pathlib import Path
 
+import pytest
 from tests.conftest import APIServerProcess
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, POD
+from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, POD, RUNTIME_CLASS
 from hawser.client.client import Client
 from hawser.rich.profiles import merge
 from hawser.rich.profiles.merge import PROFILE
+from hawser.rich.view import lxcfs
 from hawser.runtime.options import OptionError
 from hawser.runtime.profile import ask
 
@@ -62,3 +66,32 @@ async def test_it_answers_for_the_nodes_containers(api_server: APIServerProcess,
             async with asyncio.timeout(20):
                 assert await process.wait() == 0
     assert not path.exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("lxcfs"), reason="needs root and lxcfs")
+async def test_it_keeps_lxcfs_while_there_are_rich_pods(api_server: APIServerProcess, tmp_path: Path) -> None:
+    home, socket = tmp_path / "view", tmp_path / "profiles.sock"
+    command = [sys.executable, "-m", "hawser.cli.main", "rich", "agent", "--node", "v", "--socket", str(socket)]
+    command += ["--view", str(home), "--kubeconfig", str(api_server.kubeconfig)]
+    spec = {"containers": [{"name": "c", "image": "i"}], "automountServiceAccountToken": False, "nodeName": "v"}
+    async with Client.from_kubeconfig(api_server.kubeconfig) as client:
+        await client.create(NAMESPACE, {"metadata": {"name": "view"}})
+        await client.create(RUNTIME_CLASS, {"metadata": {"name": "rich"}, "handler": "rich"})
+        process = await asyncio.create_subprocess_exec(*command)
+        try:
+            await client.create(
+                POD, {"metadata": {"name": "p", "namespace": "view"}, "spec": {**spec, "runtimeClassName": "rich"}}
+            )
+            async with asyncio.timeout(30):
+                while not (home / "offers").exists():  # noqa: ASYNC110 - another process makes it
+                    await asyncio.sleep(0.01)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
+            # It serves on, until the next agent finds that nobody needs it.
+            if (running := lxcfs.find(home)) is not None:
+                running.kill()
+                await running.ended()
+                running.close()
+            lxcfs.unmount(home / "lxcfs")
+    assert "proc/meminfo" in (home / "offers").read_text()

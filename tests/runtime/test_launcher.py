@@ -69,6 +69,24 @@ def test_other_commands_pass_untouched(launcher: Launcher, words: list[str]) -> 
 
 
 @pytest.mark.parametrize(
+    ("note", "env", "told"),
+    [
+        ("minimal", ["A=b"], ["A=b"]),
+        ("minimal /lib/x.so", ["A=b"], ["LD_PRELOAD=/lib/x.so", "A=b"]),
+        ("minimal /lib/x.so", ['A="env":["LD=', "B=c"], ["LD_PRELOAD=/lib/x.so", 'A="env":["LD=', "B=c"]),
+        ("minimal /lib/x.so", ["LD_PRELOAD=/own.so"], ["LD_PRELOAD=/own.so"]),
+    ],
+)
+def test_what_runs_later_gets_what_is_preloaded(launcher: Launcher, note: str, env: list[str], told: list[str]) -> None:
+    launcher.note("/run/x", "id", note)
+    process = launcher.directory / "process.json"
+    process.write_text(json.dumps({"args": ["env:["], "env": env}, separators=(",", ":")))
+    words = ["--root", "/run/x", "exec", "--process", str(process), "--detach", "id"]
+    assert launcher(*words) == words
+    assert json.loads(process.read_text()) == {"args": ["env:["], "env": told}
+
+
+@pytest.mark.parametrize(
     ("init", "signal", "sent"),
     [
         ("systemd", "15", "37"),

@@ -58,6 +58,8 @@ def test_a_node_without_a_view_adds_nothing(spec: Spec) -> None:
 
 def test_musl_is_asked_by_the_environment(spec: Spec) -> None:
     result = edited(spec, VIEW._replace(preload=None, musl=True))
+    musl = FACTS._replace(view=VIEW._replace(musl=True))
+    assert edit(spec, Options(init="minimal"), musl).preload == LOADED
     assert f"LD_PRELOAD={LOADED}" in result["process"]["env"]
     assert "/etc/ld.so.preload" not in sources(result)
 

@@ -223,6 +223,10 @@ def agent(
         Path, typer.Option(help="Where hawser-runtime asks for RichProfiles: profiles=PATH in its settings.")
     ] = Path("/run/hawser-rich/profiles.sock"),
     root: Annotated[Path, typer.Option(help="Where the node's root directory is.")] = Path("/"),
+    view: Annotated[
+        Path | None,
+        typer.Option(help="Keep lxcfs in this directory (view=PATH in its settings); needs the node's mounts."),
+    ] = None,
     kubeconfig: Kubeconfig = None,
     kube_context: Context = "",
 ) -> None:
@@ -236,6 +240,6 @@ def agent(
         from hawser.client.client import Client
 
         async with Client.from_kubeconfig(kubeconfig, kube_context, user_agent="hawser-rich") as client:
-            await run(client, node, socket, root)
+            await run(client, node, socket, root, view)
 
     context.run(work)

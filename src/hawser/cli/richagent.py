@@ -13,17 +13,21 @@ from pathlib import Path
 
 from hawser.api.kinds import POD
 from hawser.client.client import Client
+from hawser.client.events import EventRecorder
 from hawser.client.informer import Informer
+from hawser.node.rich import HANDLER, RichPods
 from hawser.rich.profiles.resolver import Resolver
 from hawser.rich.profiles.server import Server
-from hawser.rich.reporter import Reporter
+from hawser.rich.reporter import COMPONENT, Reporter
+
+_LOOK_SECONDS = 15.0
 
 
-async def run(client: Client, node: str, socket: Path, root: Path = Path("/")) -> None:
+async def run(client: Client, node: str, socket: Path, root: Path = Path("/"), view: Path | None = None) -> None:
     """Answers and reports until SIGTERM or SIGINT. Raises OSError where it cannot listen.
 
-    root: where the node's root directory is. Images of agents are not mounted here: that takes rights on the node which
-    this agent is not given.
+    root: where the node's root directory is. view: the directory in which lxcfs is kept, None for no lxcfs. Images of
+    agents are not mounted here: that takes rights on the node which this agent is not given.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -38,9 +42,35 @@ async def run(client: Client, node: str, socket: Path, root: Path = Path("/")) -
                 tasks.create_task(informer.run(), name="informer pods"),
                 tasks.create_task(Reporter(client, informer, node).run(), name="reporter"),
             ]
+            if view is not None:
+                recorder = EventRecorder(client, COMPONENT, host=node)
+                running.append(tasks.create_task(recorder.run(), name="events"))
+                running.append(tasks.create_task(_keep_view(RichPods(view, recorder), informer), name="view"))
             await stop.wait()
             for task in running:
                 task.cancel()
     finally:
         with contextlib.suppress(OSError):
             await server.close()
+
+
+async def _keep_view(pods: RichPods, informer: Informer) -> None:
+    """Has lxcfs serve as long as there are rich pods; without a container runtime to ask, by the pods themselves."""
+    changed, prepared = asyncio.Event(), set[str]()
+    informer.on_change(lambda _old, _new: changed.set())
+    try:
+        while True:
+            changed.clear()
+            rich = [pod for pod in informer.list() if pod["spec"].get("runtimeClassName") == HANDLER]
+            lively = [pod for pod in rich if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")]
+            for pod in lively:
+                if pod["metadata"]["uid"] not in prepared:
+                    await pods.prepare(pod, HANDLER)
+            prepared = {pod["metadata"]["uid"] for pod in lively}
+            if lively:
+                await pods.started(HANDLER)
+            pods.listed(bool(lively))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), _LOOK_SECONDS)
+    finally:
+        await pods.close()

@@ -91,7 +91,7 @@ class Agent:
         self._plugins = Plugins(options.root_dir / "plugins_registry", self.client, lambda: self.registration.node)
         self._tidying: asyncio.Task[None] | None = None
         self._reporting = self._keeping = False
-        self._views = RichPods(options.run_dir, self.recorder)
+        self._views = RichPods(options.run_dir / "view", self.recorder)
         self.counters = Counters()
         self.records = PullRecords(options.root_dir / "image_manager")
         self.registration: registration.Registration

@@ -24,10 +24,10 @@ _CALM_LISTINGS = 2
 
 
 class RichPods:
-    """The rich pods of a node. run_dir: the node's, below which the view is."""
+    """The rich pods of a node. home: of the view, which hawser-runtime is installed with."""
 
-    def __init__(self, run_dir: Path, recorder: EventRecorder) -> None:
-        self._home = run_dir / "view"
+    def __init__(self, home: Path, recorder: EventRecorder) -> None:
+        self._home = home
         self._recorder = recorder
         self._manager: Manager | None = None
         self._calm = 0

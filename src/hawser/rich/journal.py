@@ -34,7 +34,7 @@ class Place:
         """The container's init, "" when the runtime never said it."""
         if not self._init:
             with contextlib.suppress(OSError):
-                self._init = (self.records / self.id).read_text().strip()
+                self._init = (self.records / self.id).read_text().partition(" ")[0].strip()
         return self._init
 
     @property

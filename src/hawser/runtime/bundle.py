@@ -11,7 +11,7 @@ from .initd import edit_init
 from .minimal import edit_minimal
 from .options import Options
 from .systemd import edit_systemd
-from .view import apply_view, prepare_environment
+from .view import LOADED, apply_view, prepare_environment
 
 
 class Edited(NamedTuple):
@@ -21,6 +21,7 @@ class Edited(NamedTuple):
     files: Files  # by path below the bundle's directory for them
     init: str  # systemd, busybox, sysvinit or minimal: what kill has to know
     cgroup: str = ""  # a directory of the host's name=systemd hierarchy that must be there before the container
+    preload: str = ""  # the library that what runs in the container later needs in its environment
     hooks: str = ""  # the directory where its hooks are noted
 
 
@@ -63,4 +64,5 @@ def edit(spec: dict[str, Any], options: Options, facts: Facts) -> Edited:
     else:
         files = edit_minimal(result, facts)
     files = {**files, **apply_view(result, facts.view)}
-    return Edited(result, files, init, facts.cgroups.named_systemd if init == "systemd" else "")
+    cgroup = facts.cgroups.named_systemd if init == "systemd" else ""
+    return Edited(result, files, init, cgroup, LOADED if facts.view.musl else "")

@@ -1,8 +1,8 @@
 #!/bin/sh
 # hawser-runtime: an OCI runtime that makes rich containers. Finds the real runtime (runc, crun), passes every command
-# on to it, and steps in for three: create and run (the bundle is edited first, by the Python program at the end of this
-# file), kill (each init has a stop signal of its own) and delete (the note of that init goes too). The Python program
-# also starts and deletes containers with hooks.
+# on to it, and steps in for some: create and run (the bundle is edited first, by the Python program at the end of this
+# file), kill (each init has a stop signal of its own), exec (musl programs need a variable) and delete (the note of that
+# goes too). The Python program also starts and deletes containers with hooks.
 # Settings: HAWSER_OCI_RUNTIME, HAWSER_PROFILES (the socket that knows RichProfiles), HAWSER_VIEW (the directory of lxcfs)
 # and HAWSER_ROOTS (where root file systems are kept), or lines runtime=/path, profiles=/path, view=/path and roots=/path
 # in /etc/hawser/runtime.conf.
@@ -26,30 +26,33 @@ if [ -z "$real" ]; then
 	done
 fi
 
-want='' verb='' id='' last='' root='' log='' bundle=.
+want='' verb='' id='' last='' root='' log='' bundle=. process=''
 for word; do
 	case $want in
 	root) root=$word ;;
 	log) log=$word ;;
 	bundle) bundle=$word ;;
+	process) process=$word ;;
 	esac
 	if [ -n "$want" ]; then
 		want=''
 		continue
 	fi
 	case $word in
-	--root | --log | --bundle) want=${word#--} ;;
+	--root | --log | --bundle | --process) want=${word#--} ;;
 	-b) want=bundle ;;
+	-p) want=process ;;
 	--root=*) root=${word#*=} ;;
 	--log=*) log=${word#*=} ;;
 	--bundle=* | -b=*) bundle=${word#*=} ;;
+	--process=* | -p=*) process=${word#*=} ;;
 	--log-format | --criu | --rootless | --cgroup-manager | --console-socket | --pid-file | --preserve-fds) want=skip ;;
 	-*) ;;
 	*)
 		if [ -z "$verb" ]; then
 			verb=$word
 			case $verb in
-			create | run | start | kill | delete) ;;
+			create | run | start | exec | kill | delete) ;;
 			*) break ;;
 			esac
 		elif [ -z "$id" ]; then
@@ -90,9 +93,18 @@ start)
 		exec "$python" -I -S "$0" "$@"
 	fi
 	;;
+exec)
+	# The runtime's caller gives the process as a file of its own, a line of JSON.
+	if [ -n "$id" ] && [ -f "$process" ] && [ -r "$note" ]; then
+		read -r init preload <"$note"
+		if [ -n "$preload" ] && ! grep -q '"LD_PRELOAD=' "$process"; then
+			sed -i "s|\"env\":\[|&\"LD_PRELOAD=$preload\",|" "$process"
+		fi
+	fi
+	;;
 kill)
 	if [ -n "$id" ] && [ -r "$note" ]; then
-		read -r init <"$note"
+		read -r init _ <"$note"
 		stop=''
 		# What asks a process to end, be it TERM or the image's own STOPSIGNAL, asks the init for an orderly shutdown.
 		# KILL, STOP, CONT and real-time signals mean what they say.

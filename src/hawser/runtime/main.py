@@ -182,7 +182,7 @@ def main(argv: list[str]) -> int:
             if edited.cgroup:
                 # The real runtime would make it, too late for the mount. It also removes it.
                 os.makedirs(edited.cgroup, exist_ok=True)
-            notes.note(os.environ["HAWSER_RECORDS"], call.container_id, edited.init)
+            notes.note(os.environ["HAWSER_RECORDS"], call.container_id, edited.init, edited.preload)
             host.forget_login()
         real = os.environ.pop("HAWSER_REAL")
         for name in _TOLD:

@@ -18,11 +18,14 @@ _SIZE = "size=64k,nr_inodes=4,mode=700,nosuid,nodev,noexec"
 _MOUNT = ("/usr/bin/mount", "/bin/mount")
 
 
-def note(records: str, container_id: str, init: str) -> None:
-    """Notes which init a container has, for `kill`: one line in one file of a tmpfs."""
+def note(records: str, container_id: str, init: str, preload: str = "") -> None:
+    """Notes in a line of a file on a tmpfs which init a container has, for `kill`, and for `exec` what is preloaded.
+
+    preload: the library that programs get by their environment alone.
+    """
     os.makedirs(records, mode=0o700, exist_ok=True)
     with open(os.path.join(records, _file_name(container_id)), "w", encoding="utf-8") as file:
-        file.write(init + "\n")
+        file.write(f"{init} {preload}".rstrip() + "\n")
 
 
 def open_journal(records: str, container_id: str, root: tuple[int, int]) -> str:

@@ -19,7 +19,7 @@ from .rootfs import RootFS
 
 PLACE = HOME + "-view"  # next to the directory: /dev is a fresh tmpfs in every container
 LIBRARY, STEADY = "libhawser-view.so", "libhawser-steady.so"
-_LIBRARY = f"{PLACE}/{LIBRARY}"
+LOADED = f"{PLACE}/{LIBRARY}"  # in the container
 _PRELOAD = "/etc/ld.so.preload"
 _GLIBC = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
 _MUSL = ("/lib/ld-musl-x86_64.so.1", "/lib/ld-musl-aarch64.so.1")
@@ -64,7 +64,7 @@ def prepare_environment(spec: dict[str, Any], facts: ViewFacts) -> None:
     """Has the application's C library answer for the container, where only its environment can ask for that."""
     if facts.musl:
         process = spec["process"]
-        process["env"] = with_preload(process.get("env") or [], _LIBRARY)
+        process["env"] = with_preload(process.get("env") or [], LOADED)
 
 
 def apply_view(spec: dict[str, Any], facts: ViewFacts) -> Files:
@@ -79,13 +79,13 @@ def apply_view(spec: dict[str, Any], facts: ViewFacts) -> Files:
         source = os.path.join(facts.home, "lxcfs", offer)
         mounts.extend(_bind(source, place) for place in PLACES.get(offer, ()) if place not in taken)
     if facts.preload is not None and _PRELOAD not in taken:
-        lines = [*facts.preload.split("\n"), _LIBRARY]
+        lines = [*facts.preload.split("\n"), LOADED]
         files["ld.so.preload"] = File("\n".join(line for line in lines if line.strip()) + "\n")
         mounts.append(_bind("hawser/ld.so.preload", _PRELOAD))
     env = spec["process"].get("env") or []
     if facts.musl and not any(pair.startswith("LD_PRELOAD=") for pair in env):
         # An init with an environment of its own, which the services inherit.
-        spec["process"]["env"] = with_preload(env, _LIBRARY)
+        spec["process"]["env"] = with_preload(env, LOADED)
     return files
 
 

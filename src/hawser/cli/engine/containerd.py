@@ -64,7 +64,7 @@ def profiles_socket(settings: Settings) -> Path:
 
 
 def view_dir(settings: Settings) -> Path:
-    """Where the agent keeps what rich containers see of /proc and /sys; hawser.node.rich has it there."""
+    """Where the agent keeps what rich containers see of /proc and /sys; hawser.node.agent has it there."""
     return settings.run_dir / "view"
 
 
