@@ -53,6 +53,8 @@ class Requirement:
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether these labels fulfil the condition; negative operators hold for an absent key."""
         have = labels.get(self.key)
+        if self.operator is Operator.EQUALS:
+            return have == self.values[0]
         match self.operator:
             case Operator.EXISTS:
                 return have is not None
@@ -130,7 +132,11 @@ class LabelSelector:
     def matches(self, labels: Mapping[str, str] | None) -> bool:
         """Whether an object with these labels (None: without labels) is selected."""
         have = labels or {}
-        return not self.nothing and all(r.matches(have) for r in self.requirements)
+        # Asked of every pod of every owner, over and over: a loop takes half of the time of all().
+        for requirement in self.requirements:
+            if not requirement.matches(have):
+                return False
+        return not self.nothing
 
     def __str__(self) -> str:
         return ",".join(str(r) for r in self.requirements)

@@ -154,7 +154,9 @@ class GarbageCollector(Controller):
         deleting = obj["metadata"].get("deletionTimestamp")
         references = obj["metadata"].get("ownerReferences") or ()
         owners = [] if deleting else [await self._state(obj, r) for r in references]
-        dependents = self._dependents(obj["metadata"]["uid"])
+        # Every new pod comes here: its dependents are looked for only when they matter.
+        matter = deleting or Owner.WAITING in owners
+        dependents = self._dependents(obj["metadata"]["uid"]) if matter else []
         todo = ownership.plan(obj, owners, [d for _, d in dependents])
         try:
             await self._apply(kind, obj, todo, dependents)

@@ -42,8 +42,10 @@ def plan(rs: Obj, owned: Sequence[Obj], now: datetime) -> Plan:
         # Its pods stay its own, so that they go with it.
         return Plan()
     active = [p for p in owned if pods.is_active(p)]
-    waits = [pods.available_in(p, min_ready_seconds(rs), now) for p in active]
-    look_again = min((w for w in waits if w), default=None)
+    look_again = None
+    if seconds := min_ready_seconds(rs):
+        waits = [pods.available_in(p, seconds, now) for p in active]
+        look_again = min((w for w in waits if w), default=None)
     missing = int(rs["spec"].get("replicas", 1)) - len(active)
     return Plan(
         create=min(max(missing, 0), BURST),
@@ -113,16 +115,24 @@ def _magnitude(moment: str | None, now: datetime) -> int:
 
 def status(rs: Obj, owned: Sequence[Obj], failure: Obj | None, now: datetime) -> Obj:
     """The ReplicaSetStatus for its pods. failure: a ReplicaFailure condition's reason and message, or None."""
-    active = [p for p in owned if pods.is_active(p)]
+    replicas = labeled = ready = available = terminating = 0
     labels = rs["spec"].get("template", {}).get("metadata", {}).get("labels") or {}
-    made: Obj = {"replicas": len(active)}
-    counts = {
-        "fullyLabeledReplicas": sum(labels.items() <= (p["metadata"].get("labels") or {}).items() for p in active),
-        "readyReplicas": sum(pods.is_ready(p) for p in active),
-        "availableReplicas": sum(pods.available_in(p, min_ready_seconds(rs), now) == 0 for p in active),
-    }
+    seconds = min_ready_seconds(rs)
+    for pod in owned:
+        if pods.has_ended(pod):
+            continue
+        if pods.is_terminating(pod):
+            terminating += 1
+            continue
+        replicas += 1
+        labeled += labels.items() <= (pod["metadata"].get("labels") or {}).items()
+        left = pods.available_in(pod, seconds, now)
+        ready += left is not None
+        available += left == 0
+    made: Obj = {"replicas": replicas}
+    counts = {"fullyLabeledReplicas": labeled, "readyReplicas": ready, "availableReplicas": available}
     if rs["kind"] == REPLICA_SET.kind:
-        counts["terminatingReplicas"] = sum(pods.is_terminating(p) and not pods.has_ended(p) for p in owned)
+        counts["terminatingReplicas"] = terminating
     made.update({name: count for name, count in counts.items() if count})
     made["observedGeneration"] = rs["metadata"].get("generation", 0)
     # Conditions of other types are someone else's.
