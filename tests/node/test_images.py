@@ -13,7 +13,7 @@ from hawser.node.cri.model import Image
 from hawser.node.images.collector import Seen, detect, excess, removable
 from hawser.node.images.keyring import credentials
 from hawser.node.images.manager import ImageError, _failure, check_name, pull_policy
-from hawser.node.images.names import repository
+from hawser.node.images.names import full, repository
 from hawser.node.images.records import PullRecords
 
 Obj = dict[str, Any]
@@ -67,6 +67,19 @@ def test_invalid_image_names(name: str) -> None:
 )
 def test_a_repository_is_named_in_full(image: str, wanted: str) -> None:
     assert repository(image) == wanted
+
+
+@pytest.mark.parametrize(
+    ("image", "wanted"),
+    [
+        ("busybox", "docker.io/library/busybox:latest"),
+        ("r.io:5000/a/b:1", "r.io:5000/a/b:1"),
+        ("r.io:5000/a/b", "r.io:5000/a/b:latest"),
+        ("team/app:1@sha256:" + "0" * 64, "docker.io/team/app@sha256:" + "0" * 64),
+    ],
+)
+def test_an_image_is_named_in_full(image: str, wanted: str) -> None:
+    assert full(image) == wanted
 
 
 @pytest.mark.parametrize(

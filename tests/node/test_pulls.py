@@ -169,16 +169,20 @@ async def test_unused_images_are_taken_away_when_the_disk_is_full(puller: Puller
     await puller.ensure(image)
     events, counters = Events(), Counters()
     made: Any = events
+    volume = {"name": "files", "image": {"reference": image}}
+    pods: list[Obj] = [{"metadata": {"name": "reader"}, "spec": {"volumes": [{"name": "other"}, volume]}}]
 
     def collector(limits: Limits) -> ImageCollector:
         recorder: EventRecorder = made
-        return ImageCollector(puller.runtime, puller.records, recorder, counters, limits, {}, PAUSE)
+        return ImageCollector(puller.runtime, puller.records, recorder, counters, limits, {}, PAUSE, lambda: pods)
 
     assert await collector(Limits(image_gc_high=100, image_gc_low=100, image_min_age=0)).collect() == 0
     assert await collector(Limits(image_gc_high=0, image_gc_low=0, image_min_age=3600)).collect() == 0
     assert events.seen[0][0] == "FreeDiskSpaceFailed"
     assert events.seen[0][1].endswith("but only found 0 bytes eligible to free.")
     eager = collector(Limits(image_gc_high=0, image_gc_low=0, image_min_age=0))
+    assert await eager.collect() == 0, "a pod has it as a volume"
+    pods.clear()
     assert await eager.collect() > 0
     assert await puller.runtime.image_status(image) is None
     assert counters.images_collected == {"space": 1}

@@ -192,7 +192,14 @@ class Agent:
         options = self.options
         node = self.reference
         self.images = ImageCollector(
-            self.runtime, self.records, self.recorder, self.counters, options.limits, node, options.pause_image
+            self.runtime,
+            self.records,
+            self.recorder,
+            self.counters,
+            options.limits,
+            node,
+            options.pause_image,
+            lambda: [worker.pod for worker in self.pods.all()],
         )
         parts = eviction.Node(
             self.pods.all,

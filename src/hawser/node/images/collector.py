@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from hawser.client.events import EventRecorder
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError
 from hawser.node.cri.model import Image
+from hawser.node.images import names
 from hawser.node.images.records import PullRecords
 from hawser.node.limits import Limits
 from hawser.node.metrics.counters import Counters
@@ -62,6 +63,16 @@ def removable(
     return [image for _, _, image in sorted(rows, key=lambda row: row[:2])]
 
 
+def as_volumes(pods: Iterable[Obj]) -> set[str]:
+    """Names of the images that pods have as volumes, which no container tells of."""
+    return {
+        names.full(volume["image"]["reference"])
+        for pod in pods
+        for volume in pod["spec"].get("volumes") or ()
+        if (volume.get("image") or {}).get("reference")
+    }
+
+
 def excess(capacity: int, available: int, high: int, low: int) -> int:
     """How many bytes are to be freed; 0 below the high threshold. high, low: per cent of the disk in use."""
     available = min(available, capacity)
@@ -70,7 +81,10 @@ def excess(capacity: int, available: int, high: int, low: int) -> int:
 
 
 class ImageCollector:
-    """Looks after the images' disk. node: whom events are about; pause: the image of sandboxes, which stays."""
+    """Looks after the images' disk.
+
+    node: whom events are about. pause: the image of sandboxes, which stays. pods: those of the node.
+    """
 
     def __init__(
         self,
@@ -81,6 +95,7 @@ class ImageCollector:
         limits: Limits,
         node: Obj,
         pause: str,
+        pods: Callable[[], Iterable[Obj]],
     ) -> None:
         self._runtime = runtime
         self._records = records
@@ -89,6 +104,7 @@ class ImageCollector:
         self._limits = limits
         self._node = node
         self._kept = {pause} if pause else set()
+        self._pods = pods
         self._seen: dict[str, Seen] = {}
         self._failed = False
 
@@ -150,6 +166,7 @@ class ImageCollector:
         # A container counts whoever started it, and also when it has ended: it may be started again.
         containers = await self._runtime.list_containers(everybodys=True)
         in_use = {name for container in containers for name in (container.image, container.image_ref)}
+        in_use |= as_volumes(self._pods())
         now = time.time()
         ids = {i.id for i in images if i.id in in_use or in_use & {*i.tags, *i.digests}}
         detect(images, ids, self._seen, now)

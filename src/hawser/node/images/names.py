@@ -35,3 +35,11 @@ def repository(name: str) -> str:
         first, rest = _HUB, name
     first = _HUB if first == f"index.{_HUB}" else first
     return f"{first}/library/{rest}" if first == _HUB and "/" not in rest else f"{first}/{rest}"
+
+
+def full(name: str) -> str:
+    """An image's name as runtimes list it: with its repository's full name, and a digest or else a tag."""
+    plain, at, digest = name.partition("@")
+    if digest:
+        return f"{repository(name)}{at}{digest}"
+    return f"{repository(name)}:{plain.rpartition('/')[2].partition(':')[2] or 'latest'}"
