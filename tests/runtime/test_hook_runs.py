@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.runtime.conftest import Container, Containers
 
+from hawser.runtime import hookrun
 from hawser.runtime.install import install
 
 Spec = dict[str, Any]
@@ -222,6 +223,27 @@ class TestPrestart:
         subprocess.run(container.command("start", container.name), check=True, timeout=30)
         container.until("running", "systemctl", "is-system-running")
         assert (container.upper / "etc/made").read_text() == "1\n"
+
+
+def test_only_a_containers_processes_are_taken_for_it(
+    containers: Containers, debian: Path, spec: Spec, tmp_path: Path
+) -> None:
+    container = containers.make(debian, hooked(spec, ["sh", "-c", "sleep 1000 & sleep 1000"], "minimal"))
+    container.start()
+    container.until("2", "pgrep", "-c", "-x", "sleep")
+    first, here = pid1(container), os.getpid()
+    inside = hookrun.members(hookrun.group(first), hookrun.mounts(first))
+    assert first in inside
+    assert len(inside) == 4  # init, sh and twice sleep
+    # A group that is not the container's alone: on a node without the controller, say.
+    (tmp_path / "cgroup.procs").write_text(f"{here}\n{first}\n")
+    assert sorted(hookrun.members(str(tmp_path), hookrun.mounts(first))) == sorted(inside)
+    # Whatever else is in a group.
+    (tmp_path / "cgroup.procs").write_text(f"{first}\n1\n")
+    assert hookrun.members(str(tmp_path), hookrun.mounts(first)) == [first]
+    # A container without mounts of its own.
+    (tmp_path / "cgroup.procs").write_text(f"{here}\n1\n")
+    assert hookrun.members(str(tmp_path), hookrun.mounts(here)) == []
 
 
 def test_busybox_init_has_hooks_too(containers: Containers, busybox: Path, spec: Spec, tmp_path: Path) -> None:

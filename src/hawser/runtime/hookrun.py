@@ -1,5 +1,5 @@
 # Importing pathlib would double the start-up time of every container.
-# ruff: noqa: PTH103, PTH118, PTH123
+# ruff: noqa: PTH115, PTH208, PTH103, PTH118, PTH123
 """Running hooks, one after the other: with a time limit, with bounded output, and with nothing of them left behind."""
 
 from __future__ import annotations
@@ -187,10 +187,10 @@ class _Output:
 
 
 def clear(pid: int) -> bool:
-    """Ends every process in a container's control group but its first; whether nothing is left."""
-    directory = group(pid)
+    """Ends every process of a container but its first, which waits for its start; whether nothing is left."""
+    directory, own = group(pid), mounts(pid)
     for _ in range(200):
-        others = [other for other in _members(directory) if other != pid]
+        others = [other for other in members(directory, own) if other != pid]
         if not others:
             return True
         for other in others:
@@ -220,12 +220,28 @@ def oom_kills(directory: str) -> int:
     return 0
 
 
-def _members(directory: str) -> list[int]:
+def members(directory: str, own: str) -> list[int]:
+    """The processes of a container: by its control group, and never one that has the node's own view of mounts.
+
+    A group that this process is in, too, is not the container's alone (a node without the controller, say); then the
+    container's mount namespace tells who belongs to it.
+    """
     found = []
     for place, _, _ in os.walk(directory):
         with contextlib.suppress(OSError), open(os.path.join(place, "cgroup.procs"), encoding="utf-8") as file:
             found += [int(line) for line in file]
-    return found
+    here, me = mounts(os.getpid()), os.getpid()
+    if me in found or os.getppid() in found:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit() and mounts(int(name)) == own != here]
+    return [pid for pid in found if mounts(pid) not in ("", here)]
+
+
+def mounts(pid: int) -> str:
+    """The mount namespace of a process, "" when it is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    except OSError:
+        return ""
 
 
 def _write(path: str, value: dict[str, Any]) -> None:

@@ -62,7 +62,10 @@ def create(real: str, argv: list[str], verb: str, home: str) -> int:
     if verb == "create":
         if not noted["poststop"]:
             os.execv(real, [real, *argv])
-        return witness.create(runtime, argv, home)[0]
+        code = witness.create(runtime, argv, home)[0]
+        if code != 0:
+            shutil.rmtree(home, ignore_errors=True)
+        return code
     detached = bool({"-d", "--detach", "--detach=true"} & set(argv))
     if noted["terminal"] and not detached:
         raise EditError("run: a container with hooks and a terminal needs --detach, or create and start")
