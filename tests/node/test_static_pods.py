@@ -90,3 +90,23 @@ async def test_a_static_pod_may_come_to_an_end(client: Client, engine: Engine) -
     await seen(client, SHOWN, phase("Succeeded"))
     (engine.manifests / "static.yaml").unlink()
     await gone(client, SHOWN)
+
+
+async def test_a_static_pod_that_does_not_fit_has_failed_until_its_manifest_changes(
+    client: Client, engine: Engine
+) -> None:
+    large = {"name": "c", "image": BUSYBOX, "command": ["true"], "resources": {"requests": {"cpu": "1000"}}}
+    write(engine, containers=[large])
+    await until(lambda: _shown(client))
+    obj = await seen(client, SHOWN, phase("Failed"))
+    assert obj["status"]["reason"] == "OutOfcpu"
+    assert obj["status"]["message"].startswith("Pod was rejected: Node didn't have enough resource: cpu, requested: ")
+
+    # It is asked again by the next agent, as nothing of it has started.
+    engine.stop_agent(9)
+    engine.start_agent()
+    assert phase("Failed")(await seen(client, SHOWN, phase("Failed")))
+    write(engine, terminationGracePeriodSeconds=1)
+    await seen_anew(client, obj)
+    (engine.manifests / "static.yaml").unlink()
+    await gone(client, SHOWN)

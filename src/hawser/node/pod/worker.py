@@ -71,8 +71,8 @@ class Worker:
         self._adopted = fresh
         self._static = static
         self._mirror: Obj | None = None
-        # What has started here before is not asked again whether it fits, and a static pod never.
-        self._checked = static or bool((pod.get("status") or {}).get("startTime"))
+        # What has started here before is not asked again whether it fits.
+        self._checked = bool((pod.get("status") or {}).get("startTime"))
         if self._checked and not view.finished(pod):
             context.book.enter(pod)
         self._removed = False
