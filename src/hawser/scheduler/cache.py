@@ -176,6 +176,10 @@ class Cache:
         """Whether the pod is on a node or assumed to be."""
         return key in self._where
 
+    def is_assumed(self, key: str) -> bool:
+        """Whether the API has not said yet that the pod is on its node."""
+        return key in self._assumed
+
     def node_of(self, key: str) -> NodeInfo | None:
         """The node that a pod is on or assumed to be on."""
         name = self._where.get(key)

@@ -104,7 +104,7 @@ class Watching:
     def _pod_placed(self, pod: PodInfo, node_name: str) -> None:
         self._queue.delete(pod.key)
         before = self._cache.node_of(pod.key)
-        known = before.pods[pod.key] if before is not None else None
+        known = before.pods[pod.key] if before is not None and not self._cache.is_assumed(pod.key) else None
         self._cache.set_pod(pod, node_name)
         if known is None or known.group is not pod.group:
             self._queue.wake(hints.pod_changed(known.group if known else None, pod.group, self.namespace_labels))
