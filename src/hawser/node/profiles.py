@@ -5,6 +5,7 @@ Nothing of it is loaded before the first rich container.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from hawser.rich.profiles.server import Server
 if TYPE_CHECKING:
     from hawser.node.agentimages import AgentImages
     from hawser.rich.profiles.resolver import Resolver
+
+log = logging.getLogger(__name__)
 
 SOCKET = "rich.sock"
 """In the run directory."""
@@ -36,8 +39,11 @@ class Profiles:
         self._roots: AgentImages | None = None
 
     async def start(self) -> None:
-        """Listens. Raises OSError."""
-        await self._server.start()
+        """Listens. Where it cannot, rich containers fail, and nothing else does."""
+        try:
+            await self._server.start()
+        except OSError as err:
+            log.warning("nobody answers for RichProfiles: %s", err)
 
     async def close(self) -> None:
         """Ends."""

@@ -23,7 +23,9 @@ _FORWARDED = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2")
 
 
 def home_of(records: str, container_id: str) -> str:
-    """Where a container's hooks are noted: the launcher looks for it."""
+    """Where a container's hooks are noted: the launcher looks for it. Raises ValueError for an id that is none."""
+    if container_id in ("", ".", "..") or "/" in container_id:
+        raise ValueError(f"container id {container_id!r} is not a file name")
     return os.path.join(records, ".hooks", container_id)
 
 
