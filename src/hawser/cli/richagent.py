@@ -1,7 +1,7 @@
 """``hawser rich agent``: what another cluster's node needs beside hawser-runtime, run there by a DaemonSet.
 
-It answers hawser-runtime for RichProfiles, and makes Events and conditions of what happens in rich containers. An
-engine's node agent does both by itself.
+It answers hawser-runtime for RichProfiles, makes Events and conditions of what happens in rich containers, and clears
+up the root file systems that are kept. An engine's node agent does all that by itself.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from hawser.client.client import Client
 from hawser.client.events import EventRecorder
 from hawser.client.informer import Informer
 from hawser.node.rich import HANDLER, RichPods
+from hawser.rich.kept import KeptRoots
 from hawser.rich.profiles.resolver import Resolver
 from hawser.rich.profiles.server import Server
 from hawser.rich.reporter import COMPONENT, Reporter
+from hawser.runtime.install import ROOTS
 
 _LOOK_SECONDS = 15.0
 
@@ -33,6 +35,7 @@ async def run(client: Client, node: str, socket: Path, root: Path = Path("/"), v
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     informer = Informer(client, POD, field_selector=f"spec.nodeName={node}")
+    recorder = EventRecorder(client, COMPONENT, host=node)
     server = Server(socket, lambda: Resolver(client, node, None, root))
     socket.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     await server.start()
@@ -41,10 +44,10 @@ async def run(client: Client, node: str, socket: Path, root: Path = Path("/"), v
             running = [
                 tasks.create_task(informer.run(), name="informer pods"),
                 tasks.create_task(Reporter(client, informer, node).run(), name="reporter"),
+                tasks.create_task(recorder.run(), name="events"),
+                tasks.create_task(KeptRoots(Path(ROOTS), informer, recorder).run(), name="kept root file systems"),
             ]
             if view is not None:
-                recorder = EventRecorder(client, COMPONENT, host=node)
-                running.append(tasks.create_task(recorder.run(), name="events"))
                 running.append(tasks.create_task(_keep_view(RichPods(view, recorder), informer), name="view"))
             await stop.wait()
             for task in running:

@@ -108,7 +108,7 @@ def _daemon_set(image: str, restart: bool, socket: str) -> Obj:
         "env": [node, *runtime],
         "volumeMounts": [
             {**host, "readOnly": True},
-            {"name": "run", "mountPath": "/run"},
+            {"name": "run", "mountPath": "/run", "mountPropagation": "HostToContainer"},
             {"name": "lib", "mountPath": "/var/lib/hawser"},
         ],
         "resources": {"requests": {"cpu": "10m", "memory": "48Mi"}, "limits": {"memory": "512Mi"}},
