@@ -34,7 +34,7 @@ class PodControl:
 
     Own writes are in the cache at once, also deletions, so that no decision is made twice. recorder: of the owner's
     controller. kind: the owner's. words: as WORDS. finalizer: holds pods until the owner has counted their end; adopted
-    pods get it, also when they have ended, and released ones lose it.
+    pods get it and released ones lose it.
     """
 
     def __init__(
@@ -116,7 +116,10 @@ class PodControl:
         return mine
 
     def _is_wanted(self, orphan: Obj) -> bool:
-        return not pods.is_terminating(orphan) if self._finalizer else pods.is_active(orphan)
+        if not self._finalizer or pods.is_terminating(orphan):
+            return pods.is_active(orphan)
+        # One that has ended and lost the finalizer has been counted.
+        return not pods.has_ended(orphan) or self._finalizer in (orphan["metadata"].get("finalizers") or ())
 
     async def adopt(self, owner: Obj, pod: Obj) -> Obj | None:
         """Makes the owner the pod's controller; the pod as it is then, None when it is gone."""

@@ -4,9 +4,10 @@ counted once, and it gets where its specification says."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hawser.api.errors import APIError
@@ -22,6 +23,8 @@ from .world import Crash, World
 _WHAT = st.sampled_from(
     ["run", "succeed", "fail", "delete", "end", "lag", "deliver", "crash", "reconcile", "reconcile"]
 )
+_CHANGES = st.sampled_from(["suspend", "resume", "parallel", "orphan"])
+_CHANGING = st.lists(st.tuples(st.one_of(_WHAT, _CHANGES), st.integers(0, 6)), max_size=40)
 _HISTORY = st.lists(st.tuples(_WHAT, st.integers(0, 6)), max_size=40)
 _SPECS = st.sampled_from(
     [
@@ -92,8 +95,17 @@ class History:
             world.crash_after = number
             await self.reconcile()
             world.crash_after = None
+        elif what in ("suspend", "resume"):
+            self.specify(suspend=what == "suspend")
+        elif what == "parallel":
+            self.specify(parallelism=number)
+        elif what == "orphan" and pod is not None:
+            world.change(POD, pod["metadata"]["name"], metadata={**pod["metadata"], "ownerReferences": []})
         elif pod is not None:
             self.touch(pod, what)
+
+    def specify(self, **fields: Any) -> None:
+        self.world.change(JOB, "work", spec={**self.job["spec"], **fields})
 
     def touch(self, pod: Obj, what: str) -> None:
         name, ended = pod["metadata"]["name"], any_pods.has_ended(pod)
@@ -121,21 +133,25 @@ class History:
                     known = world.objects.get((POD, pod["metadata"]["name"]))
                     if known is not None:
                         self.touch(known, what)
-            if world.version == before and is_finished(self.job):
+            if world.version == before and (not world.of(JOB) or is_finished(self.job)):
                 return
             world.clock.seconds += 700
-        raise AssertionError(f"it does not come to rest: {self.job['status']}")
+        raise AssertionError(f"it does not come to rest: {world.of(JOB)}")
 
 
-def _play(made: Obj, history: list[tuple[str, int]]) -> History:
+def _play(made: Obj, history: list[tuple[str, int]], end: Callable[[History], None] = lambda played: None) -> History:
+    """A Job through a history and whatever happens at its end, until it comes to rest."""
+
     async def play() -> History:
         played = History(made)
         await played.begin()
         for what, number in history:
             await played.happen(what, number)
             check(played)
+        end(played)
         await played.settle()
-        check(played)
+        if played.world.of(JOB):
+            check(played)
         return played
 
     return asyncio.run(play())
@@ -184,4 +200,27 @@ def test_a_job_ends_one_way_or_the_other(limit: int, history: list[tuple[str, in
     if ended[0]["type"] == "Failed":
         assert (ended[0]["reason"], "FailureTarget") == ("BackoffLimitExceeded", status["conditions"][0]["type"])
         assert status["failed"] > limit
+    assert all(FINALIZER not in p["metadata"].get("finalizers", ()) for p in played.pods())
+
+
+_LEFT = ["reconcile", "run", "succeed", "deliver", "reconcile", "deliver", "orphan", "deliver", "reconcile"]
+
+
+@given(_SPECS, _CHANGING)
+@example({"completions": 3, "parallelism": 2}, [(what, 0) for what in _LEFT])
+@settings(max_examples=300, deadline=None)
+def test_a_job_gets_where_it_should_however_it_is_changed(spec: Obj, history: list[tuple[str, int]]) -> None:
+    resumed = {"suspend": False, "parallelism": spec["parallelism"]}
+    played = _play(job(backoffLimit=100, **spec), history, lambda played: played.specify(**resumed))
+    status = played.job["status"]
+    assert any(c["type"] == "Complete" and c["status"] == "True" for c in status["conditions"]), status
+    assert status["uncountedTerminatedPods"] == {}
+    assert status["startTime"]
+    assert all(FINALIZER not in p["metadata"].get("finalizers", ()) for p in played.pods())
+
+
+@given(_SPECS, _HISTORY)
+@settings(max_examples=100, deadline=None)
+def test_pods_of_a_deleted_job_are_let_go(spec: Obj, history: list[tuple[str, int]]) -> None:
+    played = _play(job(**spec), history, lambda played: played.world.remove(JOB, "work"))
     assert all(FINALIZER not in p["metadata"].get("finalizers", ()) for p in played.pods())

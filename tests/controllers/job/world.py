@@ -160,6 +160,11 @@ class World:
             known["metadata"]["ended"] = True
         return self._settle(kind, name, known)
 
+    def remove(self, kind: Kind, name: str) -> None:
+        """Deletes at once."""
+        self._store(kind, name, copy.deepcopy(self._known(kind, name)), "DELETED")
+        del self.objects[kind, name]
+
     def ended(self, kind: Kind, name: str) -> None:
         """The node has ended a pod that was being deleted."""
         known = copy.deepcopy(self._known(kind, name))
