@@ -105,6 +105,12 @@ def test_a_profile_gives_agents_hooks_units_and_defaults_to_pods_that_say_nothin
 
     eventually(lambda: "agent sees root" in journal("watch"), "the agent's line")
     eventually(lambda: "as root" in journal("own"), "the other agent's line")
+    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        limit = inside("a", "cat", "/sys/fs/cgroup/system.slice/hawser-agent-watch.service/memory.max")
+        assert limit == str(16 << 20)
+    else:
+        groups = inside("a", "sh", "-c", "cat /proc/$(systemctl show -P MainPID hawser-agent-watch)/cgroup")
+        assert "/hawser-watch" in groups
     assert inside("a", "systemctl", "is-active", "cron", "hawser-app", "hawser-agent-watch").split() == [
         *("inactive", "active", "active")
     ]
