@@ -28,7 +28,8 @@ def make_pod(name="", *, namespace="default", labels=None, owner="", node="", **
         "creationTimestamp": "2026-01-01T00:00:00Z",
     }
     if owner:
-        metadata["ownerReferences"] = [{"uid": owner, "controller": True, "kind": "ReplicaSet", "name": "rs"}]
+        reference = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": owner, "controller": True}
+        metadata["ownerReferences"] = [reference]
     if node:
         spec["nodeName"] = node
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container], **spec}}

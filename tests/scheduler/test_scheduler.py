@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 
 import pytest
 
@@ -17,6 +18,7 @@ from hawser.api.kinds import (
     PERSISTENT_VOLUME_CLAIM,
     POD,
     PRIORITY_CLASS,
+    REPLICA_SET,
     STORAGE_CLASS,
 )
 from hawser.client.client import Client
@@ -341,11 +343,35 @@ async def test_a_simulation_of_a_dump_says_what_the_live_scheduler_does(admin):
                 {f"default/{p['metadata']['name']}": p["spec"].get("nodeName", "") for p in pods} if decided else None
             )
 
-        assert await eventually(settled) == said
+        live = await eventually(settled)
+        assert {name for name, node in live.items() if node} == {name for name, node in said.items() if node}
+        # Which of two equal nodes takes which of two equal pods is chance.
+        kinds = {f"default/s{number:02}": str(spec) for number, spec in enumerate(wishes)}
+        assert Counter((kinds[n], node) for n, node in live.items()) == Counter(
+            (kinds[n], node) for n, node in said.items()
+        )
     finally:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_pods_of_a_replica_set_are_spread_without_asking_for_it(admin, scheduler):
+    # Room alone would take all of them to the large node.
+    for name, cpu in (("large", "64"), ("small", "4")):
+        await add_node(admin, name, cpu=cpu)
+    labels = {"app": "spread"}
+    template = {"metadata": {"labels": labels}, "spec": make_pod()["spec"]}
+    spec = {"replicas": 0, "selector": {"matchLabels": labels}, "template": template}
+    owner = await admin.create(REPLICA_SET, {"metadata": {"name": "rs", "namespace": "default"}, "spec": spec})
+    try:
+        for number in range(4):
+            await add_pod(admin, f"r{number}", cpu="10m", labels=labels, owner=owner["metadata"]["uid"])
+            await eventually(bound(admin, f"r{number}"))
+        nodes = sorted([await bound(admin, f"r{number}")() for number in range(1, 4)])
+        assert nodes != ["large"] * 3
+    finally:
+        await admin.delete(REPLICA_SET, "rs", "default")
 
 
 async def test_devices_are_not_pretended(admin, scheduler):

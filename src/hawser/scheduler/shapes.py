@@ -64,7 +64,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PodInfo:
-    """A pod to the scheduler. owner: UID of what controls it, "" if nothing does.
+    """A pod to the scheduler. owner: kind/UID of what controls it, "" if nothing does.
 
     claims: its volumes that are claims: name, and whether it is a claim of the pod's own.
     nominated: where it was promised a place. gang: its PodGroup (namespace/name), placed as a whole or not at all.
@@ -145,7 +145,7 @@ class Shapes:
             key=f"{metadata['namespace']}/{metadata['name']}",
             uid=metadata["uid"],
             created=metadata.get("creationTimestamp") or "",
-            owner=next((o["uid"] for o in metadata.get("ownerReferences") or () if o.get("controller")), ""),
+            owner=_owner(metadata),
             nominated=status.get("nominatedNodeName") or "",
             gang=_gang(metadata),
             claims=_claims(metadata["name"], spec),
@@ -206,6 +206,11 @@ def _taken(part: Obj, seen: Obj, infeasible: bool) -> Obj:
             if name not in largest or amount(name, quantity) > amount(name, largest[name]):
                 largest[name] = quantity
     return {**part, "resources": {**resources, "requests": largest}}
+
+
+def _owner(metadata: Obj) -> str:
+    references = metadata.get("ownerReferences") or ()
+    return next((f"{o['kind']}/{o['uid']}" for o in references if o.get("controller")), "")
 
 
 def _gang(metadata: Obj) -> str:

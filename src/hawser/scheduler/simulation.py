@@ -148,7 +148,7 @@ class Simulation:
         elif kind == "Service":
             self._services.setdefault(obj["metadata"].get("namespace", ""), []).append(obj)
         elif kind in _OWNERS:
-            self._owners[obj["metadata"].get("uid", "")] = obj
+            self._owners[f"{kind}/{obj['metadata'].get('uid', '')}"] = obj
         elif kind in _KINDS:
             self._kinds.setdefault(kind, {})[key_of(obj)] = obj
 
