@@ -18,25 +18,10 @@ import orjson
 
 from hawser.api.types import Obj
 from hawser.apiserver.protobuf.table import EXTENSIONS, INTEGERS, META, RUNTIME, Field, fields
+from hawser.wire import SMALL, varint
 
 Encode = Callable[[Any], bytes]
 """From a JSON value to the bytes of a message's or scalar's value, without tag and length."""
-
-_SMALL = [bytes([value]) for value in range(128)]
-_BITS = 1 << 64
-
-
-def varint(value: int) -> bytes:
-    """A number; negative ones take ten bytes."""
-    if 0 <= value < 128:
-        return _SMALL[value]
-    value %= _BITS
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def field(number: int, value: bytes) -> bytes:
@@ -132,7 +117,7 @@ def _tagged(number: int, kind: str) -> Encode:
 
 
 def _number(tag: bytes, value: int) -> bytes:
-    return tag + (_SMALL[value] if 0 <= value < 128 else varint(value))
+    return tag + (SMALL[value] if 0 <= value < 128 else varint(value))
 
 
 def _double(tag: bytes, value: float) -> bytes:
@@ -142,13 +127,13 @@ def _double(tag: bytes, value: float) -> bytes:
 def _text(tag: bytes, value: str) -> bytes:
     data = value.encode()
     size = len(data)
-    return tag + (_SMALL[size] if size < 128 else varint(size)) + data
+    return tag + (SMALL[size] if size < 128 else varint(size)) + data
 
 
 def _sized(tag: bytes, encode: Encode, value: Any) -> bytes:
     data = encode(value)
     size = len(data)
-    return tag + (_SMALL[size] if size < 128 else varint(size)) + data
+    return tag + (SMALL[size] if size < 128 else varint(size)) + data
 
 
 @lru_cache(maxsize=4096)
@@ -193,7 +178,7 @@ def _schema_or_array(value: Any) -> bytes:
 
 def _schema_or_bool(value: Any) -> bytes:
     if isinstance(value, bool):
-        return b"\x08" + _SMALL[value]
+        return b"\x08" + SMALL[value]
     return b"\x08\x01" + field(2, _schema(value))
 
 

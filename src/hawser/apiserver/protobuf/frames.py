@@ -14,8 +14,9 @@ from functools import lru_cache
 import orjson
 
 from hawser.api.types import Obj
-from hawser.apiserver.protobuf.encode import encoder, field, varint
+from hawser.apiserver.protobuf.encode import encoder, field
 from hawser.apiserver.protobuf.table import META, message_of
+from hawser.wire import varint
 
 MAGIC = b"k8s\x00"
 

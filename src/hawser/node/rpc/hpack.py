@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import cache
 
-from hawser.node.rpc.messages import varint
+from hawser.wire import varint
 
 Header = tuple[str, str]
 

@@ -12,13 +12,13 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+from hawser.wire import BITS, varint
+
 _VARINT, _DOUBLE, _SIZED, _FLOAT = 0, 1, 2, 5
-_BITS = 1 << 64
 _UNSIGNED = frozenset({"uint32", "uint64"})
 _SIGNED = frozenset({"int32", "int64"})
 _DEFAULTS: dict[str, Any] = {"string": "", "bytes": b"", "bool": False, "double": 0.0}
 _EMPTY_MAP: Mapping[str, str] = MappingProxyType({})
-_SMALL = [bytes([value]) for value in range(128)]
 
 Fields = Mapping[str, Sequence[Any]]
 """Of a message: field name -> [number, type]. Types: scalars, names of messages and enums, ``repeated TYPE``,
@@ -189,19 +189,6 @@ class MessageType:
         return rows
 
 
-def varint(value: int) -> bytes:
-    """A number; negative ones take ten bytes."""
-    if 0 <= value < 128:
-        return _SMALL[value]
-    value %= _BITS
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
 _NO_NAMES: Mapping[str, int] = {}
 
 
@@ -287,7 +274,7 @@ def _typed(value: int, kind: str) -> Any:
     if kind in _UNSIGNED or value < 1 << 31:
         return value
     # int32 and enums are as wide as int64 when they are negative.
-    return value - _BITS if value >= 1 << 63 else value
+    return value - BITS if value >= 1 << 63 else value
 
 
 def _unpacked(data: bytes, i: int, end: int, kind: str) -> list[Any]:
