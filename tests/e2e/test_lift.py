@@ -132,6 +132,9 @@ def test_the_lifted_machine_runs_in_a_pod(engine: Engine, namespace: str, machin
     words = ["--unit", "redis-server", "--exclude", "opt/nothing", "--manifest", str(suggested)]
     lift(engine, "--from-rootfs", str(machine / "root"), *words)
     (document,) = yaml.safe_load_all(suggested.read_text())
+    claims = machine / "set.yaml"
+    lift(engine, "--from-rootfs", str(machine / "root"), *words[:-1], str(claims), "--stateful-set", "--dry-run")
+    engine.kubectl("apply", "--dry-run=server", "-n", namespace, "-f", str(claims))
     for volume in document["spec"]["volumes"]:
         volume["hostPath"]["path"] = str(machine / "data" / volume["name"])
     engine.apply(document, namespace)

@@ -161,6 +161,23 @@ def test_files_are_synced_into_any_container(engine: Engine, namespace: str, thr
     assert identity(engine.get("pod", "a", namespace)) == before
 
 
+def test_without_systemd_the_units_script_is_asked(
+    engine: Engine, namespace: str, three: list[str], tmp_path: Path
+) -> None:
+    script = tmp_path / "web"
+    script.write_text('#!/bin/sh\n[ "$1" = status ] || echo "$1" >> /srv/asked\n')
+    script.chmod(0o755)
+    more = ("--dest", "/etc/init.d", "--unit", "web", "--settle", "0")
+    assert "released" in push(engine, namespace, "b", tmp_path, *more).stdout
+    assert inside(engine, namespace, "b", "cat", "/srv/asked") == "restart\n"
+    script.write_text("#!/bin/sh\n[ $1 = restart ]\n")
+    failed = push(engine, namespace, "b", tmp_path, *more, check=False)
+    assert failed.returncode == 1
+    assert "unit web failed: it does not run" in failed.stderr
+    assert inside(engine, namespace, "b", "tail", "-n", "1", "/srv/asked") == "restart\n"
+    assert "asked" in inside(engine, namespace, "b", "cat", "/etc/init.d/web")
+
+
 def test_of_several_pods_none_is_touched_after_a_failure(
     engine: Engine, namespace: str, three: list[str], tmp_path: Path
 ) -> None:
