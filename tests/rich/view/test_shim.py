@@ -128,6 +128,19 @@ def test_more_processors_than_there_are_are_not_invented(shim: Path, tmp_path: P
     assert "online 4097 " in printed
 
 
+@pytest.mark.parametrize(
+    ("quota", "count"), [("max 100000", 8), ("100000 100000", 1), ("150000 100000", 2), ("900000 100000", 8), ("", 8)]
+)
+def test_a_quota_on_cgroup_v2_counts_though_lxcfs_does_not_look_there(
+    shim: Path, tmp_path: Path, quota: str, count: int
+) -> None:
+    files = FILES | {"/sys/devices/system/cpu/online": "0-7\n"}
+    (tmp_path / "limit").write_text(quota + "\n")
+    script = f"mount -t tmpfs tmpfs /sys/fs/cgroup && cp {tmp_path}/limit /sys/fs/cgroup/cpu.max && "
+    script += f"LD_PRELOAD={shim} exec getconf _NPROCESSORS_ONLN"
+    assert told(tmp_path, ["sh", "-c", script], files) == f"{count}\n"
+
+
 def test_a_processor_has_a_number_that_tables_have_a_place_for(shim: Path, tmp_path: Path) -> None:
     last = max(os.sched_getaffinity(0))
     command = ["taskset", "-c", str(last), str(program(tmp_path, "gcc"))]

@@ -77,6 +77,19 @@ static long seconds(void)
 	return syscall(SYS_CLOCK_GETTIME, CLOCK_MONOTONIC_COARSE, time) == 0 ? time[0] : 0;
 }
 
+/* As many as a quota on cgroup v2 is worth, rounded up as lxcfs does it; 0 for no quota. lxcfs looks there since 7.0. */
+static int quota(void)
+{
+	char text[64];
+	const char *at;
+	unsigned long time, period;
+	if (slurp("/sys/fs/cgroup/cpu.max", text, sizeof text) < 0 || *text < '0' || *text > '9')
+		return 0;
+	at = number(text, &time);
+	number(at, &period);
+	return period && time ? (time + period - 1) / period : 0;
+}
+
 /* How many processors the container has; 0 when its files do not tell. Read at most once a second. */
 static int processors(void)
 {
@@ -86,7 +99,7 @@ static int processors(void)
 	if (read_at != now) {
 		char text[512];
 		const char *at = text;
-		int count = 0;
+		int count = 0, allowed;
 		if (slurp("/sys/devices/system/cpu/online", text, sizeof text) > 0)
 			while (*at >= '0' && *at <= '9') { /* 0-2,5 */
 				unsigned long first, last;
@@ -98,6 +111,8 @@ static int processors(void)
 				if (*at == ',')
 					at++;
 			}
+		if (count && (allowed = quota()) && allowed < count)
+			count = allowed;
 		known = count;
 		read_at = now;
 	}
