@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, NamedTuple
 
-from .edited import EditError, Files
+from .edited import EditError, Files, copied
 from .facts import Facts
-from .initd import edit_init
-from .minimal import edit_minimal
 from .options import Options
-from .systemd import edit_systemd
 from .view import LOADED, apply_view, prepare_environment
 
 
@@ -49,7 +45,7 @@ def edit(spec: dict[str, Any], options: Options, facts: Facts) -> Edited:
         raise EditError(
             "app-policy keep: a minimal init restarts nothing; use init systemd, or the pod's restartPolicy"
         )
-    result = copy.deepcopy(spec)
+    result = copied(spec)
     result.setdefault("linux", {})
     if options.time:
         from .faketime import apply_time
@@ -57,11 +53,18 @@ def edit(spec: dict[str, Any], options: Options, facts: Facts) -> Edited:
         facts = facts._replace(application=apply_time(result, options.time, facts.faketime))
     prepare_environment(result, facts.view)
     init = choose_init(options, facts)
+    # Each where it is needed: a container waits for what is loaded here.
     if init == "systemd":
+        from .systemd import edit_systemd
+
         files = edit_systemd(result, options, facts)
     elif init != "minimal":
+        from .initd import edit_init
+
         files = edit_init(result, options, facts)
     else:
+        from .minimal import edit_minimal
+
         files = edit_minimal(result, facts)
     files = {**files, **apply_view(result, facts.view)}
     cgroup = facts.cgroups.named_systemd if init == "systemd" else ""

@@ -27,6 +27,13 @@ class File(NamedTuple):
 Files = dict[str, File]  # by path below BUNDLE_HOME
 
 
+def copied(value: Any) -> Any:
+    """A copy of a JSON value; copy.deepcopy knows more, and takes as long to load as all of an edit."""
+    if isinstance(value, dict):
+        return {key: copied(entry) for key, entry in value.items()}
+    return [copied(entry) for entry in value] if isinstance(value, list) else value
+
+
 def mounted_home(name: str = "", place: str = HOME) -> dict[str, Any]:
     """The mount that shows the bundle's directory, or one file of it, to the container."""
     return {

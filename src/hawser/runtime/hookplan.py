@@ -10,11 +10,11 @@ joined any more. Both are root inside, and neither sees a namespace of the host.
 
 from __future__ import annotations
 
-import copy
 import os
 import signal
 from typing import Any, NamedTuple
 
+from .edited import copied
 from .hooks import Hook, Hooks
 
 Spec = dict[str, Any]
@@ -87,7 +87,7 @@ def _process(spec: Spec) -> Spec:
 
 def process(note: Spec, phase: str, hook: Hook, ending: Ending | None = None) -> Spec:
     """The process of a hook, as OCI describes one: root, the container's capabilities and the hook's."""
-    result: Spec = copy.deepcopy(note["process"])
+    result: Spec = copied(note["process"])
     names = list(dict.fromkeys([*result["capabilities"]["bounding"], *hook.capabilities]))
     result["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), names)
     result["args"] = list(hook.command)
@@ -134,7 +134,7 @@ def poststop_spec(spec: Spec, note: Spec, present: Any = os.path.exists) -> Spec
 
     spec: the container's before any edit. present: whether a path of a namespace is still there.
     """
-    result = copy.deepcopy(spec)
+    result: Spec = copied(spec)
     bundle = note["bundle"]
     result["root"] = {**spec["root"], "path": os.path.join(bundle, spec["root"]["path"])}
     for mount in result.get("mounts") or []:
