@@ -74,3 +74,55 @@ def test_a_line_of_an_environment_file() -> None:
 def test_a_shell_reads_back_what_was_quoted(text: str) -> None:
     ran = subprocess.run(["/bin/sh", "-c", f"printf %s {shell_word(text)}"], capture_output=True, check=True)
     assert ran.stdout == text.encode()
+
+
+def read_words(line: str) -> list[str]:
+    """The words of ExecStart= as systemd reads them: quotes and escapes, then specifiers, then variables."""
+    words: list[str] = []
+    rest = iter(line)
+    for char in rest:
+        if char == " ":
+            continue
+        assert char == '"'
+        word = ""
+        while (char := next(rest)) != '"':
+            if char == "\\":
+                char = next(rest)
+                known = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"'}
+                char = chr(int(next(rest) + next(rest), 16)) if char == "x" else known[char]
+            word += char
+        words.append(word)
+    for number, word in enumerate(words):
+        assert not word.replace("%%", "").count("%")
+        word = word.replace("%%", "%")
+        if number:
+            assert not word.replace("$$", "").count("$")
+            word = word.replace("$$", "$")
+        words[number] = word
+    return words
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXT.filter(bool), st.lists(TEXT, max_size=5))
+def test_systemd_reads_back_what_was_quoted(path: str, argv: list[str]) -> None:
+    assert read_words(exec_line(path, argv)) == ["@" + path, *argv]
+
+
+def read_assignment(line: str) -> tuple[str, str]:
+    """An assignment of an EnvironmentFile= as systemd reads it: a backslash escapes in quotes as in a shell."""
+    name, _, rest = line.partition("=")
+    assert rest[0] == rest[-1] == '"'
+    value, chars = "", iter(rest[1:-1])
+    for char in chars:
+        assert char != '"'
+        if char == "\\":
+            char = next(chars)
+            assert char in '"\\`$'
+        value += char
+    return name, value
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXT)
+def test_an_environment_file_gives_back_what_was_put_in(value: str) -> None:
+    assert read_assignment(environment_line("NAME", value)) == ("NAME", value)
