@@ -154,6 +154,14 @@ async def test_a_container_that_started_while_lxcfs_was_away_gets_its_files(
     await manager.ensure()
     await manager.close()
     os.kill(pid(manager), signal.SIGKILL)
+
+    def dead() -> bool:
+        try:
+            return not (manager.home / "lxcfs/proc/meminfo").exists()
+        except OSError:
+            return True
+
+    await until(dead, "the crash")
     container = await started(containers, debian, limited(spec))
     assert told(container)[4] != "300"
     assert await manager.ensure() == ""
