@@ -57,6 +57,17 @@ async def test_only_pods_that_a_change_concerns_are_woken(queue, info):
     assert await take(queue) == ["b"]
 
 
+async def test_pods_that_are_alike_are_woken_for_what_refused_the_last_of_them(queue, info):
+    for name in "ab":
+        queue.add(info(name))
+    first, second = queue.pop_now(), queue.pop_now()
+    queue.park(first)
+    queue.park(second, frozenset(("NodePorts",)))
+    queue.wake(lambda pod, plugins: "NodePorts" in plugins)
+    assert queue.pop_now() is first
+    assert queue.pop_now() is None
+
+
 async def test_a_pod_in_back_off_lets_the_others_go_first(queue, info, clock):
     queue.add(info("failed", priority=100))
     await take(queue)

@@ -14,9 +14,6 @@ from hawser.scheduler.terms import NamespaceLabels, narrowed, required
 
 Concerns = Callable[[PodInfo, frozenset[str]], bool]
 
-ON_A_NODE = frozenset(("NodeUnschedulable", "TaintToleration", "NodeAffinity", "NodePorts", "NodeResourcesFit"))
-"""Plugins that look at a node and what it runs, and at nothing else."""
-
 VOLUMES = frozenset(("VolumeBinding", "VolumeZone", "VolumeRestrictions", "NodeVolumeLimits"))
 
 
@@ -44,7 +41,8 @@ def room_made(node: NodeInfo | None, group: Group, namespace_labels: NamespaceLa
     beside = pod_changed(group, group, namespace_labels)
 
     def concerns(pod: PodInfo, plugins: frozenset[str]) -> bool:
-        if plugins & ON_A_NODE and node is not None and node.known and refusal(pod.shape, node) is None:
+        # Whoever refused the pod: the node may have come after that, too full to be worth a try.
+        if node is not None and node.known and refusal(pod.shape, node) is None:
             return True
         return bool(plugins & VOLUMES) or beside(pod, plugins)
 

@@ -42,7 +42,6 @@ class Entry:
 
     pod: PodInfo
     state: State
-    added: float
     attempts: int = 0
     until: float = 0.0
     since: float = 0.0
@@ -102,7 +101,7 @@ class SchedulingQueue:
             return
         if entry is not None:
             self.delete(pod.key)
-        entry = self._entries[pod.key] = Entry(pod, State.READY, self._clock.monotonic())
+        entry = self._entries[pod.key] = Entry(pod, State.READY)
         if pod.gang:
             self._gangs.setdefault(pod.gang, {})[pod.key] = entry
         self._ready(entry)
@@ -201,8 +200,9 @@ class SchedulingQueue:
     def wake(self, concerns: Concerns = lambda pod, plugins: True) -> None:
         """Something changed: parked pods that it concerns are tried again, of those that are alike the oldest first."""
         for alike in list(self._parked.values()):
-            first = _oldest(alike)
-            if concerns(first.pod, first.plugins):
+            first, last = _oldest(alike), next(reversed(alike.values()))
+            # Who was refused last knows best who refuses them all.
+            if concerns(first.pod, first.plugins | last.plugins):
                 self._ready(first)
 
     def wake_one(self, key: str) -> None:
