@@ -143,9 +143,8 @@ async def test_what_a_crash_leaves_is_made_good(own_server: Any) -> None:
             return {item["metadata"]["name"] for item in answer.json["items"]} == used
 
         await until(api, ADDRESSES, all_there)
-        extra = {
-            "metadata": {"name": "10.96.0.200", "labels": {"ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"}}
-        }
+        free = next(address for number in range(200, 250) if (address := f"10.96.0.{number}") not in used)
+        extra = {"metadata": {"name": free, "labels": {"ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"}}}
         parent = {"resource": "services", "namespace": "default", "name": "gone"}
         await api.create(ADDRESSES, {**extra, "spec": {"parentRef": parent}})
         await until(api, ADDRESSES, all_there)
