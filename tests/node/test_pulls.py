@@ -172,9 +172,14 @@ async def test_unused_images_are_taken_away_when_the_disk_is_full(puller: Puller
     volume = {"name": "files", "image": {"reference": image}}
     pods: list[Obj] = [{"metadata": {"name": "reader"}, "spec": {"volumes": [{"name": "other"}, volume]}}]
 
+    mounted: set[str] = set()
+
+    async def held() -> set[str]:
+        return mounted
+
     def collector(limits: Limits) -> ImageCollector:
         recorder: EventRecorder = made
-        return ImageCollector(puller.runtime, puller.records, recorder, counters, limits, {}, PAUSE, lambda: pods)
+        return ImageCollector(puller.runtime, puller.records, recorder, counters, limits, {}, PAUSE, lambda: pods, held)
 
     assert await collector(Limits(image_gc_high=100, image_gc_low=100, image_min_age=0)).collect() == 0
     assert await collector(Limits(image_gc_high=0, image_gc_low=0, image_min_age=3600)).collect() == 0
@@ -183,6 +188,10 @@ async def test_unused_images_are_taken_away_when_the_disk_is_full(puller: Puller
     eager = collector(Limits(image_gc_high=0, image_gc_low=0, image_min_age=0))
     assert await eager.collect() == 0, "a pod has it as a volume"
     pods.clear()
+    found = await puller.runtime.image_status(image)
+    mounted |= {found.id} if found else set()
+    assert await eager.collect() == 0, "an agent in a rich container has it"
+    mounted.clear()
     assert await eager.collect() > 0
     assert await puller.runtime.image_status(image) is None
     assert counters.images_collected == {"space": 1}

@@ -200,6 +200,7 @@ class Agent:
             node,
             options.pause_image,
             lambda: [worker.pod for worker in self.pods.all()],
+            self.profiles.held,
         )
         parts = eviction.Node(
             self.pods.all,

@@ -1,12 +1,17 @@
 """The files of operation agents' images on this node: each image mounted once, read-only, for all containers.
 
-Under it lies a skeleton of directories, where hawser-runtime mounts what a program expects around it. A mount stays as
-long as the node has the image's view: containers that run use its layers.
+Under it lies a skeleton of directories, where hawser-runtime mounts what a program expects around it. An image stays
+mounted, and its layers stay on the node, until no container has it any more. Who has it is the kernel's knowledge, so
+nothing of this is lost when the agent starts anew.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from hawser.node.cri.client import Runtime
@@ -20,6 +25,8 @@ from hawser.rich.profiles.merge import ProfileError
 
 _FOLDERS = ("dev", "proc", "run", "sys", "tmp")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
+_STARTING_SECONDS = 120.0
+"""So long a container that asked for an image may take until it has mounted it."""
 
 
 class AgentImages:
@@ -30,6 +37,7 @@ class AgentImages:
         self._images = images
         self._folder = folder
         self._pulls: dict[tuple[str, str], asyncio.Task[Image]] = {}
+        self._asked: dict[str, float] = {}
         self._lock = asyncio.Lock()
 
     async def root(self, image: str, policy: str) -> Path:
@@ -39,13 +47,38 @@ class AgentImages:
         name = found.id.rpartition(":")[2]
         place = self._folder / name
         async with self._lock:
+            self._asked[name] = time.monotonic()
             try:
-                await self._mount(place, f"hawser-agent-image-{name}", found)
+                await self._mount(place, _key(name), found)
             except Unimplemented:
                 raise ProfileError("the container runtime does not say where images' files are") from None
             except (CRIError, KeyError, ValueError, OSError) as error:
                 raise ProfileError(f"image {image} can not be mounted: {error}") from error
         return place / "root"
+
+    async def held(self) -> set[str]:
+        """Ids of the images that containers have or are about to have; what else is mounted is given up.
+
+        Raises CRIError and OSError.
+        """
+        async with self._lock:
+            recent = time.monotonic() - _STARTING_SECONDS
+            self._asked = {name: asked for name, asked in self._asked.items() if asked >= recent}
+            places = list(self._folder.iterdir()) if self._folder.is_dir() else []
+            idle = [place for place in places if place.name not in self._asked]
+            elsewhere = await asyncio.to_thread(_mounted_elsewhere) if idle else set()
+            for place in idle:
+                if not _is_used(place / "root", elsewhere):
+                    await self._release(place)
+                    places.remove(place)
+        return {f"sha256:{place.name}" for place in places}
+
+    async def _release(self, place: Path) -> None:
+        for part in ("root", "image"):
+            if mounts.is_mounted(place / part):
+                mounts.unmount(place / part)
+        await self._views.remove(_key(place.name))
+        shutil.rmtree(place)
 
     def _pull(self, image: str, policy: str) -> asyncio.Task[Image]:
         key = (image, policy)
@@ -86,3 +119,44 @@ class AgentImages:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _key(name: str) -> str:
+    return f"hawser-agent-image-{name}"
+
+
+def _is_used(root: Path, elsewhere: set[tuple[int, str]]) -> bool:
+    if not mounts.is_mounted(root):
+        return False
+    device = root.stat().st_dev
+    # At this very path it is only a copy of our own mount, as each service of systemd with a namespace of its own has.
+    return any(found == device and not point.endswith(str(root)) for found, point in elsewhere)
+
+
+def _mounted_elsewhere() -> set[tuple[int, str]]:
+    """Devices, and where they are mounted, in other mount namespaces than this process's."""
+    return {mount for process in _of_namespaces() for mount in _mounts_of(process)}
+
+
+def _of_namespaces() -> Iterator[Path]:
+    """A process of each other mount namespace."""
+    seen = {Path("/proc/self/ns/mnt").readlink()}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            namespace = (process / "ns/mnt").readlink()
+        except OSError:  # it has ended
+            continue
+        if namespace not in seen:
+            seen.add(namespace)
+            yield process
+
+
+def _mounts_of(process: Path) -> Iterator[tuple[int, str]]:
+    try:
+        lines = (process / "mountinfo").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        fields = line.split(" ", 5)
+        major, _, minor = fields[2].partition(":")
+        yield os.makedev(int(major), int(minor)), fields[4]

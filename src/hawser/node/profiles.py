@@ -51,9 +51,21 @@ class Profiles:
         if self._roots is not None:
             await self._roots.close()
 
+    async def held(self) -> set[str]:
+        """Ids of the images whose files agents in containers use; those that no container has are unmounted.
+
+        Raises CRIError and OSError.
+        """
+        return await self._agents().held() if self._folder.is_dir() else set()
+
     def _resolver(self) -> Resolver:
-        from hawser.node.agentimages import AgentImages
         from hawser.rich.profiles.resolver import Resolver
 
-        self._roots = AgentImages(self._runtime, self._images, self._folder)
-        return Resolver(self._client, self._node, self._roots)
+        return Resolver(self._client, self._node, self._agents())
+
+    def _agents(self) -> AgentImages:
+        if self._roots is None:
+            from hawser.node.agentimages import AgentImages
+
+            self._roots = AgentImages(self._runtime, self._images, self._folder)
+        return self._roots

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +84,7 @@ class ImageCollector:
     """Looks after the images' disk.
 
     node: whom events are about. pause: the image of sandboxes, which stays. pods: those of the node.
+    held: ids of the images that are mounted besides; it may raise CRIError and OSError.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class ImageCollector:
         node: Obj,
         pause: str,
         pods: Callable[[], Iterable[Obj]],
+        held: Callable[[], Awaitable[set[str]]],
     ) -> None:
         self._runtime = runtime
         self._records = records
@@ -105,6 +107,7 @@ class ImageCollector:
         self._node = node
         self._kept = {pause} if pause else set()
         self._pods = pods
+        self._held = held
         self._seen: dict[str, Seen] = {}
         self._failed = False
 
@@ -114,16 +117,17 @@ class ImageCollector:
             try:
                 await self.collect()
                 self._failed = False
-            except CRIError as err:
+            except (CRIError, OSError) as err:
                 # Once may be the start of the runtime.
                 if self._failed:
-                    self._recorder.event(self._node, "Warning", "ImageGCFailed", err.text)
+                    text = err.text if isinstance(err, CRIError) else str(err)
+                    self._recorder.event(self._node, "Warning", "ImageGCFailed", text)
                 self._failed = True
                 log.warning("images are collected later: %s", err)
             await asyncio.sleep(PERIOD_SECONDS)
 
     async def collect(self) -> int:
-        """Frees what is too much; bytes freed. Raises CRIError."""
+        """Frees what is too much; bytes freed. Raises CRIError and OSError."""
         place = await self._runtime.image_fs()
         await self._look()
         found = disk.disk(Path(place.mountpoint))
@@ -145,7 +149,7 @@ class ImageCollector:
         return freed
 
     async def free(self, wanted: int = EVERYTHING, reason: str = "space") -> int:
-        """Takes unused images away until so many bytes are free; bytes freed. Raises CRIError."""
+        """Takes unused images away until so many bytes are free; bytes freed. Raises CRIError and OSError."""
         images, now = await self._look()
         freed = 0
         for image in removable(images, self._seen, now, self._limits.image_min_age, self._kept):
@@ -166,7 +170,7 @@ class ImageCollector:
         # A container counts whoever started it, and also when it has ended: it may be started again.
         containers = await self._runtime.list_containers(everybodys=True)
         in_use = {name for container in containers for name in (container.image, container.image_ref)}
-        in_use |= as_volumes(self._pods())
+        in_use |= as_volumes(self._pods()) | await self._held()
         now = time.time()
         ids = {i.id for i in images if i.id in in_use or in_use & {*i.tags, *i.digests}}
         detect(images, ids, self._seen, now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -46,27 +47,27 @@ class Resolver:
         self._node = node
         self._roots = roots
         self._machine = machine
-        self._last: OrderedDict[tuple[str, str], Obj] = OrderedDict()
+        self._last: OrderedDict[tuple[str, str], Merged | None] = OrderedDict()
         self._told: dict[str, tuple[int, str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def answer(self, asked: Obj) -> Obj:
         """The answer for a container: see hawser.runtime.profile for the words."""
-        key = (asked.get("uid", ""), asked.get("container", ""))
         try:
-            answer = await self._resolve(asked)
+            merged = await self._merged(asked)
+            if merged is None:
+                return {}
+            try:
+                agents = [merge.agent(entry, await self._root(name, entry)) for name, entry in merged.agents]
+            except ProfileError as error:
+                self._report(merged.profiles, error)
+                raise
         except ProfileError as error:
             return {"error": str(error)}
         except APIError as error:
-            if error.code in (429, 500, 502, 503, 504) and key in self._last:
-                log.warning("container %s gets what profiles said before: %s", key[1], error.message)
-                return self._last[key]
             return {"error": f"they can not be read: {error.message}"}
-        self._last[key] = answer
-        self._last.move_to_end(key)
-        while len(self._last) > _REMEMBERED:
-            self._last.popitem(last=False)
-        return answer
+        self._report(merged.profiles, None)
+        return _answer(merged, agents)
 
     async def close(self) -> None:
         """Ends what is under way."""
@@ -74,20 +75,33 @@ class Resolver:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _resolve(self, asked: Obj) -> Obj:
+    async def _merged(self, asked: Obj) -> Merged | None:
+        """What profiles say of a container; what they said the last time while the API server is away."""
+        key = (asked.get("uid", ""), asked.get("container", ""))
+        try:
+            merged = await self._found(asked)
+        except APIError as error:
+            if error.code not in (429, 500, 502, 503, 504) or key not in self._last:
+                raise
+            log.warning("container %s gets what profiles said before: %s", key[1], error.message)
+            return self._last[key]
+        self._last[key] = merged
+        self._last.move_to_end(key)
+        while len(self._last) > _REMEMBERED:
+            self._last.popitem(last=False)
+        return merged
+
+    async def _found(self, asked: Obj) -> Merged | None:
         profiles = await self._profiles()
         if not profiles:
-            return {}
+            return None
         pod, namespace = await asyncio.gather(self._pod(asked), self._namespace(asked["namespace"]))
         chosen = merge.matching(profiles, namespace, pod)
         try:
-            merged = merge.merge(chosen)
-            agents = [merge.agent(entry, await self._root(name, entry)) for name, entry in merged.agents]
+            return merge.merge(chosen)
         except ProfileError as error:
             self._report(chosen, error)
             raise
-        self._report(chosen, None)
-        return _answer(merged, agents)
 
     async def _profiles(self) -> list[Obj]:
         try:
@@ -130,7 +144,7 @@ class Resolver:
                 f"agent {entry['name']}: image {entry['image']} is still being pulled", profile
             ) from None
 
-    def _report(self, profiles: list[Obj], error: ProfileError | None) -> None:
+    def _report(self, profiles: Sequence[Obj], error: ProfileError | None) -> None:
         """Writes what changed of this node into the profiles' status, in the background."""
         for profile in profiles:
             metadata = profile["metadata"]
