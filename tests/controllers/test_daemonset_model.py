@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hawser.api.kinds import CONTROLLER_REVISION, DAEMON_SET, NODE, POD
+from hawser.api.status import is_ready
 from hawser.controllers import history, pods
 from hawser.controllers.daemonset import DaemonSetController
 
@@ -40,9 +41,7 @@ def keeps_up(world: World, least: int) -> None:
 
     def check(verb: str, obj: Obj) -> None:
         up = {
-            pod["spec"].get("nodeName")
-            for pod in world.objects(POD)
-            if pods.is_ready(pod) and not pods.is_terminating(pod)
+            pod["spec"].get("nodeName") for pod in world.objects(POD) if is_ready(pod) and not pods.is_terminating(pod)
         }
         assert verb != "DELETE" or len(up) >= least, f"only {sorted(up)} are left"
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hawser.api.kinds import DEPLOYMENT, POD, REPLICA_SET, REPLICATION_CONTROLLER, Kind
+from hawser.api.status import is_ready
 from hawser.controllers import pods
 from hawser.controllers.deployment import DeploymentController
 from hawser.controllers.replicaset import ReplicaSetController
@@ -45,7 +46,7 @@ def keeps_bounds(world: World, least: int, most: int) -> None:
     """Never fewer ready pods than allowed, nor more pods asked for."""
 
     def check(verb: str, obj: Obj) -> None:
-        ready = sum(pods.is_ready(pod) for pod in present(world))
+        ready = sum(is_ready(pod) for pod in present(world))
         assert verb != "DELETE" or ready >= least, f"only {ready} are ready"
         asked = sum(rs["spec"]["replicas"] for rs in world.objects(REPLICA_SET))
         assert asked <= most, f"{asked} pods are asked for"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, EVENT, NAMESPACE, POD, POD_DISRUPTION_BUDGET, REPLICA_SET, Kind
+from hawser.api.status import condition
 from hawser.client.client import Client
 from hawser.controllers import disruption_plan, pods
 from hawser.controllers.disruption import DisruptionController
@@ -212,10 +213,10 @@ async def test_pods_whose_controller_has_no_scale_may_not_go(client: Client, nam
     await guard(client, namespace, "rock", maxUnavailable=1)
 
     async def told() -> bool:
-        found = await client.get(POD_DISRUPTION_BUDGET, "rock", namespace)
-        condition = pods.condition(found, "DisruptionAllowed") or {}
+        budget = await client.get(POD_DISRUPTION_BUDGET, "rock", namespace)
+        found = condition(budget, "DisruptionAllowed") or {}
         wanted = ("SyncFailed", f"rocks.{group} does not implement the scale subresource")
-        return (condition.get("reason"), condition.get("message")) == wanted
+        return (found.get("reason"), found.get("message")) == wanted
 
     await eventually(told)
 

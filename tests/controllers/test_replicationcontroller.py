@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hawser.api.kinds import NAMESPACE, POD, REPLICATION_CONTROLLER, RESOURCE_QUOTA
+from hawser.api.status import condition
 from hawser.client.client import Client
 from hawser.controllers import pods
 from hawser.controllers.replicationcontroller import ReplicationControllerController
@@ -75,15 +76,15 @@ async def test_a_quota_that_is_used_up_is_a_condition_of_the_controller(client: 
     await client.create(RESOURCE_QUOTA, {**quota, "spec": {"hard": {"pods": "2"}}})
     await client.create(REPLICATION_CONTROLLER, controller(namespace, 3))
 
-    async def condition() -> Obj | None:
-        return pods.condition(await client.get(REPLICATION_CONTROLLER, "old", namespace), "ReplicaFailure")
+    async def failure() -> Obj | None:
+        return condition(await client.get(REPLICATION_CONTROLLER, "old", namespace), "ReplicaFailure")
 
-    failed = await eventually(condition)
+    failed = await eventually(failure)
     assert (failed["status"], failed["reason"]) == ("True", "FailedCreate")
     assert "exceeded quota: two" in failed["message"]
     await client.patch(REPLICATION_CONTROLLER, "old", namespace, {"spec": {"replicas": 2}})
 
     async def gone() -> bool:
-        return await condition() is None
+        return await failure() is None
 
     await eventually(gone)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hawser.api.kinds import CONTROLLER_REVISION, PERSISTENT_VOLUME_CLAIM, POD, STATEFUL_SET
-from hawser.controllers import pods
+from hawser.api.status import is_ready
 from hawser.controllers.statefulset import StatefulSetController
 
 from .living import FakeClock, Living
@@ -44,7 +44,7 @@ def in_order(world: World) -> None:
         number = int(obj["metadata"]["name"].rpartition("-")[2])
         for below in range(number):
             pod = world.find(POD, f"db-{below}")
-            assert pod is not None and pods.is_ready(pod), f"db-{number} came before db-{below} was ready"
+            assert pod is not None and is_ready(pod), f"db-{number} came before db-{below} was ready"
 
     world.on_write = check
 

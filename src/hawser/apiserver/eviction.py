@@ -14,6 +14,7 @@ import orjson
 from hawser.api.errors import APIError, bad_request, conflict, forbidden
 from hawser.api.kinds import POD, POD_DISRUPTION_BUDGET
 from hawser.api.selectors import LabelSelector
+from hawser.api.status import condition, is_ready
 from hawser.api.types import Obj
 from hawser.apiserver.deletion import DeleteOptions
 from hawser.apiserver.resources import Resources
@@ -106,14 +107,9 @@ def _budgets(resources: Resources, namespace: str, pod: Obj) -> list[Obj]:
     return found
 
 
-def _condition(obj: Obj, kind: str) -> Obj:
-    conditions = (obj.get("status") or {}).get("conditions") or ()
-    return next((c for c in conditions if c.get("type") == kind), {})
-
-
 def _may_go(pod: Obj, budget: Obj) -> bool:
     """Whether a pod that is not healthy may be evicted beside the budget (KEP-3017)."""
-    if _condition(pod, "Ready").get("status") == "True":
+    if is_ready(pod):
         return False
     if (budget.get("spec") or {}).get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
         return True
@@ -168,9 +164,9 @@ def taken(budget: Obj, pod: str, now: datetime) -> Obj:
 
 
 def _why_not(budget: Obj, name: str, status: Obj) -> str:
-    condition = _condition(budget, "DisruptionAllowed")
-    if condition.get("reason") == "SyncFailed":
-        failure = condition.get("message", "")
+    allowed = condition(budget, "DisruptionAllowed") or {}
+    if allowed.get("reason") == "SyncFailed":
+        failure = allowed.get("message", "")
         return f"The disruption budget {name} does not allow evicting pods currently because it failed sync: {failure}"
     desired, healthy = status.get("desiredHealthy", 0), status.get("currentHealthy", 0)
     return f"The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"
@@ -181,7 +177,7 @@ def _insufficient(status: Obj, now: datetime) -> list[Obj]:
     listed = list(status.get("conditions") or ())
     old = next((c for c in listed if c.get("type") == "DisruptionAllowed"), None)
     same = old is not None and old.get("status") == "False"
-    condition = {
+    made = {
         "type": "DisruptionAllowed",
         "status": "False",
         "observedGeneration": status.get("observedGeneration", 0),
@@ -189,7 +185,7 @@ def _insufficient(status: Obj, now: datetime) -> list[Obj]:
         "reason": "InsufficientPods",
         "message": "",
     }
-    return [condition if c is old else c for c in listed] if old is not None else [*listed, condition]
+    return [made if c is old else c for c in listed] if old is not None else [*listed, made]
 
 
 async def _remove(resources: Resources, namespace: str, name: str, delete: DeleteOptions, options: Options) -> None:
@@ -220,8 +216,8 @@ def _marked(pod: Obj, delete: DeleteOptions, now: str) -> Obj:
             f"in record ({version}). The object might have been modified"
         )
         raise conflict("", "Pod", metadata["name"], detail)
-    old = _condition(pod, "DisruptionTarget")
-    condition = {
+    old = condition(pod, "DisruptionTarget") or {}
+    made = {
         "type": "DisruptionTarget",
         "observedGeneration": metadata.get("generation", 1),
         "status": "True",
@@ -231,4 +227,4 @@ def _marked(pod: Obj, delete: DeleteOptions, now: str) -> Obj:
         "message": "Eviction API: evicting",
     }
     others = [c for c in status.get("conditions") or () if c is not old]
-    return {**pod, "status": {**status, "conditions": [*others, condition]}}
+    return {**pod, "status": {**status, "conditions": [*others, made]}}

@@ -12,6 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import LEASE, NODE, RUNTIME_CLASS, STORAGE_CLASS, Kind
+from hawser.api.status import condition
 from hawser.api.types import Obj
 from hawser.cli import context
 from hawser.cli.context import Failure, err, out
@@ -175,10 +176,10 @@ async def _node(client: Client, engine: Settings) -> str:
         node = await client.get(NODE, engine.node_name)
     except APIError as e:
         return e.message
-    for condition in node.get("status", {}).get("conditions", []):
-        if condition["type"] == "Ready":
-            return "" if condition["status"] == "True" else str(condition.get("message") or "the node is not Ready")
-    return "the node has not reported yet"
+    ready = condition(node, "Ready")
+    if ready is None:
+        return "the node has not reported yet"
+    return "" if ready["status"] == "True" else str(ready.get("message") or "the node is not Ready")
 
 
 def say(engine: Settings) -> None:

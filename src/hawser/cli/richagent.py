@@ -12,6 +12,7 @@ import signal
 from pathlib import Path
 
 from hawser.api.kinds import POD
+from hawser.api.status import has_ended
 from hawser.client.client import Client
 from hawser.client.events import EventRecorder
 from hawser.client.informer import Informer
@@ -65,7 +66,7 @@ async def _keep_view(pods: RichPods, informer: Informer) -> None:
         while True:
             changed.clear()
             rich = [pod for pod in informer.list() if pod["spec"].get("runtimeClassName") == HANDLER]
-            lively = [pod for pod in rich if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")]
+            lively = [pod for pod in rich if not has_ended(pod)]
             for pod in lively:
                 if pod["metadata"]["uid"] not in prepared:
                     await pods.prepare(pod, HANDLER)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import NODE, POD
+from hawser.api.status import condition
 from hawser.cli import context
 from hawser.cli.context import DataDir, Format, Output, out
 from hawser.cli.engine import nodes, processes
@@ -100,13 +101,13 @@ def _processes(engine: Settings, supervisor: int) -> list[dict[str, Any]]:
 
 def _node(name: str, node: dict[str, Any] | None) -> dict[str, Any]:
     status = (node or {}).get("status", {})
-    conditions: list[dict[str, Any]] = status.get("conditions", [])
-    ready = next((c for c in conditions if c["type"] == "Ready"), {})
+    ready = condition(node or {}, "Ready") or {}
+    pressures = (c for c in status.get("conditions", ()) if c["type"].endswith("Pressure"))
     return {
         "name": name,
         "ready": ready.get("status") == "True",
         "message": ready.get("message", "the node has not reported yet"),
-        "pressures": [c["type"] for c in conditions if c["type"].endswith("Pressure") and c["status"] == "True"],
+        "pressures": [c["type"] for c in pressures if c["status"] == "True"],
         "allocatable": status.get("allocatable", {}),
     }
 

@@ -11,6 +11,7 @@ from ipaddress import ip_network
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import ENDPOINT_SLICE, NODE, SERVICE
+from hawser.api.status import is_ready
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
 from hawser.client.informer import Handler
@@ -54,8 +55,7 @@ def _endpoint(node: Obj) -> Obj | None:
     cidr = node["spec"].get("podCIDR")
     if not cidr or ":" in cidr:
         return None
-    conditions = (node.get("status") or {}).get("conditions") or ()
-    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    ready = is_ready(node)
     return {
         "addresses": [str(ip_network(cidr)[1])],
         "conditions": {"ready": ready, "serving": ready, "terminating": False},

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from hawser.api import cron
+from hawser.api.status import condition
 from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp, timestamp
 from hawser.controllers import pods
@@ -68,7 +69,7 @@ def put_active(status: Obj, active: list[Obj]) -> None:
 
 def _end(job: Obj) -> str:
     for kind in ("Complete", "Failed"):
-        found = pods.condition(job, kind)
+        found = condition(job, kind)
         if found is not None and found.get("status") == "True":
             return kind
     return ""

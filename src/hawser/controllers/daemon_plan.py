@@ -10,6 +10,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from hawser.api.status import has_ended, is_ready
 from hawser.api.types import Obj
 from hawser.controllers import pods, rollout
 from hawser.controllers.daemon_pods import Places, is_updated, node_of
@@ -55,7 +56,7 @@ class Situation:
         found: dict[str, list[Obj]] = {}
         for pod in sorted(self.owned, key=_age):
             node = node_of(pod)
-            if node and not (pods.has_ended(pod) and pods.is_terminating(pod)):
+            if node and not (has_ended(pod) and pods.is_terminating(pod)):
                 found.setdefault(node, []).append(pod)
         return found
 
@@ -112,9 +113,9 @@ def _manage(at: Situation, todo: Plan, node: str, listed: list[Obj] | None, shou
     if not may_stay:
         todo.delete += present
         return
-    running = [pod for pod in present if not pods.has_ended(pod)]
+    running = [pod for pod in present if not has_ended(pod)]
     for pod in present:
-        if pods.has_ended(pod) and not (pod["status"]["phase"] == "Failed" and node in at.resting):
+        if has_ended(pod) and not (pod["status"]["phase"] == "Failed" and node in at.resting):
             todo.ended.append(pod)
             todo.delete.append(pod)
     if not _surges(at.ds):
@@ -130,7 +131,7 @@ def _superfluous(at: Situation, running: Sequence[Obj]) -> list[Obj]:
     new = [pod for pod in running if at.is_updated(pod)]
     old = [pod for pod in running if not at.is_updated(pod)]
     doomed = new[1:] + old[1:]
-    if new and old and (not pods.is_ready(old[0]) or at.is_available(new[0])):
+    if new and old and (not is_ready(old[0]) or at.is_available(new[0])):
         doomed.append(old[0])
     return doomed
 
@@ -220,7 +221,7 @@ def status(at: Situation) -> Obj:
             continue
         current += 1
         oldest = listed[0]
-        ready += pods.is_ready(oldest)
+        ready += is_ready(oldest)
         available += at.is_available(oldest)
         updated += at.is_updated(oldest)
     before = at.ds.get("status") or {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from hawser.api.errors import APIError
 from hawser.api.kinds import DEPLOYMENT, POD, REPLICA_SET
 from hawser.api.selectors import LabelSelector
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager, controller_of
 from hawser.controllers import deployment_status, pods, rollout
@@ -82,7 +83,7 @@ class DeploymentController(Controller):
             return 0
         new = find_new(deployment, owned)
         return sum(
-            not pods.has_ended(pod)
+            not has_ended(pod)
             for rs in owned
             if rs is not new
             for pod in self._pods.by_index("owner", rs["metadata"]["uid"])

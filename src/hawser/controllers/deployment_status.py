@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from hawser.api.status import condition
 from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp, timestamp
-from hawser.controllers import pods, rollout
+from hawser.controllers import rollout
 
 NO_DEADLINE = 2**31 - 1
 
@@ -58,7 +59,7 @@ def status(
     progressing = _progressing(deployment, made, new, owned, now, created, failure)
     if progressing is not None:
         wanted_conditions.append(progressing)
-    problem = next((c for rs in reversed(owned) if (c := pods.condition(rs, "ReplicaFailure"))), None)
+    problem = next((c for rs in reversed(owned) if (c := condition(rs, "ReplicaFailure"))), None)
     if problem is not None:
         wanted_conditions.append(_Condition("ReplicaFailure", "True", problem["reason"], problem.get("message", "")))
     # Conditions of other types are someone else's.
@@ -76,7 +77,7 @@ def complete(deployment: Obj, made: Obj) -> bool:
 def deadline_in(deployment: Obj, now: datetime) -> float | None:
     """Seconds until the progress deadline of a rollout under way, or None."""
     seconds = deployment["spec"].get("progressDeadlineSeconds") or NO_DEADLINE
-    found = pods.condition(deployment, "Progressing")
+    found = condition(deployment, "Progressing")
     if seconds >= NO_DEADLINE or found is None or found["reason"] in _WITHOUT_DEADLINE:
         return None
     return max(0.0, seconds - (now - parse_timestamp(found["lastUpdateTime"])).total_seconds()) + 0.1
@@ -93,7 +94,7 @@ def _available(deployment: Obj, available: int) -> _Condition:
 def _progressing(
     deployment: Obj, made: Obj, new: Obj | None, owned: Sequence[Obj], now: datetime, created: str, failure: str
 ) -> _Condition | None:
-    current = pods.condition(deployment, "Progressing")
+    current = condition(deployment, "Progressing")
     if (deployment["spec"].get("progressDeadlineSeconds") or NO_DEADLINE) >= NO_DEADLINE:
         return None
     kept = (

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from hawser.api.errors import APIError
 from hawser.api.kinds import DEPLOYMENT, POD, POD_DISRUPTION_BUDGET, REPLICA_SET, REPLICATION_CONTROLLER, STATEFUL_SET
 from hawser.api.selectors import LabelSelector
+from hawser.api.status import condition
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager, controller_of
 from hawser.client.informer import Informer, key_of
@@ -39,7 +40,7 @@ class DisruptionController(Controller):
         self._pods.on_change(self._pod_changed)
 
     def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
-        if new is not None and pods.condition(new, disruption_plan.TARGET) is not None:
+        if new is not None and condition(new, disruption_plan.TARGET) is not None:
             wait = disruption_plan.stale_in(new, self._clock.now())
             if wait is not None:
                 self.queue.add_after(_POD + key_of(new), wait)

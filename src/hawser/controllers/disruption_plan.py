@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from hawser.api.selectors import shown
+from hawser.api.status import condition, has_ended, is_ready
 from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp, timestamp
 from hawser.controllers import pods as any_pods
@@ -73,7 +74,7 @@ def status(budget: Obj, pods: Sequence[Obj], going: Disrupted, count: int, now: 
     """The status to have."""
     total, desired = expected(budget, count)
     present = (p for p in pods if not any_pods.is_terminating(p) and p["metadata"]["name"] not in going.pods)
-    healthy = sum(map(any_pods.is_ready, present))
+    healthy = sum(map(is_ready, present))
     allowed = max(0, healthy - desired) if total > 0 else 0
     made: Obj = {
         "currentHealthy": healthy,
@@ -102,7 +103,7 @@ def failed(budget: Obj, message: str, now: datetime) -> Obj:
 
 def _conditions(budget: Obj, allowed: bool, reason: str, message: str, generation: int, now: datetime) -> list[Obj]:
     value = "True" if allowed else "False"
-    old = any_pods.condition(budget, CONDITION)
+    old = condition(budget, CONDITION)
     same = old is not None and old["status"] == value
     made = {
         "type": CONDITION,
@@ -123,9 +124,9 @@ def stale_in(pod: Obj, now: datetime) -> float | None:
 
     What the kubelet says may take any time to come true (KEP-3329).
     """
-    if any_pods.is_terminating(pod) or any_pods.has_ended(pod):
+    if any_pods.is_terminating(pod) or has_ended(pod):
         return None
-    found = any_pods.condition(pod, TARGET)
+    found = condition(pod, TARGET)
     if found is None or found["status"] != "True" or found.get("reason") == _BY_KUBELET:
         return None
     since = parse_timestamp(found.get("lastTransitionTime") or pod["metadata"]["creationTimestamp"])

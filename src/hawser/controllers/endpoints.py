@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from hawser.api.status import condition, has_ended, is_ready
 from hawser.api.types import Obj
 from hawser.controllers import pods, topology
 
@@ -127,7 +128,7 @@ def triggers(service: Obj, selected: Iterable[Obj]) -> dict[str, str]:
     """When each thing that endpoints are made of last changed, by uid: the Service's creation, pods' readiness."""
     moments = {service["metadata"]["uid"]: service["metadata"].get("creationTimestamp") or ""}
     for pod in selected:
-        moments[pod["metadata"]["uid"]] = (pods.condition(pod, "Ready") or {}).get("lastTransitionTime") or ""
+        moments[pod["metadata"]["uid"]] = (condition(pod, "Ready") or {}).get("lastTransitionTime") or ""
     return {uid: moment for uid, moment in moments.items() if moment}
 
 
@@ -157,7 +158,7 @@ def endpoints(
     unready = bool(service["spec"].get("publishNotReadyAddresses"))
     for pod in selected:
         address = pod_address(pod, family)
-        if not address or pods.has_ended(pod):
+        if not address or has_ended(pod):
             continue
         ports = [p for port in service["spec"].get("ports") or () if (p := port_of(port, pod)) is not None]
         if service["spec"].get("ports") and not ports:
@@ -170,7 +171,7 @@ def endpoints(
 
 def _endpoint(service: Obj, pod: Obj, address: str, nodes: Mapping[str, Obj], unready: bool) -> Obj:
     terminating = pods.is_terminating(pod)
-    serving = pods.is_ready(pod)
+    serving = is_ready(pod)
     made: Obj = {
         "addresses": [address],
         "conditions": {

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from hawser.api.errors import APIError
 from hawser.api.kinds import ENDPOINT_SLICE, NODE, POD, SERVICE
 from hawser.api.selectors import LabelSelector
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.client import Client
 from hawser.client.controller import Controller, Manager
@@ -23,7 +24,7 @@ def relevant(pod: Obj) -> tuple[object, ...]:
         metadata.get("labels"),
         metadata.get("deletionTimestamp") is not None,
         status.get("podIPs") or status.get("podIP"),
-        status.get("phase") in ("Succeeded", "Failed"),
+        has_ended(pod),
         ready,
         pod["spec"].get("nodeName"),
     )

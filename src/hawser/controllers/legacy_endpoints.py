@@ -12,6 +12,7 @@ import orjson
 from hawser.api.errors import APIError
 from hawser.api.kinds import ENDPOINTS, POD, SERVICE
 from hawser.api.selectors import LabelSelector
+from hawser.api.status import has_ended, is_ready
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
 from hawser.controllers import pods
@@ -42,14 +43,14 @@ def subsets(service: Obj, selected: Iterable[Obj]) -> list[Obj]:
     packed: dict[tuple[bytes, ...], tuple[list[Obj], list[Obj]]] = {}
     for pod in selected:
         ip = pod_address(pod, family)
-        if not ip or pods.has_ended(pod) or (pods.is_terminating(pod) and not unready):
+        if not ip or has_ended(pod) or (pods.is_terminating(pod) and not unready):
             continue
         ports = [port for one in spec.get("ports") or () if (port := port_of(one, pod)) is not None]
         if not ports and (spec.get("ports") or spec.get("clusterIP") != "None"):
             continue
         key = tuple(sorted(orjson.dumps(port, option=orjson.OPT_SORT_KEYS) for port in ports))
         ready, waiting = packed.setdefault(key, ([], []))
-        (ready if unready or pods.is_ready(pod) else waiting).append(_address(service, pod, ip))
+        (ready if unready or is_ready(pod) else waiting).append(_address(service, pod, ip))
     made = []
     for key, groups in sorted(packed.items()):
         one: Obj = {}

@@ -15,6 +15,7 @@ from typing import Any
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import LEASE, NODE, POD
+from hawser.api.status import condition, has_ended, is_ready
 from hawser.api.taints import NO_EXECUTE, NO_SCHEDULE, NOT_READY, UNREACHABLE, UNSCHEDULABLE
 from hawser.api.types import Obj
 from hawser.client.client import STRATEGIC
@@ -101,8 +102,8 @@ def plan(
     if hold and math.isfinite(hold):
         waits.append(hold)
     if ready_status(node) == "Unknown":
-        running = (pod for pod in pods if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"))
-        actions += [MarkNotReady(pod) for pod in running if _condition(pod, "Ready").get("status") == "True"]
+        running = (pod for pod in pods if not has_ended(pod))
+        actions += [MarkNotReady(pod) for pod in running if is_ready(pod)]
     return Plan(tuple(actions), min(waits, default=None))
 
 
@@ -151,12 +152,8 @@ def _unknown(node: Obj, kind: str, known: Obj | None, now: datetime) -> Obj:
     }
 
 
-def _condition(obj: Obj, kind: str) -> Obj:
-    for condition in (obj.get("status") or {}).get("conditions") or ():
-        if condition["type"] == kind:
-            found: Obj = condition
-            return found
-    return {}
+def _heartbeat(node: Obj) -> str | None:
+    return (condition(node, "Ready") or {}).get("lastHeartbeatTime")
 
 
 class NodeLifecycleController(Controller):
@@ -233,8 +230,8 @@ class NodeLifecycleController(Controller):
                 self._nodes.observe(await self._client.patch(NODE, name, None, lock))
             case MarkNotReady(pod):
                 # Reason and message of the condition stay, as kube-controller-manager leaves them.
-                condition = {"type": "Ready", "status": "False", "lastTransitionTime": timestamp(self._clock.now())}
-                if await set_conditions(self._client, pod, condition):
+                unready = {"type": "Ready", "status": "False", "lastTransitionTime": timestamp(self._clock.now())}
+                if await set_conditions(self._client, pod, unready):
                     self._recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
 
     # What the informers tell
@@ -254,9 +251,7 @@ class NodeLifecycleController(Controller):
             self._recorder.event(
                 new, "Normal", "RegisteredNode", f"Node {name} event: Registered Node {name} in Controller"
             )
-        if old is None or _condition(old, "Ready").get("lastHeartbeatTime") != _condition(new, "Ready").get(
-            "lastHeartbeatTime"
-        ):
+        if old is None or _heartbeat(old) != _heartbeat(new):
             self._heard[name] = self._clock.monotonic()
         if old is None or _decisive(old) != _decisive(new):
             self.queue.add(name)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from hawser.api.errors import APIError
 from hawser.api.kinds import POD, Kind
 from hawser.api.selectors import LabelSelector
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.client import STRATEGIC
 from hawser.client.controller import Manager, controller_of
@@ -119,7 +120,7 @@ class PodControl:
         if not self._finalizer or pods.is_terminating(orphan):
             return pods.is_active(orphan)
         # One that has ended and lost the finalizer has been counted.
-        return not pods.has_ended(orphan) or self._finalizer in (orphan["metadata"].get("finalizers") or ())
+        return not has_ended(orphan) or self._finalizer in (orphan["metadata"].get("finalizers") or ())
 
     async def adopt(self, owner: Obj, pod: Obj) -> Obj | None:
         """Makes the owner the pod's controller; the pod as it is then, None when it is gone."""

@@ -13,10 +13,11 @@ from typing import Any
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import NODE, POD
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.clock import timestamp
 from hawser.client.controller import Controller, Manager, attempt
-from hawser.controllers.pods import has_ended, is_terminating, set_conditions
+from hawser.controllers.pods import is_terminating, set_conditions
 from hawser.controllers.zones import ready_status
 
 THRESHOLD = 12500

@@ -7,19 +7,11 @@ from datetime import datetime
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import POD, Kind
+from hawser.api.status import condition, has_ended
 from hawser.api.types import Obj
 from hawser.client.client import STRATEGIC, Client
 from hawser.client.clock import parse_timestamp
 from hawser.client.informer import Informer
-
-
-def condition(obj: Obj, kind: str) -> Obj | None:
-    """The status condition of a type, or None."""
-    for one in obj.get("status", {}).get("conditions") or ():
-        if one.get("type") == kind:
-            found: Obj = one
-            return found
-    return None
 
 
 def by_node(informer: Informer) -> Informer:
@@ -43,19 +35,8 @@ async def set_conditions(client: Client, pod: Obj, *conditions: Obj, phase: str 
     return True
 
 
-def is_ready(pod: Obj) -> bool:
-    """Whether the Ready condition is True."""
-    found = condition(pod, "Ready")
-    return found is not None and found.get("status") == "True"
-
-
 def is_terminating(pod: Obj) -> bool:
     return pod["metadata"].get("deletionTimestamp") is not None
-
-
-def has_ended(pod: Obj) -> bool:
-    """Succeeded or Failed: no container of it will run again."""
-    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
 def is_active(pod: Obj) -> bool:

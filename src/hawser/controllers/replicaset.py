@@ -14,6 +14,7 @@ from datetime import datetime
 from hawser.api.errors import APIError
 from hawser.api.kinds import REPLICA_SET, REPLICATION_CONTROLLER, Kind
 from hawser.api.selectors import LabelSelector
+from hawser.api.status import condition, has_ended, is_ready
 from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp, timestamp
 from hawser.client.controller import Controller, Manager
@@ -79,8 +80,8 @@ def first_to_go(active: Sequence[Obj], now: datetime) -> list[Obj]:
 
     def rank(pod: Obj) -> tuple[object, ...]:
         spec, status = pod["spec"], pod.get("status", {})
-        ready = pods.is_ready(pod)
-        found = pods.condition(pod, "Ready") or {}
+        ready = is_ready(pod)
+        found = condition(pod, "Ready") or {}
         counts = (int(c.get("restartCount", 0)) for c in status.get("containerStatuses") or ())
         phases = {"Pending": 0, "Unknown": 1, "Running": 2}
         return (
@@ -119,7 +120,7 @@ def status(rs: Obj, owned: Sequence[Obj], failure: Obj | None, now: datetime) ->
     labels = rs["spec"].get("template", {}).get("metadata", {}).get("labels") or {}
     seconds = min_ready_seconds(rs)
     for pod in owned:
-        if pods.has_ended(pod):
+        if has_ended(pod):
             continue
         if pods.is_terminating(pod):
             terminating += 1
@@ -138,7 +139,7 @@ def status(rs: Obj, owned: Sequence[Obj], failure: Obj | None, now: datetime) ->
     # Conditions of other types are someone else's.
     conditions = [c for c in rs.get("status", {}).get("conditions") or () if c.get("type") != "ReplicaFailure"]
     if failure is not None:
-        old = pods.condition(rs, "ReplicaFailure")
+        old = condition(rs, "ReplicaFailure")
         since = old["lastTransitionTime"] if old else timestamp(now)
         conditions.append({"type": "ReplicaFailure", "status": "True", "lastTransitionTime": since, **failure})
     if conditions:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import POD, RESOURCE_CLAIM, RESOURCE_CLAIM_TEMPLATE
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.client import STRATEGIC
 from hawser.client.controller import Controller, Manager, controller_of
@@ -25,7 +26,7 @@ _LONGEST = 57
 
 def is_done(pod: Obj) -> bool:
     """Whether nothing of the pod runs any more, or ever will."""
-    return pods.has_ended(pod) or (pods.is_terminating(pod) and not pod["spec"].get("nodeName"))
+    return has_ended(pod) or (pods.is_terminating(pod) and not pod["spec"].get("nodeName"))
 
 
 def generate_name(pod: str, claim: str) -> str:

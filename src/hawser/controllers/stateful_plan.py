@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from hawser.api.status import has_ended, is_ready
 from hawser.api.types import Obj
 from hawser.controllers import history, pods, rollout
 from hawser.controllers import stateful_claims as claims
@@ -178,7 +179,7 @@ def _tend(at: Situation, pod: Obj | None, number: int) -> tuple[Phase, bool]:
     sts = at.sts
     if pod is None:
         return _creation(at, number), True
-    if pods.has_ended(pod):
+    if has_ended(pod):
         # A new one comes when it is gone.
         return ([] if pods.is_terminating(pod) else [Delete(pod)]), True
     actions: Phase = []
@@ -275,7 +276,7 @@ def status(at: Situation) -> Obj:
     sts, owned = at.sts, at.owned
     before = sts.get("status") or {}
     there = [pod for pod in owned if (pod.get("status") or {}).get("phase")]
-    running = [p for p in owned if p["status"].get("phase") == "Running" and pods.is_ready(p)]
+    running = [p for p in owned if p["status"].get("phase") == "Running" and is_ready(p)]
     staying = [revision_of(pod) for pod in there if not pods.is_terminating(pod)]
     current, update = at.current["metadata"]["name"], at.update["metadata"]["name"]
     counts = {

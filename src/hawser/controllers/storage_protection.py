@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, VOLUME_ATTRIBUTES_CLASS, Kind
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
 from hawser.client.informer import Informer
@@ -24,13 +25,9 @@ def claims_of(pod: Obj) -> list[str]:
     for volume in spec.get("volumes") or ():
         if volume.get("persistentVolumeClaim"):
             found.append(volume["persistentVolumeClaim"]["claimName"])
-        elif volume.get("ephemeral") and not _has_ended(pod):
+        elif volume.get("ephemeral") and not has_ended(pod):
             found.append(f"{pod['metadata']['name']}-{volume['name']}")
     return found
-
-
-def _has_ended(pod: Obj) -> bool:
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def classes_of(obj: Obj) -> set[str]:
@@ -100,7 +97,7 @@ class ClaimProtection(_Protection):
         self._pods.on_change(self._on_pod)
 
     def _on_pod(self, old: Obj | None, new: Obj | None) -> None:
-        if old is not None and (new is None or _has_ended(new)):
+        if old is not None and (new is None or has_ended(new)):
             self._requeue(old["metadata"]["namespace"], claims_of(old))
 
     async def used(self, obj: Obj) -> bool:

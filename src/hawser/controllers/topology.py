@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from hawser.api.quantity import milli
+from hawser.api.status import condition, is_ready
 from hawser.api.types import Obj
-from hawser.controllers import pods
 
 ZONE = "topology.kubernetes.io/zone"
 _MODE = ("service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints")
@@ -39,7 +39,7 @@ def ratios(nodes: Iterable[Obj]) -> dict[str, float]:
     by_zone: Counter[str] = Counter()
     for node in nodes:
         labels = node["metadata"].get("labels") or {}
-        ready = (pods.condition(node, "Ready") or {}).get("status") == "True"
+        ready = is_ready(node)
         if not ready or any(name in labels for name in _CONTROL_PLANE):
             continue
         amount = milli(str(((node.get("status") or {}).get("allocatable") or {}).get("cpu") or "0"))
@@ -88,5 +88,5 @@ def _desired(count: int, parts: Mapping[str, float]) -> dict[str, float]:
 def relevant(node: Obj) -> tuple[object, ...]:
     """What of a node hints depend on, its zone first."""
     amount = ((node.get("status") or {}).get("allocatable") or {}).get("cpu")
-    ready = (pods.condition(node, "Ready") or {}).get("status")
+    ready = (condition(node, "Ready") or {}).get("status")
     return (node["metadata"].get("labels") or {}).get(ZONE), amount, ready

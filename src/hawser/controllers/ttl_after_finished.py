@@ -9,6 +9,7 @@ from datetime import datetime
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import JOB
+from hawser.api.status import condition
 from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp
 from hawser.client.controller import Controller, Manager
@@ -22,7 +23,7 @@ def expires_in(job: Obj, now: datetime) -> float | None:
     if ttl is None or pods.is_terminating(job):
         return None
     for kind in ("Complete", "Failed"):
-        ended = pods.condition(job, kind)
+        ended = condition(job, kind)
         if ended is not None and ended["status"] == "True":
             return max(0.0, float(ttl) - (now - parse_timestamp(ended["lastTransitionTime"])).total_seconds())
     return None

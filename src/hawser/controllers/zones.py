@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from hawser.api.status import condition
 from hawser.api.types import Obj
 
 _REGIONS = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
@@ -53,10 +54,8 @@ def zone_of(node: Obj) -> tuple[str, str]:
 
 def ready_status(node: Obj) -> str:
     """The status of a node's Ready condition; "" when it never had one."""
-    for condition in (node.get("status") or {}).get("conditions") or ():
-        if condition["type"] == "Ready":
-            return str(condition["status"])
-    return ""
+    ready = condition(node, "Ready")
+    return "" if ready is None else str(ready["status"])
 
 
 def state_of(ready: int, failed: int, unhealthy: float) -> State:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.events import EventRecorder
 from hawser.node.pod import view
@@ -45,7 +46,7 @@ class Turn:
 
 def turns(pods: Iterable[Obj], request: Request) -> list[Turn]:
     """Who ends when: the ordinary pods first, then those of system-critical priority."""
-    listed = [pod for pod in pods if not view.finished(pod)]
+    listed = [pod for pod in pods if not has_ended(pod)]
     critical = [pod for pod in listed if int(pod["spec"].get("priority") or 0) >= _SYSTEM_CRITICAL]
     ordinary = [pod for pod in listed if pod not in critical]
     groups = ((max(0.0, request.grace - request.critical), ordinary), (request.critical, critical))
@@ -102,7 +103,7 @@ class Shutdown:
             for worker in workers:
                 worker.evict(_TERMINATED, turn.graces[worker.uid], _DISRUPTION, quiet=True)
             await _until(partial(_have_ended, workers), turn.seconds)
-        await _until(lambda: all(view.finished(worker.pod) for worker in self._workers()), _REPORTED_SECONDS)
+        await _until(lambda: all(has_ended(worker.pod) for worker in self._workers()), _REPORTED_SECONDS)
         (self._folder / REQUEST).rename(self._folder / DONE)
 
 

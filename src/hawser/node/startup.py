@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.node.pod import plan as planning
 from hawser.node.pod import view
@@ -88,8 +89,8 @@ class Gate:
             self._seen(uid)
         if not self.limit or not is_hungry(pod):
             return None, None
-        left = None if view.deleting(pod) or view.finished(pod) else up_in(pod, observed, memory, now)
-        if left == 0 or view.deleting(pod) or view.finished(pod):
+        left = None if view.deleting(pod) or has_ended(pod) else up_in(pod, observed, memory, now)
+        if left == 0 or view.deleting(pod) or has_ended(pod):
             self.release(uid)
             return None, None
         if uid not in self._turns:

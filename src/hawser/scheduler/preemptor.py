@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from hawser.api.status import condition
 from hawser.api.types import Obj
 from hawser.client.informer import Informer
 from hawser.scheduler.cache import Cache
@@ -65,8 +66,5 @@ class Preemptor:
         """Whether the pod is on its way out to make place for another."""
         if not pod.group.leaving:
             return False
-        obj = self._pods.get_key(pod.key) or {}
-        return any(
-            c["type"] == "DisruptionTarget" and c["status"] == "True" and c.get("reason") == "PreemptionByScheduler"
-            for c in (obj.get("status") or {}).get("conditions") or ()
-        )
+        found = condition(self._pods.get_key(pod.key) or {}, "DisruptionTarget") or {}
+        return found.get("status") == "True" and found.get("reason") == "PreemptionByScheduler"

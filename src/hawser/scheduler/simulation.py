@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hawser.api.selectors import LabelSelector
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.informer import key_of
 from hawser.scheduler.cache import Cache
@@ -25,7 +26,6 @@ from hawser.scheduler.promises import Promises
 from hawser.scheduler.shapes import PodInfo
 from hawser.scheduler.siblings import selector_for
 from hawser.scheduler.volumes import Stock
-from hawser.scheduler.watching import has_ended
 
 _OWNERS = ("ReplicaSet", "StatefulSet", "ReplicationController")
 _GATED = "Scheduling is blocked due to non-empty scheduling gates"

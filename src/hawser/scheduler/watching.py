@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from hawser.api.kinds import NAMESPACE, NODE, POD
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.controller import Manager
 from hawser.client.informer import key_of
@@ -119,11 +120,6 @@ class Watching:
             and not spec.get("schedulingGates")
             and "deletionTimestamp" not in pod["metadata"]
         )
-
-
-def has_ended(pod: Obj) -> bool:
-    """Whether the pod has ended for good and takes nothing of its node any more."""
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def only_status(old: Obj, new: Obj) -> bool:

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import POD
+from hawser.api.status import condition
 from hawser.api.types import Obj
 from hawser.client.client import STRATEGIC
 from hawser.client.clock import timestamp
@@ -66,9 +67,9 @@ class Writer:
             return
         entry.message, entry.reported = message, now
         self.event(pod, "Warning", "FailedScheduling", message)
-        condition = unschedulable_condition(known, message, self._clock.now()) if known is not None else None
-        if condition is not None:
-            status["conditions"] = [condition]
+        unschedulable = unschedulable_condition(known, message, self._clock.now()) if known is not None else None
+        if unschedulable is not None:
+            status["conditions"] = [unschedulable]
         if not status:
             return
         try:
@@ -95,7 +96,7 @@ class Writer:
                     tasks.create_task(self._evict(victim, pod, candidate.node))
 
     async def _evict(self, victim: PodInfo, pod: PodInfo, node: str) -> None:
-        condition = {
+        target = {
             "type": "DisruptionTarget",
             "status": "True",
             "reason": "PreemptionByScheduler",
@@ -104,7 +105,7 @@ class Writer:
             "lastTransitionTime": timestamp(self._clock.now()),
         }
         try:
-            await self._patch_status(victim, {"conditions": [condition]})
+            await self._patch_status(victim, {"conditions": [target]})
             await self._client.delete(POD, victim.name, victim.namespace, uid=victim.uid)
         except APIError as err:
             if err.code in (404, 409):
@@ -120,8 +121,7 @@ class Writer:
 
 def unschedulable_condition(pod: Obj, message: str, now: datetime) -> Obj | None:
     """The PodScheduled condition that says so, or None when the pod has it already."""
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    known: Obj = next((c for c in conditions if c.get("type") == "PodScheduled"), {})
+    known = condition(pod, "PodScheduled") or {}
     reason = "Unschedulable"
     if (known.get("status"), known.get("reason"), known.get("message")) == ("False", reason, message):
         return None

@@ -17,8 +17,8 @@ from hawser.api.kinds import (
     REPLICA_SET,
     Kind,
 )
+from hawser.api.status import condition
 from hawser.client.client import Client
-from hawser.controllers import pods as any_pods
 from hawser.controllers.autoscaler.controller import AutoscalerController
 
 from ..objects import replica_set
@@ -38,7 +38,7 @@ async def metrics(api_server: Any) -> AsyncIterator[tuple[Client, Adapter]]:
 
         async def available() -> bool:
             services = [await client.get(API_SERVICE, f"{version}.{group}") for group, version in GROUPS.items()]
-            return all((any_pods.condition(s, "Available") or {}).get("status") == "True" for s in services)
+            return all((condition(s, "Available") or {}).get("status") == "True" for s in services)
 
         await eventually(available)
         yield client, adapter
@@ -83,7 +83,7 @@ async def replicas(client: Client, namespace: str, count: int) -> Obj:
 
 async def said(client: Client, namespace: str, kind: str, reason: str, name: str = "web") -> Obj:
     async def there() -> Obj | None:
-        found = any_pods.condition(await client.get(HORIZONTAL_POD_AUTOSCALER, name, namespace), kind)
+        found = condition(await client.get(HORIZONTAL_POD_AUTOSCALER, name, namespace), kind)
         return found if found and found["reason"] == reason else None
 
     return await eventually(there)
@@ -107,7 +107,7 @@ async def test_every_kind_of_metric_scales(metrics: tuple[Client, Adapter]) -> N
     current = {"averageUtilization": 100, "averageValue": "100m"}
     assert status["currentMetrics"] == [{"type": "Resource", "resource": {"name": "cpu", "current": current}}]
     assert status["lastScaleTime"]
-    active = any_pods.condition(found, "ScalingActive") or {}
+    active = condition(found, "ScalingActive") or {}
     assert active["message"] == (
         "the HPA was able to successfully calculate a replica count from cpu resource utilization "
         "(percentage of request)"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import JOB, POD
+from hawser.api.status import has_ended
 from hawser.controllers import pods as any_pods
 from hawser.controllers.job.controller import JobController
 from hawser.controllers.job.plan import is_finished
@@ -108,7 +109,7 @@ class History:
         self.world.change(JOB, "work", spec={**self.job["spec"], **fields})
 
     def touch(self, pod: Obj, what: str) -> None:
-        name, ended = pod["metadata"]["name"], any_pods.has_ended(pod)
+        name, ended = pod["metadata"]["name"], has_ended(pod)
         if what == "run" and not ended and not any_pods.is_terminating(pod):
             self.world.change(POD, name, spec={**pod["spec"], "nodeName": "n"}, status={"phase": "Running"})
         elif what in ("succeed", "fail") and not ended and pod["spec"].get("nodeName"):

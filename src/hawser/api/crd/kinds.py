@@ -8,6 +8,7 @@ from hawser.api.crd import columns
 from hawser.api.crd.schema import Schema
 from hawser.api.kinds import Kind, version_order
 from hawser.api.printers.base import Printer
+from hawser.api.status import is_true
 from hawser.api.types import Obj
 
 TERMINATING = "Terminating"
@@ -62,15 +63,9 @@ class CustomKind(Kind):
         return self.listed_as
 
 
-def condition(crd: Obj, kind: str) -> bool:
-    """Whether a condition of a CRD is True."""
-    found = (crd.get("status") or {}).get("conditions") or ()
-    return any(c.get("type") == kind and c.get("status") == "True" for c in found)
-
-
 def rows(crd: Obj) -> list[CustomKind]:
     """The rows of a CRD's served versions, the preferred one first; none unless it is established."""
-    if not condition(crd, ESTABLISHED):
+    if not is_true(crd, ESTABLISHED):
         return []
     return [_row(crd, version) for version in versions(crd) if version.get("served")]
 
@@ -128,7 +123,7 @@ def _model(crd: Obj, version: Obj) -> Model:
         tuple(dict.fromkeys(path for v in spec["versions"] for path in _selectable(v))),
         _scale(scale) if scale is not None else None,
         warning,
-        condition(crd, TERMINATING) or "deletionTimestamp" in crd["metadata"],
+        is_true(crd, TERMINATING) or "deletionTimestamp" in crd["metadata"],
         _webhook(spec),
     )
 

@@ -13,6 +13,7 @@ from hawser.api.kind import Kind
 from hawser.api.pod_sums import parsed, pod_quantities
 from hawser.api.quantity import Quantity
 from hawser.api.quota.names import DEVICE_CLASS, HUGE_PAGES, IMPLICIT, REQUESTS, STORAGE_CLASS, count_name, is_native
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 
 Usage = dict[str, Quantity]
@@ -52,7 +53,7 @@ def changes_by_itself(kind: Kind, obj: Obj) -> bool:
 
 def ended(pod: Obj, now: datetime) -> bool:
     """Whether a pod has finished, or its grace period has."""
-    if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+    if has_ended(pod):
         return True
     metadata = pod["metadata"]
     since, grace = metadata.get("deletionTimestamp"), metadata.get("deletionGracePeriodSeconds")

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from hawser.api.crd import columns, structural
 from hawser.api.crd.conversion import VERSIONS
 from hawser.api.crd.conversion import version as conversion_review
-from hawser.api.crd.kinds import ESTABLISHED, condition
+from hawser.api.crd.kinds import ESTABLISHED
+from hawser.api.status import is_true
 from hawser.api.types import Obj
 from hawser.api.validation.rules import (
     Errors,
@@ -244,7 +245,7 @@ def definition_update(crd: Obj, old: Obj) -> Errors:
     old_spec: Obj = old.get("spec") or {}
     new_names: Obj = new_spec.get("names") or {}
     old_names: Obj = old_spec.get("names") or {}
-    established = condition(old, ESTABLISHED)
+    established = is_true(old, ESTABLISHED)
     yield from immutable("spec.group", new_spec.get("group"), old_spec.get("group"))
     yield from immutable("spec.names.plural", new_names.get("plural"), old_names.get("plural"))
     if established:

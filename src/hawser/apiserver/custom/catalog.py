@@ -16,6 +16,7 @@ from hawser.api.apply import types
 from hawser.api.crd import kinds as rows
 from hawser.api.crd import names
 from hawser.api.crd.kinds import CustomKind
+from hawser.api.status import is_true
 from hawser.api.types import Obj
 from hawser.apiserver.custom.resource import CustomResource
 
@@ -87,7 +88,7 @@ class Catalog:
             (
                 crd["spec"],
                 status.get("acceptedNames"),
-                rows.condition(crd, rows.ESTABLISHED),
+                is_true(crd, rows.ESTABLISHED),
                 "deletionTimestamp" in crd["metadata"],
             )
         )

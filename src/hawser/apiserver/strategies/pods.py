@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from hawser.api.errors import APIError, Cause, FieldError, bad_request, conflict, invalid
 from hawser.api.kinds import POD
 from hawser.api.qos import qos_class
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.api.warnings.pod import pod as pod_warnings
 from hawser.api.warnings.pod import pod_name
@@ -62,7 +63,7 @@ class PodStrategy(Strategy):
         seconds = asked if asked is not None else spec.get("terminationGracePeriodSeconds", 30)
         if seconds < 0:
             seconds = 1
-        if not spec.get("nodeName") or obj.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+        if not spec.get("nodeName") or has_ended(obj):
             return 0
         return int(seconds)
 

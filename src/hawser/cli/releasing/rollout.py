@@ -7,6 +7,7 @@ import math
 from collections.abc import Awaitable, Callable
 
 from hawser.api.kinds import POD
+from hawser.api.status import has_ended, is_ready
 from hawser.api.types import Obj
 from hawser.cli.context import Failure
 from hawser.cli.releasing.push import Outcome, Result
@@ -26,16 +27,10 @@ async def chosen(client: Client, namespace: str, words: str) -> list[Obj]:
     if not is_selector(words):
         return [await client.get(POD, words, namespace)]
     found = (await client.list(POD, namespace, label_selector=words)).items
-    living = [pod for pod in found if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")]
+    living = [pod for pod in found if not has_ended(pod)]
     if not living:
         raise Failure(f"no pod in namespace {namespace} matches {words}")
-    return sorted(living, key=lambda pod: (ready(pod), pod["metadata"]["name"]))
-
-
-def ready(pod: Obj) -> bool:
-    """Whether a pod's condition Ready holds."""
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return sorted(living, key=lambda pod: (is_ready(pod), pod["metadata"]["name"]))
 
 
 def unavailable_limit(text: str, total: int) -> int:
@@ -76,7 +71,7 @@ async def roll(
     fresh = {pod["metadata"]["name"]: pod for pod in pods}
     while todo or running:
         if todo and not why:
-            unready = {name for name, pod in fresh.items() if not ready(pod)}
+            unready = {name for name, pod in fresh.items() if not is_ready(pod)}
             for name in startable(todo, set(running), unready, parallel, limit):
                 todo.remove(name)
                 if name in fresh:

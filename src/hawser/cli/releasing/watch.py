@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from hawser.api.status import condition
 from hawser.api.types import Obj
 from hawser.cli.context import Failure
 
@@ -36,7 +37,7 @@ def pod_state(pod: Obj, container: str) -> PodState:
         ended = (found.get("state") or {}).get("terminated") or (found.get("lastState") or {}).get("terminated") or {}
         how = f": it ended with code {ended['exitCode']}, {ended.get('reason', 'Error')}" if ended else ""
         raise Replaced(f"container {container} of pod {name} does not run{how}")
-    ready: Obj = next((c for c in status.get("conditions") or () if c["type"] == "Ready"), {})
+    ready = condition(pod, "Ready") or {}
     why = ready.get("message") or ready.get("reason") or "no condition Ready"
     return PodState(found.get("containerID", ""), status.get("podIP", ""), ready.get("status") == "True", why)
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from hawser.api.pod_resources import pod_requests
 from hawser.api.quantity import milli
+from hawser.api.status import condition, is_ready
 from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp
 from hawser.controllers import pods as any_pods
@@ -91,11 +92,11 @@ def group(pods: Iterable[Obj], samples: Samples, resource: str, patience: Patien
 
 
 def _is_unready(pod: Obj, sample: Sample, patience: Patience, now: datetime) -> bool:
-    condition, started = any_pods.condition(pod, "Ready"), pod.get("status", {}).get("startTime")
-    if condition is None or not started:
+    found, started = condition(pod, "Ready"), pod.get("status", {}).get("startTime")
+    if found is None or not started:
         return True
-    start, unready = parse_timestamp(started), condition["status"] == "False"
-    since = parse_timestamp(condition.get("lastTransitionTime") or started)
+    start, unready = parse_timestamp(started), found["status"] == "False"
+    since = parse_timestamp(found.get("lastTransitionTime") or started)
     if start + timedelta(seconds=patience.initialization) > now:
         return unready or sample.at < since + timedelta(seconds=sample.window)
     return unready and start + timedelta(seconds=patience.readiness) > since
@@ -189,7 +190,7 @@ def ready_pods(pods: Sequence[Obj]) -> int:
         raise UnknownUsage(
             "unable to calculate ready pods: no pods returned by selector while calculating replica count"
         )
-    return sum(p.get("status", {}).get("phase") == "Running" and any_pods.is_ready(p) for p in pods)
+    return sum(p.get("status", {}).get("phase") == "Running" and is_ready(p) for p in pods)
 
 
 def requests_of(pods: Iterable[Obj], resource: str, container: str) -> dict[str, int]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
+from hawser.api.status import condition
 from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp
-from hawser.controllers import pods as any_pods
 from hawser.controllers.job import pods
 from hawser.controllers.job.backoff import Record, remaining, remaining_of_index
 from hawser.controllers.job.policies import judge, success
@@ -40,7 +40,7 @@ def is_finished(job: Obj) -> bool:
 
 
 def _true(job: Obj, kind: str) -> Obj | None:
-    found = any_pods.condition(job, kind)
+    found = condition(job, kind)
     return found if found is not None and found.get("status") == "True" else None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from hawser.api.status import condition
 from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp
 from hawser.controllers import pods
@@ -92,7 +93,7 @@ def ended_at(pod: Obj) -> datetime:
     times = [c.get("state", {}).get("terminated", {}).get("finishedAt") for c in containers]
     if times and all(times):
         return parse_timestamp(max(times))
-    ready = pods.condition(pod, "Ready")
+    ready = condition(pod, "Ready")
     if ready is not None and ready.get("status") == "False" and ready.get("lastTransitionTime"):
         return parse_timestamp(ready["lastTransitionTime"])
     if metadata.get("deletionTimestamp"):
@@ -105,7 +106,7 @@ def first_to_go(active: Sequence[Obj]) -> list[Obj]:
     """The pods in the order in which too many are deleted: those that got least far first, then the youngest."""
 
     def rank(pod: Obj) -> tuple[object, ...]:
-        ready = pods.condition(pod, "Ready") or {}
+        ready = condition(pod, "Ready") or {}
         is_ready = ready.get("status") == "True"
         since = parse_timestamp(ready["lastTransitionTime"]) if is_ready and ready.get("lastTransitionTime") else None
         statuses = pod.get("status", {}).get("containerStatuses") or ()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from hawser.api.status import condition
 from hawser.api.types import Obj
 from hawser.client.clock import timestamp
-from hawser.controllers import pods as any_pods
 from hawser.controllers.job import pods
 from hawser.controllers.job.plan import MET, TARGET, Outcome, releases
 from hawser.controllers.job.policies import judge
@@ -104,7 +104,7 @@ def to_release(view: View, ending: Outcome | None) -> list[Obj]:
 
 
 def _suspension(view: View, made: Obj, conditions: list[Obj], now: datetime) -> None:
-    old = any_pods.condition(view.job, "Suspended")
+    old = condition(view.job, "Suspended")
     was = old is not None and old["status"] == "True"
     if view.suspended:
         if not was:
@@ -138,13 +138,13 @@ def events(job: Obj, wanted: Obj) -> list[tuple[str, str, str]]:
     """What is reported of the Job once a status is written: type, reason and message."""
     before = {c["type"]: c["status"] for c in job.get("status", {}).get("conditions") or ()}
     found = []
-    for condition in wanted.get("conditions") or ():
-        kind = condition["type"]
-        if before.get(kind) == condition["status"]:
+    for one in wanted.get("conditions") or ():
+        kind = one["type"]
+        if before.get(kind) == one["status"]:
             continue
-        reason, message = condition.get("reason", ""), condition.get("message", "")
+        reason, message = one.get("reason", ""), one.get("message", "")
         if kind == "Suspended":
-            word = "Suspended" if condition["status"] == "True" else "Resumed"
+            word = "Suspended" if one["status"] == "True" else "Resumed"
             found.append(("Normal", word, message))
         elif kind == "Complete":
             if wanted.get("succeeded", 0) > job["spec"].get("completions", wanted.get("succeeded", 0)):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from hawser.api.job_indexes import Indexes
+from hawser.api.status import has_ended, is_ready
 from hawser.api.types import Obj
 from hawser.controllers import pods as any_pods
 from hawser.controllers.job import pods
@@ -60,12 +61,12 @@ class View:
 
     @cached_property
     def ready(self) -> int:
-        return sum(any_pods.is_ready(pod) for pod in self.active)
+        return sum(is_ready(pod) for pod in self.active)
 
     @cached_property
     def terminating(self) -> list[Obj]:
         """Being deleted, and not at their end."""
-        return [pod for pod in self.pods if any_pods.is_terminating(pod) and not any_pods.has_ended(pod)]
+        return [pod for pod in self.pods if any_pods.is_terminating(pod) and not has_ended(pod)]
 
     @cached_property
     def held(self) -> list[Obj]:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import CSI_DRIVER, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, VOLUME_ATTACHMENT
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
+from hawser.controllers.pods import by_node
 from hawser.controllers.storage.binder import claims_of
 
-_HAS_ENDED = ("Succeeded", "Failed")
 _SINGLE = {"ReadWriteOnce", "ReadWriteOncePod"}
 _AGAIN = 2.0
 
@@ -47,12 +48,11 @@ class AttachDetachController(Controller):
     def setup(self, manager: Manager) -> None:
         self._client = manager.client
         self._recorder = manager.recorder("attachdetach-controller")
-        self._pods = manager.informer(POD)
+        self._pods = by_node(manager.informer(POD))
         self._claims = manager.informer(PERSISTENT_VOLUME_CLAIM)
         self._volumes = manager.informer(PERSISTENT_VOLUME)
         self._drivers = manager.informer(CSI_DRIVER)
         self._attachments = manager.informer(VOLUME_ATTACHMENT)
-        self._pods.add_index("node", lambda pod: filter(None, (pod["spec"].get("nodeName"),)))
         self._pods.add_index("claims", _claims)
         self._attachments.add_index("node", lambda one: (one["spec"]["nodeName"],))
         self._attachments.add_index("volume", _volume)
@@ -104,7 +104,7 @@ class AttachDetachController(Controller):
     def _needs(self, node: str) -> Iterator[Need]:
         users: dict[str, list[Obj]] = {}
         for pod in self._pods.by_index("node", node):
-            if (pod.get("status") or {}).get("phase") in _HAS_ENDED:
+            if has_ended(pod):
                 continue
             for name in claims_of(pod):
                 claim = self._claims.get(pod["metadata"]["namespace"], name)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, STORAGE_CLASS
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
 from hawser.client.informer import Informer, key_of
@@ -19,7 +20,6 @@ from hawser.controllers.storage.decisions import ClaimStep
 _CLAIM, _VOLUME = "claim/", "volume/"
 _AGAIN = 15.0
 """Seconds after which a claim without a volume is looked at again, and told of: kube-controller-manager's resync."""
-_HAS_ENDED = ("Succeeded", "Failed")
 
 
 class PersistentVolumeBinder(Controller):
@@ -258,7 +258,7 @@ def claims_of(pod: Obj) -> list[str]:
 
 
 def _waiting(pod: Obj) -> list[str]:
-    if pod["spec"].get("nodeName") or (pod.get("status") or {}).get("phase") in _HAS_ENDED:
+    if pod["spec"].get("nodeName") or has_ended(pod):
         return []
     return [f"{pod['metadata']['namespace']}/{name}" for name in claims_of(pod)]
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.events import EventRecorder
 from hawser.exposition import Histogram
@@ -171,7 +172,7 @@ class EvictionManager:
         if separate and threshold.signal in (Signal.NODE_DISK, Signal.NODE_INODES):
             return False
         for worker in self._node.workers():
-            if view.finished(worker.pod):
+            if has_ended(worker.pod):
                 for container in [c for c in worker.records.containers.values() if c.exited]:
                     await worker.records.remove_container(container.id)
         await self._node.free_images()
@@ -181,7 +182,7 @@ class EvictionManager:
         return [
             worker
             for worker in self._node.workers()
-            if worker.memory.evicted is None and not view.finished(worker.pod) and not view.deleting(worker.pod)
+            if worker.memory.evicted is None and not has_ended(worker.pod) and not view.deleting(worker.pod)
         ]
 
     def _grace(self, threshold: Threshold, pod: Obj) -> int:

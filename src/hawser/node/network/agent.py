@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.node.network import bandwidth, cni, ipam, netns, plugin
 from hawser.node.network.cni import CNIError, Code, Request
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _FORWARD = {4: Path("/proc/sys/net/ipv4/ip_forward"), 6: Path("/proc/sys/net/ipv6/conf/all/forwarding")}
-_ENDED = ("Succeeded", "Failed")
 # Between making a namespace and asking for its network the runtime does nothing else.
 _NAMESPACE_SECONDS = 20.0
 
@@ -343,7 +343,6 @@ class NetworkAgent:
 
 def _addresses_of(pod: Obj) -> list[Address]:
     """The addresses in the status of a pod that is still to run and has a network of its own."""
-    status = pod.get("status") or {}
-    if status.get("phase") in _ENDED or pod["spec"].get("hostNetwork"):
+    if has_ended(pod) or pod["spec"].get("hostNetwork"):
         return []
-    return [ip_address(row["ip"]) for row in status.get("podIPs") or () if row.get("ip")]
+    return [ip_address(row["ip"]) for row in (pod.get("status") or {}).get("podIPs") or () if row.get("ip")]

@@ -6,6 +6,7 @@ import contextlib
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import NODE
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.node.pod import admission, preemption, view
 from hawser.node.pod.context import Context
@@ -17,7 +18,7 @@ async def refusal(context: Context, pod: Obj, *, begun: bool) -> Waiting | None:
 
     begun: something of it runs already, so it is not asked.
     """
-    if view.deleting(pod) or view.finished(pod):
+    if view.deleting(pod) or has_ended(pod):
         return None
     book, machine = context.book, context.machine
     found = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from hawser.api.pod_restarts import may_restart_all
+from hawser.api.status import condition
 from hawser.api.types import Obj
 from hawser.node.pod import resizing, restarts, view
 from hawser.node.pod.container_status import stamp
@@ -36,8 +37,7 @@ def own(
 
 def disrupted(pod: Obj, reason: str, message: str, now: float) -> Obj:
     """The condition of a pod that is ended for the sake of others."""
-    old = next((c for c in (pod.get("status") or {}).get("conditions") or () if c["type"] == "DisruptionTarget"), None)
-    return _dated(pod, _row("DisruptionTarget", True, reason, message), old, now)
+    return _dated(pod, _row("DisruptionTarget", True, reason, message), condition(pod, "DisruptionTarget"), now)
 
 
 def _row(kind: str, value: bool, reason: str = "", message: str = "") -> Obj:

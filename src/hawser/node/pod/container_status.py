@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from hawser.api.pod_restarts import may_restart_all
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.node.cri.model import Container, ContainerState
 from hawser.node.pod import restarts, view
@@ -96,7 +97,7 @@ class Rows:
 
     def _lost(self, row: Obj, before: Obj) -> None:
         state = before.get("state") or {}
-        if self._all_anew and "waiting" not in state and not view.finished(self._pod):
+        if self._all_anew and "waiting" not in state and not has_ended(self._pod):
             row["state"] = {"waiting": {"reason": _RESTARTING_ALL, "message": _REMOVED}}
             row["lastState"] = {"terminated": state.get("terminated") or self._vanished()}
             row["restartCount"] = before.get("restartCount", 0) + 1

@@ -7,6 +7,7 @@ Source of the rules: Kubernetes documentation, "Pod Lifecycle", "Init Containers
 from __future__ import annotations
 
 from hawser.api import durations
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.node.cri.model import Container, ContainerState, Labels
 from hawser.node.pod import ending, resizing, restarts, view
@@ -27,7 +28,7 @@ from hawser.node.pod.observed import Memory, Observed, Waiting
 
 def plan(pod: Obj, observed: Observed, memory: Memory, now: float) -> Plan:
     """The next actions for a pod. now: seconds since the epoch."""
-    if view.deleting(pod) or view.finished(pod) or memory.evicted:
+    if view.deleting(pod) or has_ended(pod) or memory.evicted:
         return ending.end(pod, observed, memory, now)
     sandbox = observed.sandbox
     if sandbox is None or not sandbox.ready:

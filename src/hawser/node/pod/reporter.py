@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.node.pod import status as reporting
 from hawser.node.pod import view
@@ -39,7 +40,7 @@ class Reporter:
         wanted = reporting.status(
             pod, observed, memory, decided.waiting, context.now(), context.machine.node_ips, ended=over
         )
-        if view.finished(pod):
+        if has_ended(pod):
             wanted["phase"] = pod["status"]["phase"]
         starting = bool(memory.busy) or any(isinstance(a, CreateSandbox | StartContainer) for a in decided.actions)
         crashed = {c.id for c in observed.every() if c.exited and c.exit_code}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.node.cri.errors import CRIError
 from hawser.node.pod import resizing, resources, view
@@ -64,7 +65,7 @@ class Resizer:
     def settle(self, pod: Obj) -> None:
         """Grants the resize that the pod waits for, or says why not."""
         memory, book, node = self._memory, self._context.book, self._context.node()
-        if memory.grant is None or view.deleting(pod) or view.finished(pod):
+        if memory.grant is None or view.deleting(pod) or has_ended(pod):
             return
         why = resizing.infeasible(pod, (node.get("status") or {}).get("allocatable") or {})
         if why is None and (short := book.lack(pod, node)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.node.pod import view
 from hawser.node.pod.context import Context
@@ -30,7 +31,7 @@ class Volumes:
 
     def _renew_tokens(self, pod: Obj, now: float) -> None:
         due = self._context.objects.renewal(view.uid(pod))
-        if due is None or view.deleting(pod) or view.finished(pod):
+        if due is None or view.deleting(pod) or has_ended(pod):
             return
         due = max(due, self._refreshed_at + _RETRY_SECONDS)
         if due <= now:

@@ -40,11 +40,6 @@ def deleting(pod: Obj) -> bool:
     return bool(pod["metadata"].get("deletionTimestamp"))
 
 
-def finished(pod: Obj) -> bool:
-    """Whether the API already says that the pod has come to its end."""
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-
-
 def init_containers(pod: Obj) -> list[Obj]:
     return list(pod["spec"].get("initContainers") or ())
 

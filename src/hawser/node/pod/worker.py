@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp
 from hawser.node import startup
@@ -73,7 +74,7 @@ class Worker:
         self._mirror: Obj | None = None
         # What has started here before is not asked again whether it fits.
         self._checked = bool((pod.get("status") or {}).get("startTime"))
-        if self._checked and not view.finished(pod):
+        if self._checked and not has_ended(pod):
             context.book.enter(pod)
         self._removed = False
         self._done = False
@@ -221,7 +222,7 @@ class Worker:
             self._adopt()
         if not self._checked:
             await self._check_in()
-        if view.finished(self.pod):
+        if has_ended(self.pod):
             self.context.book.release(self.uid)
         now = self.context.now()
         self._check_deadline(now)
@@ -266,7 +267,7 @@ class Worker:
     def _check_deadline(self, now: float) -> None:
         """Ends a pod that has been active longer than its spec allows (activeDeadlineSeconds)."""
         limit, start = self.pod["spec"].get("activeDeadlineSeconds"), (self.pod.get("status") or {}).get("startTime")
-        if limit is None or not start or self.memory.evicted or view.finished(self.pod):
+        if limit is None or not start or self.memory.evicted or has_ended(self.pod):
             return
         left = parse_timestamp(start).timestamp() + float(limit) - now
         if left > 0:
@@ -366,7 +367,7 @@ class Worker:
             # The answer brings news that the watch will bring a moment later.
             self.update(pod)
             return
-        finished = view.finished(pod) and not view.finished(self.pod)
+        finished = has_ended(pod) and not has_ended(self.pod)
         self.pod = pod
         if finished:
             self._jobs.wake.set()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.node.cri.model import Container, Labels
 from hawser.node.network.agent import NetworkAgent
 from hawser.node.network.links import veth_name
-from hawser.node.pod import configs, resources, view
+from hawser.node.pod import configs, resources
 from hawser.node.pod.worker import Worker
 from hawser.node.pods import Pods
 from hawser.node.stats.model import Subject
@@ -19,7 +20,7 @@ from hawser.node.volumes.folders import Folders
 def subjects(pods: Pods, network: NetworkAgent | None) -> Iterator[Subject]:
     """Every pod that has a sandbox."""
     for worker in pods.all():
-        if worker.records.sandboxes and not view.finished(worker.pod):
+        if worker.records.sandboxes and not has_ended(worker.pod):
             yield _subject(worker, network)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from hawser.api.selectors import LabelSelector
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 
 Span = tuple[int, int]
@@ -162,7 +163,7 @@ def pod_ports(obj: Obj) -> tuple[NamedPort, ...]:
 def remote_pod(obj: Obj) -> Pod | None:
     """A pod of another node; None while it has no address, or none of the pod network's any more."""
     spec, status, metadata = obj.get("spec") or {}, obj.get("status") or {}, obj["metadata"]
-    if spec.get("hostNetwork") or status.get("phase") in ("Succeeded", "Failed"):
+    if spec.get("hostNetwork") or has_ended(obj):
         return None
     addresses = tuple(ip["ip"] for ip in status.get("podIPs") or () if ip.get("ip"))
     if not addresses:
