@@ -27,7 +27,7 @@ from hawser.controllers.storage_protection import (
     AttributesClassProtection,
     ClaimProtection,
     VolumeProtection,
-    claims_of,
+    claims_in_use,
 )
 
 from .running import running
@@ -65,9 +65,9 @@ def test_a_claim_is_used_by_pods_on_nodes() -> None:
         {"name": "v", "persistentVolumeClaim": {"claimName": "a"}},
         {"name": "w", "ephemeral": {"volumeClaimTemplate": {}}},
     ]
-    assert claims_of(pod(volumes=volumes)) == []
-    assert claims_of(pod(volumes=volumes, nodeName="n")) == ["a", "p-w"]
-    assert claims_of({**pod(volumes=volumes, nodeName="n"), "status": {"phase": "Succeeded"}}) == ["a"]
+    assert claims_in_use(pod(volumes=volumes)) == []
+    assert claims_in_use(pod(volumes=volumes, nodeName="n")) == ["a", "p-w"]
+    assert claims_in_use({**pod(volumes=volumes, nodeName="n"), "status": {"phase": "Succeeded"}}) == ["a"]
 
 
 @pytest.fixture

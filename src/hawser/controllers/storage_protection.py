@@ -10,24 +10,20 @@ from collections.abc import Iterable
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, VOLUME_ATTRIBUTES_CLASS, Kind
+from hawser.api.pod_claims import claim_names
 from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
 from hawser.client.informer import Informer
 
 
-def claims_of(pod: Obj) -> list[str]:
+def claims_in_use(pod: Obj) -> list[str]:
     """The names of the claims that a pod uses; one that no node runs yet cannot be started with a dying claim."""
-    spec = pod["spec"]
-    if not spec.get("nodeName"):
+    if not pod["spec"].get("nodeName"):
         return []
-    found: list[str] = []
-    for volume in spec.get("volumes") or ():
-        if volume.get("persistentVolumeClaim"):
-            found.append(volume["persistentVolumeClaim"]["claimName"])
-        elif volume.get("ephemeral") and not has_ended(pod):
-            found.append(f"{pod['metadata']['name']}-{volume['name']}")
-    return found
+    ended = has_ended(pod)
+    volumes = (volume for volume in pod["spec"].get("volumes") or () if not (ended and "ephemeral" in volume))
+    return claim_names(pod["metadata"]["name"], volumes)
 
 
 def classes_of(obj: Obj) -> set[str]:
@@ -98,16 +94,16 @@ class ClaimProtection(_Protection):
 
     def _on_pod(self, old: Obj | None, new: Obj | None) -> None:
         if old is not None and (new is None or has_ended(new)):
-            self._requeue(old["metadata"]["namespace"], claims_of(old))
+            self._requeue(old["metadata"]["namespace"], claims_in_use(old))
 
     async def used(self, obj: Obj) -> bool:
         metadata = obj["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
-        if any(name in claims_of(pod) for pod in self._pods.list(namespace)):
+        if any(name in claims_in_use(pod) for pod in self._pods.list(namespace)):
             return True
         # A pod may have been bound that the watch has not told of yet.
         listed = await self._client.list(POD, namespace)
-        return any(name in claims_of(pod) for pod in listed.items)
+        return any(name in claims_in_use(pod) for pod in listed.items)
 
 
 class VolumeProtection(_Protection):

@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 
 import orjson
 
+from hawser.api.pod_claims import claim_name
 from hawser.api.pod_resources import Amounts, amount, pod_requests
 from hawser.api.types import Obj
 from hawser.scheduler.terms import Hold, holds
@@ -218,14 +219,9 @@ def _gang(metadata: Obj) -> str:
     return f"{metadata['namespace']}/{name}" if name else ""
 
 
-def _claims(pod_name: str, spec: Obj) -> tuple[tuple[str, bool], ...]:
-    found = []
-    for volume in spec.get("volumes") or ():
-        if "persistentVolumeClaim" in volume:
-            found.append((volume["persistentVolumeClaim"]["claimName"], False))
-        elif "ephemeral" in volume:
-            found.append((f"{pod_name}-{volume['name']}", True))
-    return tuple(found)
+def _claims(pod: str, spec: Obj) -> tuple[tuple[str, bool], ...]:
+    volumes = spec.get("volumes") or ()
+    return tuple((name, "ephemeral" in volume) for volume in volumes if (name := claim_name(pod, volume)))
 
 
 def _relevant(container: Obj) -> list[object]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from hawser.api.errors import not_found
 from hawser.api.kind import Kind
 from hawser.api.kinds import CSI_DRIVER, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD
+from hawser.api.pod_claims import claim_name
 from hawser.api.types import Obj
 from hawser.apiserver.admission.base import Operation, Plugin, Request
 from hawser.apiserver.admission.refusals import refused
@@ -206,9 +207,7 @@ class NodeRestriction(Plugin):
         """The CSI driver of a pod's volume; empty without one."""
         if inline := volume.get("csi"):
             return str(inline.get("driver") or "")
-        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
-        if "ephemeral" in volume:
-            claim = f"{pod['metadata']['name']}-{volume['name']}"
+        claim = claim_name(pod["metadata"]["name"], volume)
         if not claim:
             return ""
         bound = self._lookup.find(PERSISTENT_VOLUME_CLAIM, pod["metadata"]["namespace"], claim) or {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hawser.api.pod_claims import claims_of
 from hawser.api.types import Obj
 
 Reference = tuple[str, str, str]
@@ -32,7 +33,7 @@ def of_pod(pod: Obj) -> set[Reference]:
     namespace = metadata["namespace"]
     found = {("secrets", name) for name in secrets(spec)}
     found |= {("configmaps", name) for name in config_maps(spec)}
-    found |= {("persistentvolumeclaims", name) for name in _claims(metadata["name"], spec)}
+    found |= {("persistentvolumeclaims", name) for name in claims_of(pod)}
     found |= {("resourceclaims", name) for name in _resource_claims(spec, pod.get("status") or {})}
     found.add(("serviceaccounts", spec.get("serviceAccountName") or ""))
     return {(plural, namespace, name) for plural, name in found if name}
@@ -69,14 +70,6 @@ def _of_containers(spec: Obj, whole: str, key: str) -> Iterator[str]:
                 yield (source.get(whole) or {}).get("name") or ""
             for variable in container.get("env") or ():
                 yield ((variable.get("valueFrom") or {}).get(key) or {}).get("name") or ""
-
-
-def _claims(pod: str, spec: Obj) -> Iterator[str]:
-    for volume in spec.get("volumes") or ():
-        if "persistentVolumeClaim" in volume:
-            yield volume["persistentVolumeClaim"].get("claimName") or ""
-        elif "ephemeral" in volume:
-            yield f"{pod}-{volume['name']}"
 
 
 def _resource_claims(spec: Obj, status: Obj) -> Iterator[str]:

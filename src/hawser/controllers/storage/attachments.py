@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import CSI_DRIVER, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, VOLUME_ATTACHMENT
+from hawser.api.pod_claims import claim_keys, claims_of
 from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
 from hawser.controllers.pods import by_node
-from hawser.controllers.storage.binder import claims_of
 
 _SINGLE = {"ReadWriteOnce", "ReadWriteOncePod"}
 _AGAIN = 2.0
@@ -53,7 +53,7 @@ class AttachDetachController(Controller):
         self._volumes = manager.informer(PERSISTENT_VOLUME)
         self._drivers = manager.informer(CSI_DRIVER)
         self._attachments = manager.informer(VOLUME_ATTACHMENT)
-        self._pods.add_index("claims", _claims)
+        self._pods.add_index("claims", claim_keys)
         self._attachments.add_index("node", lambda one: (one["spec"]["nodeName"],))
         self._attachments.add_index("volume", _volume)
         self._news: set[str] = set()
@@ -188,10 +188,6 @@ class AttachDetachController(Controller):
         except APIError as error:
             if error.code != 404:
                 raise
-
-
-def _claims(pod: Obj) -> list[str]:
-    return [f"{pod['metadata']['namespace']}/{name}" for name in claims_of(pod)]
 
 
 def _is_attached(attachment: Obj) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, STORAGE_CLASS
+from hawser.api.pod_claims import claim_keys, claims_of
 from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
@@ -246,21 +247,8 @@ def _reference(volume: Obj) -> tuple[str, ...]:
     return (f"{reference.get('namespace')}/{reference.get('name')}",) if reference else ()
 
 
-def claims_of(pod: Obj) -> list[str]:
-    """The names of the claims that a pod needs, those of its ephemeral volumes among them."""
-    found = []
-    for volume in pod["spec"].get("volumes") or ():
-        if "persistentVolumeClaim" in volume:
-            found.append(volume["persistentVolumeClaim"]["claimName"])
-        elif "ephemeral" in volume:
-            found.append(f"{pod['metadata']['name']}-{volume['name']}")
-    return found
-
-
 def _waiting(pod: Obj) -> list[str]:
-    if pod["spec"].get("nodeName") or has_ended(pod):
-        return []
-    return [f"{pod['metadata']['namespace']}/{name}" for name in claims_of(pod)]
+    return [] if pod["spec"].get("nodeName") or has_ended(pod) else claim_keys(pod)
 
 
 def _status(obj: Obj) -> Obj:

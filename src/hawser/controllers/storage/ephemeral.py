@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import PERSISTENT_VOLUME_CLAIM, POD
+from hawser.api.pod_claims import claim_name
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager, controller_of
 from hawser.client.informer import key_of
@@ -29,7 +30,7 @@ def claim_for(pod: Obj, volume: Obj) -> Obj:
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": {
-            "name": f"{metadata['name']}-{volume['name']}",
+            "name": claim_name(metadata["name"], volume),
             "namespace": metadata["namespace"],
             "ownerReferences": [owner],
             **{key: given[key] for key in ("labels", "annotations") if given.get(key)},

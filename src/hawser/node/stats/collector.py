@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hawser.api.pod_claims import claim_name
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError
 from hawser.node.stats import disk, host, interfaces
 from hawser.node.stats.cgroup import Reader, Usage
 from hawser.node.stats.disk import Disk
 from hawser.node.stats.model import ContainerUse, Group, NodeUse, PodUse, Snapshot, Subject, VolumeUse
-from hawser.node.volumes import claims, mounts
+from hawser.node.volumes import mounts
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +173,7 @@ class Collector:
             if found is None:
                 continue
             volume = declared.get(name, {})
-            claim = claims.name_of(subject.pod, volume)
+            claim = claim_name(subject.pod["metadata"]["name"], volume)
             mounted = mounts.is_mounted(Path(folder))
             if not mounted:
                 found = found.holding(*await self._held(folder, age))

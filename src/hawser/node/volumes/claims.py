@@ -27,13 +27,6 @@ class Claim:
     problem: str = ""
 
 
-def name_of(pod: Obj, volume: Obj) -> str:
-    """The claim of a pod's volume; "" for other volumes. A generic ephemeral volume's is named after both."""
-    if source := volume.get("persistentVolumeClaim"):
-        return str(source.get("claimName") or "")
-    return f"{pod['metadata']['name']}-{volume['name']}" if "ephemeral" in volume else ""
-
-
 def check_claim(pod: Obj, volume: Obj, claim: Obj) -> str:
     """The name of the PersistentVolume that a claim is bound to. Raises ClaimError."""
     metadata = claim["metadata"]

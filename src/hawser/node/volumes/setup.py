@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import CONFIG_MAP, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, SECRET
+from hawser.api.pod_claims import claim_name
 from hawser.api.types import Obj
 from hawser.client.client import Client
 from hawser.node.cri.client import Runtime
@@ -152,14 +153,14 @@ class Volumes:
 
     async def _claims(self, pod: Obj) -> dict[str, Claim]:
         """The PersistentVolumes behind claims, by the name of the pod's volume."""
-        rows = [volume for volume in view.volumes(pod) if claims.name_of(pod, volume)]
+        rows = [volume for volume in view.volumes(pod) if claim_name(pod["metadata"]["name"], volume)]
         if not rows:
             return {}
         found = await asyncio.gather(*(self._claim(pod, volume) for volume in rows))
         return {volume["name"]: claim for volume, claim in zip(rows, found, strict=True)}
 
     async def _claim(self, pod: Obj, volume: Obj) -> Claim:
-        namespace, name = view.key(pod)[0], claims.name_of(pod, volume)
+        namespace, name = view.key(pod)[0], claim_name(pod["metadata"]["name"], volume)
         what = "failed to fetch PVC from API server"
         try:
             claim = await self._client.get(PERSISTENT_VOLUME_CLAIM, name, namespace)
