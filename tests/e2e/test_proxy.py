@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -61,6 +62,30 @@ def test_pods_and_services_answer_through_the_api_server(engine: Engine, web: st
     status, headers, _ = call(engine, "GET", f"{root}/pods/web/proxy?x=1")
     assert (status, headers["Location"]) == (301, f"{root}/pods/web/proxy/?x=1")
     assert call(engine, "GET", f"{root}/pods/web/proxy/none")[0] == 404
+
+
+@pytest.fixture
+def proxy_namespace(engine: Engine) -> Iterator[str]:
+    """A namespace whose name begins as the subresource is called: it is one like any other."""
+    name = f"proxy-{uuid.uuid4().hex[:8]}"
+    engine.kubectl("create", "namespace", name)
+    yield name
+    engine.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def test_links_of_pages_lead_through_the_api_server(engine: Engine, proxy_namespace: str) -> None:
+    namespace = proxy_namespace
+    page = "mkdir /tmp/www; cd /tmp/www; echo '<a href=\"/there\">go</a>' > index.html; mkdir sub; "
+    manifest = pod("page", f"{page} exec httpd -f -p 8080 -h /tmp/www")
+    manifest["spec"]["containers"][0]["ports"] = [{"containerPort": 8080}]
+    engine.apply(manifest, namespace)
+    engine.wait_ready("page", namespace)
+    proxy = f"/api/v1/namespaces/{namespace}/pods/http:page:8080/proxy"
+    status, headers, body = call(engine, "GET", f"{proxy}/")
+    assert (status, body) == (200, f'<a href="{proxy}/there">go</a>\n')
+    assert headers["Content-Type"].startswith("text/html")
+    status, headers, _ = call(engine, "GET", f"{proxy}/sub")
+    assert (status, headers["Location"]) == (302, f"{proxy}/sub/")
 
 
 def test_what_cannot_be_reached_is_said_so(engine: Engine, web: str) -> None:

@@ -7,8 +7,10 @@ Running on Clusters": the name may be ``[SCHEME:]NAME[:PORT]``, where a service'
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 from functools import cache
 from ipaddress import ip_address
+from posixpath import normpath
 from typing import NamedTuple
 
 from aiohttp import web
@@ -60,9 +62,12 @@ class Proxies:
     async def serve(self, request: web.BaseRequest, target: Target) -> Answer:
         """Answer a request for a proxy subresource. APIError 400, 403, 404, 503."""
         path, mark, query = request._message.path.partition("?")
-        below = path.split("/proxy", 1)[1]
         kind = target.kind
         assert kind is not None
+        # /api/v1/nodes/NAME/proxy, or with /namespaces/NAME before: names may begin with "proxy", too.
+        depth = 8 if target.namespace else 6
+        prefix = "/".join(path.split("/", depth)[:depth])
+        below = path.removeprefix(prefix)
         options = Options(user=target.user, fields=Fields(warnings=target.warnings))
         shown: Obj = {"kind": f"{kind.kind}ProxyOptions", "apiVersion": "v1", "path": below or "/"}
         asked = Request(Operation.CONNECT, kind, target.namespace, target.name, shown, None, options, "proxy")
@@ -71,7 +76,8 @@ class Proxies:
             # Relative links of a page need the slash.
             return Reply(b"", 301, "text/plain", [("Location", f"{path}/{mark}{query}")])
         goal = self._goal(kind.plural, target, (below or "/") + mark + query)
-        return await self._relay.serve(request, goal)
+        uri = normpath(prefix + below) + ("/" if below.endswith("/") else "")
+        return await self._relay.serve(request, replace(goal, prefix=prefix), [("X-Forwarded-Uri", uri)])
 
     def _goal(self, plural: str, target: Target, path: str) -> Goal:
         named = split(target.name)

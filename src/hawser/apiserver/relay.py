@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,9 +20,11 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from hawser.api.errors import APIError, service_unavailable
+from hawser.apiserver import weblinks
 from hawser.apiserver.connection import Connection
 from hawser.apiserver.piping import UpgradeEnd, pipe, status
 from hawser.apiserver.reply import LAST_CHUNK, Answer, Finished, chunk, drain
+from hawser.apiserver.weblinks import Links
 
 _CONNECT_SECONDS = 30.0
 _PIECE = 64 * 1024
@@ -50,13 +53,17 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """Where a request goes. path: percent-encoded, with the query. server: the name in TLS and Host, if another."""
+    """Where a request goes. path: percent-encoded, with the query. server: the name in TLS and Host, if another.
+
+    prefix: the path that links in the server's pages get before their own; empty when they stay as they are.
+    """
 
     host: str
     port: int
     path: str
     tls: ssl.SSLContext | None = None
     server: str = ""
+    prefix: str = ""
 
     @property
     def authority(self) -> str:
@@ -104,7 +111,8 @@ class Relay:
                 allow_redirects=False,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             ) as answer:
-                return await _copy(request, answer)
+                links = Links(goal.prefix, goal.authority, request.headers.get("Host", "")) if goal.prefix else None
+                return await _copy(request, answer, links)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise unreachable(error) from None
 
@@ -185,19 +193,20 @@ def _headers(request: web.BaseRequest, extra: Iterable[tuple[str, str]]) -> CIMu
     return headers
 
 
-async def _copy(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> Finished:
+async def _copy(request: web.BaseRequest, answer: aiohttp.ClientResponse, links: Links | None) -> Finished:
     """Write an answer to the client as it comes."""
     transport = request.transport
     if transport is None:
         raise ConnectionResetError
     empty = request.method == "HEAD" or answer.status in (204, 304) or answer.status < 200
-    length = answer.headers.get("Content-Length")
+    page = weblinks.body(links, answer.headers) if links is not None and not empty else None
+    length = answer.headers.get("Content-Length") if page is None else None
     lines = [f"HTTP/1.1 {answer.status} {answer.reason or _phrase(answer.status)}"]
     named = {name.strip().lower() for name in answer.headers.get("Connection", "").split(",")}
     for key, value in answer.headers.items():
         name = key.lower()
         if name not in _HOP_BY_HOP and name != "content-length" and name not in named:
-            lines.append(f"{key}: {value}")
+            lines.append(f"{key}: {links.url(value) if links is not None and name == 'location' else value}")
     chunked = not empty and length is None
     if length is not None and answer.status != 204:
         lines.append(f"Content-Length: {length}")
@@ -215,14 +224,20 @@ async def _copy(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> Fin
         async for piece in answer.content.iter_chunked(_PIECE):
             if request.transport is None:
                 raise ConnectionResetError
-            transport.write(chunk(piece) if chunked else piece)
+            if page is not None:
+                piece = page.feed(piece)
+            if piece:
+                transport.write(chunk(piece) if chunked else piece)
             await drain(request)
-    except aiohttp.ClientError:
+        rest = page.end() if page is not None else b""
+    except (aiohttp.ClientError, zlib.error):
         # It broke off in the middle: an incomplete body is all that can tell.
         transport.close()
         return Finished(keep_alive=False)
     finally:
         connection.on_end = None
+    if rest:
+        transport.write(chunk(rest))
     if chunked:
         transport.write(LAST_CHUNK)
     return Finished(request.keep_alive)
