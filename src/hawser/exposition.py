@@ -54,6 +54,19 @@ def labels(values: Mapping[str, str]) -> str:
     return ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in values.items())
 
 
+def braced(labels: str) -> str:
+    """Labels with their braces; nothing for none."""
+    return f"{{{labels}}}" if labels else ""
+
+
+def gauge(name: str, text: str, values: Mapping[tuple[str, ...], float], names: tuple[str, ...] = ()) -> Iterator[str]:
+    """The lines of a gauge. names: of its labels; values: by those of the labels; none: nothing is said."""
+    if values:
+        yield family(name, "gauge", text)
+    for key, value in values.items():
+        yield f"{name}{braced(labels(dict(zip(names, key, strict=True))))} {value:.12g}"
+
+
 def histogram(name: str, labels: str, values: Histogram, first: int = 0) -> Iterator[str]:
     """The lines of a histogram; first: its buckets start at this edge."""
     count = 0
@@ -63,8 +76,8 @@ def histogram(name: str, labels: str, values: Histogram, first: int = 0) -> Iter
         if number >= first:
             text = edge if edge is _UNBOUNDED else f"{edge:g}"
             yield f'{name}_bucket{{{start}le="{text}"}} {count}'
-    yield f"{name}_sum{{{labels}}} {values.total}"
-    yield f"{name}_count{{{labels}}} {count}"
+    yield f"{name}_sum{braced(labels)} {values.total}"
+    yield f"{name}_count{braced(labels)} {count}"
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hawser.cli import context
-from hawser.cli.engine import settings
+from hawser.cli.engine import choices, settings
 from hawser.cli.main import build
 from hawser.store import copies
 
@@ -19,8 +19,8 @@ from hawser.store import copies
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> settings.Settings:
     """An engine's directory; nothing runs."""
-    monkeypatch.setattr(settings, "_REGISTER", tmp_path / "engines.json")
-    return settings.create(tmp_path / "engine")
+    monkeypatch.setattr(choices, "_REGISTER", tmp_path / "engines.json")
+    return choices.create(tmp_path / "engine")
 
 
 def hawser(*arguments: Any) -> Any:

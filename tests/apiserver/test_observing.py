@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hawser.apiserver.health import report
+from hawser.health import report
 
 
 async def scraped(api: Any) -> dict[str, float]:

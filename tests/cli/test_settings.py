@@ -4,13 +4,14 @@ import ipaddress
 import json
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hawser.cli.engine import settings
+from hawser.cli.engine import choices, settings
 from hawser.cli.engine.settings import SettingsError
 
 WHOLE = {
@@ -26,17 +27,17 @@ WHOLE = {
 
 @pytest.fixture(autouse=True)
 def own_register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_REGISTER", tmp_path / "engines.json")
+    monkeypatch.setattr(choices, "_REGISTER", tmp_path / "engines.json")
 
 
 def test_what_was_created_is_loaded_again(tmp_path: Path) -> None:
-    made = settings.create(tmp_path / "a")
+    made = choices.create(tmp_path / "a")
     assert settings.load(tmp_path / "a") == made
     assert made.data_dir == tmp_path / "a"
 
 
 def test_two_engines_share_no_port_and_no_range(tmp_path: Path) -> None:
-    one, two = settings.create(tmp_path / "a"), settings.create(tmp_path / "b")
+    one, two = choices.create(tmp_path / "a"), choices.create(tmp_path / "b")
     assert len({one.listen, two.listen, one.kubelet_listen, two.kubelet_listen}) == 4
     ranges = [ipaddress.ip_network(c) for s in (one, two) for c in (s.pod_cidr, s.service_cidr)]
     assert not any(a.overlaps(b) for i, a in enumerate(ranges) for b in ranges[i + 1 :])
@@ -45,33 +46,33 @@ def test_two_engines_share_no_port_and_no_range(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_was_removed_gives_its_ranges_back(tmp_path: Path) -> None:
-    one = settings.create(tmp_path / "a")
+    one = choices.create(tmp_path / "a")
     (tmp_path / "a" / "config.json").unlink()
-    settings.unregister(tmp_path / "a")
-    assert settings.create(tmp_path / "b").pod_cidr == one.pod_cidr
+    choices.unregister(tmp_path / "a")
+    assert choices.create(tmp_path / "b").pod_cidr == one.pod_cidr
 
 
 def test_a_directory_with_other_things_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").touch()
     with pytest.raises(SettingsError, match="not empty and no engine's"):
-        settings.create(tmp_path / "home")
+        choices.create(tmp_path / "home")
     assert [p.name for p in (tmp_path / "home").iterdir()] == ["thesis.tex"]
 
 
 @pytest.mark.parametrize(("one", "two"), [("a", "a/agent/b"), ("a/b", "a")])
 def test_engines_do_not_lie_in_each_other(tmp_path: Path, one: str, two: str) -> None:
-    settings.create(tmp_path / one)
+    choices.create(tmp_path / one)
     (tmp_path / "a" / "config.tmp").touch()
     with pytest.raises(SettingsError, match=r"in each other|not empty"):
-        settings.create(tmp_path / two)
+        choices.create(tmp_path / two)
 
 
 def test_an_engine_that_lost_its_place_in_the_register_gets_it_back(tmp_path: Path) -> None:
-    one = settings.create(tmp_path / "a")
-    settings.unregister(one.data_dir)
-    settings.register(one)
-    assert settings.create(tmp_path / "b").pod_cidr != one.pod_cidr
+    one = choices.create(tmp_path / "a")
+    choices.unregister(one.data_dir)
+    choices.register(one)
+    assert choices.create(tmp_path / "b").pod_cidr != one.pod_cidr
 
 
 def test_who_holds_a_directory_keeps_others_waiting_also_when_it_removes_it(tmp_path: Path) -> None:
@@ -149,15 +150,29 @@ def test_no_config_is_no_engine(tmp_path: Path) -> None:
 @given(st.lists(st.integers(0, 9), max_size=9))
 def test_a_picked_range_overlaps_nothing(used: list[int]) -> None:
     networks = [f"10.{n}.0.0/16" for n in used]
-    picked = ipaddress.ip_network(settings.pick_range([f"10.{n}.0.0/16" for n in range(10)], networks))
+    picked = ipaddress.ip_network(choices.pick_range([f"10.{n}.0.0/16" for n in range(10)], networks))
     assert not any(picked.overlaps(ipaddress.ip_network(n)) for n in networks)
 
 
 def test_no_free_range_is_an_error() -> None:
     with pytest.raises(SettingsError, match="no free IPv4 range"):
-        settings.pick_range(["10.0.0.0/16"], ["10.0.0.0/8"])
+        choices.pick_range(["10.0.0.0/16"], ["10.0.0.0/8"])
 
 
 @pytest.mark.parametrize(("host", "name"), [("Web_01", "web-01"), ("a.b.c", "a.b.c"), ("--", "localhost")])
 def test_host_names_become_node_names(host: str, name: str) -> None:
     assert settings.node_name(host) == name
+
+
+def test_an_engine_of_before_is_given_a_port_for_its_controllers(tmp_path: Path) -> None:
+    one, two = choices.create(tmp_path / "a"), choices.create(tmp_path / "b")
+    assert len({one.controllers_listen, two.controllers_listen, "127.0.0.1:10250"}) == 3
+    assert one.metrics_url == f"https://{one.controllers_listen}/metrics"
+    older = replace(one, controllers_listen="")
+    assert older.metrics_url == ""
+    newer = choices.with_free_ports(older)
+    assert newer.controllers_listen not in ("", two.controllers_listen)
+    assert settings.load(tmp_path / "a") == newer
+    told = replace(one, controllers_args="bind-address=::\nsecure-port=11000")
+    assert told.metrics_url == "https://[::]:11000/metrics"
+    assert replace(one, controllers_args="secure-port=0").metrics_url == ""

@@ -5,14 +5,15 @@ Source: Kubernetes API health endpoints. A failed check says no more than that i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from urllib.parse import parse_qs
 
+from hawser import health
 from hawser.apiserver.reply import Reply
+from hawser.health import ROOTS, Check
 from hawser.store.base import Store
 
-ROOTS = ("/livez", "/readyz", "/healthz")
-Check = Callable[[], bool]
+__all__ = ["ROOTS", "Check", "Health"]
+
 _TEXT = "text/plain; charset=utf-8"
 _HEADERS = [("X-Content-Type-Options", "nosniff")]
 
@@ -31,20 +32,10 @@ class Health:
 
     def answer(self, path: str, query: dict[str, str], raw: str) -> Reply | None:
         """The answer to a path at or below one of the roots; None when there is no such check. raw: with its query."""
-        root, _, name = path.lstrip("/").partition("/")
-        checks = self._checks(root)
-        if name:
-            check = checks.get(name)
-            if check is None:
-                return None
-            if check():
-                return Reply(b"ok", 200, _TEXT, _HEADERS)
-            return Reply(f"internal server error: {name} failed\n".encode(), 500, _TEXT, _HEADERS)
+        root = path.lstrip("/").partition("/")[0]
         excluded = set(parse_qs(raw.partition("?")[2]).get("exclude", ())) if "exclude" in query else set()
-        good, lines = report(root, checks, excluded)
-        if good and "verbose" not in query:
-            return Reply(b"ok", 200, _TEXT, _HEADERS)
-        return Reply(lines.encode(), 200 if good else 500, _TEXT, _HEADERS)
+        found = health.answer(path, self._checks(root), excluded, "verbose" in query)
+        return None if found is None else Reply(found[1].encode(), found[0], _TEXT, _HEADERS)
 
     def _checks(self, root: str) -> dict[str, Check]:
         store = self._store
@@ -56,23 +47,3 @@ class Health:
         if root == "readyz":
             checks["shutdown"] = lambda: not self.stopping
         return checks
-
-
-def report(root: str, checks: dict[str, Check], excluded: set[str]) -> tuple[bool, str]:
-    """Whether all checks pass that are not excluded, and a line for each."""
-    lines = []
-    good = True
-    for name, check in checks.items():
-        if name in excluded:
-            lines.append(f"[+]{name} excluded: ok")
-        elif check():
-            lines.append(f"[+]{name} ok")
-        else:
-            good = False
-            lines.append(f"[-]{name} failed: reason withheld")
-    unknown = sorted(excluded - checks.keys())
-    if unknown:
-        names = ", ".join(f'"{name}"' for name in unknown)
-        lines.append(f"warn: some health checks cannot be excluded: no matches for {names}")
-    lines.append(f"{root} check {'passed' if good else 'failed'}")
-    return good, "\n".join(lines) + "\n"

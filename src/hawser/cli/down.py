@@ -11,7 +11,7 @@ import typer
 
 from hawser.cli import context
 from hawser.cli.context import DataDir, Failure, out
-from hawser.cli.engine import cleanup, nodenet, nodes, power, processes, settings
+from hawser.cli.engine import choices, cleanup, nodenet, nodes, power, processes, settings
 from hawser.cli.engine.pods import stop_pods
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
 from hawser.cli.graceful import CriticalGrace, Graceful, shut_down
@@ -67,7 +67,7 @@ def down(
                 raise Failure(what, "run `hawser down` once more")
             foreign = cleanup.purge(engine) if purge else []
             if purge:
-                settings.unregister(engine.data_dir)
+                choices.unregister(engine.data_dir)
         but = f" but its data in {engine.data_dir}" if not purge else ""
         if foreign:
             but = " but what is not the engine's: " + ", ".join(str(path) for path in foreign)

@@ -51,6 +51,7 @@ async def _document(engine: Settings) -> dict[str, Any]:
         "dataDir": str(engine.data_dir),
         "instance": engine.instance,
         "server": engine.server,
+        "metrics": engine.metrics_url,
         "podCIDR": joined((engine.pod_cidr, engine.pod_cidr6)),
         "serviceCIDR": joined((engine.service_cidr, engine.service_cidr6)),
         "loadBalancerRange": engine.load_balancer_range,
@@ -135,6 +136,8 @@ def _print(document: dict[str, Any], *, wide: bool) -> None:
     table.add_row("all", "", size_text(total), "", "")
     out.print(table)
     out.print(f"API         {document['server']}  {document.get('version', '')}")
+    if document["metrics"]:
+        out.print(f"Metrics     {document['metrics']}  (controllers and scheduler)")
     for node in document["nodes"]:
         short = "".join(f"  [red]{pressure}[/]" for pressure in node["pressures"])
         out.print(f"Node        {node['name']}  {'Ready' if node['ready'] else 'NotReady'}{short}")

@@ -18,7 +18,7 @@ import typer
 from hawser.api.quantity import to_bytes
 from hawser.cli import context, ready
 from hawser.cli.context import DataDir, Failure, out
-from hawser.cli.engine import cleanup, containerd, nodes, pki, power, processes, settings
+from hawser.cli.engine import choices, cleanup, containerd, nodes, pki, power, processes, settings
 from hawser.cli.engine.nodes import Node
 from hawser.cli.engine.ranges import AS_IT_WAS, Ranges
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
@@ -250,18 +250,13 @@ def _claimed(data_dir: Path, given: Given) -> Iterator[tuple[Settings, int]]:
 def clear_the_way(engine: Settings) -> Settings:
     """Ends what a killed supervisor has left, then checks that the engine can start at all. Raises Failure.
 
-    Returns the settings, with another kubelet port when the old one is taken by now.
+    Returns the settings, with other ports of node and controllers when the old ones are taken by now.
     """
     end_leftovers(engine)
     if not engine.runtime_endpoint and (missing := containerd.problem(engine)):
         raise Failure(*missing)
     _check_listen(engine.listen)
-    if settings.listen_problem(engine.kubelet_listen):
-        host, port = settings.split_listen(engine.kubelet_listen)
-        free = settings.free_port(host, settings.KUBELET_PORT, {port, settings.split_listen(engine.listen)[1]})
-        engine = replace(engine, kubelet_listen=f"{host}:{free}")
-        engine.save()
-    return engine
+    return choices.with_free_ports(engine)
 
 
 def prepare(data_dir: Path, given: Given = Given()) -> Settings:
@@ -270,7 +265,7 @@ def prepare(data_dir: Path, given: Given = Given()) -> Settings:
     if engine is None:
         if given.listen is not None:
             _check_listen(given.listen)
-        engine = settings.create(data_dir, given.listen, given.runtime_endpoint or "")
+        engine = choices.create(data_dir, given.listen, given.runtime_endpoint or "")
         engine = given.changed(engine)
         engine.save()
     elif (changed := given.changed(engine)) != engine:
@@ -282,7 +277,7 @@ def prepare(data_dir: Path, given: Given = Given()) -> Settings:
         engine = changed
     engine = _with_cni_dirs(engine)
     listed = _with_nodes(engine, given.shape)
-    settings.register(engine)
+    choices.register(engine)
     # Image archives may hold what is nobody else's business, too.
     for directory in (engine.log_dir, *(engine.data_dir / name for name in ("store", "agent", "images"))):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -41,7 +41,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from time import thread_time
 from typing import Any
 
@@ -85,6 +85,10 @@ class Controller:
 
     async def run(self) -> None:
         """A task of the controller's own beside its workers; runs once the informers of ``setup`` have synced."""
+
+    def exposed(self) -> Iterable[str]:
+        """What it counts of its own work, as lines of Prometheus' text format; asked for when somebody looks."""
+        return ()
 
     def enqueue(self, old: Obj | None, new: Obj | None) -> None:
         """A handler that queues the changed object itself."""
@@ -172,6 +176,16 @@ class Manager:
             if self._tasks is not None:
                 self._tasks.create_task(recorder.run(), name=f"events {component}")
         return recorder
+
+    @property
+    def controllers(self) -> list[Controller]:
+        """Those that have been added and set up."""
+        return [controller for controller, _ in self._controllers]
+
+    @property
+    def has_synced(self) -> bool:
+        """Whether the informers of all these have their objects."""
+        return all(informer.has_synced for _, informers in self._controllers for informer in informers)
 
     def add(self, controller: Controller) -> None:
         """Sets a controller up; also possible while the manager runs."""

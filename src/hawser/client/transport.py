@@ -11,6 +11,7 @@ import os
 import socket
 import ssl as ssl_module
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -45,6 +46,7 @@ class Transport:
     user_agent: up to its first ``/`` it is also the field manager of writes that name none.
     seconds: limit of one request that is not a watch or a stream.
     ca: the certificates that the server's is verified with, PEM; for those who pass them on.
+    answers: how many there were, by method and code; that there was none is 0.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Transport:
         self.server = server.rstrip("/")
         self.namespace = namespace
         self.ca = ca
+        self.answers: Counter[tuple[str, int]] = Counter()
         self._ssl = ssl
         self._token = token
         self._user_agent = user_agent
@@ -151,7 +154,9 @@ class Transport:
                 ) as response:
                     answer = await response.read()
             except (aiohttp.ClientError, OSError, TimeoutError) as err:
+                self.answers[method, 0] += 1
                 raise self._unreachable(err) from err
+            self.answers[method, response.status] += 1
             if response.status < 400:
                 return answer
             # The server's own request limits answer 429 and say when to come back; nothing was done.
@@ -191,6 +196,7 @@ class Transport:
                 server_hostname=self._tls_server_name,
                 allow_redirects=False,
             ) as response:
+                self.answers[method, response.status] += 1
                 if response.status >= 400:
                     raise failure(response.status, await response.read())
                 try:

@@ -10,15 +10,18 @@ import asyncio
 from collections import deque
 
 from hawser.client.clock import Clock, SystemClock, Timer
+from hawser.exposition import Histogram, exponential
 
 BASE_SECONDS = 0.01
 LONGEST_SECONDS = 60.0
+_EDGES = exponential(1e-8, 10.0, 12)
 
 
 class WorkQueue:
     """Keys to work on, in the order they came.
 
     base, longest: seconds before the first and at most before any later ``retry`` of a key; each retry doubles them.
+    adds, retries: how many there were; waited, worked: seconds that keys were in line, and then were processed.
     """
 
     def __init__(
@@ -28,8 +31,11 @@ class WorkQueue:
         self._base = base
         self._longest = longest
         self._ready: deque[str] = deque()
-        self._dirty: set[str] = set()
-        self._processing: set[str] = set()
+        self.adds = self.retries = 0
+        self.waited, self.worked = Histogram(_EDGES), Histogram(_EDGES)
+        # Since when keys are to be processed, and are; None for those that only rest.
+        self._dirty: dict[str, float] = {}
+        self._processing: dict[str, float | None] = {}
         self._timers: dict[str, tuple[float, Timer]] = {}
         self._failures: dict[str, int] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -42,7 +48,8 @@ class WorkQueue:
         """Puts the key in line, unless it is there already."""
         if key in self._dirty:
             return
-        self._dirty.add(key)
+        self.adds += 1
+        self._dirty[key] = self._clock.monotonic()
         if key not in self._processing:
             self._push(key)
 
@@ -51,6 +58,7 @@ class WorkQueue:
         if seconds <= 0:
             self.add(key)
             return
+        self.retries += 1
         due = self._clock.monotonic() + seconds
         known = self._timers.get(key)
         if known is not None:
@@ -84,28 +92,43 @@ class WorkQueue:
                     self._wake()
                 raise
         key = self._ready.popleft()
-        self._dirty.discard(key)
-        self._processing.add(key)
+        now = self._clock.monotonic()
+        self.waited.observe(now - self._dirty.pop(key))
+        self._processing[key] = now
         return key
 
     def done(self, key: str) -> None:
         """The key's processing is over; if it was added meanwhile it gets in line now."""
-        self._processing.discard(key)
+        self._finish(key)
+        self._processing.pop(key, None)
         if key in self._dirty:
             self._push(key)
 
     def rest(self, key: str, seconds: float) -> None:
         """Like ``done``, but the key counts as being processed for a while longer: what is added meanwhile is one."""
         if seconds > 0:
+            self._finish(key)
             self._clock.call_later(seconds, lambda: self.done(key))
         else:
             self.done(key)
+
+    def running(self) -> list[float]:
+        """For how many seconds each key has been processed so far."""
+        now = self._clock.monotonic()
+        return [now - began for began in self._processing.values() if began is not None]
 
     def shutdown(self) -> None:
         """Drops all delayed keys."""
         for _, timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+
+    def _finish(self, key: str) -> None:
+        """The key is not being processed any more, but counts as if it were until ``done``."""
+        began = self._processing.get(key)
+        if began is not None:
+            self.worked.observe(self._clock.monotonic() - began)
+            self._processing[key] = None
 
     def _elapsed(self, key: str) -> None:
         del self._timers[key]

@@ -21,8 +21,10 @@ from hawser.client.config import ConfigError
 from hawser.client.controller import Controller, Manager
 from hawser.client.events import EventRecorder
 from hawser.client.leaderelection import Elector, LeadershipLost
-from hawser.controllers import leader_flags, node_flags, registry
+from hawser.controllers import leader_flags, node_flags, registry, serving_flags
 from hawser.controllers.autoscaler import flags as autoscaler_flags
+from hawser.controllers.observed import Observed
+from hawser.controllers.serving import CannotListen
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         options.chosen = registry.chosen(options.controllers)
     except registry.UnknownController as err:
         parser.error(str(err))
-    if wrong := leader_flags.timing(vars(options)).wrong():
+    if wrong := leader_flags.timing(vars(options)).wrong() or serving_flags.wrong(vars(options)):
         parser.error(wrong)
     if options.scheduler_config is not None:
         try:
@@ -92,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     node_flags.add(parser)
     autoscaler_flags.add(parser)
     leader_flags.add(parser)
+    serving_flags.add(parser)
     parser.add_argument(
         "--load-balancer-range",
         type=_ranges,
@@ -116,22 +119,26 @@ def _ranges(text: str) -> tuple[str, ...]:
 async def run(client: Client, names: Sequence[str], options: Mapping[str, Any]) -> None:
     """Runs the named controllers until SIGTERM, SIGINT or cancellation. options: of the command line, for them.
 
-    Raises LeadershipLost when a Lease that was held is not any more.
+    Raises LeadershipLost when a Lease that was held is not any more, and CannotListen.
     """
+    observed = Observed(client, names, options)
+    endpoint = observed.endpoint()
     work = _elected if options["leader_elect"] else _run
-    running = asyncio.ensure_future(work(client, names, options))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
     try:
+        await endpoint.start()
+        running = asyncio.ensure_future(work(client, names, options, observed))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, running.cancel)
         await running
     except asyncio.CancelledError:
         log.info("stopped")
     finally:
+        await endpoint.stop()
         await client.close()
 
 
-async def _run(client: Client, names: Sequence[str], options: Mapping[str, Any]) -> None:
+async def _run(client: Client, names: Sequence[str], options: Mapping[str, Any], observed: Observed) -> None:
     manager = Manager(client)
     for name in names:
         row = registry.CONTROLLERS[name]
@@ -139,20 +146,23 @@ async def _run(client: Client, names: Sequence[str], options: Mapping[str, Any])
             manager.add_with_first(row.kinds, partial(_make, name, options))
         else:
             manager.add(_make(name, options))
+    observed.managers.append(manager)
     # What is imported and set up by now stays; the collector need not walk it again.
     quickly.settle()
     log.info("running %s against %s", ", ".join(names), client.server)
     await manager.run()
 
 
-async def _elected(client: Client, names: Sequence[str], options: Mapping[str, Any]) -> None:
+async def _elected(client: Client, names: Sequence[str], options: Mapping[str, Any], observed: Observed) -> None:
     """Each Lease is waited for, and lost, on its own; with the first that is lost the process ends."""
 
     async def lead(lease: str, controllers: Sequence[str]) -> None:
         recorder = EventRecorder(client, lease)
         elector = Elector(client, namespace, lease, timing=leader_flags.timing(options), recorder=recorder)
+        observed.leases[lease] = False
         async with elector.leading():
-            await _run(client, controllers, options)
+            observed.leases[lease] = True
+            await _run(client, controllers, options, observed)
 
     namespace = options["leader_elect_resource_namespace"]
     try:
@@ -182,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     try:
         uvloop.run(run(client, options.chosen, vars(options)))
-    except LeadershipLost as lost:
-        log.error("%s", lost)
+    except (LeadershipLost, CannotListen) as end:
+        log.error("%s", end)
         return 1
     return 0

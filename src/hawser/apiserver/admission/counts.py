@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from hawser.api.errors import APIError
 from hawser.apiserver.admission.base import Operation, Request
-from hawser.apiserver.series import Counters, Histograms
+from hawser.series import Counters, Histograms
 
 ADMIT, VALIDATE = "admit", "validate"
 _SORTS = {True: "admit", False: "validating"}

@@ -33,9 +33,9 @@ from hawser.apiserver.identity import User
 from hawser.apiserver.relay import Goal, Relay
 from hawser.apiserver.reply import Answer
 from hawser.apiserver.resources import Resources
-from hawser.apiserver.series import Counters
 from hawser.apiserver.writes import Options, timestamp
 from hawser.exposition import family
+from hawser.series import Counters
 from hawser.store.base import StoreUnavailable
 
 log = logging.getLogger("hawser.apiserver")

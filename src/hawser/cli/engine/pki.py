@@ -130,7 +130,7 @@ def _leaves(settings: Settings) -> list[_Leaf]:
         _Leaf("kubelet", f"system:node:{settings.node_name}", ("system:nodes",), _unique(*hosts)),
         _Leaf("apiserver-kubelet-client", "kube-apiserver-kubelet-client", ("system:masters",)),
         _Leaf("admin", "kubernetes-admin", ("system:masters",)),
-        _Leaf("controllers", "system:kube-controller-manager"),
+        _Leaf("controllers", "system:kube-controller-manager", server_names=_unique(*hosts)),
         _Leaf("agent", f"system:node:{settings.node_name}", _AGENT_GROUPS),
     ]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from hawser.cli.engine import containerd, nodes
 from hawser.cli.engine.nodes import Node
 from hawser.cli.engine.ranges import joined
-from hawser.cli.engine.settings import Settings
+from hawser.cli.engine.settings import Settings, split_listen
 
 # Fewer malloc arenas keep a process with a few threads small, and so does leaving docstrings out (3 MB a process).
 # What is compiled is kept, even where the shell says otherwise: compiling takes longer than all else of a start.
@@ -111,6 +111,15 @@ def _controllers(settings: Settings) -> Role:
         "cluster-signing-key-file": settings.pki_dir / "ca.key",
         "local-volume-root": settings.volumes_dir,
     }
+    if settings.controllers_listen:
+        host, port = split_listen(settings.controllers_listen)
+        arguments |= {
+            "bind-address": host,
+            "secure-port": port,
+            "tls-cert-file": settings.pki_dir / "controllers.crt",
+            "tls-private-key-file": settings.pki_dir / "controllers.key",
+            "client-ca-file": settings.pki_dir / "ca.crt",
+        }
     if settings.load_balancer_range:
         arguments["load-balancer-range"] = settings.load_balancer_range
     role = _python("controllers", "hawser.controllers", arguments, needs_api=True)

@@ -23,6 +23,7 @@ DEFAULT_DATA_DIR = Path("/var/lib/hawser")
 RUN_ROOT = Path("/run/hawser")
 DEFAULT_PORT = 6443
 KUBELET_PORT = 10250
+CONTROLLERS_PORT = 10257
 _SCHEMA = 1
 
 
@@ -41,6 +42,7 @@ class Settings:
     apiserver_args, controllers_args, agent_args: further flags of these processes, ``NAME=VALUE`` a line.
     pod_cidr6, service_cidr6: the IPv6 ranges of a dual-stack engine, else "". load_balancer_range: CIDRs of Services of
     type LoadBalancer, comma-separated. ip_pools: further pod ranges, ``NAME=CIDR`` a line.
+    controllers_listen: of health and metrics of the controllers; "" for an engine that was made before there were any.
     """
 
     data_dir: Path
@@ -61,6 +63,13 @@ class Settings:
     service_cidr6: str = ""
     load_balancer_range: str = ""
     ip_pools: str = ""
+    controllers_listen: str = ""
+
+    @property
+    def ports(self) -> set[int]:
+        """All ports that the engine has chosen."""
+        listens = (self.listen, self.kubelet_listen, self.controllers_listen)
+        return {split_listen(listen)[1] for listen in listens if listen}
 
     @property
     def ranges(self) -> list[str]:
@@ -93,6 +102,14 @@ class Settings:
         if host in ("0.0.0.0", "::"):
             host = "127.0.0.1" if host == "0.0.0.0" else "::1"
         return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Where controllers and scheduler tell of themselves; "" for nowhere."""
+        host, port = split_listen(self.controllers_listen) if self.controllers_listen else ("127.0.0.1", 0)
+        told = dict(line.partition("=")[::2] for line in self.controllers_args.splitlines())
+        host, number = told.get("bind-address", host), int(told.get("secure-port", port))
+        return f"https://{f'[{host}]' if ':' in host else host}:{number}/metrics" if number else ""
 
     @property
     def cri_socket(self) -> Path:
@@ -153,19 +170,6 @@ def instance_id(data_dir: Path) -> str:
     return hashlib.sha256(str(data_dir).encode()).hexdigest()[:8]
 
 
-def pick_range(candidates: Iterable[str], used: Iterable[str]) -> str:
-    """The first candidate network that overlaps none of the used ones.
-
-    Raises SettingsError when all are taken.
-    """
-    taken = [ipaddress.ip_network(u, strict=False) for u in used]
-    for text in candidates:
-        network = ipaddress.ip_network(text)
-        if not any(network.version == t.version and network.overlaps(t) for t in taken):
-            return text
-    raise SettingsError("no free IPv4 range for pods or services is left on this host; free a route and try again")
-
-
 def load(data_dir: Path) -> Settings | None:
     """The settings of an engine that was started before, or None.
 
@@ -193,7 +197,7 @@ def load(data_dir: Path) -> Settings | None:
 
 def _check(settings: Settings) -> None:
     """Raises ValueError or SettingsError for what would lead astray: names and paths are made of these."""
-    for listen in (settings.listen, settings.kubelet_listen):
+    for listen in (settings.listen, settings.kubelet_listen, *filter(None, [settings.controllers_listen])):
         split_listen(listen)
     for network in (settings.pod_cidr, settings.service_cidr):
         ipaddress.IPv4Network(network)
@@ -221,53 +225,6 @@ def exclusive(data_dir: Path) -> Iterator[int]:
             # It was removed while we waited for whoever removed it.
         finally:
             os.close(fd)
-
-
-def create(data_dir: Path, listen: str | None = None, runtime_endpoint: str = "") -> Settings:
-    """Settings for a new engine: free ports, free address ranges, names from the data directory.
-
-    listen: ``HOST:PORT`` asked for; without it 127.0.0.1 and the first free port from 6443.
-    Raises SettingsError when the directory holds something else, or lies in another engine's, or nothing is free.
-    """
-    if listen is not None:
-        split_listen(listen)
-    # An interrupted first start leaves no more than these.
-    if data_dir.exists() and {p.name for p in data_dir.iterdir()} - {"config.tmp", "lost+found"}:
-        raise SettingsError(
-            f"{data_dir} is not empty and no engine's; name an empty or a new directory with --data-dir"
-        )
-    with _registering():
-        return _create(data_dir, listen, runtime_endpoint)
-
-
-def _create(data_dir: Path, listen: str | None, runtime_endpoint: str) -> Settings:
-    neighbours = [s for s in _neighbours() if s.data_dir != data_dir]
-    for other in neighbours:
-        if data_dir.is_relative_to(other.data_dir) or other.data_dir.is_relative_to(data_dir):
-            raise SettingsError(f"{data_dir} and the engine in {other.data_dir} would lie in each other")
-    ports = {split_listen(s.listen)[1] for s in neighbours} | {split_listen(s.kubelet_listen)[1] for s in neighbours}
-    if listen is None:
-        listen = f"127.0.0.1:{free_port('127.0.0.1', DEFAULT_PORT, ports)}"
-    port = split_listen(listen)[1]
-    used = [*_routes(), *(text for s in neighbours for text in s.ranges)]
-    pods = pick_range((f"10.{n}.0.0/16" for n in range(42, 250)), used)
-    services = pick_range((f"10.{n}.0.0/20" for n in range(96, 250)), [*used, pods])
-    balancers = pick_range((f"10.{n}.16.0/24" for n in range(96, 250)), [*used, pods, services])
-    settings = Settings(
-        data_dir=data_dir,
-        instance=instance_id(data_dir),
-        listen=listen,
-        kubelet_listen=f"0.0.0.0:{free_port('0.0.0.0', KUBELET_PORT, ports | {port})}",
-        node_name=node_name(socket.gethostname()),
-        pod_cidr=pods,
-        service_cidr=services,
-        load_balancer_range=balancers,
-        runtime_endpoint=runtime_endpoint,
-    )
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
-    settings.save()
-    _register(settings)
-    return settings
 
 
 def node_name(hostname: str) -> str:
@@ -303,75 +260,3 @@ def free_port(host: str, first: int, taken: Iterable[int] = ()) -> int:
                 continue
             return port
     raise SettingsError(f"no free port between {first} and {first + 500}; name one with --listen")
-
-
-_REGISTER = Path("/var/lib/hawser-engines.json")
-
-
-def _neighbours() -> list[Settings]:
-    """Engines of other data directories on this host that still exist."""
-    try:
-        directories = json.loads(_REGISTER.read_text())
-    except (FileNotFoundError, ValueError):
-        return []
-    found = []
-    for directory in directories if isinstance(directories, list) else []:
-        try:
-            settings = load(Path(str(directory)))
-        except SettingsError:
-            continue
-        if settings:
-            found.append(settings)
-    return found
-
-
-@contextlib.contextmanager
-def _registering() -> Iterator[None]:
-    """One engine of this host at a time chooses ports and ranges (flock(2) on the register's directory)."""
-    _REGISTER.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(_REGISTER.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-
-
-def register(settings: Settings) -> None:
-    """Lets engines of other data directories know of this one. Idempotent."""
-    with _registering():
-        _register(settings)
-
-
-def _register(settings: Settings) -> None:
-    _write_register({str(s.data_dir) for s in _neighbours()} | {str(settings.data_dir)})
-
-
-def unregister(data_dir: Path) -> None:
-    """Forgets an engine whose data was removed."""
-    with _registering():
-        _write_register({str(s.data_dir) for s in _neighbours()} - {str(data_dir)})
-
-
-def _write_register(directories: set[str]) -> None:
-    if not directories:
-        _REGISTER.unlink(missing_ok=True)
-        return
-    text = json.dumps(sorted(directories)) + "\n"
-    with contextlib.suppress(FileNotFoundError):
-        if _REGISTER.read_text() == text:
-            return
-    tmp = _REGISTER.with_suffix(".tmp")
-    tmp.write_text(text)
-    tmp.replace(_REGISTER)
-
-
-def _routes() -> list[str]:
-    """IPv4 destinations this host has routes to, the default route left out (proc(5), /proc/net/route)."""
-    networks = []
-    for line in Path("/proc/net/route").read_text().splitlines()[1:]:
-        columns = line.split()
-        destination, mask = (int.from_bytes(bytes.fromhex(columns[i])[::-1], "big") for i in (1, 7))
-        if mask:
-            networks.append(f"{ipaddress.IPv4Address(destination)}/{mask.bit_count()}")
-    return networks

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-ADMINISTRATORS = "system:masters"
+from hawser.client.delegation import ADMINISTRATORS
+
 API_SERVER = "kube-apiserver-kubelet-client"
 
 

@@ -1,20 +1,23 @@
-"""Families of counters and histograms whose labels are known only when something happens."""
+"""Families of counters and histograms whose labels are known only when something happens.
+
+What every process of the engine that serves metrics uses; ``exposition`` has the text format.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hawser.exposition import Histogram, family, histogram, labels
+from hawser.exposition import Histogram, braced, family, histogram, labels
 
 
 class Counters:
-    """A family of counters. names: of the labels."""
+    """A family of counters. names: of the labels; one without labels is shown from the start."""
 
-    def __init__(self, name: str, text: str, names: tuple[str, ...]) -> None:
+    def __init__(self, name: str, text: str, names: tuple[str, ...] = ()) -> None:
         self.name = name
         self.text = text
         self.names = names
-        self.values: dict[tuple[str, ...], int] = {}
+        self.values: dict[tuple[str, ...], int] = {} if names else {(): 0}
 
     def add(self, *values: str) -> None:
         """Count one; values are those of the labels."""
@@ -25,18 +28,18 @@ class Counters:
         if self.values:
             yield family(self.name, "counter", self.text)
         for values, count in self.values.items():
-            yield f"{self.name}{{{labels(dict(zip(self.names, values, strict=True)))}}} {count}"
+            yield f"{self.name}{braced(labels(dict(zip(self.names, values, strict=True))))} {count}"
 
 
 class Histograms:
-    """A family of histograms. names: of the labels; edges: of the buckets."""
+    """A family of histograms. names: of the labels; edges: of the buckets. One without labels is always shown."""
 
     def __init__(self, name: str, text: str, names: tuple[str, ...], edges: tuple[float, ...]) -> None:
         self.name = name
         self.text = text
         self.names = names
         self._edges = edges
-        self._values: dict[tuple[str, ...], Histogram] = {}
+        self._values: dict[tuple[str, ...], Histogram] = {} if names else {(): Histogram(edges)}
 
     def of(self, *values: str) -> Histogram:
         """The one with these values of the labels."""
@@ -47,7 +50,7 @@ class Histograms:
 
     def lines(self) -> Iterator[str]:
         """In Prometheus' text format; those without a value are left out."""
-        used = {values: found for values, found in self._values.items() if any(found.buckets)}
+        used = {values: found for values, found in self._values.items() if any(found.buckets) or not values}
         if used:
             yield family(self.name, "histogram", self.text)
         for values, found in used.items():

@@ -1,0 +1,174 @@
+"""The HTTPS endpoint of the controllers' process: health, metrics and who may ask, of a real process."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPSConnection
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from hawser.api.kinds import CLUSTER_ROLE_BINDING, NAMESPACE, SERVICE_ACCOUNT
+from hawser.client.client import Client
+from hawser.controllers.manager import arguments
+
+from .running import eventually
+
+Answer = tuple[int, str]
+
+
+@dataclass
+class Served:
+    """Where a process answers, and what it said."""
+
+    port: int
+    log: Path
+
+    def ask(self, path: str, token: str = "admin-token", method: str = "GET") -> Answer:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection = HTTPSConnection("127.0.0.1", self.port, context=context, timeout=20)
+        try:
+            connection.request(method, path, headers={"Authorization": f"Bearer {token}"} if token else {})
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def samples(self) -> dict[str, float]:
+        """Every sample of the metrics; the text is checked to be one."""
+        code, text = self.ask("/metrics")
+        assert code == 200, text
+        found: dict[str, float] = {}
+        types: dict[str, str] = {}
+        for line in text.splitlines():
+            if line.startswith("# TYPE "):
+                _, _, name, kind = line.split()
+                assert name not in types, line
+                types[name] = kind
+            elif not line.startswith("#"):
+                series, _, value = line.rpartition(" ")
+                assert series not in found, line
+                name = series.partition("{")[0]
+                bases = [name, *(name.removesuffix(end) for end in ("_bucket", "_sum", "_count"))]
+                assert any(base in types for base in bases), line
+                found[series] = float(value)
+        return found
+
+
+@pytest.fixture(scope="module")
+def served(api_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    log = tmp_path_factory.mktemp("controllers") / "log"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "hawser.controllers", "--kubeconfig", str(api_server.kubeconfig)]
+    command += ["--secure-port", str(port), "--leader-elect", "--authorization-always-allow-paths", "/healthz,/livez*"]
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stderr=file, stdin=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while "running scheduler" not in log.read_text() or "running node" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield Served(port, log)
+        assert "Traceback" not in log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+async def client(api_server: Any) -> Any:
+    async with Client.from_kubeconfig(api_server.kubeconfig) as made:
+        yield made
+
+
+def test_health_is_told_to_anybody_and_in_words_to_who_asks_for_them(served: Served) -> None:
+    assert served.ask("/healthz", token="") == (200, "ok")
+    code, text = served.ask("/livez?verbose", token="")
+    assert (code, text) == (200, "[+]ping ok\n[+]leaderElection ok\nlivez check passed\n")
+    assert served.ask("/livez/leaderElection", token="") == (200, "ok")
+    code, text = served.ask("/readyz?verbose")
+    assert "[+]informer-sync ok" in text or "[-]informer-sync failed: reason withheld" in text
+    assert served.ask("/livez/nothing")[0] == 404
+    assert served.ask("/nothing")[0] == 404
+
+
+def test_metrics_are_for_those_who_may(served: Served) -> None:
+    code, text = served.ask("/metrics", token="")
+    assert code == 403
+    status = orjson.loads(text)
+    assert (status["kind"], status["reason"]) == ("Status", "Forbidden")
+    assert status["message"] == 'forbidden: User "system:anonymous" cannot get path "/metrics"'
+    code, text = served.ask("/metrics", token="nobody's")
+    assert (code, orjson.loads(text)["reason"]) == (401, "Unauthorized")
+    assert served.ask("/metrics")[0] == 200
+
+
+async def test_a_service_account_that_monitors_may(served: Served, client: Client) -> None:
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "prometheus", "namespace": "default"}}
+    await client.create(SERVICE_ACCOUNT, account)
+    asked: dict[str, Any] = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    made = await client.post_subresource(SERVICE_ACCOUNT, "prometheus", "default", "token", asked)
+    token = made["status"]["token"]
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "prometheus"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:monitoring"},
+        "subjects": [{"kind": "ServiceAccount", "name": "prometheus", "namespace": "default"}],
+    }
+    await client.create(CLUSTER_ROLE_BINDING, binding)
+    assert served.ask("/metrics", token)[0] == 200
+    assert served.ask("/configz", token)[0] == 403
+
+
+async def test_what_happens_is_counted(served: Served, client: Client, api_server: Any) -> None:
+    await client.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "counted"}})
+
+    async def counted() -> bool:
+        return served.samples().get('workqueue_adds_total{name="serviceaccount"}', 0) > 0
+
+    await eventually(counted)
+    samples = served.samples()
+    for name in ("depth", "unfinished_work_seconds", "longest_running_processor_seconds"):
+        assert f'workqueue_{name}{{name="serviceaccount"}}' in samples
+    assert 'workqueue_work_duration_seconds_bucket{name="serviceaccount",le="+Inf"}' in samples
+    host = f"127.0.0.1:{api_server.port}"
+    assert samples[f'rest_client_requests_total{{code="200",host="{host}",method="GET"}}'] > 10
+    assert samples['leader_election_master_status{name="kube-controller-manager"}'] == 1
+    assert samples['leader_election_master_status{name="kube-scheduler"}'] == 1
+    assert samples["process_resident_memory_bytes"] > 0
+    assert orjson.loads(served.ask("/configz")[1])["kubecontrollermanager.config.k8s.io"]["Generic"]["Port"]
+
+
+def test_a_taken_port_ends_the_process_with_a_sentence(served: Served, api_server: Any) -> None:
+    command = [sys.executable, "-m", "hawser.controllers", "--kubeconfig", str(api_server.kubeconfig)]
+    ended = subprocess.run([*command, "--secure-port", str(served.port)], capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 1
+    assert f"failed to create listener: failed to listen on 127.0.0.1:{served.port}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--secure-port", "70000"], "is no port"),
+        (["--tls-cert-file", "x"], "--tls-cert-file and --tls-private-key-file go together"),
+    ],
+)
+def test_flags_that_cannot_be_are_refused(given: list[str], said: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        arguments(given)
+    assert said in capsys.readouterr().err
