@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hawser.api import storage
 from hawser.scheduler import volumes
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.deciding import Decider
@@ -18,7 +19,7 @@ ZONE = "topology.kubernetes.io/zone"
 def claim(name, *, size="1Gi", cls="local", volume="", modes=("ReadWriteOnce",), annotations=None, **spec):
     annotations = dict(annotations or {})
     if volume:
-        annotations[volumes.BIND_COMPLETED] = "yes"
+        annotations[storage.BIND_COMPLETED] = "yes"
         spec["volumeName"] = volume
     return {
         "metadata": {"name": name, "namespace": "default", "uid": f"u-{name}", "annotations": annotations},
@@ -175,7 +176,7 @@ def test_what_is_not_there_is_provisioned_where_topology_and_capacity_allow(clus
 
 
 def test_a_node_that_was_selected_stays_selected(cluster, using):
-    asked = claim("data", cls="made", annotations={volumes.SELECTED_NODE: "a"})
+    asked = claim("data", cls="made", annotations={storage.SELECTED_NODE: "a"})
     store = stock([asked], classes=[cls("made", "csi.example")])
     assert decide(cluster, store, using("data")) == ("a", [], 1)
     # Another pod with the claim, while its volume is being made.

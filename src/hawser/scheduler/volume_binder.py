@@ -18,6 +18,7 @@ from hawser.api.kinds import (
     PERSISTENT_VOLUME_CLAIM,
     STORAGE_CLASS,
 )
+from hawser.api.storage import BOUND_BY_CONTROLLER, SELECTED_NODE, notes
 from hawser.api.types import Obj
 from hawser.client.controller import Manager
 from hawser.client.informer import Informer
@@ -25,7 +26,7 @@ from hawser.scheduler import volumes
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.hints import VOLUMES, Concerns, refused_by
 from hawser.scheduler.promises import Promises
-from hawser.scheduler.volumes import BOUND_BY_CONTROLLER, SELECTED_NODE, Binding, Stock
+from hawser.scheduler.volumes import Binding, Stock
 
 _KINDS = (PERSISTENT_VOLUME_CLAIM, PERSISTENT_VOLUME, STORAGE_CLASS, CSI_DRIVER, CSI_NODE, CSI_STORAGE_CAPACITY)
 
@@ -99,7 +100,7 @@ class VolumeBinder:
                 "metadata": {"uid": claim["metadata"]["uid"], "annotations": {SELECTED_NODE: node}},
             }
             name, namespace = claim["metadata"]["name"], claim["metadata"]["namespace"]
-            if (claim["metadata"].get("annotations") or {}).get(SELECTED_NODE) != node:
+            if notes(claim).get(SELECTED_NODE) != node:
                 changed = await self._client.patch(PERSISTENT_VOLUME_CLAIM, name, namespace, body)
                 self._informers[0].observe(changed)
         try:
@@ -149,7 +150,7 @@ class VolumeBinder:
             if volumes.is_bound(now):
                 continue
             done = False
-            selected = (now["metadata"].get("annotations") or {}).get(SELECTED_NODE)
+            selected = notes(now).get(SELECTED_NODE)
             if claim in binding.dynamic and selected != node:
                 # The provisioner gives the node up: another may be tried.
                 raise Unbound(f'binding volumes: provisioning failed for PVC "{claim["metadata"]["name"]}"')

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from hawser.api import storage
 from hawser.api.node_affinity import expression_matches, term_matches
 from hawser.api.quantity import to_bytes
 from hawser.api.types import Obj
@@ -17,9 +18,6 @@ from hawser.scheduler.filters import Refusal
 from hawser.scheduler.shapes import PodInfo
 from hawser.scheduler.terms import selector_of
 
-SELECTED_NODE = "volume.kubernetes.io/selected-node"
-BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
-BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
 NO_PROVISIONER = "kubernetes.io/no-provisioner"
 _ZONES = (
     "topology.kubernetes.io/zone",
@@ -60,7 +58,7 @@ class Stock:
 
     def class_of(self, claim: Obj) -> Obj | None:
         """The claim's StorageClass, if there is one."""
-        return self.classes.get(class_name(claim))
+        return self.classes.get(storage.class_of(claim))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +77,6 @@ class Binding:
     dynamic: tuple[Obj, ...] = ()
 
 
-def class_name(obj: Obj) -> str:
-    """The name of the storage class of a claim or a volume, "" for none."""
-    annotated = (obj["metadata"].get("annotations") or {}).get("volume.beta.kubernetes.io/storage-class")
-    return annotated or obj["spec"].get("storageClassName") or ""
-
-
 def key(obj: Obj) -> str:
     """namespace/name of a claim."""
     return f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
@@ -92,8 +84,7 @@ def key(obj: Obj) -> str:
 
 def is_bound(claim: Obj) -> bool:
     """Whether the claim has its volume for good."""
-    annotations = claim["metadata"].get("annotations") or {}
-    return bool(claim["spec"].get("volumeName")) and BIND_COMPLETED in annotations
+    return bool(claim["spec"].get("volumeName")) and storage.BIND_COMPLETED in storage.notes(claim)
 
 
 def wanted(pod: PodInfo, stock: Stock) -> Wanted | Refusal:
@@ -109,12 +100,12 @@ def wanted(pod: PodInfo, stock: Stock) -> Wanted | Refusal:
         if is_bound(claim):
             bound.append(claim)
             continue
-        named = class_name(claim)
+        named = storage.class_of(claim)
         found = stock.class_of(claim)
         if named and found is None and not claim["spec"].get("volumeName"):
             return Refusal("VolumeBinding", (f'storageclass.storage.k8s.io "{named}" not found',), True)
-        waits = (found or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
-        (delayed if waits and not claim["spec"].get("volumeName") else immediate).append(claim)
+        waits = storage.is_delayed(found) and not claim["spec"].get("volumeName")
+        (delayed if waits else immediate).append(claim)
     if immediate:
         return Refusal("VolumeBinding", (UNBOUND,), True)
     return Wanted(tuple(bound), tuple(delayed))
@@ -125,7 +116,7 @@ def _trouble(pod: PodInfo, name: str, own: bool, claim: Obj | None) -> str:
         if own:
             return f'waiting for ephemeral volume controller to create the persistentvolumeclaim "{name}"'
         return f'persistentvolumeclaim "{name}" not found'
-    if (claim.get("status") or {}).get("phase") == "Lost":
+    if storage.phase(claim) == "Lost":
         volume = claim["spec"].get("volumeName") or ""
         return f'persistentvolumeclaim "{name}" bound to non-existent persistentvolume "{volume}"'
     if "deletionTimestamp" in claim["metadata"]:
@@ -181,8 +172,8 @@ def _bind_delayed(claims: tuple[Obj, ...], node: NodeInfo, stock: Stock) -> Bind
     dynamic: list[Obj] = []
     taken: set[str] = set()
     # Small claims first, so that they leave the large volumes.
-    for claim in sorted(claims, key=_size):
-        selected = (claim["metadata"].get("annotations") or {}).get(SELECTED_NODE) or stock.selected.get(key(claim))
+    for claim in sorted(claims, key=storage.requested):
+        selected = storage.notes(claim).get(storage.SELECTED_NODE) or stock.selected.get(key(claim))
         if selected is not None:
             if selected != node.name:
                 return NONE_TO_BIND
@@ -211,36 +202,24 @@ def matching(claim: Obj, node: NodeInfo, stock: Stock, taken: set[str]) -> Obj |
             continue
         if volume["spec"].get("claimRef"):
             return volume
-        if (volume.get("status") or {}).get("phase") != "Available":
+        if storage.phase(volume) != "Available":
             continue
-        if best is None or _capacity(volume) < _capacity(best):
+        if best is None or storage.capacity(volume) < storage.capacity(best):
             best = volume
     return best
 
 
 def _offers(volume: Obj, claim: Obj) -> bool:
     """Whether the volume is what the claim asks for."""
-    spec, asked = volume["spec"], claim["spec"]
-    reference = spec.get("claimRef")
-    if reference is not None and not _is_of(reference, claim):
+    reference = volume["spec"].get("claimRef")
+    if reference is not None and not storage.is_for(reference, claim):
         return False
-    if "deletionTimestamp" in volume["metadata"] or _capacity(volume) < _size(claim):
+    if "deletionTimestamp" in volume["metadata"] or not storage.is_enough(volume, claim):
         return False
-    if (spec.get("volumeMode") or "Filesystem") != (asked.get("volumeMode") or "Filesystem"):
-        return False
-    if (spec.get("volumeAttributesClassName") or "") != (asked.get("volumeAttributesClassName") or ""):
-        return False
-    selector = asked.get("selector")
+    selector = claim["spec"].get("selector")
     if selector is not None and not selector_of(selector).matches(volume["metadata"].get("labels") or {}):
         return False
-    modes = spec.get("accessModes") or ()
-    return class_name(volume) == class_name(claim) and all(m in modes for m in asked.get("accessModes") or ())
-
-
-def _is_of(reference: Obj, claim: Obj) -> bool:
-    metadata = claim["metadata"]
-    same = (reference.get("namespace"), reference.get("name")) == (metadata["namespace"], metadata["name"])
-    return same and reference.get("uid") in (None, "", metadata["uid"])
+    return storage.class_of(volume) == storage.class_of(claim)
 
 
 def _unprovisionable(claim: Obj, node: NodeInfo, stock: Stock) -> str:
@@ -256,7 +235,8 @@ def _unprovisionable(claim: Obj, node: NodeInfo, stock: Stock) -> str:
         if capacity.get("storageClassName") != found["metadata"]["name"] or limit is None:
             continue
         topology = capacity.get("nodeTopology")
-        if to_bytes(limit) >= _size(claim) and topology is not None and selector_of(topology).matches(node.labels):
+        reaches = topology is not None and selector_of(topology).matches(node.labels)
+        if reaches and to_bytes(limit) >= storage.requested(claim):
             return ""
     return NO_SPACE
 
@@ -307,11 +287,3 @@ def _csi_volumes(pod: PodInfo, stock: Stock) -> Iterable[tuple[str, str]]:
                 yield csi["driver"], csi["volumeHandle"]
         elif (found := stock.class_of(claim)) is not None:
             yield found["provisioner"], key(claim)
-
-
-def _size(claim: Obj) -> int:
-    return to_bytes(((claim["spec"].get("resources") or {}).get("requests") or {}).get("storage", 0))
-
-
-def _capacity(volume: Obj) -> int:
-    return to_bytes((volume["spec"].get("capacity") or {}).get("storage", 0))

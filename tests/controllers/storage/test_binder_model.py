@@ -8,8 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hawser.api import storage
 from hawser.api.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM
-from hawser.controllers.storage import matching, terms
+from hawser.controllers.storage import matching
 from hawser.controllers.storage.binder import PersistentVolumeBinder
 
 from ..living import FakeClock, Living
@@ -63,7 +64,7 @@ async def act(living: Living, what: str, number: int, size: str, other: int | No
             world.delete(PERSISTENT_VOLUME_CLAIM, f"c{number}")
         case "drop volume" if world.find(PERSISTENT_VOLUME, f"v{number}") is not None:
             world.delete(PERSISTENT_VOLUME, f"v{number}")
-        case "recycle" if (found := world.find(PERSISTENT_VOLUME, f"v{number}")) and terms.phase(found) == "Released":
+        case "recycle" if (found := world.find(PERSISTENT_VOLUME, f"v{number}")) and storage.phase(found) == "Released":
             world.change(PERSISTENT_VOLUME, f"v{number}", lambda new: new["spec"].pop("claimRef", None))
         case "deliver" | "restart" | "stale":
             await living.happens(what, number)
@@ -77,27 +78,27 @@ def check_final(world: World) -> None:
     volumes = {one["metadata"]["name"]: one for one in world.objects(PERSISTENT_VOLUME)}
     for one in claims.values():
         name = one["spec"].get("volumeName")
-        if terms.phase(one) == "Bound":
+        if storage.phase(one) == "Bound":
             held = volumes[name]
-            assert terms.phase(held) == "Bound"
+            assert storage.phase(held) == "Bound"
             assert held["spec"]["claimRef"]["uid"] == one["metadata"]["uid"]
             assert one["status"]["capacity"] == held["spec"]["capacity"]
-        elif terms.phase(one) == "Lost":
+        elif storage.phase(one) == "Lost":
             assert name not in volumes or not matching.is_bound_to(volumes[name], one)
         else:
-            assert terms.phase(one) == "Pending"
+            assert storage.phase(one) == "Pending"
             if not name:
                 assert matching.best(one, volumes.values(), delayed=False) is None
     for one in volumes.values():
         reference = one["spec"].get("claimRef") or {}
         owner = claims.get(reference.get("name", ""))
         owned = owner is not None and owner["metadata"]["uid"] == reference.get("uid")
-        if terms.phase(one) == "Bound":
+        if storage.phase(one) == "Bound":
             assert owned and owner is not None and owner["spec"]["volumeName"] == one["metadata"]["name"]
-        elif terms.phase(one) == "Released":
+        elif storage.phase(one) == "Released":
             assert reference["uid"] and not owned
         else:
-            assert terms.phase(one) == "Available" and not reference.get("uid")
+            assert storage.phase(one) == "Available" and not reference.get("uid")
 
 
 async def live(history: list[Any], faults: list[Fault]) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hawser.controllers.storage import decisions, matching, terms
+from hawser.api import storage
+from hawser.controllers.storage import decisions, matching
 from hawser.controllers.storage.decisions import ClaimStep, VolumeStep
 
 Obj = dict[str, Any]
@@ -52,7 +53,7 @@ class Around:
         return next((one for one in self._classes if one["metadata"]["name"] == name), None)
 
     def default_class(self) -> Obj | None:
-        return terms.default_class(self._classes)
+        return storage.default_class(self._classes)
 
     def waiting(self, claim: Obj) -> Sequence[str]:
         return self._pods
@@ -96,7 +97,7 @@ def test_a_claim_that_waits_for_its_pod_gets_only_what_is_for_it_already() -> No
 
 
 LOST = ("Warning", "ClaimLost", decisions.LOST)
-BOUND = {terms.BIND_COMPLETED: "yes"}
+BOUND = {storage.BIND_COMPLETED: "yes"}
 A = volume("a", storageClassName="")
 TAKEN = volume("a", claimRef=reference("other", "uid-other"))
 WAITING = ("Normal", "WaitForFirstConsumer", "waiting for first consumer to be created before binding")
@@ -120,7 +121,7 @@ WAITING = ("Normal", "WaitForFirstConsumer", "waiting for first consumer to be c
         ),
         (
             claim(),
-            Around(classes=[storage_class("slow"), storage_class("std", **{terms.DEFAULT_CLASS: "true"})]),
+            Around(classes=[storage_class("slow"), storage_class("std", **{storage.DEFAULT_CLASS: "true"})]),
             ClaimStep(assign="std"),
         ),
         (
@@ -192,24 +193,24 @@ def test_the_next_step_of_a_claim(wanted: Obj, around: Around, step: ClaimStep) 
 
 def test_a_claim_whose_node_is_chosen_is_given_to_its_provisioner() -> None:
     around = Around(classes=[storage_class("std", delayed=True)])
-    step = decisions.of_claim(claim(storageClassName="std", notes={terms.SELECTED_NODE: "n1"}), around)
+    step = decisions.of_claim(claim(storageClassName="std", notes={storage.SELECTED_NODE: "n1"}), around)
     assert (step.phase, step.provisioner) == ("Pending", "example.com/disks")
     assert step.event is not None and step.event[1] == "ExternalProvisioning"
     assert "external provisioner 'example.com/disks'" in step.event[2]
 
 
 def test_of_several_default_classes_the_newest_counts() -> None:
-    classes = [storage_class(name, **{terms.DEFAULT_CLASS: "true"}) for name in ("b", "a", "c")]
+    classes = [storage_class(name, **{storage.DEFAULT_CLASS: "true"}) for name in ("b", "a", "c")]
     for one, time in zip(
         classes, ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", "2026-01-02T00:00:00Z"), strict=True
     ):
         one["metadata"]["creationTimestamp"] = time
-    found = terms.default_class(classes)
+    found = storage.default_class(classes)
     assert found is not None and found["metadata"]["name"] == "a"
-    assert terms.default_class([storage_class("x")]) is None
+    assert storage.default_class([storage_class("x")]) is None
 
 
-MADE = {terms.PROVISIONED_BY: "example.com/disks"}
+MADE = {storage.PROVISIONED_BY: "example.com/disks"}
 MINE = {"claimRef": reference()}
 
 
@@ -225,7 +226,7 @@ MINE = {"claimRef": reference()}
         (volume("a", **MINE, persistentVolumeReclaimPolicy="Delete", csi={}), None, VolumeStep("Released")),
         (volume("a", **MINE, phase="Failed", persistentVolumeReclaimPolicy="Delete"), None, VolumeStep()),
         (
-            volume("a", **MINE, notes={terms.BOUND_BY_CONTROLLER: "yes"}),
+            volume("a", **MINE, notes={storage.BOUND_BY_CONTROLLER: "yes"}),
             claim(volumeName="b"),
             VolumeStep("Available", unbind={}),
         ),

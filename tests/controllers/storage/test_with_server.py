@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hawser.api import storage
 from hawser.api.errors import APIError
 from hawser.api.kinds import (
     CSI_DRIVER,
@@ -22,7 +23,6 @@ from hawser.api.kinds import (
     Kind,
 )
 from hawser.client.client import Client
-from hawser.controllers.storage import terms
 from hawser.controllers.storage.attachments import AttachDetachController
 from hawser.controllers.storage.binder import PersistentVolumeBinder
 from hawser.controllers.storage.ephemeral import EphemeralVolumeController
@@ -99,7 +99,7 @@ def pod(namespace: str, *volumes: Obj, node: str = "", name: str = "p") -> Obj:
 async def phase(client: Client, kind: Kind, name: str, wanted: str, namespace: str | None = None) -> Obj:
     async def there() -> Obj | None:
         found = await client.get(kind, name, namespace)
-        return found if terms.phase(found) == wanted else None
+        return found if storage.phase(found) == wanted else None
 
     return await eventually(there)
 
@@ -131,8 +131,8 @@ async def test_a_claim_and_a_volume_find_each_other_and_part(client: Client, nam
     assert bound["spec"]["volumeName"] == "static"
     assert bound["status"]["capacity"] == {"storage": "2Gi"}
     assert bound["status"]["accessModes"] == ["ReadWriteOnce"]
-    notes = terms.notes(bound)
-    assert (notes[terms.BIND_COMPLETED], notes[terms.BOUND_BY_CONTROLLER]) == ("yes", "yes")
+    notes = storage.notes(bound)
+    assert (notes[storage.BIND_COMPLETED], notes[storage.BOUND_BY_CONTROLLER]) == ("yes", "yes")
     held = await phase(client, PERSISTENT_VOLUME, "static", "Bound")
     assert held["spec"]["claimRef"]["uid"] == bound["metadata"]["uid"]
     await client.delete(PERSISTENT_VOLUME_CLAIM, "data", namespace)
@@ -209,7 +209,7 @@ async def test_a_claim_waits_for_its_pods_node_and_its_volume_is_tied_to_it(clie
     await told(client, namespace, "WaitForFirstConsumer")
     await client.create(POD, pod(namespace, {"name": "v", "persistentVolumeClaim": {"claimName": "data"}}))
     assert "waiting for pod p" in (await told(client, namespace, "WaitForPodScheduled"))["message"]
-    chosen = {"metadata": {"annotations": {terms.SELECTED_NODE: "n7"}}}
+    chosen = {"metadata": {"annotations": {storage.SELECTED_NODE: "n7"}}}
     await client.patch(PERSISTENT_VOLUME_CLAIM, "data", namespace, chosen)
     bound = await phase(client, PERSISTENT_VOLUME_CLAIM, "data", "Bound", namespace)
     made = await client.get(PERSISTENT_VOLUME, bound["spec"]["volumeName"])
@@ -221,12 +221,12 @@ async def test_a_claim_waits_for_its_pods_node_and_its_volume_is_tied_to_it(clie
 async def test_a_claim_whose_chosen_node_is_gone_is_chosen_for_again(client: Client, namespace: str) -> None:
     await client.create(STORAGE_CLASS, class_of("homeless", delayed=True))
     wanted = claim(namespace, storageClassName="homeless")
-    wanted["metadata"]["annotations"] = {terms.SELECTED_NODE: "no-such-node"}
+    wanted["metadata"]["annotations"] = {storage.SELECTED_NODE: "no-such-node"}
     await client.create(PERSISTENT_VOLUME_CLAIM, wanted)
 
     async def released() -> bool:
         found = await client.get(PERSISTENT_VOLUME_CLAIM, "data", namespace)
-        return terms.SELECTED_NODE not in terms.notes(found)
+        return storage.SELECTED_NODE not in storage.notes(found)
 
     await eventually(released)
 
@@ -249,7 +249,7 @@ async def test_claims_without_a_class_get_the_default_one_when_there_is_one(clie
     await client.create(PERSISTENT_VOLUME_CLAIM, claim(namespace))
     await told(client, namespace, "FailedBinding")
     default = class_of("late-default")
-    default["metadata"]["annotations"] = {terms.DEFAULT_CLASS: "true"}
+    default["metadata"]["annotations"] = {storage.DEFAULT_CLASS: "true"}
     await client.create(STORAGE_CLASS, default)
     bound = await phase(client, PERSISTENT_VOLUME_CLAIM, "data", "Bound", namespace)
     assert bound["spec"]["storageClassName"] == "late-default"

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from hawser.api.printers.base import AGE, NAME, NONE, UNSET, Column, Printer, age, name, part, wide
+from hawser.api.storage import DEFAULT_MARKS, class_of, notes
 from hawser.api.types import Obj
 
 _MODES = (
@@ -14,22 +15,12 @@ _MODES = (
     ("ReadWriteMany", "RWX"),
     ("ReadWriteOncePod", "RWOP"),
 )
-_CLASS = "volume.beta.kubernetes.io/storage-class"
-_DEFAULT_CLASS = ("storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class")
 _DEFAULT_ATTRIBUTES = ("volumeattributesclass.alpha.kubernetes.io/is-default-class",)
 
 
 def access_modes(modes: list[str] | None) -> str:
     """``RWO,ROX``, each once and in this order."""
     return ",".join(short for mode, short in _MODES if mode in (modes or ()))
-
-
-def _annotations(obj: Obj) -> dict[str, str]:
-    return obj["metadata"].get("annotations") or {}
-
-
-def _class(obj: Obj) -> str:
-    return str(_annotations(obj).get(_CLASS) or part(obj, "spec").get("storageClassName") or "")
 
 
 def _phase(obj: Obj) -> str:
@@ -45,7 +36,7 @@ def _volume(volume: Obj, now: datetime) -> list[Any]:
         spec.get("persistentVolumeReclaimPolicy", ""),
         _phase(volume),
         f"{claim.get('namespace', '')}/{claim.get('name', '')}" if "claimRef" in spec else "",
-        _class(volume),
+        class_of(volume),
         spec.get("volumeAttributesClassName", UNSET),
         part(volume, "status").get("reason", ""),
         age(volume, now),
@@ -62,7 +53,7 @@ def _claim(claim: Obj, now: datetime) -> list[Any]:
         spec.get("volumeName", ""),
         part(status, "capacity").get("storage", "0") if bound else "",
         access_modes(status.get("accessModes")) if bound else "",
-        _class(claim),
+        class_of(claim),
         spec.get("volumeAttributesClassName", UNSET),
         age(claim, now),
         spec.get("volumeMode", UNSET),
@@ -71,13 +62,13 @@ def _claim(claim: Obj, now: datetime) -> list[Any]:
 
 def _marked(obj: Obj, annotations: tuple[str, ...]) -> str:
     """The name of a class, ``(default)`` after it when it is one."""
-    found = _annotations(obj)
+    found = notes(obj)
     return f"{name(obj)} (default)" if any(found.get(key) == "true" for key in annotations) else name(obj)
 
 
 def _storage_class(obj: Obj, now: datetime) -> list[Any]:
     return [
-        _marked(obj, _DEFAULT_CLASS),
+        _marked(obj, DEFAULT_MARKS),
         obj.get("provisioner", ""),
         obj.get("reclaimPolicy", "Delete"),
         obj.get("volumeBindingMode", "Immediate"),

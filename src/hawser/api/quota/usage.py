@@ -14,6 +14,7 @@ from hawser.api.pod_sums import parsed, pod_quantities
 from hawser.api.quantity import Quantity
 from hawser.api.quota.names import DEVICE_CLASS, HUGE_PAGES, IMPLICIT, REQUESTS, STORAGE_CLASS, count_name, is_native
 from hawser.api.status import has_ended
+from hawser.api.storage import class_of
 from hawser.api.types import Obj
 
 Usage = dict[str, Quantity]
@@ -24,7 +25,6 @@ _COMPUTE = ("cpu", "memory", "ephemeral-storage")
 _REQUIRED = frozenset(("cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"))
 # So many devices are what "all" can be at most (API reference, DeviceRequestAllocationResult).
 _MOST_DEVICES = 32
-_CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 
 
 def _whole(number: int) -> Quantity:
@@ -104,9 +104,7 @@ def _claim(claim: Obj) -> Usage:
         given = ((claim.get("status") or {}).get("allocatedResources") or {}).get("storage")
         if given is not None and Quantity.parse(given).amount > found["requests.storage"].amount:
             found["requests.storage"] = Quantity.parse(given)
-    annotations = (claim.get("metadata") or {}).get("annotations") or {}
-    name = annotations.get(_CLASS_ANNOTATION) or spec.get("storageClassName")
-    if name:
+    if name := class_of(claim):
         found |= {name + STORAGE_CLASS + key: value for key, value in found.items()}
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hawser.api.quantity import parse_quantity
+from hawser.api.storage import CLASS_BETA
 from hawser.api.types import Obj
 from hawser.api.validation import rules, values
 from hawser.api.validation.differences import differences
@@ -20,7 +21,6 @@ from hawser.api.validation.rules import (
     unsupported,
 )
 
-_CLASS = "volume.beta.kubernetes.io/storage-class"
 _FIXED = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 _RESIZING = (
     "ControllerResizeInProgress",
@@ -91,9 +91,9 @@ def claim_update(obj: Obj, old: Obj) -> Errors:
     size, had = (((s.get("resources") or {}).get("requests") or {}).get("storage") for s in (spec, before))
     attributes, attributed = spec.get("volumeAttributesClassName"), before.get("volumeAttributesClassName")
     compared = _comparable(spec, before, (obj.get("status") or {}).get("phase") == "Bound")
-    if annotations.get(_CLASS) != annotated.get(_CLASS):
-        yield invalid(f"metadata.annotations.{_CLASS}", annotations.get(_CLASS, ""), rules.IMMUTABLE)
-    elif "storageClassName" not in before and _CLASS not in annotated:
+    if annotations.get(CLASS_BETA) != annotated.get(CLASS_BETA):
+        yield invalid(f"metadata.annotations.{CLASS_BETA}", annotations.get(CLASS_BETA, ""), rules.IMMUTABLE)
+    elif "storageClassName" not in before and CLASS_BETA not in annotated:
         # A claim without a class may get one: the default class comes later than some claims.
         compared.pop("storageClassName", None)
     if compared != before:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hawser.api.quantity import canonical, parse_quantity
+from hawser.api.storage import CLASS_BETA
 from hawser.api.types import Obj
 from hawser.api.warnings.labels import term
 
-_CLASS = "volume.beta.kubernetes.io/storage-class"
 _ANNOTATIONS = {
-    _CLASS: 'deprecated since v1.8; use "storageClassName" attribute instead',
+    CLASS_BETA: 'deprecated since v1.8; use "storageClassName" attribute instead',
     "volume.beta.kubernetes.io/mount-options": 'deprecated since v1.31; use "mountOptions" attribute instead',
 }
 _RECYCLE = (
@@ -49,8 +49,8 @@ def volume(obj: Obj) -> Iterator[str]:
 
 def claim(obj: Obj) -> Iterator[str]:
     """A PersistentVolumeClaim."""
-    if _CLASS in (obj["metadata"].get("annotations") or {}):
-        yield f"metadata.annotations[{_CLASS}]: {_ANNOTATIONS[_CLASS]}"
+    if CLASS_BETA in (obj["metadata"].get("annotations") or {}):
+        yield f"metadata.annotations[{CLASS_BETA}]: {_ANNOTATIONS[CLASS_BETA]}"
     yield from claim_spec(obj.get("spec") or {}, "spec")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hawser.api import storage
 from hawser.api.errors import APIError
 from hawser.api.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, STORAGE_CLASS
 from hawser.api.pod_claims import claim_keys, claims_of
@@ -15,7 +16,7 @@ from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
 from hawser.client.informer import Informer, key_of
-from hawser.controllers.storage import decisions, terms
+from hawser.controllers.storage import decisions
 from hawser.controllers.storage.decisions import ClaimStep
 
 _CLAIM, _VOLUME = "claim/", "volume/"
@@ -73,10 +74,10 @@ class PersistentVolumeBinder(Controller):
         if (
             new is not None
             and not new["spec"].get("claimRef")
-            and (old is None or terms.phase(old) != terms.phase(new))
+            and (old is None or storage.phase(old) != storage.phase(new))
         ):
             # It may be what others wait for.
-            for claim in self._claims.by_index("unbound", terms.class_of(new)):
+            for claim in self._claims.by_index("unbound", storage.class_of(new)):
                 self.queue.add(_CLAIM + key_of(claim))
 
     def _look(self, volume: Obj) -> None:
@@ -111,16 +112,16 @@ class PersistentVolumeBinder(Controller):
             return None
         if step.provisioner:
             claim = await self._ask(claim, step)
-        if step.phase and terms.phase(claim) != step.phase:
+        if step.phase and storage.phase(claim) != step.phase:
             await self._write(self._claims, {**claim, "status": {**_status(claim), "phase": step.phase}}, status=True)
         return _AGAIN if step.phase == "Pending" else None
 
     async def _ask(self, claim: Obj, step: ClaimStep) -> Obj:
         """Say who is to make the volume."""
-        wanted = dict.fromkeys((terms.STORAGE_PROVISIONER_BETA, terms.STORAGE_PROVISIONER), step.provisioner)
-        if all(terms.notes(claim).get(name) == value for name, value in wanted.items()):
+        wanted = dict.fromkeys((storage.STORAGE_PROVISIONER_BETA, storage.STORAGE_PROVISIONER), step.provisioner)
+        if all(storage.notes(claim).get(name) == value for name, value in wanted.items()):
             return claim
-        return await self._write(self._claims, terms.with_annotations(claim, wanted))
+        return await self._write(self._claims, storage.with_annotations(claim, wanted))
 
     async def _bind(self, claim: Obj, volume: Obj) -> None:
         reference = volume["spec"].get("claimRef") or {}
@@ -135,7 +136,7 @@ class PersistentVolumeBinder(Controller):
                 "resourceVersion": metadata["resourceVersion"],
             }
             if not reference:
-                volume = terms.with_annotations(volume, {terms.BOUND_BY_CONTROLLER: "yes"})
+                volume = storage.with_annotations(volume, {storage.BOUND_BY_CONTROLLER: "yes"})
             volume = await self._write(self._volumes, {**volume, "spec": {**volume["spec"], "claimRef": made}})
         volume = await self._phase(volume, "Bound")
         claim = await self._bind_claim(claim, volume)
@@ -151,14 +152,14 @@ class PersistentVolumeBinder(Controller):
             await self._write(self._claims, {**claim, "status": wanted}, status=True)
 
     async def _bind_claim(self, claim: Obj, volume: Obj) -> Obj:
-        more = {terms.BIND_COMPLETED: "yes"}
+        more = {storage.BIND_COMPLETED: "yes"}
         spec = claim["spec"]
         if not spec.get("volumeName"):
-            more[terms.BOUND_BY_CONTROLLER] = "yes"
+            more[storage.BOUND_BY_CONTROLLER] = "yes"
             spec = {**spec, "volumeName": volume["metadata"]["name"]}
-        if terms.BIND_COMPLETED in terms.notes(claim) and spec is claim["spec"]:
+        if storage.BIND_COMPLETED in storage.notes(claim) and spec is claim["spec"]:
             return claim
-        return await self._write(self._claims, terms.with_annotations({**claim, "spec": spec}, more))
+        return await self._write(self._claims, storage.with_annotations({**claim, "spec": spec}, more))
 
     # Volumes
 
@@ -170,7 +171,7 @@ class PersistentVolumeBinder(Controller):
             reference = volume["spec"]["claimRef"]
             self.queue.add(f"{_CLAIM}{reference['namespace']}/{reference['name']}")
         if step.unbind is not None:
-            volume = terms.without_annotation(volume, terms.BOUND_BY_CONTROLLER)
+            volume = storage.without_annotation(volume, storage.BOUND_BY_CONTROLLER)
             spec = {key: value for key, value in volume["spec"].items() if key != "claimRef"}
             if step.unbind:
                 spec["claimRef"] = step.unbind
@@ -180,7 +181,7 @@ class PersistentVolumeBinder(Controller):
 
     async def _phase(self, volume: Obj, phase: str, message: str = "") -> Obj:
         """Set a volume's phase when it is another; what else is in its status is others'."""
-        if terms.phase(volume) == phase:
+        if storage.phase(volume) == phase:
             return volume
         status = {key: value for key, value in _status(volume).items() if key != "message"}
         status.update({"phase": phase, **({"message": message} if message else {})})
@@ -214,10 +215,10 @@ class Around:
         self._volumes = volumes
         self.classes = classes
         self.pods = pods
-        claims.add_index("unbound", lambda claim: () if claim["spec"].get("volumeName") else (terms.class_of(claim),))
+        claims.add_index("unbound", lambda claim: () if claim["spec"].get("volumeName") else (storage.class_of(claim),))
         claims.add_index("volume", lambda claim: filter(None, (claim["spec"].get("volumeName"),)))
         volumes.add_index("claim", _reference)
-        volumes.add_index("free", lambda volume: () if volume["spec"].get("claimRef") else (terms.class_of(volume),))
+        volumes.add_index("free", lambda volume: () if volume["spec"].get("claimRef") else (storage.class_of(volume),))
         pods.add_index("waiting", _waiting)
 
     def volume(self, name: str) -> Obj | None:
@@ -227,7 +228,7 @@ class Around:
     def candidates(self, claim: Obj) -> list[Obj]:
         """See ``decisions.Surroundings``."""
         reserved = self._volumes.by_index("claim", key_of(claim))
-        return [*reserved, *self._volumes.by_index("free", terms.class_of(claim))]
+        return [*reserved, *self._volumes.by_index("free", storage.class_of(claim))]
 
     def storage_class(self, name: str) -> Obj | None:
         """See ``decisions.Surroundings``."""
@@ -235,7 +236,7 @@ class Around:
 
     def default_class(self) -> Obj | None:
         """See ``decisions.Surroundings``."""
-        return terms.default_class(self.classes.list())
+        return storage.default_class(self.classes.list())
 
     def waiting(self, claim: Obj) -> Sequence[str]:
         """See ``decisions.Surroundings``."""
@@ -258,4 +259,4 @@ def _status(obj: Obj) -> Obj:
 def _grown(claim: Obj, volume: Obj) -> Obj:
     """The claim's capacity: the volume's, once; what an expansion has set stays."""
     held: Obj = _status(claim).get("capacity") or {}
-    return held if held and terms.phase(claim) == "Bound" else volume["spec"].get("capacity") or {}
+    return held if held and storage.phase(claim) == "Bound" else volume["spec"].get("capacity") or {}

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from hawser.api import storage
 from hawser.api.types import Obj
-from hawser.controllers.storage import matching, terms
+from hawser.controllers.storage import matching
 
 NORMAL, WARNING = "Normal", "Warning"
 LOST = "Bound claim has lost its PersistentVolume. Data on the volume is lost!"
@@ -65,7 +66,7 @@ class ClaimStep:
 
 def of_claim(claim: Obj, around: Surroundings) -> ClaimStep:
     """The next step of a claim."""
-    if terms.BIND_COMPLETED in terms.notes(claim):
+    if storage.BIND_COMPLETED in storage.notes(claim):
         return _bound(claim, around)
     name = claim["spec"].get("volumeName")
     return _named(claim, around.volume(name)) if name else _unbound(claim, around)
@@ -86,7 +87,7 @@ def _bound(claim: Obj, around: Surroundings) -> ClaimStep:
 
 def _lost(claim: Obj, reason: str, message: str) -> ClaimStep:
     """Told once, when it happens."""
-    return ClaimStep("Lost", event=None if terms.phase(claim) == "Lost" else (WARNING, reason, message))
+    return ClaimStep("Lost", event=None if storage.phase(claim) == "Lost" else (WARNING, reason, message))
 
 
 def _named(claim: Obj, volume: Obj | None) -> ClaimStep:
@@ -106,9 +107,9 @@ def _named(claim: Obj, volume: Obj | None) -> ClaimStep:
 
 
 def _unbound(claim: Obj, around: Surroundings) -> ClaimStep:
-    name = terms.class_of(claim)
+    name = storage.class_of(claim)
     storage_class = around.storage_class(name) if name else None
-    delayed = terms.is_delayed(storage_class)
+    delayed = storage.is_delayed(storage_class)
     volume = matching.best(claim, around.candidates(claim), delayed)
     if volume is not None:
         return ClaimStep(bind=volume)
@@ -116,7 +117,7 @@ def _unbound(claim: Obj, around: Surroundings) -> ClaimStep:
         default = around.default_class()
         if default is not None:
             return ClaimStep(assign=default["metadata"]["name"])
-    if delayed and terms.SELECTED_NODE not in terms.notes(claim):
+    if delayed and storage.SELECTED_NODE not in storage.notes(claim):
         return ClaimStep("Pending", event=_waits(around.waiting(claim)))
     if not name:
         text = "no persistent volumes available for this claim and no storage class is set"
@@ -170,11 +171,11 @@ def of_volume(volume: Obj, claim: Obj | None) -> VolumeStep:
     own = volume["metadata"]["name"]
     chosen = claim["spec"].get("volumeName")
     if not chosen:
-        wrong = matching.mode(claim) != matching.mode(volume)
+        wrong = storage.mode(claim) != storage.mode(volume)
         return VolumeStep(claim=True, event=(WARNING, "VolumeMismatch", MODES) if wrong else None)
     if chosen == own:
         return VolumeStep("Bound")
-    if terms.PROVISIONED_BY in terms.notes(volume) and _policy(volume) == "Delete":
+    if storage.PROVISIONED_BY in storage.notes(volume) and _policy(volume) == "Delete":
         # It was made for this claim, which has found another meanwhile.
         return _reclaimed(volume)
     return VolumeStep("Available", unbind=_freed(volume, reference))
@@ -182,7 +183,7 @@ def of_volume(volume: Obj, claim: Obj | None) -> VolumeStep:
 
 def _freed(volume: Obj, reference: Obj) -> Obj:
     """What is left of a claimRef: nothing of one that binding has put there, a user's without the uid."""
-    if terms.BOUND_BY_CONTROLLER in terms.notes(volume):
+    if storage.BOUND_BY_CONTROLLER in storage.notes(volume):
         return {}
     return {key: value for key, value in reference.items() if key not in ("uid", "resourceVersion")}
 
@@ -193,12 +194,12 @@ def _policy(volume: Obj) -> str:
 
 def _reclaimed(volume: Obj) -> VolumeStep:
     """Its claim is gone. Who provisioned a volume deletes it; nobody else knows how to."""
-    if terms.phase(volume) == "Failed":
+    if storage.phase(volume) == "Failed":
         return VolumeStep()
     policy = _policy(volume)
     if policy == "Recycle":
         return VolumeStep("Failed", NO_RECYCLER, event=(WARNING, "VolumeFailedRecycle", NO_RECYCLER))
-    external = terms.PROVISIONED_BY in terms.notes(volume) or "csi" in volume["spec"]
+    external = storage.PROVISIONED_BY in storage.notes(volume) or "csi" in volume["spec"]
     if policy == "Delete" and not external and not volume["metadata"].get("deletionTimestamp"):
         text = f'error getting deleter volume plugin for volume "{volume["metadata"]["name"]}": {NO_DELETER}'
         return VolumeStep("Failed", text, event=(WARNING, "VolumeFailedDelete", text))

@@ -6,10 +6,10 @@ their driver's resizer and knows no plugin of its own any more.
 
 from __future__ import annotations
 
+from hawser.api import storage
 from hawser.api.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
-from hawser.controllers.storage import matching, terms
 
 
 class ExpansionController(Controller):
@@ -24,12 +24,12 @@ class ExpansionController(Controller):
         self._claims.on_change(self._on_claim)
 
     def _on_claim(self, old: Obj | None, new: Obj | None) -> None:
-        if new is not None and (old is None or matching.requested(old) != matching.requested(new)):
+        if new is not None and (old is None or storage.requested(old) != storage.requested(new)):
             self.enqueue(old, new)
 
     async def reconcile(self, key: str) -> float | None:
         claim = self._claims.get_key(key)
-        if claim is None or terms.phase(claim) != "Bound" or matching.requested(claim) <= matching.held(claim):
+        if claim is None or storage.phase(claim) != "Bound" or storage.requested(claim) <= storage.held(claim):
             return None
         volume = self._volumes.get("", claim["spec"].get("volumeName") or "")
         if volume is None:
@@ -37,7 +37,7 @@ class ExpansionController(Controller):
         if "csi" in volume["spec"]:
             text = "waiting for an external controller to expand this PVC"
             self._recorder.event(claim, "Normal", "ExternalExpanding", text)
-        elif terms.PROVISIONED_BY not in terms.notes(volume):
+        elif storage.PROVISIONED_BY not in storage.notes(volume):
             text = (
                 "didn't find a plugin capable of expanding the volume; waiting for an external controller to process "
                 "this PVC"

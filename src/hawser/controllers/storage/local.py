@@ -16,17 +16,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hawser.api import storage
 from hawser.api.errors import APIError
 from hawser.api.kinds import NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
 from hawser.client.informer import key_of
-from hawser.controllers.storage import matching, terms
 
 log = logging.getLogger(__name__)
 
 PROVISIONER = "hawser.dev/local"
 _CLAIM, _VOLUME = "claim/", "volume/"
+_HOSTNAME = "kubernetes.io/hostname"
 _MODE = 0o777
 """Pods of any user write into their volumes; the root above is closed to everybody else."""
 
@@ -43,7 +44,7 @@ def volume_for(claim: Obj, storage_class: Obj, folder: Path, host: str) -> Obj:
         "accessModes": claim["spec"]["accessModes"],
         "persistentVolumeReclaimPolicy": storage_class.get("reclaimPolicy") or "Delete",
         "storageClassName": storage_class["metadata"]["name"],
-        "volumeMode": matching.mode(claim),
+        "volumeMode": storage.mode(claim),
         "claimRef": {
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
@@ -53,7 +54,7 @@ def volume_for(claim: Obj, storage_class: Obj, folder: Path, host: str) -> Obj:
         },
     }
     if host:
-        term = {"matchExpressions": [{"key": terms.HOSTNAME, "operator": "In", "values": [host]}]}
+        term = {"matchExpressions": [{"key": _HOSTNAME, "operator": "In", "values": [host]}]}
         spec["local"] = {"path": str(folder)}
         spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": [term]}}
     else:
@@ -61,14 +62,14 @@ def volume_for(claim: Obj, storage_class: Obj, folder: Path, host: str) -> Obj:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": folder.name, "annotations": {terms.PROVISIONED_BY: PROVISIONER}},
+        "metadata": {"name": folder.name, "annotations": {storage.PROVISIONED_BY: PROVISIONER}},
         "spec": spec,
     }
 
 
 def problem(claim: Obj) -> str:
     """What of a claim cannot be had; "" for nothing. Pure."""
-    if matching.mode(claim) != "Filesystem":
+    if storage.mode(claim) != "Filesystem":
         return "this provisioner makes file systems only, no block volumes"
     if claim["spec"].get("dataSource") or claim["spec"].get("dataSourceRef"):
         return "this provisioner makes empty volumes only: spec.dataSource is not supported"
@@ -97,11 +98,11 @@ class LocalProvisioner(Controller):
         self._volumes.on_change(self._on_volume)
 
     def _on_claim(self, old: Obj | None, new: Obj | None) -> None:
-        if new is not None and terms.notes(new).get(terms.STORAGE_PROVISIONER) == PROVISIONER:
+        if new is not None and storage.notes(new).get(storage.STORAGE_PROVISIONER) == PROVISIONER:
             self.queue.add(_CLAIM + key_of(new))
 
     def _on_volume(self, old: Obj | None, new: Obj | None) -> None:
-        if new is not None and terms.notes(new).get(terms.PROVISIONED_BY) == PROVISIONER:
+        if new is not None and storage.notes(new).get(storage.PROVISIONED_BY) == PROVISIONER:
             self.queue.add(_VOLUME + new["metadata"]["name"])
 
     async def reconcile(self, key: str) -> float | None:
@@ -117,16 +118,16 @@ class LocalProvisioner(Controller):
             return None
         if not claim["spec"].get("volumeName"):
             await self._provision(claim, self._root)
-        elif terms.phase(claim) == "Bound":
+        elif storage.phase(claim) == "Bound":
             await self._expand(claim)
         return None
 
     async def _provision(self, claim: Obj, root: Path) -> None:
-        storage_class = self._classes.get("", terms.class_of(claim))
+        storage_class = self._classes.get("", storage.class_of(claim))
         name = f"pvc-{claim['metadata']['uid']}"
         if storage_class is None or storage_class["provisioner"] != PROVISIONER or self._volumes.get("", name):
             return
-        if terms.is_delayed(storage_class) and terms.SELECTED_NODE not in terms.notes(claim):
+        if storage.is_delayed(storage_class) and storage.SELECTED_NODE not in storage.notes(claim):
             return
         if wrong := problem(claim):
             text = f'failed to provision volume with StorageClass "{storage_class["metadata"]["name"]}": {wrong}'
@@ -153,17 +154,17 @@ class LocalProvisioner(Controller):
 
     async def _host(self, claim: Obj) -> str:
         """The hostname of the chosen node. When that is gone, the scheduler is asked to choose again, and APIError."""
-        name = terms.notes(claim).get(terms.SELECTED_NODE)
+        name = storage.notes(claim).get(storage.SELECTED_NODE)
         if not name:
             return ""
         try:
             node = await self._client.get(NODE, name)
         except APIError as error:
             if error.code == 404:
-                released = terms.without_annotation(claim, terms.SELECTED_NODE)
+                released = storage.without_annotation(claim, storage.SELECTED_NODE)
                 self._claims.observe(await self._client.update(PERSISTENT_VOLUME_CLAIM, released))
             raise
-        return str((node["metadata"].get("labels") or {}).get(terms.HOSTNAME) or name)
+        return str((node["metadata"].get("labels") or {}).get(_HOSTNAME) or name)
 
     async def _delete(self, volume: Obj) -> None:
         name = volume["metadata"]["name"]
@@ -186,23 +187,24 @@ class LocalProvisioner(Controller):
     async def _expand(self, claim: Obj) -> None:
         """A larger claim is granted: the folder has no size of its own."""
         volume = self._volumes.get("", claim["spec"]["volumeName"])
-        if volume is None or terms.notes(volume).get(terms.PROVISIONED_BY) != PROVISIONER:
+        if volume is None or storage.notes(volume).get(storage.PROVISIONED_BY) != PROVISIONER:
             return
         wanted = claim["spec"]["resources"]["requests"]["storage"]
-        if matching.capacity(volume) < matching.requested(claim):
+        if storage.capacity(volume) < storage.requested(claim):
             capacity = {**volume["spec"]["capacity"], "storage": wanted}
             written = {**volume, "spec": {**volume["spec"], "capacity": capacity}}
             self._volumes.observe(await self._client.update(PERSISTENT_VOLUME, written))
         status = claim.get("status") or {}
-        if matching.held(claim) < matching.requested(claim):
+        if storage.held(claim) < storage.requested(claim):
             written = {**claim, "status": {**status, "capacity": {**(status.get("capacity") or {}), "storage": wanted}}}
             self._claims.observe(await self._client.update(PERSISTENT_VOLUME_CLAIM, written, subresource="status"))
             self._recorder.event(claim, "Normal", "VolumeResizeSuccessful", "Resize volume succeeded")
 
 
 def _is_to_go(volume: Obj) -> bool:
-    policy = volume["spec"].get("persistentVolumeReclaimPolicy")
-    return terms.phase(volume) == "Released" and policy == "Delete" and not volume["metadata"].get("deletionTimestamp")
+    if volume["metadata"].get("deletionTimestamp"):
+        return False
+    return storage.phase(volume) == "Released" and volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete"
 
 
 def _make(folder: Path) -> None:

@@ -16,32 +16,19 @@ from hawser.api.kinds import (
     VOLUME_ATTRIBUTES_CLASS,
 )
 from hawser.api.quantity import compare
+from hawser.api.storage import CLASS_BETA, class_of, default_class, notes
 from hawser.api.types import Obj
 from hawser.apiserver.admission.base import Operation, Plugin, Request
 from hawser.apiserver.admission.refusals import refused
 from hawser.apiserver.committed import Committed
 
-_CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 _INGRESS_ANNOTATION = "kubernetes.io/ingress.class"
-_DEFAULT_STORAGE = ("storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class")
 _DEFAULT_INGRESS = ("ingressclass.kubernetes.io/is-default-class",)
 _PROTECTION = {
     PERSISTENT_VOLUME_CLAIM: "kubernetes.io/pvc-protection",
     PERSISTENT_VOLUME: "kubernetes.io/pv-protection",
     VOLUME_ATTRIBUTES_CLASS: "kubernetes.io/vac-protection",
 }
-
-
-def _annotations(obj: Obj) -> Obj:
-    found: Obj = obj["metadata"].get("annotations") or {}
-    return found
-
-
-def default_class(committed: Committed, kind: Kind, marks: tuple[str, ...]) -> Obj | None:
-    """The class that is marked as default: the newest of several, of equally old ones the first by name."""
-    marked = [c for c in committed.every(kind) if any(_annotations(c).get(mark) == "true" for mark in marks)]
-    newest = max((c["metadata"].get("creationTimestamp") or "" for c in marked), default="")
-    return next((c for c in marked if (c["metadata"].get("creationTimestamp") or "") == newest), None)
 
 
 class DefaultStorageClass(Plugin):
@@ -60,9 +47,9 @@ class DefaultStorageClass(Plugin):
         """An empty name is a name: of no class."""
         claim = request.new
         spec = claim.setdefault("spec", {})
-        if spec.get("storageClassName") is not None or _CLASS_ANNOTATION in _annotations(claim):
+        if spec.get("storageClassName") is not None or CLASS_BETA in notes(claim):
             return
-        found = default_class(self._committed, STORAGE_CLASS, _DEFAULT_STORAGE)
+        found = default_class(self._committed.every(STORAGE_CLASS))
         if found is not None:
             spec["storageClassName"] = found["metadata"]["name"]
 
@@ -83,9 +70,9 @@ class DefaultIngressClass(Plugin):
         """The annotation that was used before the field is a name, too."""
         ingress = request.new
         spec = ingress.setdefault("spec", {})
-        if spec.get("ingressClassName") is not None or _INGRESS_ANNOTATION in _annotations(ingress):
+        if spec.get("ingressClassName") is not None or _INGRESS_ANNOTATION in notes(ingress):
             return
-        found = default_class(self._committed, INGRESS_CLASS, _DEFAULT_INGRESS)
+        found = default_class(self._committed.every(INGRESS_CLASS), _DEFAULT_INGRESS)
         if found is not None:
             spec["ingressClassName"] = found["metadata"]["name"]
 
@@ -130,8 +117,8 @@ class PersistentVolumeClaimResize(Plugin):
             return
         if (old.get("status") or {}).get("phase") != "Bound":
             raise refused(request, "Only bound persistent volume claims can be expanded")
-        name = _class_of(request.new)
-        found = self._committed.get(STORAGE_CLASS, "", name) if name and name == _class_of(old) else None
+        name = class_of(request.new)
+        found = self._committed.get(STORAGE_CLASS, "", name) if name and name == class_of(old) else None
         if found is None or not found.get("allowVolumeExpansion"):
             raise refused(
                 request,
@@ -144,7 +131,3 @@ def _size(claim: Obj) -> str | None:
     requests = ((claim.get("spec") or {}).get("resources") or {}).get("requests") or {}
     found: str | None = requests.get("storage")
     return found
-
-
-def _class_of(claim: Obj) -> str:
-    return str(_annotations(claim).get(_CLASS_ANNOTATION) or claim["spec"].get("storageClassName") or "")
