@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import hashlib
+import json
 import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from .conftest import KUBECTL, Engine, Obj, eventually, pod
@@ -210,3 +215,33 @@ def test_a_long_log_is_rotated_and_goes_with_its_pod(engine: Engine, space: str)
     eventually(lambda: _logs(engine, space, "loud", "--tail=1") in (["end"], []), "the newest log")
     engine.kubectl("delete", "pod", "loud", "-n", space, "--grace-period=0", "--force")
     eventually(lambda: not folder.exists(), "no trace of its logs")
+
+
+@pytest.mark.parametrize(("protocol", "text"), [("", False), ("binary.k8s.io", False), ("base64.binary.k8s.io", True)])
+@pytest.mark.parametrize("follow", [False, True])
+async def test_logs_come_over_websockets_too(
+    engine: Engine, space: str, protocol: str, text: bool, follow: bool
+) -> None:
+    token = (engine.data_dir / "pki" / "tokens.csv").read_text().split(",")[0]
+    tls = ssl.create_default_context(cafile=str(engine.data_dir / "pki" / "ca.crt"))
+    server = json.loads((engine.data_dir / "config.json").read_text())["listen"]
+    url = f"https://{server}/api/v1/namespaces/{space}/pods/talker/log?container=main&follow={str(follow).lower()}"
+    headers = {"Authorization": f"Bearer {token}"}
+    seen = b""
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.ws_connect(url, protocols=[protocol] if protocol else [], ssl=tls) as client,
+    ):
+        assert client.protocol == (protocol or None)
+        assert not (await client.receive(timeout=10)).data
+        if follow:
+            await client.ping(b"are you there")
+        while b"bad\n" not in seen or not follow:
+            message = await client.receive(timeout=10)
+            if message.type is aiohttp.WSMsgType.CLOSE:
+                break
+            assert message.type is (aiohttp.WSMsgType.TEXT if text else aiohttp.WSMsgType.BINARY)
+            seen += base64.b64decode(message.data) if text else message.data
+        assert client.closed is not follow
+    await asyncio.sleep(0.25)  # as aiohttp's documentation says: until its TLS connection is closed
+    assert sorted(seen.splitlines()) == [b"bad", b"line 1", b"line 2", b"line 3"]

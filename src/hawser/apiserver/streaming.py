@@ -12,11 +12,12 @@ from typing import cast
 from urllib.parse import parse_qsl, quote, urlencode
 
 import orjson
-from aiohttp import ClientError, ClientSession, ClientTimeout, web
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, web
 
 from hawser.api.errors import APIError, bad_request, internal, method_not_supported
 from hawser.api.kinds import POD
 from hawser.api.types import Obj
+from hawser.apiserver import websocket
 from hawser.apiserver.admission.base import Operation, Request
 from hawser.apiserver.agents import Agents
 from hawser.apiserver.connection import Connection
@@ -26,6 +27,7 @@ from hawser.apiserver.relay import Address
 from hawser.apiserver.reply import LAST_CHUNK, Answer, Finished, Reply, chunk, chunked_head, drain
 from hawser.apiserver.resources import Resources
 from hawser.apiserver.scheme import Fields
+from hawser.apiserver.websocket import Socket
 from hawser.apiserver.writes import Options
 
 STREAMS = ("attach", "exec", "log", "portforward")
@@ -100,9 +102,34 @@ class Streams:
             async with self._session.get(url, ssl=self._agents.tls) as answer:
                 if answer.status != 200:
                     raise _refused(answer.status, await answer.text())
+                if websocket.wanted(request):
+                    return await self._send(request, answer)
                 return await self._copy(request, answer.content.iter_any())
         except ClientError as error:
             raise internal(f"Get {url!r}: {error}".replace("'", '"')) from None
+
+    async def _send(self, request: web.BaseRequest, answer: ClientResponse) -> Finished:
+        """A log's pieces as messages of a WebSocket."""
+        connection = cast(Connection, request.protocol)
+        socket = Socket.accept(request)
+
+        def end() -> None:
+            socket.leave()
+            answer.close()
+
+        # It ends with the client, however long the log is silent, and with the server.
+        socket.closed.add_done_callback(lambda _: answer.close())
+        connection.on_end = end
+        try:
+            await socket.send(b"")
+            async for piece in answer.content.iter_any():
+                await socket.send(piece)
+        except (ClientError, ConnectionResetError):
+            pass
+        finally:
+            connection.on_end = None
+            await socket.finish()
+        return Finished(keep_alive=False)
 
     async def _copy(self, request: web.BaseRequest, pieces: object) -> Finished:
         transport = request.transport
