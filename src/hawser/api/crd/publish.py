@@ -21,7 +21,8 @@ _KIND = (
     "Kind is a string value representing the REST resource this object represents. Servers may infer this from the "
     "endpoint the client submits requests to. Cannot be updated. In CamelCase."
 )
-_NOT_IN_V2 = ("nullable", "oneOf", "anyOf", "allOf", "not", "default")
+_NOT_IN_V2 = ("nullable", "oneOf", "anyOf", "allOf", "not")
+_KEEPS = "x-kubernetes-preserve-unknown-fields"
 
 
 def definition_name(kind: CustomKind, name: str = "") -> str:
@@ -34,8 +35,11 @@ def definitions(kinds: Iterable[CustomKind], *, v2: bool = False) -> dict[str, O
     made: dict[str, Obj] = {}
     for kind in kinds:
         source = (kind.model.source.get("schema") or {}).get("openAPIV3Schema") or {}
-        schema = _v2(source) if v2 else dict(source)
-        if not schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("properties"):
+        if not source or (v2 and source.get(_KEEPS)):
+            # With any property given, old clients would refuse all that are not.
+            schema: Obj = {"type": "object"}
+        else:
+            schema = _v2(source) if v2 else dict(source)
             schema["properties"] = {**(schema.get("properties") or {}), **_own_properties("ObjectMeta")}
         schema["x-kubernetes-group-version-kind"] = [_gvk(kind, kind.kind)]
         made[definition_name(kind)] = schema
@@ -73,13 +77,19 @@ def _v2(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     made = {key: value for key, value in schema.items() if key not in _NOT_IN_V2}
-    if made.get("x-kubernetes-preserve-unknown-fields") or made.get("x-kubernetes-int-or-string"):
+    if made.get(_KEEPS) or made.get("x-kubernetes-int-or-string"):
         for key in ("type", "items", "properties", "additionalProperties", "required"):
             made.pop(key, None)
     if schema.get("nullable"):
         for key in ("type", "items", "properties", "additionalProperties", "required", "enum"):
             made.pop(key, None)
     if isinstance(made.get("properties"), dict):
+        nullable = {
+            name for name, part in made["properties"].items() if isinstance(part, dict) and part.get("nullable")
+        }
+        if nullable & set(made.get("required") or ()):
+            # A null would be no value at all to such a client.
+            made["required"] = [name for name in made["required"] if name not in nullable]
         made["properties"] = {name: _v2(part) for name, part in made["properties"].items()}
     for key in ("items", "additionalProperties"):
         if key in made:
