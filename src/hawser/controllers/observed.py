@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -11,8 +11,11 @@ from hawser.api import durations
 from hawser.api.types import Obj
 from hawser.client.client import Client
 from hawser.client.controller import Controller, Manager
-from hawser.controllers.serving import Endpoint, page
-from hawser.health import Check
+from hawser.controllers.serving import Endpoint
+from hawser.exposition import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from hawser.health import Check
 
 
 class Observed:
@@ -27,16 +30,17 @@ class Observed:
 
     def endpoint(self) -> Endpoint:
         """What answers for the process."""
-        pages = {"/metrics": page(self._metrics), "/configz": ("application/json", self._configz)}
+        pages = {"/metrics": (CONTENT_TYPE, self._metrics), "/configz": ("application/json", self._configz)}
         return Endpoint(self._client, self._options, self._checks, pages)
 
     def _controllers(self) -> list[Controller]:
         return [controller for manager in self.managers for controller in manager.controllers]
 
-    def _metrics(self) -> Iterator[str]:
+    def _metrics(self) -> bytes:
         from hawser.controllers import metrics
 
-        return metrics.lines(self._client, self._controllers(), self.leases)
+        lines = metrics.lines(self._client, self._controllers(), self.leases)
+        return ("\n".join(lines) + "\n").encode()
 
     def _checks(self, root: str) -> Mapping[str, Check]:
         checks: dict[str, Check] = {"ping": lambda: True}
