@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import pytest
 
-from hawser.api.kinds import CLUSTER_ROLE_BINDING, NAMESPACE, SERVICE_ACCOUNT
+from hawser.api.kinds import CLUSTER_ROLE_BINDING, NAMESPACE, NODE, POD, SERVICE_ACCOUNT
 from hawser.client.client import Client
 from hawser.controllers.manager import arguments
 
@@ -151,6 +151,50 @@ async def test_what_happens_is_counted(served: Served, client: Client, api_serve
     assert samples['leader_election_master_status{name="kube-scheduler"}'] == 1
     assert samples["process_resident_memory_bytes"] > 0
     assert orjson.loads(served.ask("/configz")[1])["kubecontrollermanager.config.k8s.io"]["Generic"]["Port"]
+
+
+def node(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name},
+        "status": {
+            "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "10"},
+            "conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z"}],
+        },
+    }
+
+
+async def test_scheduling_is_counted(served: Served, client: Client) -> None:
+    spec = {"containers": [{"name": "c", "image": "a"}]}
+    for name, more in (("waits", {}), ("gated", {"schedulingGates": [{"name": "example.com/gate"}]})):
+        metadata = {"name": name, "namespace": "default"}
+        await client.create(POD, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {**spec, **more}})
+
+    async def unschedulable() -> bool:
+        return served.samples().get('scheduler_pending_pods{queue="unschedulable"}') == 1
+
+    await eventually(unschedulable)
+    samples = served.samples()
+    assert samples['scheduler_pending_pods{queue="gated"}'] == 1
+    assert samples['scheduler_queue_incoming_pods_total{queue="active",event="UnscheduledPodAdd"}'] == 1
+    tried = 'scheduler_schedule_attempts_total{result="unschedulable",profile="default-scheduler"}'
+    assert samples[tried] >= 1
+    assert samples["scheduler_preemption_attempts_total"] == 0
+    await client.create(NODE, node("n1"))
+
+    async def scheduled() -> bool:
+        profile = 'result="scheduled",profile="default-scheduler"'
+        return served.samples().get(f"scheduler_schedule_attempts_total{{{profile}}}") == 1
+
+    await eventually(scheduled)
+    samples = served.samples()
+    assert samples['scheduler_scheduler_cache_size{type="nodes"}'] == 1
+    assert samples["scheduler_pod_scheduling_attempts_count"] == 1
+    points = "scheduler_framework_extension_point_duration_seconds_count"
+    for point in ("Filter", "Score", "Bind"):
+        shown = f'extension_point="{point}",status="Success",profile="default-scheduler"'
+        assert samples[f"{points}{{{shown}}}"] == 1
 
 
 def test_a_taken_port_ends_the_process_with_a_sentence(served: Served, api_server: Any) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from time import perf_counter
 
 from hawser.api.errors import APIError
 from hawser.client.controller import sentence
 from hawser.scheduler import hints
 from hawser.scheduler.cache import Cache
+from hawser.scheduler.counts import Counts
 from hawser.scheduler.deciding import Decider, Placed
 from hawser.scheduler.queue import Entry, SchedulingQueue
+from hawser.scheduler.shapes import PodInfo
 from hawser.scheduler.terms import NamespaceLabels
 from hawser.scheduler.volume_binder import Unbound, VolumeBinder, failure
 from hawser.scheduler.writing import Writer
@@ -28,6 +31,7 @@ class Binder:
         volumes: VolumeBinder,
         writer: Writer,
         namespace_labels: NamespaceLabels,
+        counts: Counts,
     ) -> None:
         self._cache = cache
         self._queue = queue
@@ -35,13 +39,17 @@ class Binder:
         self._volumes = volumes
         self._writer = writer
         self._namespace_labels = namespace_labels
+        self._counts = counts
 
     async def bind(self, entry: Entry, placed: Placed) -> None:
         """Writes the binding of a pod; what fails is tried again later."""
         pod = entry.pod
+        began = perf_counter()
         try:
             await self._writer.bind(pod, placed.node)
         except Exception as err:
+            self._timed("Bind", "Error", pod, began)
+            self._counts.failed(entry)
             self._unplace(placed)
             if isinstance(err, APIError) and err.code == 404:
                 self._queue.delete(pod.key)
@@ -50,19 +58,25 @@ class Binder:
             self._writer.event(pod, "Warning", "FailedScheduling", f"binding rejected: {sentence(err)}")
             self._queue.delay(entry)
             return
+        self._timed("Bind", "Success", pod, began)
+        self._counts.scheduled(entry)
         self._queue.delete(pod.key)
 
     async def bind_with_volumes(self, entry: Entry, placed: Placed) -> None:
         """The same for a pod whose volumes are to be bound, or made, before; that may take minutes."""
         pod = entry.pod
         seconds = self._decider.placement(pod).profile.bind_seconds
+        began = perf_counter()
         try:
             await self._volumes.bind(placed.binding, placed.node, seconds)
         except (APIError, Unbound) as err:
+            self._timed("PreBind", "Error", pod, began)
+            self._counts.failed(entry)
             self._unplace(placed)
             self._writer.event(pod, "Warning", "FailedScheduling", failure(err))
             self._queue.delay(entry)
             return
+        self._timed("PreBind", "Success", pod, began)
         assert self._decider.promises is not None
         self._decider.promises.end(placed.binding)
         if self._queue.get(pod.key) is entry:
@@ -70,10 +84,13 @@ class Binder:
         else:
             self._unplace(placed)
 
+    def _timed(self, point: str, status: str, pod: PodInfo, began: float) -> None:
+        self._counts.points.of(point, status, pod.shape.scheduler).observe(perf_counter() - began)
+
     def _unplace(self, placed: Placed) -> None:
         """The pod did not get the place that was counted as its own: others may have it."""
         pod = placed.pod
         node = self._cache.node_of(pod.key)
         self._decider.unplace(placed)
         if node is not None and not self._cache.is_placed(pod.key):
-            self._queue.wake(hints.room_made(node, pod.group, self._namespace_labels))
+            self._queue.wake(hints.room_made(node, pod.group, self._namespace_labels), "AssignedPodDelete")

@@ -205,6 +205,10 @@ class Cache:
         """Where room is kept for the pod, or ""."""
         return self._nominated.get(key, "")
 
+    def sizes(self) -> tuple[int, int, int]:
+        """How many nodes, placed pods, and among those assumed ones there are."""
+        return len(self.nodes), len(self._where), len(self._assumed)
+
     def placed(self) -> Iterator[tuple[str, PodInfo]]:
         """Every pod that has a node, with the node's name."""
         for node in self.nodes.values():

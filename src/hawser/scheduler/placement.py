@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from time import perf_counter
 
 from hawser.api.selectors import LabelSelector
 from hawser.scheduler import scores
@@ -18,6 +19,7 @@ from hawser.scheduler.profile import Profile
 from hawser.scheduler.shapes import PodInfo
 from hawser.scheduler.terms import NamespaceLabels
 from hawser.scheduler.wishes import Part, wishes_of
+from hawser.series import Histograms
 
 _RATINGS_KEPT = 400_000
 _OUTLOOKS_KEPT = (16, 512)
@@ -61,7 +63,7 @@ class Placement:
     """Decides on a cache, for one profile. What nodes are to pods is remembered, so pods of one template cost little.
 
     rng: breaks ties between equally good nodes. namespace_labels: for namespace selectors of affinity terms.
-    siblings: what selects the pods of a pod's Service or controller.
+    siblings: what selects the pods of a pod's Service or controller. points: where the time of decisions is counted.
     """
 
     def __init__(
@@ -71,12 +73,14 @@ class Placement:
         namespace_labels: NamespaceLabels = lambda name: {"kubernetes.io/metadata.name": name},
         profile: Profile | None = None,
         siblings: Callable[[PodInfo], LabelSelector | None] = _no_siblings,
+        points: Histograms | None = None,
     ) -> None:
         self.profile = profile or Profile()
         self._cache = cache
         self._rng = rng or random.Random()
         self._namespace_labels = namespace_labels
         self._siblings = siblings
+        self._points = points
         self._outlooks: OrderedDict[object, Outlook] = OrderedDict()
         self._failed: dict[object, tuple[int, Decision]] = {}
 
@@ -95,6 +99,7 @@ class Placement:
             generation, failed = self._failed.get(likeness, (-1, None))
             if failed is not None and generation == self._cache.generation:
                 return failed
+        began = perf_counter()
         outlook = self.outlook(pod)
         sample = check is None and not promised
         outlook.refresh(self.profile.wanted(self._cache.ready) if sample else 0)
@@ -109,6 +114,8 @@ class Placement:
                 passed = _passed(kind, check, refusals)
                 if passed.size:
                     found.append(passed)
+        chosen = perf_counter()
+        self._timed("Filter", "Success" if found else "Unschedulable", chosen - began)
         if not found:
             nodes = self._cache.ready
             decision = Decision(None, unavailable(nodes, refusals), refusals)
@@ -119,7 +126,13 @@ class Placement:
             return decision
         if promised and any(promised in names for o in found for names in o.nodes.values()):
             return Decision(promised)
-        return Decision(self._best(outlook, found))
+        best = self._best(outlook, found)
+        self._timed("Score", "Success", perf_counter() - chosen)
+        return Decision(best)
+
+    def _timed(self, point: str, status: str, seconds: float) -> None:
+        if self._points is not None:
+            self._points.of(point, status, self.profile.name).observe(seconds)
 
     def outlook(self, pod: PodInfo) -> Outlook:
         """What nodes are to pods like this one; not refreshed."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +22,7 @@ FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 10.0
 FLUSH_SECONDS = 300.0
 _FLUSH_EVERY = 30.0
+_FAILURE = "ScheduleAttemptFailure"
 
 
 class State(StrEnum):
@@ -38,6 +40,7 @@ class Entry:
     """A pod in the queue. until: end of its back-off. plugins: who refused it last. likeness: as what it is parked.
 
     missed: something that may help happened while it was in flight. message, reported: the last reason told, and when.
+    added: when it came; tries: how often it was tried; began: when the last time began.
     """
 
     pod: PodInfo
@@ -51,15 +54,22 @@ class Entry:
     message: str = ""
     reported: float = float("-inf")
     timer: Timer | None = None
+    added: float = 0.0
+    tries: int = 0
+    began: float = 0.0
 
 
 Concerns = Callable[[PodInfo, frozenset[str]], bool]
 
 
 class SchedulingQueue:
-    """Every unassigned pod exactly once. first, longest: seconds of back-off."""
+    """Every unassigned pod exactly once. first, longest: seconds of back-off.
+
+    incoming: how often pods got in line, by the queue as kube-scheduler calls it and by what brought them there.
+    """
 
     def __init__(self, clock: Clock, first: float = FIRST_BACKOFF, longest: float = LONGEST_BACKOFF) -> None:
+        self.incoming: Counter[tuple[str, str]] = Counter()
         self._clock = clock
         self._first, self._longest = first, longest
         self._entries: dict[str, Entry] = {}
@@ -96,15 +106,15 @@ class SchedulingQueue:
             before, entry.pod = entry.pod, pod
             if before.shape is not pod.shape or before.group is not pod.group:
                 if entry.state is State.PARKED:
-                    self._ready(entry)
+                    self._ready(entry, "UnscheduledPodUpdate")
                 entry.missed = True
             return
         if entry is not None:
             self.delete(pod.key)
-        entry = self._entries[pod.key] = Entry(pod, State.READY)
+        entry = self._entries[pod.key] = Entry(pod, State.READY, added=self._clock.monotonic())
         if pod.gang:
             self._gangs.setdefault(pod.gang, {})[pod.key] = entry
-        self._ready(entry)
+        self._ready(entry, "UnscheduledPodAdd")
 
     def delete(self, key: str) -> None:
         """The pod is gone, assigned, or no longer this scheduler's."""
@@ -119,7 +129,7 @@ class SchedulingQueue:
             entry.timer.cancel()
         if alike and entry.state is State.IN_FLIGHT:
             # It found a place: there may be more.
-            self._ready(_oldest(alike))
+            self._ready(_oldest(alike), "AssignedPodAdd")
         if not self._entries and self._flush is not None:
             self._flush.cancel()
             self._flush = None
@@ -139,7 +149,7 @@ class SchedulingQueue:
         while self._backoff and (self._backoff[0][0] <= now or not self._waits(self._backoff[0])):
             item = heapq.heappop(self._backoff)
             if self._waits(item):
-                self._ready(item[2])
+                self._ready(item[2], "BackoffComplete")
         while self._active:
             entry = heapq.heappop(self._active)[2]
             if entry.state is State.READY and self._entries.get(entry.pod.key) is entry:
@@ -169,9 +179,10 @@ class SchedulingQueue:
         entry.plugins = plugins
         if entry.missed:
             entry.state = State.PARKED
-            self._ready(entry)
+            self._ready(entry, _FAILURE)
             return
         entry.state = State.PARKED
+        self.incoming["unschedulable", _FAILURE] += 1
         entry.since = self._clock.monotonic()
         entry.likeness = likeness if likeness is not None else entry.pod.likeness
         self._parked.setdefault(entry.likeness, {})[entry.pod.key] = entry
@@ -188,22 +199,27 @@ class SchedulingQueue:
         def over() -> None:
             entry.timer = None
             if self._entries.get(entry.pod.key) is entry:
-                self._ready(entry)
+                self._ready(entry, "BackoffComplete")
 
+        self.incoming["backoff", _FAILURE] += 1
         entry.timer = self._clock.call_later(seconds, over)
 
     def again(self, entry: Entry) -> None:
         """The pod is to be looked at once more, at its next turn: nothing was found out about it."""
         if self._entries.get(entry.pod.key) is entry:
-            self._ready(entry)
+            entry.tries -= 1
+            self._ready(entry, "ForceActivate")
 
-    def wake(self, concerns: Concerns = lambda pod, plugins: True) -> None:
-        """Something changed: parked pods that it concerns are tried again, of those that are alike the oldest first."""
+    def wake(self, concerns: Concerns = lambda pod, plugins: True, event: str = "WildCardEvent") -> None:
+        """Something changed: parked pods that it concerns are tried again, of those that are alike the oldest first.
+
+        event: what it was, as kube-scheduler names such events.
+        """
         for alike in list(self._parked.values()):
             first, last = _oldest(alike), next(reversed(alike.values()))
             # Who was refused last knows best who refuses them all.
             if concerns(first.pod, first.plugins | last.plugins):
-                self._ready(first)
+                self._ready(first, event)
 
     def wake_one(self, key: str) -> None:
         """This pod is to be tried again; now or, if it is in flight, afterwards."""
@@ -211,13 +227,15 @@ class SchedulingQueue:
         if entry is None:
             return
         if entry.state is State.PARKED:
-            self._ready(entry)
+            self._ready(entry, "ForceActivate")
         elif entry.state is State.IN_FLIGHT:
             entry.missed = True
 
     def _take(self, entry: Entry) -> Entry:
         entry.state = State.IN_FLIGHT
         entry.missed = False
+        entry.tries += 1
+        entry.began = self._clock.monotonic()
         return entry
 
     def _waits(self, item: tuple[float, int, Entry]) -> bool:
@@ -237,7 +255,7 @@ class SchedulingQueue:
         before = self._clock.monotonic() - FLUSH_SECONDS
         for alike in list(self._parked.values()):
             for entry in [entry for entry in alike.values() if entry.since <= before]:
-                self._ready(entry)
+                self._ready(entry, "UnschedulableTimeout")
         if self._parked:
             self._flush = self._clock.call_later(_FLUSH_EVERY, self._flush_old)
 
@@ -250,13 +268,15 @@ class SchedulingQueue:
             entry.until = now + seconds
         return seconds
 
-    def _ready(self, entry: Entry) -> None:
+    def _ready(self, entry: Entry, event: str) -> None:
         self._unpark(entry)
         if entry.state is State.PARKED and self._clock.monotonic() < entry.until:
             entry.state = State.BACKOFF
+            self.incoming["backoff", event] += 1
             heapq.heappush(self._backoff, (entry.until, next(self._numbers), entry))
         else:
             entry.state = State.READY
+            self.incoming["active", event] += 1
             heapq.heappush(self._active, ((-entry.pod.priority, entry.pod.created), next(self._numbers), entry))
         self._some.set()
 

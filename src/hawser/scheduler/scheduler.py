@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 from hawser.api.kinds import POD_DISRUPTION_BUDGET
@@ -19,6 +20,7 @@ from hawser.scheduler import hints
 from hawser.scheduler.binding import Binder
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.configuration import Configuration, load
+from hawser.scheduler.counts import Counts
 from hawser.scheduler.deciding import NO_GROUP, NOTHING, Decider, Placed
 from hawser.scheduler.filters import Refusal
 from hawser.scheduler.gangs import Gangs
@@ -59,6 +61,7 @@ class Scheduler(Controller):
         settings = self._configuration
         self._manager = manager
         self._cache = Cache()
+        self._counts = Counts(manager.clock)
         self._waiting = SchedulingQueue(manager.clock, settings.first_backoff, settings.longest_backoff)
         self._placements: dict[str, Placement] = {}
         names = {profile.name for profile in settings.profiles}
@@ -66,13 +69,20 @@ class Scheduler(Controller):
         labels = self._watching.namespace_labels
         siblings = Siblings(manager, self._forget)
         for profile in settings.profiles:
-            self._placements[profile.name] = Placement(self._cache, self._rng, labels, profile, siblings)
+            self._placements[profile.name] = Placement(
+                self._cache, self._rng, labels, profile, siblings, self._counts.points
+            )
         self._decider = Decider(self._cache, self._placements)
         self._gangs = Gangs(manager, self._waiting.wake)
         self._volumes = VolumeBinder(manager, self._cache, self._waiting.wake)
         self._writer = Writer(manager, self._watching.pods)
         self._preemptor = Preemptor(self._cache, self._watching.pods)
-        self._binder = Binder(self._cache, self._waiting, self._decider, self._volumes, self._writer, labels)
+        self._binder = Binder(
+            self._cache, self._waiting, self._decider, self._volumes, self._writer, labels, self._counts
+        )
+
+    def exposed(self) -> Iterable[str]:
+        return self._counts.lines(self._waiting, self._cache, self._watching.pods.list())
 
     async def run(self) -> None:
         """Places pods until it is cancelled."""
@@ -93,6 +103,7 @@ class Scheduler(Controller):
         except Exception as err:
             log.warning("pod %s is not placed: %s", entry.pod.key, sentence(err))
             log.debug("pod %s is not placed", entry.pod.key, exc_info=True)
+            self._counts.failed(entry)
             self._cache.forget(entry.pod.key)
             self._waiting.delay(entry)
 
@@ -112,6 +123,7 @@ class Scheduler(Controller):
         pod = entry.pod
         promised = self._cache.nomination(pod.key)
         decision = self._decider.decide(pod, promised)
+        self._counts.algorithm.of().observe(self._manager.clock.monotonic() - entry.began)
         if decision.node is not None:
             await self._bind(entry, self._decider.place(pod, decision.node))
             return
@@ -121,9 +133,11 @@ class Scheduler(Controller):
         elif promised in self._cache.nodes:
             # Others may have what was kept for this pod.
             self._waiting.wake(hints.node_came(self._cache.nodes[promised]))
-        if result is not None and result.chosen is not None:
-            await self._preempt(entry)
-            return
+        if result is not None:
+            self._counts.preemptions.add()
+            if result.chosen is not None:
+                await self._preempt(entry)
+                return
         await self._refuse(entry, decision, result)
 
     async def _bind(self, entry: Entry, placed: Placed) -> None:
@@ -135,6 +149,7 @@ class Scheduler(Controller):
 
     async def _refuse(self, entry: Entry, decision: Decision, result: Preemption | None) -> None:
         """Neither a free node nor one that can be made free."""
+        self._counts.unschedulable(entry)
         self._waiting.park(entry, decision.plugins)
         if result is None:
             await self._writer.report(entry, decision.message)
@@ -162,6 +177,7 @@ class Scheduler(Controller):
             pods = sorted((e.pod for e in entries.values()), key=lambda pod: (-pod.priority, pod.created, pod.key))
             placed, refused = self._decider.together(pods, least)
         for pod, decision in refused:
+            self._counts.unschedulable(entries[pod.key])
             # Those that fit nowhere come first: what helps them helps the group.
             self._waiting.park(entries[pod.key], decision.plugins | {"Coscheduling"}, ("gang", gang))
         async with asyncio.TaskGroup() as tasks:
@@ -178,7 +194,12 @@ class Scheduler(Controller):
         """Whether others should leave for the pod."""
         check = None if decision.blocked else self._decider.check(pod)
         assert not isinstance(check, Refusal)
-        return self._preemptor.consider(pod, self._decider.placement(pod), decision, promised, budgets, check)
+        began = perf_counter()
+        result = self._preemptor.consider(pod, self._decider.placement(pod), decision, promised, budgets, check)
+        if result is not None:
+            status = "Success" if result.chosen is not None else "Unschedulable"
+            self._counts.points.of("PostFilter", status, pod.shape.scheduler).observe(perf_counter() - began)
+        return result
 
     async def _preempt(self, entry: Entry) -> None:
         """Makes others leave for the pod, which stays in flight until they have been told."""
@@ -199,6 +220,8 @@ class Scheduler(Controller):
                 self._cache.nominate(pod, promised)
             await self._refuse(entry, decision, result)
             return
+        self._counts.victims.of().observe(len(chosen.victims))
+        self._counts.unschedulable(entry)
         lesser = displaced(self._cache.nodes[chosen.node], pod)
         for other in lesser:
             self._cache.nominate(other, "")

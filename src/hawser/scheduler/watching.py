@@ -48,16 +48,17 @@ class Watching:
     def _namespace_changed(self, old: Obj | None, new: Obj | None) -> None:
         if old is not None and new is not None and old["metadata"].get("labels") != new["metadata"].get("labels"):
             self._forget()
-            self._queue.wake(hints.refused_by("InterPodAffinity"))
+            self._queue.wake(hints.refused_by("InterPodAffinity"), "NamespaceUpdate")
 
     def _node_changed(self, old: Obj | None, new: Obj | None) -> None:
         if new is None:
             assert old is not None
             self._cache.remove_node(old["metadata"]["name"])
-            self._queue.wake(hints.node_went)
+            self._queue.wake(hints.node_went, "NodeDelete")
         elif old is None or relevant(old) != relevant(new):
             self._cache.set_node(new)
-            self._queue.wake(hints.node_came(self._cache.nodes[new["metadata"]["name"]]))
+            event = "NodeAdd" if old is None else "NodeUpdate"
+            self._queue.wake(hints.node_came(self._cache.nodes[new["metadata"]["name"]]), event)
 
     def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
         if new is None or has_ended(new):
@@ -78,7 +79,7 @@ class Watching:
             self._queue.add(pod)
             if pod.gang and old is None:
                 # Perhaps the one that the others of its group wait for.
-                self._queue.wake(lambda other, plugins: other.gang == pod.gang)
+                self._queue.wake(lambda other, plugins: other.gang == pod.gang, "UnscheduledPodAdd")
             if pod.nominated != self._cache.nomination(key):
                 self._cache.nominate(pod, pod.nominated)
 
@@ -89,7 +90,7 @@ class Watching:
             return
         group = node.pods[key].group
         self._cache.remove_pod(key)
-        self._queue.wake(hints.room_made(node, group, self.namespace_labels))
+        self._queue.wake(hints.room_made(node, group, self.namespace_labels), "AssignedPodDelete")
 
     def _drop(self, key: str) -> None:
         """The pod is not to be placed any more; others may have the room that was kept for it."""
@@ -100,7 +101,7 @@ class Watching:
         node = self._cache.nodes.get(self._cache.nomination(key))
         if node is not None:
             self._cache.nominate(entry.pod, "")
-            self._queue.wake(hints.node_came(node))
+            self._queue.wake(hints.node_came(node), "UnscheduledPodDelete")
 
     def _pod_placed(self, pod: PodInfo, node_name: str) -> None:
         self._queue.delete(pod.key)
@@ -108,9 +109,12 @@ class Watching:
         known = before.pods[pod.key] if before is not None and not self._cache.is_assumed(pod.key) else None
         self._cache.set_pod(pod, node_name)
         if known is None or known.group is not pod.group:
-            self._queue.wake(hints.pod_changed(known.group if known else None, pod.group, self.namespace_labels))
+            event = "AssignedPodUpdate" if known else "AssignedPodAdd"
+            before_group = known.group if known else None
+            self._queue.wake(hints.pod_changed(before_group, pod.group, self.namespace_labels), event)
         if known is not None and known.shape is not pod.shape:
-            self._queue.wake(hints.room_made(self._cache.nodes[node_name], pod.group, self.namespace_labels))
+            concerned = hints.room_made(self._cache.nodes[node_name], pod.group, self.namespace_labels)
+            self._queue.wake(concerned, "AssignedPodUpdate")
 
     def is_waiting(self, pod: Obj) -> bool:
         """Whether the pod is to be placed here now: without gates, and not on its way out."""
