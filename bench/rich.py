@@ -10,6 +10,7 @@ All pods are removed again.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -24,13 +25,15 @@ from typing import Any
 from hawser.cli.images.description import load
 from hawser.cli.images.rich import build_base
 from hawser.runtime.install import install
+from processes import Processes
 from report import Report
 
 ROOT = Path(__file__).parents[1]
 DESCRIPTION = ROOT / "examples/legacy-app/image.yaml"
 IMAGE = "localhost/legacy-app:1"
 NAMESPACE = "bench-rich"
-_SECONDS = 300.0
+_SECONDS = 600.0
+_SETTLED = 60.0  # until the timers of the boots have passed
 
 
 class Cluster:
@@ -114,37 +117,45 @@ def _memory(cluster: Cluster, report: Report, name: str) -> None:
 
 def wrapper(report: Report, runs: int) -> None:
     """hawser-runtime's part of a container's start, with a runtime behind it that does nothing."""
-    spec = {
+    spec: dict[str, Any] = {
         "ociVersion": "1.0.2",
         "process": {"args": ["/bin/true"], "cwd": "/", "env": ["PATH=/bin"], "capabilities": {"bounding": []}},
-        "root": {"path": "rootfs"},
         "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
         "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}]},
         "annotations": {"rich.hawser.dev/init": "systemd"},
     }
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        bundle = Path(folder)
-        (bundle / "rootfs").mkdir()
-        subprocess.run(["tar", "-C", bundle / "rootfs", "-xf", build_base(load(DESCRIPTION))], check=True)
-        runtime = install(bundle / "hawser-runtime")
+    measured: dict[str, list[tuple[float, float]]] = {}
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as rootfs, tempfile.TemporaryDirectory(dir="/run") as folder:
+        subprocess.run(["tar", "-C", rootfs, "-xf", build_base(load(DESCRIPTION))], check=True)
+        spec["root"] = {"path": rootfs}
+        home = Path(folder)
+        runtime = str(install(home / "hawser-runtime"))
         env = {
             "PATH": os.environ["PATH"],
             "HAWSER_OCI_RUNTIME": "/bin/true",
-            "HAWSER_RUNTIME_STATE": str(bundle / "notes"),
+            "HAWSER_RUNTIME_STATE": str(home / "notes"),
         }
-        took: dict[str, list[float]] = {"create": [], "delete": []}
-        cpu: dict[str, list[float]] = {"create": [], "delete": []}
         for number in range(runs * 4):
+            bundle = home / f"bundle-{number}"
+            bundle.mkdir()
             (bundle / "config.json").write_text(json.dumps(spec))
-            for verb in took:
-                began, used = time.perf_counter(), _children()
-                words = ["--bundle", folder, f"bench-{number}"] if verb == "create" else [f"bench-{number}"]
-                subprocess.run([runtime, verb, *words], env=env, check=True)
-                took[verb].append(time.perf_counter() - began)
-                cpu[verb].append(_children() - used)
-    for verb in took:
-        report.add(f"wrapper_{verb}", statistics.median(took[verb]) * 1000, "ms")
-        report.add(f"wrapper_{verb}_cpu", statistics.median(cpu[verb]) * 1000, "ms")
+            words = {"create": ["--bundle", str(bundle)], "start": [], "kill": [], "delete": []}
+            for verb, flags in words.items():
+                measured.setdefault(f"wrapper_{verb}", []).append(
+                    _timed([runtime, verb, *flags, bundle.name, *(["15"] if verb == "kill" else [])], env)
+                )
+            measured.setdefault("bare_python", []).append(_timed(["/usr/bin/python3", "-I", "-S", "-c", ""], env))
+    for name, pairs in measured.items():
+        for kind, values in (("", [wall for wall, _ in pairs]), ("_cpu", [cpu for _, cpu in pairs])):
+            report.add(name + kind, statistics.median(values) * 1000, "ms")
+            report.add(f"{name}{kind}_least", min(values) * 1000, "ms")
+
+
+def _timed(words: list[str], env: dict[str, str]) -> tuple[float, float]:
+    """Seconds of a command, and of CPU in it."""
+    began, used = time.perf_counter(), _children()
+    subprocess.run(words, env=env, check=True)
+    return time.perf_counter() - began, _children() - used
 
 
 def _children() -> float:
@@ -153,21 +164,61 @@ def _children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def density(cluster: Cluster, report: Report, count: int, seconds: float) -> None:
+def density(cluster: Cluster, report: Report, data_dir: Path, count: int, seconds: float) -> None:
     """Many rich pods at once: how long until the last application runs, and what they take when nothing happens."""
+    quiet = _taken([], data_dir, seconds)
     began = time.time()
     cluster.create(*(pod(f"many-{number}", rich=True) for number in range(count)))
     names = [f"many-{number}" for number in range(count)]
     last = max(float(until(lambda name=name: cluster("logs", name, check=False))) for name in names)  # type: ignore[misc]
     report.add(f"rich_{count}_running", last - began, "s")
-    time.sleep(20)  # timers of the boot
+    time.sleep(_SETTLED)
     uids = cluster("get", "pods", "-o", "jsonpath={.items[*].metadata.uid}").split()
-    groups = [group for uid in uids for group in _groups(uid)]
-    before, when = sum(map(_cpu, groups)), time.monotonic()
-    time.sleep(seconds)
-    used = (sum(map(_cpu, groups)) - before) / (time.monotonic() - when)
-    report.add(f"rich_{count}_idle_cpu", used * 100 / (os.cpu_count() or 1), "% of the machine")
+    taken = _taken([group for uid in uids for group in _groups(uid)], data_dir, seconds)
+    for name, used in taken.items():
+        report.add(f"rich_{count}_idle_cpu_{name}", used * 100, "% of a core")
+        report.add(f"rich_{count}_idle_cpu_{name}_before", quiet.get(name, 0.0) * 100, "% of a core")
+    report.add(f"rich_{count}_idle_cpu", sum(taken.values()) * 100 / (os.cpu_count() or 1), "% of the machine")
     report.add(f"rich_{count}_memory", sum(map(_used, uids)) / len(uids) / 2**20, "MiB each")
+    report.add(
+        f"rich_{count}_engine_memory", Processes([f"{pid}={pid}" for pid in _engine(data_dir)]).pss() / 2**20, "MiB"
+    )
+
+
+def _taken(groups: list[Path], data_dir: Path, seconds: float) -> dict[str, float]:
+    """Cores that the pods' control groups and the engine's processes use, watched for some seconds, by name."""
+    pods, before, when = sum(map(_cpu, groups)), _nanoseconds(data_dir), time.monotonic()
+    time.sleep(seconds)
+    found = {"pods": sum(map(_cpu, groups)) - pods}
+    for pid, (name, used) in _nanoseconds(data_dir).items():
+        found[name] = found.get(name, 0.0) + (used - before.get(pid, (name, 0))[1]) / 1e9
+    passed = time.monotonic() - when
+    return {name: used / passed for name, used in found.items()}
+
+
+def _engine(data_dir: Path) -> dict[int, str]:
+    """The engine's processes by what they are: the programs that are told its data or its run directory."""
+    words: dict[int, list[str]] = {}
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            words[int(entry.name)] = (entry / "cmdline").read_text().split("\0")
+    runs = [w[w.index("--run-dir") + 1] for w in words.values() if "--run-dir" in w and str(data_dir) in " ".join(w)]
+    places = tuple(f"{place}/" for place in [data_dir, *runs])
+    return {
+        pid: (w[2] if w[1:2] == ["-m"] else Path(w[0]).name).replace("hawser.", "")
+        for pid, w in words.items()
+        if any(word.startswith(places) or word == str(data_dir) for word in w) and w[0].startswith("/")
+    }
+
+
+def _nanoseconds(data_dir: Path) -> dict[int, tuple[str, int]]:
+    """CPU time of the engine's processes so far; finer than ticks, of which an idle program takes less than one."""
+    found = {}
+    for pid, name in _engine(data_dir).items():
+        with contextlib.suppress(OSError):
+            threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+            found[pid] = (name, sum(int(thread.read_text().split()[0]) for thread in threads))
+    return found
 
 
 def _groups(uid: str) -> list[Path]:
@@ -200,20 +251,23 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--density", type=int, default=0, help="so many rich pods at once; 0 leaves that out")
     parser.add_argument("--only-wrapper", action="store_true", help="hawser-runtime's own share alone; needs no engine")
+    parser.add_argument("--only-density", action="store_true", help="the many alone")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long the many are watched")
     given = parser.parse_args()
     report = Report()
     print(f"load {os.getloadavg()[0]:.1f}")
-    wrapper(report, given.runs)
+    if not given.only_density:
+        wrapper(report, given.runs)
     if given.only_wrapper:
         return 0
     cluster = Cluster(given.data_dir)
     subprocess.run([ROOT / "hawser", "image", "build-rich", DESCRIPTION, "--data-dir", given.data_dir], check=True)
     cluster("create", "namespace", NAMESPACE)
     try:
-        starts(cluster, report, given.runs)
+        if not given.only_density:
+            starts(cluster, report, given.runs)
         if given.density:
-            density(cluster, report, given.density, given.seconds)
+            density(cluster, report, given.data_dir, given.density, given.seconds)
     finally:
         cluster("delete", "namespace", NAMESPACE, "--wait=true", check=False)
     print(f"load {os.getloadavg()[0]:.1f}")

@@ -197,6 +197,14 @@ def test_the_program_is_python_3_9(tmp_path: Path) -> None:
         ast.parse((directory / f"{name}.py").read_text(), feature_version=(3, 9))
 
 
+def test_another_python_has_the_sources(launcher: Launcher, tmp_path: Path, spec: dict[str, Any]) -> None:
+    launcher.path.write_bytes(build(python=""))
+    spec["annotations"] = {"rich.hawser.dev/init": "upstart"}
+    (tmp_path / "config.json").write_text(json.dumps(spec))
+    assert not launcher("create", "--bundle", str(tmp_path), "id")
+    assert '"upstart" is not one of systemd, init, minimal' in launcher.error
+
+
 def test_two_builds_are_the_same_and_an_install_keeps_an_equal_file(tmp_path: Path) -> None:
     assert build("/usr/sbin/runc") == build("/usr/sbin/runc")
     path = install(tmp_path / "bin/hawser-runtime")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .edited import EditError, application_environment
 from .facts import Facts
+from .light import Any
 from .quoting import shell_word
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from .edited import EditError, Files, copied
 from .facts import Facts
+from .light import Any, NamedTuple
 from .options import Options
 from .view import LOADED, apply_view, prepare_environment
 

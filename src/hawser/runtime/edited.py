@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from .facts import DEFAULT_PATH, Facts
+from .light import Any, NamedTuple
 
 HOME = "/dev/hawser"  # in the container: every container has a fresh tmpfs at /dev, so no image path is touched
 BUNDLE_HOME = "hawser"  # in the bundle

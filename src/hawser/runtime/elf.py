@@ -5,7 +5,11 @@
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO, NamedTuple
+
+from .light import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 _INTERPRETER, _NOTE = 3, 4  # PT_INTERP, PT_NOTE
 _GO = b"Go\0\0"

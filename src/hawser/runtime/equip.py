@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from . import host, profile
 from .bundle import Edited
 from .edited import EditError
 from .facts import Facts
+from .light import TYPE_CHECKING, Any
 from .options import PREFIX
 from .rootfs import RootFS
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-from typing import Any
 
 from .edited import HOME, EditError
 from .elf import inspect
 from .facts import FaketimeFacts
+from .light import Any
 from .preload import with_preload
 from .rootfs import RootFS
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any, NamedTuple
 
 from .edited import copied
 from .hooks import Hook, Hooks
+from .light import Any, NamedTuple
 
 Spec = dict[str, Any]
 _NAMES = {

@@ -11,11 +11,13 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
 
 from .hookplan import Ending, hook_of, process
 from .hooks import POSTSTOP, PRESTART, Hook
+from .light import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _KEPT = 1024  # bytes of a hook's output in its record: the end of it, which tells what went wrong
 _COPIED = 64 * 1024  # bytes of it in the container's log

@@ -13,8 +13,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
+from .light import Any, NamedTuple
 from .options import PREFIX, OptionError
 
 PRESTART, POSTSTOP = "prestart", "poststop"

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import os
 import resource
-from typing import TYPE_CHECKING, Any
 
 from .facts import Cgroups
+from .light import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .units import Group
@@ -133,14 +133,22 @@ def is_static(path: str) -> bool:
 
 def machine_id(annotations: dict[str, str], container_id: str) -> str:
     """32 hex digits for /etc/machine-id: the same for a container of a pod whenever it is made again, else another."""
-    import hashlib  # here: half of the containers do not need it, and it is slow to load
-
     pod = ("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid")
     made = ("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID")
     sandbox = next((annotations[key] for key in (*pod, *made) if annotations.get(key)), "")
     name = annotations.get("io.kubernetes.cri.container-name") or annotations.get("io.kubernetes.container.name") or ""
     seed = f"{sandbox}/{name}" if sandbox else container_id
-    return hashlib.sha256(seed.encode()).hexdigest()[:32]
+    return _sha256(seed)[:32]
+
+
+def _sha256(text: str) -> str:
+    """The digest in hexadecimal; without hashlib's OpenSSL, which takes longer to load than all else of an edit."""
+    for module in ("_sha2", "_sha256", "hashlib"):  # CPython since 3.12, before, and any Python
+        try:
+            return str(__import__(module).sha256(text.encode()).hexdigest())
+        except ImportError:
+            pass
+    raise OSError("this Python has no SHA-256")
 
 
 def forget_login() -> None:

@@ -12,12 +12,11 @@ upstart and openrc-init have no inittab and end only by reboot(2), which needs C
 
 from __future__ import annotations
 
-from typing import Any
-
 from . import scripts
 from .application import launch
 from .edited import HOME, EditError, File, Files, mounted_home, ready_for_init
 from .facts import Facts
+from .light import Any
 from .options import Options
 
 UNIT = "hawser-app"

@@ -1,35 +1,24 @@
 """Builds and installs `hawser-runtime`: one executable file, a shell launcher with the Python program behind it.
 
-Python runs a file whose end is a zip archive (PEP 441), and a shell stops reading at the launcher's last exec; so one
-file is both. It holds byte code for the interpreter that installs it, and the sources for any other.
+A shell stops reading at the launcher's last exec, and what follows there the program reads as an archive (entry.py). It
+holds byte code for the interpreter that installs it, and the sources for any other.
 """
 
 from __future__ import annotations
 
-import io
+import marshal
 import subprocess
-import zipfile
 from pathlib import Path
+
+from .entry import PROGRAM
 
 _HERE = Path(__file__).parent
 _PACKAGE = "hawser_runtime"
 _MODULES = (
-    *("application", "bundle", "edited", "elf", "equip", "facts", "faketime", "hookplan", "hookrun", "hooks", "host"),
-    *("initd", "kept", "main", "minimal", "notes", "options", "preload", "profile", "quoting", "records", "rootfs"),
-    *("scripts", "systemd", "unit", "units", "verbs", "view", "watch", "witness"),
+    *("application", "bundle", "edited", "elf", "entry", "equip", "facts", "faketime", "hookplan", "hookrun", "hooks"),
+    *("host", "initd", "kept", "light", "main", "minimal", "notes", "options", "preload", "profile", "quoting"),
+    *("records", "rootfs", "scripts", "systemd", "unit", "units", "verbs", "view", "watch", "witness"),
 )
-_ENTRY = f"""\
-import sys
-try:
-    if sys.argv[1:2] == ["watch"]:
-        from {_PACKAGE}.watch import main
-        sys.exit(main(sys.argv[2:]))
-    from {_PACKAGE}.main import main
-except ImportError as error:
-    sys.exit(f"hawser-runtime: {{error}}: this node needs all of Python's standard library (package python3)")
-sys.exit(main(sys.argv[1:]))
-"""
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time a zip archive can name
 
 
 VIEW = "/run/hawser/view"  # of a cluster's node; an engine has one of its own
@@ -52,20 +41,15 @@ def build(
     for path in (oci_runtime, profiles, view, roots):
         if not all(char.isalnum() or char in "/._+-" for char in path):
             raise ValueError(f"the path has characters that a shell would read: {path!r}")
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
-        sources = {f"{_PACKAGE}/__init__": "", "__main__": _ENTRY}
-        sources |= {f"{_PACKAGE}/{name}": (_HERE / f"{name}.py").read_text() for name in _MODULES}
-        for name, source in sources.items():
-            file.writestr(zipfile.ZipInfo(name + ".py", _EPOCH), source)
-            code = _compile(python, source, name)
-            if code is not None:
-                file.writestr(zipfile.ZipInfo(name + ".pyc", _EPOCH), code)
+    sources = {_PACKAGE: ""} | {f"{_PACKAGE}.{name}": (_HERE / f"{name}.py").read_text() for name in _MODULES}
     launcher = (_HERE / "launcher.sh").read_text()
-    places = {"@REAL@": oci_runtime, "@PROFILES@": profiles, "@VIEW@": view, "@ROOTS@": roots}
+    places = {"@PROGRAM@": PROGRAM, "@REAL@": oci_runtime, "@PROFILES@": profiles, "@VIEW@": view, "@ROOTS@": roots}
     for name, path in places.items():
         launcher = launcher.replace(name, path)
-    return launcher.encode() + b"exit 1\n" + archive.getvalue()
+    shell = launcher.encode() + b"exit 1\n"
+    written = marshal.dumps(sources, 2)
+    magic, codes = _compiled(python, written)
+    return shell + marshal.dumps((magic, codes, written), 2) + b"%08d" % len(shell)
 
 
 def install(
@@ -107,14 +91,18 @@ def containerd_stanza(path: str | Path, handler: str = "rich") -> str:
     )
 
 
-def _compile(python: str, source: str, name: str) -> bytes | None:
-    """The .pyc of a module by another interpreter; unchecked, since archive members have no times to compare."""
+def _compiled(python: str, sources: bytes) -> tuple[bytes, dict[str, bytes]]:
+    """Magic number and byte code, without docstrings, by another interpreter; none when that does not run."""
     program = (
-        "import sys, importlib.util as u, marshal\n"
-        "code = compile(sys.stdin.read(), sys.argv[1], 'exec', dont_inherit=True, optimize=0)\n"
-        "sys.stdout.buffer.write(u.MAGIC_NUMBER + bytes([1] + [0] * 11) + marshal.dumps(code))\n"
+        "import sys, marshal, _frozen_importlib_external as external\n"
+        "sources = marshal.load(sys.stdin.buffer)\n"
+        "codes = {name: compile(text, name, 'exec', dont_inherit=True, optimize=2) for name, text in sources.items()}\n"
+        "codes = {name: marshal.dumps(code) for name, code in codes.items()}\n"
+        "sys.stdout.buffer.write(marshal.dumps((external.MAGIC_NUMBER, codes), 2))\n"
     )
-    if python == "" or not Path(python).exists():
-        return None
-    ran = subprocess.run([python, "-I", "-S", "-c", program, name], input=source.encode(), capture_output=True)
-    return ran.stdout if ran.returncode == 0 else None
+    if Path(python).is_file():
+        ran = subprocess.run([python, "-I", "-S", "-c", program], input=sources, capture_output=True)
+        if ran.returncode == 0:
+            magic, codes = marshal.loads(ran.stdout)
+            return magic, codes
+    return b"", {}

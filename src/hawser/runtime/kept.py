@@ -20,9 +20,9 @@ import os
 import shutil
 import stat
 import subprocess
-from typing import Any
 
 from .edited import EditError
+from .light import Any
 
 _MOUNT = ("/usr/bin/mount", "/bin/mount")
 _NAMES = (

@@ -79,18 +79,19 @@ python() {
 	export HAWSER_REAL="$real" HAWSER_RECORDS="$records" HAWSER_PROFILES="$profiles" HAWSER_VIEW="${view:-@VIEW@}"
 	export HAWSER_ROOTS="${roots:-@ROOTS@}" HAWSER_ROOT="$root"
 }
+program='@PROGRAM@'
 case $verb in
 create | run)
 	# A pod's sandbox is never a rich container; its bundle is one line of JSON.
 	grep -q -e '"io.kubernetes.cri.container-type":"sandbox"' -e '"io.kubernetes.cri-o.ContainerType":"sandbox"' \
 		"$bundle/config.json" 2>/dev/null && exec "$real" "$@"
 	python
-	exec "$python" -I -S "$0" "$@"
+	exec "$python" -I -S -c "$program" "$0" "$@"
 	;;
 start)
 	if [ -n "$id" ] && [ -e "$records/.hooks/$id/plan.json" ]; then
 		python
-		exec "$python" -I -S "$0" "$@"
+		exec "$python" -I -S -c "$program" "$0" "$@"
 	fi
 	;;
 exec)
@@ -135,14 +136,14 @@ delete)
 	if [ -n "$id" ] && [ -e "$note" ]; then
 		if [ -e "$records/.hooks/$id/plan.json" ]; then
 			python
-			"$python" -I -S "$0" "$@" || exit $?
+			"$python" -I -S -c "$program" "$0" "$@" || exit $?
 		else
 			"$real" "$@" || exit $?
 		fi
 		# What the container wrote is kept for whoever reports it.
 		inside=$records/.inside/$id
 		if [ -f "$inside/journal" ]; then
-			mkdir -p "$records/.journal"
+			[ -d "$records/.journal" ] || mkdir -p "$records/.journal"
 			head -c 65536 "$inside/journal" >"$records/.journal/$id.inside.jsonl"
 			umount -l "$inside"
 			rmdir "$inside"

@@ -1,5 +1,5 @@
 # Importing pathlib would double the start-up time of every container.
-# ruff: noqa: PTH101, PTH103, PTH104, PTH108, PTH118, PTH120, PTH123, PTH211
+# ruff: noqa: PTH103, PTH104, PTH108, PTH118, PTH120, PTH123, PTH211
 """What `hawser-runtime create` and `run` do: edit the bundle, then become the real runtime.
 
 Started by the launcher, which handles every other command by itself, but for `start` and `delete` of a container with
@@ -8,17 +8,16 @@ hooks (verbs.py). Standard library only, Python >= 3.9.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-from typing import Any, NamedTuple
 
 from . import host, notes, options, profile, view
 from .bundle import Edited, choose_init, edit
 from .edited import BUNDLE_HOME, EditError, Files, mounted_journal
 from .equip import equip, note_hooks
 from .facts import DEFAULT_PATH, image_facts
+from .light import Any, NamedTuple, dumps, loads
 from .rootfs import RootFS
 
 # Flags of runc and crun that take the next word as their value.
@@ -117,7 +116,7 @@ def write(bundle: str, edited: Edited) -> None:
     _write_files(os.path.join(bundle, BUNDLE_HOME), edited.files, owner)
     path = os.path.join(bundle, "config.json")
     with open(path + ".hawser", "w", encoding="utf-8") as file:
-        json.dump(edited.spec, file, separators=(",", ":"))
+        file.write(dumps(edited.spec))
     os.rename(path + ".hawser", path)
 
 
@@ -134,18 +133,18 @@ def _root_of(spec: dict[str, Any]) -> tuple[int, int]:
 def _write_files(home: str, files: Files, owner: tuple[int, int]) -> None:
     if not files:
         return
-    os.makedirs(home, exist_ok=True)
+    for folder in {os.path.dirname(os.path.join(home, name)) for name in files}:
+        os.makedirs(folder, exist_ok=True)
     for name, file in files.items():
         path = os.path.join(home, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
         if os.path.lexists(path):
             os.unlink(path)
         if file.link:
             os.symlink(file.content, path)
         else:
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file.mode), "w", encoding="utf-8") as out:
-                out.write(file.content)
-            os.chmod(path, file.mode)
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file.mode), "wb") as out:
+                out.write(file.content.encode())
+                os.fchmod(out.fileno(), file.mode)
         os.chown(path, *owner, follow_symlinks=False)
 
 
@@ -156,7 +155,7 @@ def fail(call: Call, message: str) -> int:
     if call.log:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         entry = {"level": "error", "msg": message, "time": now}
-        line = json.dumps(entry) if call.json_log else f'time="{now}" level=error msg={json.dumps(message)}'
+        line = dumps(entry) if call.json_log else f'time="{now}" level=error msg={dumps(message)}'
         with open(call.log, "a", encoding="utf-8") as file:
             file.write(line + "\n")
     return 1
@@ -175,7 +174,7 @@ def main(argv: list[str]) -> int:
 
             return verbs.main(call.verb, argv, call.container_id)
         with open(os.path.join(call.bundle, "config.json"), encoding="utf-8") as file:
-            spec = json.load(file)
+            spec = loads(file.read())
         edited = prepare(call, spec)
         if edited is not None:
             write(call.bundle, edited)

@@ -5,11 +5,10 @@ The init is a static executable of the host (catatonit, tini-static, dumb-init),
 
 from __future__ import annotations
 
-from typing import Any
-
 from . import scripts
 from .edited import HOME, EditError, File, Files, mounted_home
 from .facts import Facts
+from .light import Any
 
 _PATH = HOME + "-init"  # next to the directory: /dev is a fresh tmpfs in every container
 

@@ -9,7 +9,6 @@ content beside the node's own records of the container (records.py). Nobody trus
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from .records import make_room
@@ -35,8 +34,7 @@ def open_journal(records: str, container_id: str, root: tuple[int, int]) -> str:
     """
     place = os.path.join(records, ".inside", _file_name(container_id))
     os.makedirs(place, mode=0o700, exist_ok=True)
-    with contextlib.suppress(OSError):
-        make_room(os.path.join(records, ".journal"))
+    make_room(os.path.join(records, ".journal"))
     if not os.path.ismount(place):
         mount = next((path for path in _MOUNT if os.access(path, os.X_OK)), "")
         words = [mount, "-t", "tmpfs", "-o", _SIZE, "hawser-journal", place]

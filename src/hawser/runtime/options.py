@@ -19,8 +19,7 @@ A CRI does not tell its runtime which containers are init containers: a pod that
 
 from __future__ import annotations
 
-import signal
-from typing import NamedTuple
+from .light import NamedTuple
 
 PREFIX = "rich.hawser.dev/"
 INITS = ("systemd", "init", "minimal")
@@ -80,7 +79,7 @@ def read(annotations: dict[str, str]) -> Options | None:
         keep=keep,
         restarts=restarts,
         seconds=seconds,
-        stop_signal=_signal(asked.get("stop-signal", "SIGTERM")),
+        stop_signal=_signal(asked["stop-signal"]) if "stop-signal" in asked else "SIGTERM",
         view=_one_of(asked, "view", VIEWS) or "container",
         time=_time(asked.get("time", "")),
         keep_rootfs=kept,
@@ -121,6 +120,8 @@ def _size(text: str) -> int:
 
 
 def _signal(text: str) -> str:
+    import signal  # here: its enumerations take longer than all else of an edit
+
     name = text.upper() if text.upper().startswith("SIG") else "SIG" + text.upper()
     if name not in signal.Signals.__members__:
         raise OptionError(f'annotation {PREFIX}stop-signal: "{text}" is not a signal such as SIGTERM or SIGQUIT')

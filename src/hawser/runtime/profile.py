@@ -7,13 +7,11 @@ One line of JSON there, one back: `{"namespace", "pod", "uid", "container"}`, an
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
-
+from .light import TYPE_CHECKING, Any, dumps, loads
 from .options import PREFIX, OptionError
 
 if TYPE_CHECKING:
-    import socket
+    import _socket
 
     from .units import Agent, Wanted
 
@@ -39,22 +37,24 @@ def ask(path: str, annotations: dict[str, str]) -> Answer:
     asked = {key: next((annotations[n] for n in places if n in annotations), "") for key, places in _FIELDS.items()}
     if not path or not asked["pod"]:
         return {}
-    import socket  # here: slow to load, and many nodes have no resolver
+    import _socket  # what is below `socket`, which takes longer to load than all else of an edit
 
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(_SECONDS)
-            connection.connect(path)
-            connection.sendall(json.dumps(asked).encode() + b"\n")
-            answer = json.loads(_line(connection))
+        connection.settimeout(_SECONDS)
+        connection.connect(path)
+        connection.sendall(dumps(asked).encode() + b"\n")
+        answer = loads(_line(connection))
     except (OSError, ValueError) as error:
         raise OptionError(f"RichProfiles: the node does not answer at {path}: {error}") from error
+    finally:
+        connection.close()
     if not isinstance(answer, dict) or "error" in answer:
         raise OptionError(f"RichProfiles: {answer['error'] if isinstance(answer, dict) else answer}")
     return answer
 
 
-def _line(connection: socket.socket) -> bytes:
+def _line(connection: _socket.socket) -> bytes:
     data = b""
     while not data.endswith(b"\n"):
         piece = connection.recv(65536)

@@ -9,11 +9,10 @@ Nothing is written for a container that is in no pod.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import time
-from typing import Any
+
+from .light import Any, dumps
 
 _SIZE = 64 * 1024  # bytes of one container's journal; what happens later is left out
 _FILES = 1000  # journals that are kept where nobody collects them
@@ -26,23 +25,30 @@ def append(records: str, container_id: str, names: dict[str, str], kind: str, **
     directory = os.path.join(records, ".journal")
     row: dict[str, Any] = {"time": round(time.time(), 3), "kind": kind}
     row |= {name.removeprefix("HAWSER_").removeprefix("POD_").lower(): value for name, value in names.items()}
-    line = json.dumps({**row, **fields}).encode() + b"\n"
-    with contextlib.suppress(OSError):
+    line = dumps({**row, **fields}).encode() + b"\n"
+    make_room(directory)
+    try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        make_room(directory)
         path = os.path.join(directory, container_id + ".jsonl")
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            if os.fstat(descriptor).st_size + len(line) <= _SIZE:
-                os.write(descriptor, line)  # one write: lines of two writers do not mix
-        finally:
-            os.close(descriptor)
+    except OSError:
+        return
+    try:
+        if os.fstat(descriptor).st_size + len(line) <= _SIZE:
+            os.write(descriptor, line)  # one write: lines of two writers do not mix
+    except OSError:
+        pass  # no room on the node
+    finally:
+        os.close(descriptor)
 
 
 def make_room(directory: str) -> None:
-    """Removes the oldest journals when there are too many."""
-    names = os.listdir(directory)
-    if len(names) >= _FILES:
-        paths = sorted((os.path.join(directory, name) for name in names), key=os.path.getmtime)
-        for path in paths[: _FILES // 10]:
-            os.unlink(path)
+    """Removes the oldest journals when there are too many, as far as that works."""
+    try:
+        names = os.listdir(directory)
+        if len(names) >= _FILES:
+            paths = sorted((os.path.join(directory, name) for name in names), key=os.path.getmtime)
+            for path in paths[: _FILES // 10]:
+                os.unlink(path)
+    except OSError:
+        pass  # there is none yet, or another process is at it

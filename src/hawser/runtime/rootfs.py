@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Any, NamedTuple
+
+from .light import Any, NamedTuple
 
 _MAX_LINKS = 40  # what the kernel follows, path_resolution(7)
 

@@ -77,7 +77,7 @@ record() {
 	echo "$1" >@HOME@-state
 	[ -f @JOURNAL@ ] || return 0
 	# The file is small: better to lose what is old than what is new.
-	[ "$(wc -c <@JOURNAL@)" -lt 49152 ] || : >@JOURNAL@
+	[ ! -s @JOURNAL@ ] || [ "$(wc -c <@JOURNAL@)" -lt 49152 ] || : >@JOURNAL@
 	printf '{"time":%s,"kind":"app","unit":"%s","state":"%s","code":%s,"signal":%s,"restarts":%s,"limit":%s}\n' \
 		"$(date +%s)" "$unit" "$1" "${2:-null}" "${3:-null}" "$total" "$limit" >>@JOURNAL@
 } 2>/dev/null

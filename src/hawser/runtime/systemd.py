@@ -9,11 +9,10 @@ So the image's own directories keep their content, and /dev is the one place tha
 
 from __future__ import annotations
 
-from typing import Any
-
 from . import scripts
 from .edited import HOME, EditError, File, Files, login_environment, mounted_home, ready_for_init
 from .facts import Facts
+from .light import Any
 from .options import Options
 from .unit import unit_files
 

@@ -5,12 +5,11 @@ Sources: systemd.service(5), systemd.exec(5), systemd.kill(5), and systemd's NEW
 
 from __future__ import annotations
 
-from typing import Any
-
 from . import scripts
 from .application import launch, user_prefix
 from .edited import HOME, EditError, File, Files, application_environment
 from .facts import Facts
+from .light import Any
 from .options import Options
 from .quoting import environment_line, exec_line, fits_unit_environment, unit_line
 

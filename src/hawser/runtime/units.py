@@ -6,10 +6,10 @@ Source: systemd.unit(5) for names, `.wants` directories, masks and the [Install]
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
 
 from .edited import HOME, EditError, File, Files
 from .facts import Cgroups
+from .light import Any, NamedTuple
 from .quoting import environment_line, exec_line
 from .rootfs import RootFS
 

@@ -10,12 +10,12 @@ import shutil
 import signal
 import subprocess
 import time
-from typing import Any
 
 from . import hookrun, witness
 from .edited import EditError
 from .hookplan import Ending, plan, poststop_spec
 from .hooks import PRESTART, Hooks
+from .light import Any
 
 _VALUED = ("--root", "--rootless", "--cgroup-manager", "--criu")
 _DELETE_SECONDS = 8.0  # containerd gives `delete` ten

@@ -10,10 +10,10 @@ the agent finds the containers whose files it is to renew after a crash of lxcfs
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from .edited import HOME, File, Files
 from .facts import ViewFacts
+from .light import Any
 from .preload import with_preload
 from .rootfs import RootFS
 

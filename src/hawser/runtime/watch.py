@@ -10,6 +10,8 @@ import os
 import sys
 import time
 
+from .entry import again
+
 
 def main(argv: list[str]) -> int:
     """`watch HOME PID`: waits without reaping, has `finish` do its work, and returns the container's code."""
@@ -20,6 +22,6 @@ def main(argv: list[str]) -> int:
             break
         os.waitid(os.P_PID, seen.si_pid, os.WEXITED)  # an orphan that came to us
     status, killed = (seen.si_status, seen.si_code != os.CLD_EXITED) if seen else (0, False)
-    words = [sys.executable, "-I", "-S", sys.argv[0], "finish", home, str(status), "01"[killed], repr(time.time())]
+    words = again("finish", home, str(status), "01"[killed], repr(time.time()))
     os.waitpid(os.posix_spawn(sys.executable, words, os.environ), 0)
     return 128 + status if killed else status

@@ -1,5 +1,5 @@
 # Importing pathlib would double the start-up time of every container.
-# ruff: noqa: PTH100, PTH104, PTH118, PTH120, PTH123
+# ruff: noqa: PTH104, PTH118, PTH120, PTH123
 """Who sees a container's end: a process that makes the container and stays its parent until it has ended.
 
 An OCI runtime is not told how a container ended; only its parent is. So the container of someone with poststop hooks is
@@ -19,13 +19,17 @@ import os
 import subprocess
 import sys
 import time
-from typing import Any, NoReturn
 
 from . import hookrun
 from .edited import EditError
+from .entry import again
 from .hookplan import Ending, ending_of
 from .hooks import POSTSTOP, Hook
+from .light import TYPE_CHECKING, Any
 from .records import append
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _SAID_SECONDS = 5.0
@@ -55,7 +59,6 @@ def create(runtime: hookrun.Runtime, argv: list[str], home: str) -> tuple[int, i
 
 
 def _witness(runtime: hookrun.Runtime, argv: list[str], home: str, writing: int) -> NoReturn:
-    program = os.path.abspath(sys.argv[0])
     os.setsid()
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
@@ -68,6 +71,7 @@ def _witness(runtime: hookrun.Runtime, argv: list[str], home: str, writing: int)
     pid = int(runtime.state(load(home)["id"]).get("pid") or 0)
     with open(os.path.join(home, "witness.json"), "w", encoding="utf-8") as file:
         json.dump({"runtime": runtime, "group": hookrun.group(pid)}, file)
+    watching = again("watch", home, str(pid))
     log = hookrun.Log(pid)
     null = os.open("/dev/null", os.O_RDWR)
     for number, target in ((0, null), (1, null), (2, null if log.fd < 0 else log.fd)):
@@ -75,7 +79,7 @@ def _witness(runtime: hookrun.Runtime, argv: list[str], home: str, writing: int)
     os.chdir("/")
     os.write(writing, b"0")
     # Nothing of what this process has loaded is needed while it waits.
-    os.execv(sys.executable, [sys.executable, "-I", "-S", program, "watch", home, str(pid)])
+    os.execv(sys.executable, watching)
 
 
 def finished(argv: list[str]) -> int:
