@@ -13,20 +13,13 @@ from http1 import Connection, HTTPError, Reader, Target, now
 from options import Options
 from processes import Processes
 from report import Report
-from scope import namespace
+from scope import namespace, shell_pod
 
 SINGLE = 5
 
 
-def pod(name: str, image: str) -> dict[str, Any]:
-    # The shell ends at once on SIGTERM: the grace period is not what is measured.
-    container = {
-        "name": "main",
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"],
-    }
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [container]}}
+# The shell ends at once on SIGTERM: the grace period is not what is measured.
+_WAIT = "trap 'exit 0' TERM; sleep 3600 & wait"
 
 
 class Follower:
@@ -100,7 +93,7 @@ def _single(options: Options, report: Report, connection: Connection, path: str,
     started, removed = [], []
     for number in range(SINGLE + 1):
         name = f"one-{number}"
-        answer = connection.must("POST", path, pod(name, options.image))
+        answer = connection.must("POST", path, shell_pod(name, options.image, _WAIT))
         follower.wait([name], follower.ready, 60)
         deleted = connection.must("DELETE", f"{path}/{name}")
         follower.wait([name], follower.gone, 60)
@@ -117,7 +110,7 @@ def _burst(
 ) -> None:
     names = [f"burst-{number}" for number in range(options.burst)]
     cpu = processes.cpu()
-    sent = [connection.must("POST", path, pod(name, options.image)).sent for name in names]
+    sent = [connection.must("POST", path, shell_pod(name, options.image, _WAIT)).sent for name in names]
     follower.wait(names, follower.ready, 180)
     elapsed = max(follower.ready[name] for name in names) - sent[0]
     report.check("pod_burst", not follower.restarted, f"containers were restarted: {follower.restarted}")

@@ -27,6 +27,7 @@ from hawser.cli.images.rich import build_base
 from hawser.runtime.install import install
 from processes import Processes
 from report import Report
+from scope import shell_pod
 
 ROOT = Path(__file__).parents[1]
 DESCRIPTION = ROOT / "examples/legacy-app/image.yaml"
@@ -66,16 +67,11 @@ def until(check: Callable[[], str]) -> str:
 
 
 def pod(name: str, rich: bool) -> dict[str, Any]:
-    container = {
-        "name": "main",
-        "image": IMAGE,
-        "imagePullPolicy": "Never",
-        "command": ["sh", "-c", "date +%s.%N; exec sleep 1000000"],
-    }
-    spec: dict[str, Any] = {"containers": [container], "terminationGracePeriodSeconds": 0}
+    made = shell_pod(name, IMAGE, "date +%s.%N; exec sleep 1000000", imagePullPolicy="Never")
+    made["spec"]["terminationGracePeriodSeconds"] = 0
     if rich:
-        spec["runtimeClassName"] = "rich"
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+        made["spec"]["runtimeClassName"] = "rich"
+    return made
 
 
 def starts(cluster: Cluster, report: Report, runs: int) -> None:

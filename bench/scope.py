@@ -87,3 +87,10 @@ def in_parallel(target: Target, connections: int, requests: Iterable[tuple[str, 
         thread.join()
     if errors:
         raise errors[0]
+
+
+def shell_pod(name: str, image: str, script: str, **more: Any) -> dict[str, Any]:
+    """A pod whose container ``main`` runs a shell script. more: fields of the container."""
+    command = ["sh", "-c", script]
+    container = {"name": "main", "image": image, "imagePullPolicy": "IfNotPresent", "command": command, **more}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [container]}}

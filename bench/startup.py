@@ -19,7 +19,7 @@ from typing import Any
 from http1 import Connection, HTTPError, Target
 from pods import Follower
 from report import Report
-from scope import namespace
+from scope import namespace, shell_pod
 
 _LOOP = "i=0; while [ $i -lt {rounds} ]; do i=$((i+1)); done; touch /tmp/up; trap 'exit 0' TERM; sleep 3600 & wait"
 
@@ -27,12 +27,10 @@ _LOOP = "i=0; while [ $i -lt {rounds} ]; do i=$((i+1)); done; touch /tmp/up; tra
 def pod(name: str, image: str, rounds: int, *, turns: bool) -> dict[str, Any]:
     """Counts before it is ready, as a Java machine compiles."""
     probe = {"exec": {"command": ["test", "-e", "/tmp/up"]}, "periodSeconds": 1, "failureThreshold": 600}
-    container = {"name": "main", "image": image, "imagePullPolicy": "IfNotPresent", "startupProbe": probe}
-    container["command"] = ["sh", "-c", _LOOP.format(rounds=rounds)]
-    metadata: dict[str, Any] = {"name": name}
+    made = shell_pod(name, image, _LOOP.format(rounds=rounds), startupProbe=probe)
     if turns:
-        metadata["annotations"] = {"hawser.dev/startup": "cpu-hungry"}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}}
+        made["metadata"]["annotations"] = {"hawser.dev/startup": "cpu-hungry"}
+    return made
 
 
 def _seconds(text: str) -> float:
