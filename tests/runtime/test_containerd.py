@@ -18,9 +18,10 @@ from tests.runtime.conftest import CACHE
 from hawser.cli.images import description, local
 from hawser.cli.images.importer import image_names, import_archive
 from hawser.cli.images.rich import build_rich
+from hawser.cli.installing.dropins import containerd_tables
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError
-from hawser.runtime.install import containerd_stanza, install
+from hawser.runtime.install import install
 
 pytestmark = pytest.mark.containerd
 EXAMPLE = Path(__file__).parents[2] / "examples/legacy-app/image.yaml"
@@ -109,8 +110,7 @@ def socket(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         f'version = 2\nroot = "{directory}/root"\nstate = "{socket.parent}/state"\n[grpc]\naddress = "{socket}"\n'
         f'[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "{local.PAUSE}"\nrestrict_oom_score_adj = true\n'
         f'[plugins."io.containerd.internal.v1.opt"]\npath = "{directory}/opt"\n'
-        '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\nruntime_type = "io.containerd.runc.v2"\n'
-        + containerd_stanza(install(directory / "hawser-runtime"))
+        + containerd_tables(2, str(install(directory / "hawser-runtime")), runc=True)
     )
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(["containerd", "--config", config], stdout=log, stderr=log)

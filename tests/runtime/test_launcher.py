@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hawser.runtime import install as module
-from hawser.runtime.install import build, containerd_stanza, install
+from hawser.runtime.install import build, install
 
 
 class Launcher:
@@ -215,9 +215,3 @@ def test_two_builds_are_the_same_and_an_install_keeps_an_equal_file(tmp_path: Pa
 def test_a_runtimes_path_can_not_be_shell(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="characters that a shell would read"):
         build("/usr/bin/runc; reboot")
-
-
-def test_containerd_is_told_the_handler() -> None:
-    stanza = containerd_stanza("/opt/bin/hawser-runtime")
-    assert "containerd.runtimes.rich]" in stanza
-    assert 'BinaryName = "/opt/bin/hawser-runtime"' in stanza

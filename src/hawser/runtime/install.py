@@ -75,22 +75,6 @@ def install(
     return path
 
 
-def containerd_stanza(path: str | Path, handler: str = "rich") -> str:
-    """The part of containerd's configuration (version 2) that makes `path` the runtime handler `handler`.
-
-    It goes beside the table of `runc`: containerd refuses a configuration whose default runtime has none.
-    """
-    table = f'plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{handler}'
-    return (
-        f"[{table}]\n"
-        '  runtime_type = "io.containerd.runc.v2"\n'
-        '  pod_annotations = ["rich.hawser.dev/*"]\n'
-        '  container_annotations = ["rich.hawser.dev/*"]\n'
-        f"[{table}.options]\n"
-        f'  BinaryName = "{path}"\n'
-    )
-
-
 def _compiled(python: str, sources: bytes) -> tuple[bytes, dict[str, bytes]]:
     """Magic number and byte code, without docstrings, by another interpreter; none when that does not run."""
     program = (
