@@ -15,7 +15,7 @@ import pytest
 from hawser.node.cri import schema
 from hawser.node.cri.client import Runtime
 from hawser.node.pod import handlers
-from hawser.node.pod.handlers import Outcome
+from hawser.node.pod.handlers import Outcome, Subject
 
 CONTAINER = {"name": "c"}
 CHECK = schema.health().method("Health", "Check")
@@ -56,7 +56,7 @@ async def port() -> AsyncIterator[int]:
 
 async def probe(port: int, service: str = "", seconds: float = 10) -> Outcome:
     handler = {"grpc": {"port": port, "service": service}}
-    return await handlers.run(handler, CONTAINER, "", "127.0.0.1", cast(Runtime, None), seconds)
+    return await handlers.run(handler, Subject(CONTAINER, "", "127.0.0.1", cast(Runtime, None), seconds))
 
 
 @pytest.mark.parametrize("service", SAYS)

@@ -15,11 +15,12 @@ from hawser.cli.engine import pki
 from hawser.cli.engine.settings import Settings
 from hawser.node.cri.client import Runtime
 from hawser.node.pod import handlers
-from hawser.node.pod.handlers import Outcome
+from hawser.node.pod.handlers import Outcome, Subject
 
 Obj = dict[str, Any]
 CONTAINER = {"name": "c", "ports": [{"name": "web", "containerPort": 1}]}
 NO_RUNTIME = cast(Runtime, None)
+SUBJECT = Subject(CONTAINER, "id", "127.0.0.1", NO_RUNTIME, 5)
 
 
 async def answer(request: web.Request) -> web.Response:
@@ -60,11 +61,11 @@ def get(port: int, path: str, **more: Any) -> Obj:
 
 
 async def probe(handler: Obj) -> Outcome:
-    return await handlers.run(handler, CONTAINER, "id", "127.0.0.1", NO_RUNTIME, 5)
+    return await handlers.run(handler, SUBJECT)
 
 
 async def hook(handler: Obj) -> Outcome:
-    return await handlers.hook(handler, CONTAINER, "id", "127.0.0.1", NO_RUNTIME, 5)
+    return await handlers.hook(handler, SUBJECT)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -45,45 +46,42 @@ def port_number(port: int | str, container: Obj) -> int:
     raise ValueError(f'couldn\'t find port: "{port}" in container {container["name"]}')
 
 
-async def run(
-    handler: Obj, container: Obj, container_id: str, pod_ip: str, runtime: Runtime, seconds: float
-) -> Outcome:
-    """Runs a probe's check. seconds: its limit. Never raises but for cancellation."""
-    try:
-        if spec := handler.get("exec"):
-            return await _exec(spec.get("command") or [], container_id, runtime, seconds)
-        if "httpGet" in handler:
-            return await _http(handler["httpGet"], container, pod_ip, seconds)
-        if "tcpSocket" in handler:
-            return await _tcp(handler["tcpSocket"], container, pod_ip, seconds)
-        if "grpc" in handler:
-            return await _grpc(handler["grpc"], pod_ip, seconds)
-    except ValueError as err:
-        return Outcome(False, str(err))
-    return Outcome(False, "missing handler")
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The container that is checked or told something. spec: of the pod's; seconds: how long it may take."""
+
+    spec: Obj
+    id: str
+    pod_ip: str
+    runtime: Runtime
+    seconds: float
 
 
-async def hook(
-    handler: Obj, container: Obj, container_id: str, pod_ip: str, runtime: Runtime, seconds: float
-) -> Outcome:
+async def run(handler: Obj, subject: Subject) -> Outcome:
+    """Runs a probe's check. Never raises but for cancellation."""
+    return await _first(_CHECKS, handler, subject, "missing handler")
+
+
+async def hook(handler: Obj, subject: Subject) -> Outcome:
     """Runs postStart or preStop; what an HTTP server answers does not matter. Never raises but for cancellation."""
+    # tcpSocket is no handler of hooks: the API takes it, and it fails (API reference, LifecycleHandler).
+    return await _first(_HOOKS, handler, subject, f"invalid handler: {', '.join(handler)}")
+
+
+async def _first(kinds: Mapping[str, _Kind], handler: Obj, subject: Subject, otherwise: str) -> Outcome:
     try:
-        if spec := handler.get("exec"):
-            return await _exec(spec.get("command") or [], container_id, runtime, seconds)
-        if "httpGet" in handler:
-            return await _http_hook(handler["httpGet"], container, pod_ip, seconds)
-        if "sleep" in handler:
-            await asyncio.sleep(min(float(handler["sleep"].get("seconds") or 0), seconds))
-            return Outcome(True)
+        for name, kind in kinds.items():
+            if (spec := handler.get(name)) is not None:
+                return await kind(spec, subject)
     except ValueError as err:
         return Outcome(False, str(err))
-    # tcpSocket is no handler of hooks: the API takes it, and it fails (API reference, LifecycleHandler).
-    return Outcome(False, f"invalid handler: {', '.join(handler)}")
+    return Outcome(False, otherwise)
 
 
-async def _exec(command: list[str], container_id: str, runtime: Runtime, seconds: float) -> Outcome:
+async def _exec(spec: Obj, subject: Subject) -> Outcome:
+    command = spec.get("command") or []
     try:
-        result = await runtime.exec_sync(container_id, command, max(1, int(seconds)))
+        result = await subject.runtime.exec_sync(subject.id, command, max(1, int(subject.seconds)))
     except DeadlineExceeded:
         return Outcome(False, f'command "{" ".join(command)}" timed out')
     except CRIError as err:
@@ -92,10 +90,15 @@ async def _exec(command: list[str], container_id: str, runtime: Runtime, seconds
     return Outcome(result.exit_code == 0, text)
 
 
-async def _tcp(spec: Obj, container: Obj, pod_ip: str, seconds: float) -> Outcome:
-    host, port = spec.get("host") or pod_ip, port_number(spec["port"], container)
+async def _sleep(spec: Obj, subject: Subject) -> Outcome:
+    await asyncio.sleep(min(float(spec.get("seconds") or 0), subject.seconds))
+    return Outcome(True)
+
+
+async def _tcp(spec: Obj, subject: Subject) -> Outcome:
+    host, port = _place(spec, subject)
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(subject.seconds):
             _, writer = await asyncio.open_connection(host, port)
         writer.close()
     except TimeoutError:
@@ -105,10 +108,10 @@ async def _tcp(spec: Obj, container: Obj, pod_ip: str, seconds: float) -> Outcom
     return Outcome(True)
 
 
-async def _http(spec: Obj, container: Obj, pod_ip: str, seconds: float) -> Outcome:
-    url, headers = _target(spec, container, pod_ip, "kube-probe")
+async def _http(spec: Obj, subject: Subject) -> Outcome:
+    url, headers = _target(spec, subject, "kube-probe")
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(subject.seconds):
             status, body = await _follow(url, headers)
     except (TimeoutError, OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError) as err:
         return Outcome(False, f'Get "{url}": {_why(err, url)}')
@@ -119,10 +122,10 @@ async def _http(spec: Obj, container: Obj, pod_ip: str, seconds: float) -> Outco
     return Outcome(False, f"HTTP probe failed with statuscode: {status}")
 
 
-async def _http_hook(spec: Obj, container: Obj, pod_ip: str, seconds: float) -> Outcome:
-    url, headers = _target(spec, container, pod_ip, "kube-lifecycle")
+async def _http_hook(spec: Obj, subject: Subject) -> Outcome:
+    url, headers = _target(spec, subject, "kube-lifecycle")
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(subject.seconds):
             try:
                 await _get(urlsplit(url), headers)
             except ssl.SSLError:
@@ -136,9 +139,14 @@ async def _http_hook(spec: Obj, container: Obj, pod_ip: str, seconds: float) -> 
     return Outcome(True)
 
 
-def _target(spec: Obj, container: Obj, pod_ip: str, agent: str) -> tuple[str, dict[str, str]]:
-    """URL and headers of an HTTPGetAction. Raises ValueError for a port that the container does not have."""
-    host, port = spec.get("host") or pod_ip, port_number(spec["port"], container)
+def _place(spec: Obj, subject: Subject) -> tuple[str, int]:
+    """Host and port of an action. Raises ValueError for a port that the container does not have."""
+    return spec.get("host") or subject.pod_ip, port_number(spec["port"], subject.spec)
+
+
+def _target(spec: Obj, subject: Subject, agent: str) -> tuple[str, dict[str, str]]:
+    """URL and headers of an HTTPGetAction. Raises ValueError as ``_place``."""
+    host, port = _place(spec, subject)
     path = spec.get("path") or "/"
     path = path if path.startswith("/") else f"/{path}"
     address = _address(host, port)
@@ -198,8 +206,8 @@ def _why(err: Exception, url: str) -> str:
     return str(err) if str(err).startswith("stopped after") else "EOF"
 
 
-async def _grpc(spec: Obj, pod_ip: str, seconds: float) -> Outcome:
-    address = _address(pod_ip, int(spec["port"]))
+async def _grpc(spec: Obj, subject: Subject) -> Outcome:
+    address, seconds = _address(subject.pod_ip, int(spec["port"])), subject.seconds
     channel = Channel(address, "kube-probe/1.36")
     try:
         check = schema.health().method("Health", "Check")
@@ -232,3 +240,8 @@ def _address(host: str, port: int) -> str:
 def _reason(err: OSError) -> str:
     text = err.strerror or str(err)
     return text.split("(")[0].strip().lower() if "Connect call failed" not in text else "connection refused"
+
+
+_Kind = Callable[[Obj, Subject], Awaitable[Outcome]]
+_CHECKS: dict[str, _Kind] = {"exec": _exec, "httpGet": _http, "tcpSocket": _tcp, "grpc": _grpc}
+_HOOKS: dict[str, _Kind] = {"exec": _exec, "httpGet": _http_hook, "sleep": _sleep}

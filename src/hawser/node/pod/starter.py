@@ -291,7 +291,8 @@ class Starter:
         self.context.prober.watch(self.sink, pod, spec, container, self.pod_ip(pod))
 
     async def _post_start(self, pod: Obj, spec: Obj, container_id: str, hook: Obj) -> bool:
-        outcome = await handlers.hook(hook, spec, container_id, self.pod_ip(pod), self.context.runtime, 3600)
+        subject = handlers.Subject(spec, container_id, self.pod_ip(pod), self.context.runtime, 3600)
+        outcome = await handlers.hook(hook, subject)
         if outcome.warning:
             self.event(pod, "Warning", "LifecycleHTTPFallback", outcome.message, spec["name"])
         if outcome.ok:

@@ -55,7 +55,7 @@ async def kill(
         spec = view.find(pod, action.name) or {"name": action.name}
         try:
             async with asyncio.timeout(grace):
-                outcome = await handlers.hook(hook, spec, action.id, pod_ip, context.runtime, grace)
+                outcome = await handlers.hook(hook, handlers.Subject(spec, action.id, pod_ip, context.runtime, grace))
             if outcome.warning:
                 context.recorder.event(pod, "Warning", "LifecycleHTTPFallback", outcome.message, field_path=path)
             if not outcome.ok:

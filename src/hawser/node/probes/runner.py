@@ -13,7 +13,7 @@ from hawser.node.cri.model import Container
 from hawser.node.metrics.counters import Counters
 from hawser.node.pod import handlers, view
 from hawser.node.pod.context import ProbeSink
-from hawser.node.pod.handlers import Outcome
+from hawser.node.pod.handlers import Outcome, Subject
 from hawser.node.probes import state as states
 from hawser.node.probes.state import Kind, Settings
 
@@ -105,7 +105,8 @@ class Probes:
         self, kind: Kind, pod: Obj, spec: Obj, container: Container, pod_ip: str, settings: Settings
     ) -> Outcome:
         began = time.perf_counter()
-        outcome = await handlers.run(spec[_FIELDS[kind]], spec, container.id, pod_ip, self._runtime, settings.timeout)
+        subject = Subject(spec, container.id, pod_ip, self._runtime, settings.timeout)
+        outcome = await handlers.run(spec[_FIELDS[kind]], subject)
         result = "unknown" if outcome.error is not None else "successful" if outcome.ok else "failed"
         about = (*view.key(pod), view.uid(pod))
         self._counters.probe(kind.value.title(), result, spec["name"], about, time.perf_counter() - began)
