@@ -13,3 +13,14 @@ from hawser.api import durations
 )
 def test_durations_are_gos(seconds: float, text: str) -> None:
     assert durations.text(seconds) == text
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("5m", 300), ("1m30s", 90), ("1.5h", 5400), ("500ms", 0.5), ("0", 0)])
+def test_durations_are_read(text: str, wanted: float) -> None:
+    assert durations.length(text) == wanted
+
+
+@pytest.mark.parametrize(("text", "why"), [("5", "invalid duration"), ("m", "invalid duration"), ("-5s", "less than")])
+def test_what_is_no_length_of_time_is_refused(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        durations.length(text)

@@ -12,7 +12,7 @@ from hawser.node.allocatable import allocatable
 from hawser.node.cri.model import Container, ContainerState
 from hawser.node.eviction import ranking
 from hawser.node.eviction.pressure import Observation, State, judge, met
-from hawser.node.eviction.thresholds import HARD, Amount, Signal, Threshold, parse, seconds
+from hawser.node.eviction.thresholds import HARD, Amount, Signal, Threshold, parse
 from hawser.node.limits import Limits
 from hawser.node.stats.cgroup import Memory, Usage
 from hawser.node.stats.disk import Disk
@@ -56,11 +56,6 @@ def test_soft_thresholds_have_grace_and_reclaim() -> None:
 def test_nonsense_is_refused(hard: str, soft: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse(hard, soft, "", "")
-
-
-@pytest.mark.parametrize(("text", "wanted"), [("5m", 300), ("1m30s", 90), ("1.5h", 5400), ("500ms", 0.5)])
-def test_durations_are_read(text: str, wanted: float) -> None:
-    assert seconds(text) == wanted
 
 
 MEMORY = Threshold(Signal.MEMORY, Amount(100), None, Amount(50))

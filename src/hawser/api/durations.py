@@ -19,6 +19,13 @@ def seconds(text: str) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in pieces)
 
 
+def length(text: str) -> float:
+    """The same of a time that is waited: ValueError for less than nothing, too."""
+    if text.startswith("-"):
+        raise ValueError(f'"{text}" is less than nothing')
+    return seconds(text)
+
+
 def text(seconds: float) -> str:
     """A duration of whole milliseconds (the rest is cut off): 405ms, 1.5s, 5m0s, 1h0m1s."""
     thousandths = int(seconds * 1000)

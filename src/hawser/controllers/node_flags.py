@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from hawser.api.durations import seconds
+from hawser.api import durations
 
 
 def duration(text: str) -> float:
     """A flag's duration in seconds; argparse's error says what is wrong with it."""
-    if text.startswith("-"):
-        raise argparse.ArgumentTypeError(f'"{text}" is less than nothing')
     try:
-        return seconds(text)
+        return durations.length(text)
     except ValueError as err:
         raise argparse.ArgumentTypeError(f"{err}; want one as 50s or 1m30s") from None
 

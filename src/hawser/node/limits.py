@@ -9,8 +9,9 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hawser.api import durations
 from hawser.api.quantity import parse_quantity, to_bytes
-from hawser.node.eviction.thresholds import HARD, Threshold, parse, seconds
+from hawser.node.eviction.thresholds import HARD, Threshold, parse
 from hawser.node.logrotate import USUAL, Sizes
 
 _RESERVABLE = ("cpu", "memory", "ephemeral-storage", "pid")
@@ -70,13 +71,13 @@ def read(given: argparse.Namespace) -> Limits:
         given.max_parallel_image_pulls,
         high,
         low,
-        seconds(given.minimum_image_ttl_duration),
+        durations.length(given.minimum_image_ttl_duration),
         thresholds,
-        seconds(given.eviction_pressure_transition_period),
+        durations.length(given.eviction_pressure_transition_period),
         given.eviction_max_pod_grace_period,
         _sum(_reserved(given.kube_reserved), _reserved(given.system_reserved)),
         given.pod_max_pids,
-        seconds(given.housekeeping_interval),
+        durations.length(given.housekeeping_interval),
         Sizes(to_bytes(given.container_log_max_size), given.container_log_max_files),
     )
 

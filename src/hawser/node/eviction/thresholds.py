@@ -5,14 +5,12 @@ Source: Kubernetes documentation, "Node-pressure Eviction"; the defaults are the
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hawser.api import durations
 from hawser.api.quantity import to_bytes
 
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
 HARD = "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%"
 
 
@@ -76,7 +74,7 @@ def parse(hard: str, soft: str, graces: str, reclaims: str) -> tuple[Threshold, 
     """From the flags' texts: ``signal<value``, ``signal=duration`` and ``signal=amount``, with commas between. Raises
     ValueError."""
     minimum = {signal: Amount.parse(value) for signal, value in _pairs(reclaims, "=").items()}
-    waits = {signal: seconds(value) for signal, value in _pairs(graces, "=").items()}
+    waits = {signal: durations.length(value) for signal, value in _pairs(graces, "=").items()}
     found = []
     for signal, value in _pairs(hard, "<").items():
         amount = Amount.parse(value)
@@ -88,14 +86,6 @@ def parse(hard: str, soft: str, graces: str, reclaims: str) -> tuple[Threshold, 
             raise ValueError(f"grace period must be specified for the soft eviction threshold {signal}")
         found.append(Threshold(signal, Amount.parse(value), waits[signal], minimum.get(signal, Amount())))
     return tuple(found)
-
-
-def seconds(text: str) -> float:
-    """A duration as Go writes it: ``1m30s``. Raises ValueError."""
-    pieces = _DURATION.findall(text)
-    if not pieces or "".join(a + b for a, b in pieces) != text:
-        raise ValueError(f"invalid duration {text!r}")
-    return sum(float(amount) * _UNITS[unit] for amount, unit in pieces)
 
 
 def _pairs(text: str, sign: str) -> dict[Signal, str]:
