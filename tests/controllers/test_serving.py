@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import pytest
 
-from hawser.api.kinds import CLUSTER_ROLE_BINDING, NAMESPACE, NODE, POD, SERVICE_ACCOUNT
+from hawser.api.kinds import CLUSTER_ROLE_BINDING, JOB, NAMESPACE, NODE, POD, SERVICE_ACCOUNT
 from hawser.client.client import Client
 from hawser.controllers.manager import arguments
 
@@ -195,6 +195,43 @@ async def test_scheduling_is_counted(served: Served, client: Client) -> None:
     for point in ("Filter", "Score", "Bind"):
         shown = f'extension_point="{point}",status="Success",profile="default-scheduler"'
         assert samples[f"{points}{{{shown}}}"] == 1
+
+
+async def test_jobs_and_nodes_are_counted(served: Served, client: Client) -> None:
+    pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "a"}]}
+    policy = {"rules": [{"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]}
+    spec = {"ttlSecondsAfterFinished": 0, "podFailurePolicy": policy, "template": {"spec": pod}}
+    disrupted = {"type": "DisruptionTarget", "status": "True", "reason": "x", "lastTransitionTime": None}
+    ends: dict[str, Any] = {
+        "fails": {"phase": "Failed", "conditions": [disrupted]},
+        "succeeds": {"phase": "Succeeded"},
+    }
+    for name, status in ends.items():
+        metadata = {"name": name, "namespace": "default"}
+        await client.create(JOB, {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec})
+
+        async def made(name: str = name) -> list[Any]:
+            return (await client.list(POD, "default", f"batch.kubernetes.io/job-name={name}")).items
+
+        (one,) = await eventually(made)
+        await client.patch(POD, one["metadata"]["name"], "default", {"status": status}, subresource="status")
+
+    async def gone() -> bool:
+        return served.samples().get("ttl_after_finished_controller_job_deletion_duration_seconds_count") == 2
+
+    await eventually(gone)
+    samples = served.samples()
+    for result, reason in (("succeeded", "CompletionsReached"), ("failed", "PodFailurePolicy")):
+        of = f'completion_mode="NonIndexed",result="{result}"'
+        assert samples[f'job_controller_jobs_finished_total{{{of},reason="{reason}"}}'] == 1
+        assert samples[f"job_controller_job_pods_finished_total{{{of}}}"] == 1
+    assert samples['job_controller_pod_failures_handled_by_failure_policy_total{action="FailJob"}'] == 1
+    for event in ("add", "delete"):
+        assert samples[f'job_controller_terminated_pods_tracking_finalizer_total{{event="{event}"}}'] == 2
+    created = 'completion_mode="NonIndexed",result="success",action="pods_created"'
+    assert samples[f"job_controller_job_syncs_total{{{created}}}"] == 2
+    assert samples['node_collector_zone_size{zone=""}'] == 1
+    assert samples["garbagecollector_controller_resources_sync_error_total"] == 0
 
 
 def test_a_taken_port_ends_the_process_with_a_sentence(served: Served, api_server: Any) -> None:

@@ -6,6 +6,7 @@ Source: "CronJob"; API reference, CronJob v1 batch. What decides is in ``cronjob
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from hawser.client.controller import Controller, Manager
 from hawser.client.informer import key_of
 from hawser.controllers import cronjob_plan, pods
 from hawser.controllers.pod_control import is_namespace_terminating
+from hawser.exposition import exponential
+from hawser.series import Histograms
 
 # Clocks are set and zones change: no timer runs longer than this.
 _LONGEST_WAIT = 600.0
@@ -33,11 +36,17 @@ class CronJobController(Controller):
         self._clock = manager.clock
         self._recorder = manager.recorder("cronjob-controller")
         self._local = local_zone()
+        text = "Time between when a cronjob is scheduled to be run, and when the corresponding job is created"
+        name = "cronjob_controller_job_creation_skew_duration_seconds"
+        self._skew = Histograms(name, text, (), exponential(1.0, 2.0, 10))
         self._cron_jobs = manager.informer(CRON_JOB)
         self._jobs = manager.informer(JOB)
         self._jobs.add_index("owner", pods.owner_uids)
         self._cron_jobs.on_change(self._changed)
         self._jobs.on_change(self.enqueue_owner("CronJob"))
+
+    def exposed(self) -> Iterable[str]:
+        return self._skew.lines()
 
     def _changed(self, old: Obj | None, new: Obj | None) -> None:
         if old is None or new is None or not cronjob_plan.is_rescheduled(old, new):
@@ -100,6 +109,7 @@ class CronJobController(Controller):
         made = await self._create(cron_job, cronjob_plan.job(cron_job, start))
         if made is None or any(reference.get("uid") == made["metadata"]["uid"] for reference in active):
             return
+        self._skew.of().observe(max(0.0, (self._clock.now() - start).total_seconds()))
         metadata = made["metadata"]
         fields = ("name", "namespace", "uid", "resourceVersion")
         reference = {"kind": "Job", "apiVersion": "batch/v1", **{field: metadata[field] for field in fields}}

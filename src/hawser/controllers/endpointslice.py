@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import ENDPOINT_SLICE, NODE, POD, SERVICE
@@ -14,6 +15,8 @@ from hawser.client.controller import Controller, Manager
 from hawser.client.informer import Informer, key_of
 from hawser.controllers import endpoints, topology
 from hawser.controllers.endpoints import MANAGED_BY, MANAGER, SERVICE_LABEL, Plan, plan, trigger_time, triggers
+from hawser.exposition import gauge
+from hawser.series import Counters
 
 
 def relevant(pod: Obj) -> tuple[object, ...]:
@@ -60,6 +63,23 @@ async def write(client: Client, slices: Informer, todo: Plan) -> None:
                 raise
 
 
+def sizes(slices: Iterable[Obj]) -> Iterator[str]:
+    """How many endpoints and slices there are, and how few slices would do; in Prometheus' text format."""
+    alike: Counter[tuple[str, str, str]] = Counter()
+    count = 0
+    for one in slices:
+        count += 1
+        alike[one["metadata"]["namespace"], str(_service_key(one)), f"{one['addressType']} {one.get('ports')}"] += len(
+            one.get("endpoints") or ()
+        )
+    prefix = "endpoint_slice_controller_"
+    yield from gauge(f"{prefix}endpoints_desired", "Number of endpoints desired", {(): sum(alike.values())})
+    yield from gauge(f"{prefix}num_endpoint_slices", "Number of EndpointSlices", {(): count})
+    text = "Number of EndpointSlices that would exist with perfect endpoint allocation"
+    fewest = sum(max(1, -(-size // endpoints.MOST)) for size in alike.values())
+    yield from gauge(f"{prefix}desired_endpoint_slices", text, {(): fewest})
+
+
 class EndpointSliceController(Controller):
     """See the module."""
 
@@ -77,10 +97,19 @@ class EndpointSliceController(Controller):
         self._recorder = manager.recorder("endpoint-slice-controller")
         # Of topology-aware Services, why their endpoints have no hints; "" when they have.
         self._unsuited: dict[str, str] = {}
+        text = "Number of EndpointSlice syncs"
+        self._syncs = Counters("endpoint_slice_controller_syncs", text, ("result",))
+        text = "Number of EndpointSlice changes"
+        self._changes = Counters("endpoint_slice_controller_changes", text, ("operation",))
         self._services.on_change(self.enqueue)
         self._nodes.on_change(self._node_changed)
         self._pods.on_change(self._enqueue_services)
         self._slices.on_change(self._enqueue_of_slice)
+
+    def exposed(self) -> Iterable[str]:
+        yield from self._syncs.lines()
+        yield from self._changes.lines()
+        yield from sizes([one for one in self._slices.list() if _service_key(one)])
 
     def _enqueue_services(self, old: Obj | None, new: Obj | None) -> None:
         for key in concerned(self._services, old, new):
@@ -118,11 +147,22 @@ class EndpointSliceController(Controller):
         moments = triggers(service, selected)
         trigger = trigger_time(service, self._triggers.get(key), moments)
         todo = plan(service, selected, nodes, self._slices.by_index("service", key), trigger)
-        await write(self._client, self._slices, todo)
+        try:
+            await write(self._client, self._slices, todo)
+        except APIError:
+            self._syncs.add("error")
+            raise
+        self._syncs.add("success")
+        self._count(todo)
         self._tell(key, service, todo.unsuited)
         # Only now: what could not be written keeps its time for the next try.
         self._triggers[key] = moments
         return None
+
+    def _count(self, todo: Plan) -> None:
+        for operation, slices in (("create", todo.create), ("update", todo.update), ("delete", todo.delete)):
+            for _ in slices:
+                self._changes.add(operation)
 
     def _tell(self, key: str, service: Obj, unsuited: str) -> None:
         """Events on whether topology-aware routing works, when that changes."""

@@ -14,6 +14,7 @@ from hawser.client.discovery import custom_kinds
 from hawser.client.informer import Handler, Informer, key_of
 from hawser.controllers import ownership
 from hawser.controllers.ownership import Owner
+from hawser.series import Counters
 
 _AT_ONCE = 32
 _REMEMBERED = 4096
@@ -39,6 +40,8 @@ class GarbageCollector(Controller):
         self._absent: dict[tuple[Kind, str, str, str], None] = {}
         self._custom: dict[tuple[str, str], Kind] = {}
         self._definitions_changed = asyncio.Event()
+        text = "Number of garbage collector resources sync errors"
+        self._errors = Counters("garbagecollector_controller_resources_sync_error_total", text)
         for number, kind in enumerate(self._kinds):
             self._follow(number, kind, manager.informer(kind, metadata_only=True))
         self._informers[CUSTOM_RESOURCE_DEFINITION].on_change(lambda old, new: self._definitions_changed.set())
@@ -56,7 +59,7 @@ class GarbageCollector(Controller):
             async with asyncio.TaskGroup() as tasks:
                 while True:
                     self._definitions_changed.clear()
-                    found = {kind for kind in await custom_kinds(self._client) if "watch" in kind.verbs}
+                    found = {kind for kind in await self._discovered() if "watch" in kind.verbs}
                     for kind in running.keys() - found:
                         running.pop(kind).cancel()
                         self._drop(kind)
@@ -70,6 +73,16 @@ class GarbageCollector(Controller):
         finally:
             for kind in running:
                 self._informers.pop(kind, None)
+
+    async def _discovered(self) -> list[Kind]:
+        try:
+            return list(await custom_kinds(self._client))
+        except APIError:
+            self._errors.add()
+            raise
+
+    def exposed(self) -> Iterable[str]:
+        return self._errors.lines()
 
     async def _follow_custom(self, kind: Kind) -> None:
         if kind not in self._kinds:

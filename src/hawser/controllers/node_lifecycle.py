@@ -8,9 +8,10 @@ Source: Kubernetes documentation, "Nodes" (heartbeats, node controller, rate lim
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from time import perf_counter
 from typing import Any
 
 from hawser.api.errors import APIError
@@ -21,8 +22,11 @@ from hawser.api.types import Obj
 from hawser.client.client import STRATEGIC
 from hawser.client.clock import timestamp
 from hawser.client.controller import Controller, Manager
+from hawser.controllers import zones
 from hawser.controllers.pods import by_node, set_conditions
 from hawser.controllers.zones import Rates, Zones, ready_status, zone_of
+from hawser.exposition import exponential
+from hawser.series import Counters, Histograms
 
 LEASES = "kube-node-lease"
 
@@ -137,6 +141,11 @@ def wanted_taints(node: Obj, conditions: dict[str, Obj], now: datetime, hold: fl
     return None if kept == have else kept
 
 
+def _evicts(taint: Obj) -> bool:
+    """Whether pods leave a node for the taint that its Ready condition gave it."""
+    return taint["effect"] == NO_EXECUTE and taint["key"] in _BY_READY.values()
+
+
 def _is_own(taint: Obj) -> bool:
     return taint["key"] in _OWN_TAINTS and taint["effect"] in (NO_SCHEDULE, NO_EXECUTE)
 
@@ -183,6 +192,11 @@ class NodeLifecycleController(Controller):
         self._recorder = manager.recorder("node-controller")
         # Signs of life are timed by this process's own clock: the node's may be wrong.
         self._heard: dict[str, float] = {}
+        text = "Number of Node evictions that happened since current instance of NodeController started."
+        self._evictions = Counters("node_collector_evictions_total", text, ("zone",))
+        text = "Duration in seconds for NodeController to update the health of a single node."
+        name = "node_collector_update_node_health_duration_seconds"
+        self._seconds = Histograms(name, text, (), exponential(0.001, 4.0, 8))
         self._nodes = manager.informer(NODE)
         self._pods = by_node(manager.informer(POD))
         self._nodes.on_change(self._node_changed)
@@ -193,6 +207,7 @@ class NodeLifecycleController(Controller):
         if node is None:
             self._heard.pop(key, None)
             return None
+        began = perf_counter()
         monotonic = self._clock.monotonic()
         silent = monotonic - self._heard.setdefault(key, monotonic)
         planned = plan(
@@ -204,7 +219,13 @@ class NodeLifecycleController(Controller):
         except APIError:
             self._zones.give_back(zone_of(node))
             raise
+        self._seconds.of().observe(perf_counter() - began)
         return planned.again
+
+    def exposed(self) -> Iterable[str]:
+        yield from zones.exposed(self._nodes.list())
+        yield from self._evictions.lines()
+        yield from self._seconds.lines()
 
     def _hold(self, node: Obj, monotonic: float) -> float | None:
         if self._zones.down:
@@ -228,6 +249,8 @@ class NodeLifecycleController(Controller):
                 # A list is replaced as a whole, so only the list that was looked at may be.
                 lock = {"metadata": {"resourceVersion": version}, "spec": {"taints": list(taints)}}
                 self._nodes.observe(await self._client.patch(NODE, name, None, lock))
+                if lacks_execute(node) and any(_evicts(taint) for taint in taints):
+                    self._evictions.add(zones.zone_label(node))
             case MarkNotReady(pod):
                 # Reason and message of the condition stay, as kube-controller-manager leaves them.
                 unready = {"type": "Ready", "status": "False", "lastTransitionTime": timestamp(self._clock.now())}

@@ -6,7 +6,7 @@ disruption conditions".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -19,6 +19,7 @@ from hawser.client.clock import timestamp
 from hawser.client.controller import Controller, Manager, attempt
 from hawser.controllers.pods import is_terminating, set_conditions
 from hawser.controllers.zones import ready_status
+from hawser.series import Counters
 
 THRESHOLD = 12500
 PERIOD = 20.0
@@ -92,8 +93,17 @@ class PodGarbageCollector(Controller):
         self._client = manager.client
         self._clock = manager.clock
         self._missing: dict[str, float] = {}
+        labels, prefix = ("namespace", "reason"), "pod_gc_collector_force_delete"
+        text = "Number of pods that are being forcefully deleted since the Pod GC Controller started."
+        self._deletions = Counters(f"{prefix}_pods_total", text, labels)
+        text = "Number of errors encountered when forcefully deleting the pods since the Pod GC Controller started."
+        self._errors = Counters(f"{prefix}_pod_errors_total", text, labels)
         self._nodes = manager.informer(NODE)
         self._pods = manager.informer(POD)
+
+    def exposed(self) -> Iterable[str]:
+        yield from self._deletions.lines()
+        yield from self._errors.lines()
 
     async def run(self) -> None:
         """Looks until it is cancelled."""
@@ -127,6 +137,8 @@ class PodGarbageCollector(Controller):
 
     async def _remove(self, garbage: Garbage) -> None:
         metadata = garbage.pod["metadata"]
+        labels = metadata["namespace"], garbage.why.value
+        self._deletions.add(*labels)
         if not has_ended(garbage.pod):
             # Whoever waits for the pod's end must see one: no agent will tell it any more.
             conditions = [self._condition()] if garbage.why is Why.ORPHANED else []
@@ -136,6 +148,7 @@ class PodGarbageCollector(Controller):
             await self._client.delete(POD, metadata["name"], metadata["namespace"], 0, uid=metadata["uid"])
         except APIError as err:
             if err.code not in (404, 409):
+                self._errors.add(*labels)
                 raise
 
     def _condition(self) -> Obj:

@@ -5,10 +5,13 @@ Source: Kubernetes documentation, "Managing Service Accounts", bound service acc
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hawser.api.errors import APIError
 from hawser.api.kinds import CONFIG_MAP, NAMESPACE
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
+from hawser.series import Counters
 
 NAME = "kube-root-ca.crt"
 FILE = "ca.crt"
@@ -38,11 +41,16 @@ class RootCaController(Controller):
 
     def setup(self, manager: Manager) -> None:
         self._client = manager.client
+        text = "Number of namespace syncs happened in root ca cert publisher."
+        self._syncs = Counters("root_ca_cert_publisher_sync_total", text, ("code",))
         self._certificate = manager.client.ca.decode("ascii", "replace")
         self._namespaces = manager.informer(NAMESPACE)
         self._maps = manager.informer(CONFIG_MAP, field_selector=f"metadata.name={NAME}")
         self._namespaces.on_change(self.enqueue)
         self._maps.on_change(self._enqueue_namespace)
+
+    def exposed(self) -> Iterable[str]:
+        return self._syncs.lines()
 
     def _enqueue_namespace(self, old: Obj | None, new: Obj | None) -> None:
         obj = new or old
@@ -61,7 +69,10 @@ class RootCaController(Controller):
         try:
             self._maps.observe(await write(CONFIG_MAP, made))
         except APIError as error:
+            self._syncs.add(str(error.code))
             # A namespace that ends takes nothing new.
             if error.reason != "AlreadyExists" and error.code not in (403, 404):
                 raise
+        else:
+            self._syncs.add("200")
         return None

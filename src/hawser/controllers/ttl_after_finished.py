@@ -5,6 +5,7 @@ Source: "Automatic Cleanup for Finished Jobs"; API reference, JobSpec.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from hawser.api.errors import APIError
@@ -15,17 +16,24 @@ from hawser.client.clock import parse_timestamp
 from hawser.client.controller import Controller, Manager
 from hawser.client.informer import key_of
 from hawser.controllers import pods
+from hawser.exposition import exponential
+from hawser.series import Histograms
 
 
 def expires_in(job: Obj, now: datetime) -> float | None:
     """Seconds until the Job may go; None when it has not finished, is going or stays."""
+    left = _left(job, now)
+    return None if left is None else max(0.0, left)
+
+
+def _left(job: Obj, now: datetime) -> float | None:
     ttl = job["spec"].get("ttlSecondsAfterFinished")
     if ttl is None or pods.is_terminating(job):
         return None
     for kind in ("Complete", "Failed"):
         ended = condition(job, kind)
         if ended is not None and ended["status"] == "True":
-            return max(0.0, float(ttl) - (now - parse_timestamp(ended["lastTransitionTime"])).total_seconds())
+            return float(ttl) - (now - parse_timestamp(ended["lastTransitionTime"])).total_seconds()
     return None
 
 
@@ -39,7 +47,13 @@ class TTLAfterFinishedController(Controller):
         self._client = manager.client
         self._clock = manager.clock
         self._jobs = manager.informer(JOB)
+        text = "The time it took to delete the job since it became eligible for deletion"
+        name = "ttl_after_finished_controller_job_deletion_duration_seconds"
+        self._late = Histograms(name, text, (), exponential(0.1, 2.0, 14))
         self._jobs.on_change(self._changed)
+
+    def exposed(self) -> Iterable[str]:
+        return self._late.lines()
 
     def _changed(self, old: Obj | None, new: Obj | None) -> None:
         wait = None if new is None else expires_in(new, self._clock.now())
@@ -61,6 +75,7 @@ class TTLAfterFinishedController(Controller):
                 await self._client.delete(
                     JOB, metadata["name"], metadata["namespace"], uid=uid, propagation="Foreground"
                 )
+                self._late.of().observe(-(_left(live, self._clock.now()) or 0.0))
         except APIError as err:
             if err.code != 404:
                 raise

@@ -6,12 +6,14 @@ Source: Kubernetes documentation, "Nodes" (rate limits on eviction).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hawser.api.status import condition
 from hawser.api.types import Obj
+from hawser.exposition import gauge
 
 _REGIONS = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
 _ZONES = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
@@ -50,6 +52,29 @@ def zone_of(node: Obj) -> tuple[str, str]:
     labels = node["metadata"].get("labels") or {}
     region, zone = (next((str(labels[k]) for k in keys if labels.get(k)), "") for keys in (_REGIONS, _ZONES))
     return region, zone
+
+
+def zone_label(node: Obj) -> str:
+    """The zone of a node as labels of metrics have it."""
+    region, zone = zone_of(node)
+    return f"{region}:\x00:{zone}" if region or zone else ""
+
+
+def exposed(nodes: Iterable[Obj]) -> Iterator[str]:
+    """How many nodes there are by zone, and how well they are, in Prometheus' text format."""
+    sizes: Counter[tuple[str, ...]] = Counter()
+    unready: Counter[tuple[str, ...]] = Counter()
+    for node in nodes:
+        key = (zone_label(node),)
+        sizes[key] += 1
+        unready[key] += ready_status(node) != "True"
+    health = {key: 100 * (size - unready[key]) / size for key, size in sizes.items()}
+    prefix, names = "node_collector_", ("zone",)
+    yield from gauge(f"{prefix}zone_size", "Gauge measuring number of registered Nodes per zones.", sizes, names)
+    text = "Gauge measuring percentage of healthy nodes per zone."
+    yield from gauge(f"{prefix}zone_health", text, health, names)
+    text = "Gauge measuring number of not Ready Nodes per zones."
+    yield from gauge(f"{prefix}unhealthy_nodes_in_zone", text, unready, names)
 
 
 def ready_status(node: Obj) -> str:

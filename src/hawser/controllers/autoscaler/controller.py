@@ -6,7 +6,8 @@ events are kube-controller-manager's. ``proposals`` asks for metrics; the rest i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from time import perf_counter
 from typing import Any
 
 from hawser.api.errors import APIError
@@ -17,6 +18,7 @@ from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
 from hawser.client.informer import key_of
 from hawser.controllers.autoscaler.behavior import Bounds, History, normalize
+from hawser.controllers.autoscaler.counts import Counts
 from hawser.controllers.autoscaler.metrics import Metrics
 from hawser.controllers.autoscaler.proposals import Proposal, Proposer, Target, Unproposed
 from hawser.controllers.autoscaler.status import Draft
@@ -56,11 +58,15 @@ class AutoscalerController(Controller):
         self._recorder = manager.recorder("horizontal-pod-autoscaler")
         self._scales = Scales(manager.client, manager.clock)
         self._proposer = Proposer(Metrics(manager.client), self._scales)
+        self._counts = Counts()
         self._histories: dict[str, History] = {}
         self._selectors: dict[str, LabelSelector] = {}
         self._autoscalers = manager.informer(HORIZONTAL_POD_AUTOSCALER)
         self._pods = manager.informer(POD)
         self._autoscalers.on_change(self._changed)
+
+    def exposed(self) -> Iterable[str]:
+        return self._counts.lines()
 
     def _changed(self, old: Obj | None, new: Obj | None) -> None:
         """Its own status is no reason to look again."""
@@ -73,12 +79,15 @@ class AutoscalerController(Controller):
             self._histories.pop(key, None)
             self._selectors.pop(key, None)
             return None
+        began, before, after, error = perf_counter(), 0, 0, "internal"
         draft = Draft(autoscaler, self._clock.now())
         try:
-            await self._scale(autoscaler, draft)
+            before, after = await self._scale(autoscaler, draft)
+            error = "none"
         except Unscalable:
             pass
         finally:
+            self._counts.reconciled(before, after, error, perf_counter() - began)
             await self._write(autoscaler, draft)
         return self._period
 
@@ -94,7 +103,8 @@ class AutoscalerController(Controller):
             raise
         self._autoscalers.observe(written)
 
-    async def _scale(self, autoscaler: Obj, draft: Draft) -> None:
+    async def _scale(self, autoscaler: Obj, draft: Draft) -> tuple[int, int]:
+        """The replicas that there were, and that there are to be. Raises Unscalable."""
         kind, scale = await self._target(autoscaler, draft)
         spec, current = autoscaler["spec"], int((scale.get("spec") or {}).get("replicas", 0))
         least = int(spec.get("minReplicas", 1))
@@ -124,6 +134,7 @@ class AutoscalerController(Controller):
             await self._set(autoscaler, kind, scale, desired, why, draft)
             history.scaled(current, desired, self._clock.now())
         draft.scaled(current, desired, metrics, now=desired != current)
+        return current, desired
 
     async def _target(self, autoscaler: Obj, draft: Draft) -> tuple[Kind, Obj]:
         """The kind and the Scale of what is scaled."""
@@ -171,9 +182,14 @@ class AutoscalerController(Controller):
         found: list[Proposal | None] = []
         errors: list[Unproposed] = []
         for spec in specs:
+            began = perf_counter()
             try:
-                found.append(await self._proposer.propose(spec, target))
+                made = await self._proposer.propose(spec, target)
+                found.append(made)
+                self._counts.computed(spec["type"], target.replicas, made.replicas, "none", perf_counter() - began)
             except Unproposed as err:
+                error = "spec" if err.reason == "InvalidMetricSourceType" else "internal"
+                self._counts.computed(spec["type"], 0, 0, error, perf_counter() - began)
                 self._recorder.event(autoscaler, "Warning", err.reason, err.cause)
                 errors.append(err)
                 found.append(None)

@@ -6,6 +6,9 @@ Source: "Jobs"; API reference, Job v1 batch. Reasons, messages and events are ku
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from time import perf_counter
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import JOB
@@ -15,6 +18,7 @@ from hawser.client.controller import Controller, Manager, controller_of
 from hawser.client.informer import key_of
 from hawser.controllers.job import backoff, pods, template
 from hawser.controllers.job.backoff import Record
+from hawser.controllers.job.counts import Counts
 from hawser.controllers.job.plan import Outcome, Work, deadline, is_finished, outcome, work
 from hawser.controllers.job.status import events, status, to_release
 from hawser.controllers.job.view import View
@@ -24,6 +28,13 @@ from hawser.controllers.pod_control import PodControl, is_namespace_terminating
 _POD = "pod:"
 # What happens to pods in so short a time is written to the Job at once.
 _BATCH_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class _Step:
+    """How far the work on a Job has come."""
+
+    todo: Work | None = None
 
 
 class JobController(Controller):
@@ -39,12 +50,18 @@ class JobController(Controller):
         self._jobs = manager.informer(JOB)
         self._pods = PodControl(manager, self._recorder, JOB, finalizer=pods.FINALIZER)
         self._records: dict[str, tuple[str, Record]] = {}
+        self._counts = Counts()
         self._jobs.on_change(self._job_changed)
         self._pods.informer.on_change(self._pod_changed)
         self._pods.on_orphan(self._enqueue_adopters)
 
+    def exposed(self) -> Iterable[str]:
+        return self._counts.lines()
+
     def _job_changed(self, old: Obj | None, new: Obj | None) -> None:
         self.enqueue(old, new)
+        if old is None and new is not None and not _is_ours(new):
+            self._counts.external(new)
         if new is None or is_finished(new):
             job = new or old
             assert job is not None
@@ -52,6 +69,7 @@ class JobController(Controller):
                 self._look_at(pod)
 
     def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
+        self._counts.pod_changed(old, new)
         for pod in (old, new):
             owner = controller_of(pod) if pod is not None else None
             if pod is not None and owner is not None and owner["kind"] == "Job":
@@ -92,8 +110,18 @@ class JobController(Controller):
 
     async def _advance(self, key: str, job: Obj) -> float | None:
         """Goes on, step by step, until the Job has to wait for something."""
+        began = perf_counter()
+        step = _Step()
+        try:
+            again = await self._steps(key, job, step)
+        except Exception:
+            self._counts.synced(job, step.todo, True, perf_counter() - began)
+            raise
+        self._counts.synced(job, step.todo, False, perf_counter() - began)
+        return again
+
+    async def _steps(self, key: str, job: Obj, step: _Step) -> float | None:
         ending: Outcome | None = None
-        todo: Work | None = None
         failure: APIError | None = None
         asked: set[str] = set()
         selector, uid = _selector(job), job["metadata"]["uid"]
@@ -102,8 +130,9 @@ class JobController(Controller):
             view = View(job, [p for p in self._pods.owned(uid) if selector.matches(p["metadata"].get("labels"))])
             record = self._record(key, view)
             ending = ending or outcome(view, now)
+            todo = step.todo
             if todo is None:
-                todo = work(view, ending, record, now)
+                todo = step.todo = work(view, ending, record, now)
                 failure = await self._do(view, todo)
                 if todo.create or todo.delete:
                     continue
@@ -113,6 +142,7 @@ class JobController(Controller):
             elif released := [p for p in to_release(view, ending) if p["metadata"]["uid"] not in asked]:
                 asked.update(pod["metadata"]["uid"] for pod in released)
                 await asyncio.gather(*(self._pods.let_go(pod) for pod in released))
+                self._counts.released(job, released)
             else:
                 break
             if is_finished(job):
@@ -149,6 +179,7 @@ class JobController(Controller):
     async def _write(self, job: Obj, wanted: Obj) -> Obj:
         written = await self._client.update(JOB, {**job, "status": wanted}, subresource="status")
         self._jobs.observe(written)
+        self._counts.written(job, wanted)
         for kind, reason, message in events(job, wanted):
             self._recorder.event(job, kind, reason, message)
         return written

@@ -6,7 +6,7 @@ last one that is done: whoever looks next goes on from there. What decides is in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hawser.api import storage
 from hawser.api.errors import APIError
@@ -16,7 +16,7 @@ from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
 from hawser.client.informer import Informer, key_of
-from hawser.controllers.storage import decisions
+from hawser.controllers.storage import counts, decisions
 from hawser.controllers.storage.decisions import ClaimStep
 
 _CLAIM, _VOLUME = "claim/", "volume/"
@@ -40,6 +40,9 @@ class PersistentVolumeBinder(Controller):
         self._volumes.on_change(self._on_volume)
         self._around.classes.on_change(self._on_class)
         self._around.pods.on_change(self._on_pod)
+
+    def exposed(self) -> Iterable[str]:
+        return counts.lines(self._volumes.list(), self._claims.list())
 
     async def reconcile(self, key: str) -> float | None:
         if key.startswith(_CLAIM):

@@ -5,12 +5,15 @@ Source: Kubernetes documentation, "Ephemeral Volumes", generic ephemeral volumes
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hawser.api.errors import APIError
 from hawser.api.kinds import PERSISTENT_VOLUME_CLAIM, POD
 from hawser.api.pod_claims import claim_name
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager, controller_of
 from hawser.client.informer import key_of
+from hawser.series import Counters
 
 
 def claim_for(pod: Obj, volume: Obj) -> Obj:
@@ -48,10 +51,17 @@ class EphemeralVolumeController(Controller):
     def setup(self, manager: Manager) -> None:
         self._client = manager.client
         self._recorder = manager.recorder("ephemeral_volume")
+        text, prefix = "Number of PersistenVolumeClaims creation requests", "ephemeral_volume_controller_create"
+        self._tried = Counters(f"{prefix}_total", text)
+        self._failed = Counters(f"{prefix}_failures_total", text)
         self._pods = manager.informer(POD)
         self._claims = manager.informer(PERSISTENT_VOLUME_CLAIM)
         self._pods.on_change(self._on_pod)
         self._claims.on_change(self._on_claim)
+
+    def exposed(self) -> Iterable[str]:
+        yield from self._tried.lines()
+        yield from self._failed.lines()
 
     def _on_pod(self, old: Obj | None, new: Obj | None) -> None:
         if old is None and new is not None and any("ephemeral" in one for one in new["spec"].get("volumes") or ()):
@@ -75,11 +85,13 @@ class EphemeralVolumeController(Controller):
     async def _ensure(self, pod: Obj, wanted: Obj) -> None:
         found = self._claims.get_key(key_of(wanted))
         if found is None:
+            self._tried.add()
             try:
                 self._claims.observe(await self._client.create(PERSISTENT_VOLUME_CLAIM, wanted))
                 return
             except APIError as error:
                 if error.reason != "AlreadyExists":
+                    self._failed.add()
                     text = f"ephemeral volume claim {wanted['metadata']['name']}: {error.message}"
                     self._recorder.event(pod, "Warning", "FailedCreate", text)
                     raise
