@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import aiohttp
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
@@ -182,13 +181,12 @@ def compact(data_dir: DataDir = DEFAULT_DATA_DIR, output: Format = Output.TABLE)
 
 async def _download(engine: Any, part: Path, report: copies.Progress) -> None:
     """A copy from the running engine. Raises APIError, Failure."""
-    timeout = aiohttp.ClientTimeout(total=None, sock_read=120)
-    async with context.admin(engine) as client, client.stream("GET", _BACKUP, timeout=timeout) as answer:
-        total = int(answer.headers.get("X-Hawser-Size", "0"))
+    async with context.admin(engine) as client, client.stream("GET", _BACKUP, silence=120) as answer:
+        total = int(answer.headers.get("x-hawser-size", "0"))
         done = 0
         part.unlink(missing_ok=True)
         with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb") as to:
-            async for piece in answer.content.iter_any():
+            async for piece in answer:
                 to.write(piece)
                 done += len(piece)
                 report(done, total)

@@ -48,7 +48,7 @@ def logs(
             context.admin(context.running(data_dir)) as client,
             client.stream("GET", POD.path(namespace, pod, "log"), params=params) as response,
         ):
-            async for chunk in response.content.iter_any():
+            async for chunk in response:
                 sys.stdout.buffer.write(chunk)
                 sys.stdout.buffer.flush()
 

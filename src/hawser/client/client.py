@@ -12,8 +12,6 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
-
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
 from hawser.client.answers import WatchEvent, decode, event
@@ -194,11 +192,11 @@ class Client(Transport):
         if seconds:
             params["timeoutSeconds"] = str(int(seconds))
         # A server that is gone without a FIN is noticed a while after the watch should have ended.
-        limit = aiohttp.ClientTimeout(total=seconds + 30 if seconds else None, sock_connect=10)
+        limit = seconds + 30 if seconds else None
         accept = _METADATA if metadata_only else ""
-        async with self.stream("GET", kind.path(namespace), params=params, timeout=limit, accept=accept) as response:
+        async with self.stream("GET", kind.path(namespace), params=params, seconds=limit, accept=accept) as answer:
             rest = b""
-            while chunk := await response.content.readany():
+            while chunk := await answer.read():
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     if line:

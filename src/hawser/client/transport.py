@@ -16,18 +16,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
-import aiohttp
 import orjson
-from aiohttp.connector import AddrInfoType
-from yarl import URL
 
 from hawser.api import errors
 from hawser.api.errors import APIError
 from hawser.client import config
 from hawser.client.answers import failure
+from hawser.client.http1 import sockets
+from hawser.client.http1.connection import Connection, Disconnected
+from hawser.client.http1.pool import Pool, Server
+from hawser.client.http1.reader import Reader
+from hawser.client.http1.requests import Requests
+from hawser.client.http1.stream import Stream
+
+if TYPE_CHECKING:
+    import aiohttp
 
 REQUEST_SECONDS = 60.0
 CONNECTIONS = 16
@@ -35,6 +41,8 @@ _TOKEN_SECONDS = 60.0
 _RETRIES = 3
 _LONGEST_RETRY_AFTER = 10.0
 _CLOSING_SECONDS = 1.0
+# What may be asked a second time when the first time brought no answer (RFC 9110, section 9.2.2).
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
 
 class Transport:
@@ -69,12 +77,13 @@ class Transport:
         self._ssl = ssl
         self._token = token
         self._user_agent = user_agent
-        self._tls_server_name = tls_server_name or None
-        self._timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=10)
-        self._stream_timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        self._tls_server_name = tls_server_name
+        self._seconds = seconds
         self._sleep = sleep
+        self._encoder: Requests | None = None
+        self._pool: Pool | None = None
+        self._stream_pool: Pool | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._streams: aiohttp.ClientSession | None = None
         self._sockets: WeakSet[socket.socket] = WeakSet()
 
     @classmethod
@@ -108,9 +117,12 @@ class Transport:
 
     async def close(self) -> None:
         """Closes all connections; running requests fail."""
-        sessions = [session for session in (self._session, self._streams) if session is not None]
-        self._session = self._streams = None
-        for session in sessions:
+        for pool in (self._pool, self._stream_pool):
+            if pool is not None:
+                pool.close()
+        self._pool = self._stream_pool = None
+        session, self._session = self._session, None
+        if session is not None:
             await session.close()
         # Connections that were given up half-way still say goodbye in TLS: without waiting, the event loop would be
         # gone by then, and nobody left to close their sockets.
@@ -137,35 +149,22 @@ class Transport:
         body: bytes as they are, anything else is encoded to JSON.
         """
         data = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
-        headers = {"Accept": accept}
-        if data is not None:
-            headers["Content-Type"] = content_type
+        if data is None:
+            content_type = ""
         for attempt in range(_RETRIES + 1):
-            try:
-                async with self._connect().request(
-                    method,
-                    self._url(path, params),
-                    data=data,
-                    headers=self._headers(headers),
-                    timeout=self._timeout,
-                    ssl=self._trust(),
-                    server_hostname=self._tls_server_name,
-                    allow_redirects=False,
-                ) as response:
-                    answer = await response.read()
-            except (aiohttp.ClientError, OSError, TimeoutError) as err:
-                self.answers[method, 0] += 1
-                raise self._unreachable(err) from err
-            self.answers[method, response.status] += 1
-            if response.status < 400:
-                return answer
+            pool = self._requests()
+            request = self._encode(method, path, data, params=params, accept=accept, content_type=content_type)
+            connection, answer = await self._ask(pool, method, request, self._seconds)
+            pool.give(connection)
+            if answer.status < 400:
+                return answer.take()
             # The server's own request limits answer 429 and say when to come back; nothing was done.
-            retry_after = response.headers.get("Retry-After", "")
-            if response.status == 429 and retry_after.isdigit() and attempt < _RETRIES:
+            retry_after = answer.headers.get("retry-after", "")
+            if answer.status == 429 and retry_after.isdigit() and attempt < _RETRIES:
                 await self._sleep(min(float(retry_after), _LONGEST_RETRY_AFTER))
                 continue
             break
-        raise failure(response.status, answer)
+        raise failure(answer.status, answer.take())
 
     @asynccontextmanager
     async def stream(
@@ -175,49 +174,50 @@ class Transport:
         body: Any = None,
         *,
         params: Mapping[str, str] | None = None,
-        timeout: aiohttp.ClientTimeout | None = None,
+        seconds: float | None = None,
+        silence: float | None = None,
         accept: str = "",
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """One request whose answer is read piece by piece, ``response.content.iter_any()``; no limit of time.
+    ) -> AsyncIterator[Stream]:
+        """One request whose answer is read piece by piece.
 
-        Raises APIError when it cannot be made or is answered with a code from 400 up, or breaks inside the block.
+        seconds: limit of the whole answer, none without it. silence: limit of the wait for each piece, instead.
+        Raises APIError when it cannot be made or is answered with a code from 400 up; so does reading it.
         """
-        headers = {"Accept": accept} if accept else {}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
+        data = None if body is None else orjson.dumps(body)
+        content_type = "" if body is None else "application/json"
+        pool = self._streams()
+        request = self._encode(method, path, data, params=params, accept=accept, content_type=content_type)
+        connection, answer = await self._ask(pool, method, request, silence or seconds, piecewise=True)
         try:
-            async with self._connect_stream().request(
-                method,
-                self._url(path, params),
-                data=None if body is None else orjson.dumps(body),
-                headers=self._headers(headers),
-                timeout=timeout or self._stream_timeout,
-                ssl=self._trust(),
-                server_hostname=self._tls_server_name,
-                allow_redirects=False,
-            ) as response:
-                self.answers[method, response.status] += 1
-                if response.status >= 400:
-                    raise failure(response.status, await response.read())
-                try:
-                    yield response
-                finally:
-                    _abort(response)
-        except (aiohttp.ClientError, OSError, TimeoutError) as err:
-            raise self._unreachable(err) from err
+            stream = Stream(connection, answer, self._unreachable, silence)
+            if answer.status >= 400:
+                raise failure(answer.status, b"".join([piece async for piece in stream]))
+            yield stream
+        finally:
+            # One that was not read to its end is dropped, without waiting for TLS to say goodbye.
+            pool.give(connection)
 
     @asynccontextmanager
     async def websocket(
         self, path: str, params: Sequence[tuple[str, str]] | None = None, protocols: tuple[str, ...] = ()
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """A WebSocket, as exec, attach and port-forward use it (subprotocol ``v5.channel.k8s.io``)."""
+        # Most processes never open one.
+        import aiohttp
+        from yarl import URL
+
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0, socket_factory=self._made)
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        token = self._current_token()
+        url = URL(self.server + path, encoded=True)
         try:
-            async with self._connect_stream().ws_connect(
-                self._url(path, params),
+            async with self._session.ws_connect(
+                url.update_query(params) if params else url,
                 protocols=protocols,
-                headers=self._headers({}),
-                ssl=self._trust(),
-                server_hostname=self._tls_server_name,
+                headers={"User-Agent": self._user_agent, **({"Authorization": f"Bearer {token}"} if token else {})},
+                ssl=self._trust() or True,
+                server_hostname=self._tls_server_name or None,
                 max_msg_size=0,
             ) as socket:
                 yield socket
@@ -226,75 +226,107 @@ class Transport:
         except (aiohttp.ClientError, OSError, TimeoutError) as err:
             raise self._unreachable(err) from err
 
-    def _connect(self) -> aiohttp.ClientSession:
-        if self._session is None:
+    async def _ask(
+        self, pool: Pool, method: str, request: bytes, seconds: float | None, *, piecewise: bool = False
+    ) -> tuple[Connection, Reader]:
+        """Sends a request and waits for its whole answer, or the head of it. The connection is to be given back.
+
+        What does no harm when it is done twice is sent again when the connection ends before an answer: servers close
+        those that were idle, and that may cross with a request. Raises APIError.
+        """
+        loop = asyncio.get_running_loop()
+        end = None if seconds is None else loop.time() + seconds
+        connection, again = pool.take_idle(), False
+        while True:
+            try:
+                if connection is None:
+                    async with asyncio.timeout_at(end):
+                        connection = await pool.take(new=again)
+                left = None if end is None else end - loop.time()
+                answer = connection.ask(method, request, left, piecewise=piecewise)
+                await connection.wait()
+                self.answers[method, answer.status] += 1
+                return connection, answer
+            except BaseException as err:
+                if connection is not None:
+                    pool.give(connection)
+                if isinstance(err, Disconnected) and method in _IDEMPOTENT and not again:
+                    connection, again = None, True
+                elif isinstance(err, OSError):
+                    self.answers[method, 0] += 1
+                    raise self._unreachable(err) from err
+                else:
+                    raise
+
+    def _encode(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        *,
+        params: Mapping[str, str] | None,
+        accept: str,
+        content_type: str,
+    ) -> bytes:
+        assert self._encoder is not None
+        token = self._current_token()
+        try:
+            return self._encoder.encode(
+                method, path, body, params=params, accept=accept, content_type=content_type, token=token
+            )
+        except ValueError as err:
+            raise errors.bad_request(str(err)) from err
+
+    def _current_token(self) -> str:
+        return self._token if isinstance(self._token, str) else self._token()
+
+    def _requests(self) -> Pool:
+        """Connections for whole requests."""
+        if self._pool is None:
             # More requests at once than this only cost handshakes: a burst of hundreds waits for its turn here.
-            self._session = self._open(CONNECTIONS)
-        return self._session
+            self._pool = self._open(CONNECTIONS, sockets.notice_sending)
+        return self._pool
 
-    def _connect_stream(self) -> aiohttp.ClientSession:
-        if self._streams is None:
-            # Watches and streams hold a connection each, so their number must limit neither them nor the requests.
-            self._streams = self._open(0)
-        return self._streams
+    def _streams(self) -> Pool:
+        """Connections for watches and streams.
 
-    def _open(self, connections: int) -> aiohttp.ClientSession:
-        """connections: at most so many for requests; 0: for streams, which may rest as long as their readers do."""
+        They hold a connection each, so their number must limit neither them nor the requests.
+        """
+        if self._stream_pool is None:
+            self._stream_pool = self._open(0, sockets.notice)
+        return self._stream_pool
 
-        def made(address: AddrInfoType) -> socket.socket:
-            one = _request_socket(address) if connections else _stream_socket(address)
-            self._sockets.add(one)
-            return one
+    def _open(self, limit: int, prepare: Callable[[socket.socket], None]) -> Pool:
+        try:
+            if self._encoder is None:
+                self._encoder = Requests(self.server, self._user_agent)
+        except ValueError as err:
+            raise self._unreachable(err) from err
 
-        connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=60, socket_factory=made)
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        def made(new: socket.socket) -> None:
+            self._sockets.add(new)
+            prepare(new)
 
-    def _trust(self) -> ssl_module.SSLContext | bool:
+        to = self._encoder
+        return Pool(Server(to.host, to.port, self._trust(), self._tls_server_name), limit, made)
+
+    def _made(self, address: tuple[Any, ...]) -> socket.socket:
+        """A socket of a WebSocket."""
+        made = socket.socket(*address[:3])
+        sockets.notice(made)
+        self._sockets.add(made)
+        return made
+
+    def _trust(self) -> ssl_module.SSLContext | None:
         """How the server's certificate is checked: as configured, or by the authorities of this host."""
+        if not self.server.startswith("https:"):
+            return None
         if self._ssl is None:
-            if not self.server.startswith("https:"):
-                return True
             self._ssl = ssl_module.create_default_context()
         return self._ssl
 
-    def _headers(self, headers: dict[str, str]) -> dict[str, str]:
-        # On one machine compressing costs more than it saves.
-        headers["Accept-Encoding"] = "identity"
-        headers["User-Agent"] = self._user_agent
-        token = self._token if isinstance(self._token, str) else self._token()
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        return headers
-
-    def _url(self, path: str, params: Any) -> URL:
-        url = URL(self.server + path, encoded=True)
-        return url.update_query(params) if params else url
-
     def _unreachable(self, err: BaseException) -> APIError:
         return errors.service_unavailable(f"{self.server} does not answer: {str(err) or type(err).__name__}")
-
-
-def _stream_socket(address: AddrInfoType) -> socket.socket:
-    """A socket that notices within half a minute that the other side is not there any more (tcp(7))."""
-    made = socket.socket(*address[:3])
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):
-        made.setsockopt(socket.IPPROTO_TCP, option, value)
-    return made
-
-
-def _request_socket(address: AddrInfoType) -> socket.socket:
-    """The same, also when something was sent: the kernel would try for a quarter of an hour."""
-    made = _stream_socket(address)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000)
-    return made
-
-
-def _abort(response: aiohttp.ClientResponse) -> None:
-    """Drops the connection of an answer that was not read to its end, without waiting for TLS to say goodbye."""
-    connection = response.connection
-    if connection is not None and connection.transport is not None:
-        connection.transport.abort()
 
 
 class _TokenFile:

@@ -4,7 +4,7 @@ import sys
 
 from hawser import quickly
 
-quickly.begin()
+quickly.begin(serves=False)
 
 from hawser.controllers.manager import main  # noqa: E402
 

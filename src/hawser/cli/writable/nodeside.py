@@ -52,7 +52,7 @@ async def ask(
     query = urlencode([("without", one) for one in without])
     try:
         async with client.stream("GET", f"{path}?{query}" if query else path) as response:
-            async for piece in response.content.iter_any():
+            async for piece in response:
                 destination.write(piece)
     except APIError as error:
         if error.code == 404:
