@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tests.node import registry as registries
+
 from .conftest import Engine, eventually, pod
 from .test_rich import PROBE, image, rich
 
@@ -74,6 +76,18 @@ def test_changes_of_a_rich_container_become_an_image(
     engine.apply(manifest, namespace)
     eventually(lambda: engine.get("pod", "c", namespace)["status"]["phase"] == "Failed", "the end")
     assert "hello" in engine.kubectl("logs", "c", "-n", namespace).stdout
+
+    # A registry's nodes get it from there.
+    with registries.running() as registry:
+        name = f"{registry.address}/team/small:1"
+        pushed = json.loads(
+            engine.hawser("rich", "commit", "b", "-n", namespace, "-t", name, "--push", "-o", "json").stdout
+        )
+        assert ("team/small", "1") in registry.repositories
+        assert pushed["image"] == name
+        pulled = pod("d", "cat /new/file", container={"image": name}, restartPolicy="Never")
+        engine.apply(pulled, namespace)
+        eventually(lambda: engine.get("pod", "d", namespace)["status"]["phase"] == "Succeeded", "the end")
 
 
 def test_what_can_not_be_told_is_refused_with_the_reason(engine: Engine, namespace: str) -> None:

@@ -1,4 +1,4 @@
-"""A registry of images on loopback: the pull side of the OCI distribution specification, with basic or token auth."""
+"""A registry on loopback: pulls and pushes of the OCI distribution specification, with basic or token auth."""
 
 from __future__ import annotations
 
@@ -81,9 +81,30 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_POST(self) -> None:
-        """Asks for a token with a form (OAuth 2.0, RFC 6749, section 4.3)."""
+        """Asks for a token with a form (OAuth 2.0, RFC 6749, section 4.3), or begins a push."""
+        if self.path.startswith("/v2/"):
+            if self._may():
+                self._answer(202, b"", headers={"Location": self.path + "begun?state=1"})
+            return
         form = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
         self._grant(self.server.users.get(form.get("username", "")) == form.get("password"))
+
+    def do_PUT(self) -> None:
+        """Takes a blob whose digest is right, or a manifest whose blobs are there."""
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        path, _, query = self.path.partition("?")
+        if not self._may():
+            return
+        digest = _digest(data)
+        if "/blobs/uploads/" in path:
+            good = dict(parse_qsl(query)) == {"state": "1", "digest": digest}
+            self.server.blobs |= {digest: data} if good else {}
+        else:
+            name, _, tag = path.removeprefix("/v2/").partition("/manifests/")
+            manifest = json.loads(data)
+            good = all(one["digest"] in self.server.blobs for one in [manifest["config"], *manifest["layers"]])
+            self.server.repositories |= {(name, tag): data} if good else {}
+        self._answer(201 if good else 400, b"", headers={"Docker-Content-Digest": digest})
 
     def _manifest(self, name: str, reference: str) -> None:
         registry = self.server

@@ -70,3 +70,16 @@ def test_the_machine_id_outlives_a_restart_but_not_the_pod() -> None:
     assert first == host.machine_id(pod("s", "a"), "2")
     assert len({first, host.machine_id(pod("s", "b"), "1"), host.machine_id(pod("t", "a"), "1")}) == 3
     assert len(first) == 32
+
+
+@pytest.mark.parametrize(("before", "after"), [("128\n", "8192"), ("8192\n", "8192\n"), ("1048576\n", "1048576\n")])
+def test_the_limit_of_inotify_is_raised_and_never_lowered(tmp_path: Path, before: str, after: str) -> None:
+    limit = tmp_path / "max_user_instances"
+    limit.write_text(before)
+    host.allow_watches(str(limit))
+    assert limit.read_text() == after
+
+
+def test_a_limit_that_can_not_be_raised_stays(tmp_path: Path) -> None:
+    host.allow_watches(str(tmp_path / "none"))
+    assert not (tmp_path / "none").exists()

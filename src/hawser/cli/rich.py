@@ -86,6 +86,9 @@ def commit(
         bool, typer.Option("--keep-identity", help="Keep the machine id, journals and SSH host keys, too.")
     ] = False,
     output: Annotated[Path | None, typer.Option("--output", help="Write the archive there; do not import it.")] = None,
+    push: Annotated[
+        bool, typer.Option("--push", help="Push it to the registry that the reference names; do not import it.")
+    ] = False,
     form: Annotated[Output, typer.Option("-o", "--format", help="Output format.")] = Output.TABLE,
     kubeconfig: Kubeconfig = None,
     kube_context: Context = "",
@@ -101,6 +104,8 @@ def commit(
       hawser rich commit legacy-app-0 -t localhost/legacy-app:2
 
       hawser rich commit shop-0 -t registry.example/shop:2 --exclude /var/log --output shop.tar
+
+      hawser rich commit shop-0 -t registry.example/shop:2 --push
     """
     from hawser.cli.images.description import reference
     from hawser.cli.writable.order import Commit, carry_out
@@ -108,10 +113,13 @@ def commit(
     with context.failures():
         if not reference(tag):
             raise Failure(f'"{tag}" is not a full reference such as localhost/legacy:1', "name the image with -t")
-        engine = None if output or kubeconfig or kube_context else context.running(data_dir)
-        if engine is None and output is None:
-            raise Failure("the image has nowhere to go on another cluster", "--output FILE writes an archive of it")
-    order = Commit(pod, namespace, container, tag, tuple(exclude or ()), keep_identity, context.epoch(-1))
+        engine = None if output or push or kubeconfig or kube_context else context.running(data_dir)
+        if engine is None and output is None and not push:
+            raise Failure(
+                "the image has nowhere to go on another cluster",
+                "--push gives it to the registry, --output FILE writes an archive of it",
+            )
+    order = Commit(pod, namespace, container, tag, tuple(exclude or ()), keep_identity, context.epoch(-1), push)
 
     async def work() -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="hawser-commit-", dir=output.parent if output else None) as scratch:

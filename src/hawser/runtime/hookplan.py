@@ -11,13 +11,13 @@ joined any more. Both are root inside, and neither sees a namespace of the host.
 from __future__ import annotations
 
 import os
-import signal
 
 from .edited import copied
 from .hooks import Hook, Hooks
 from .light import Any, NamedTuple
 
 Spec = dict[str, Any]
+_KILLED = 128 + 9  # by SIGKILL
 _NAMES = {
     "HAWSER_NAMESPACE": ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"),
     "HAWSER_POD": ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"),
@@ -111,6 +111,8 @@ def told_of(ending: Ending) -> dict[str, str]:
 
 
 def _signal_name(number: int) -> str:
+    import signal  # here: its enumerations take long to load
+
     try:
         return signal.Signals(number).name if number else ""
     except ValueError:
@@ -126,7 +128,7 @@ def ending_of(status: int, killed: bool, kills: int, started: float, finished: f
         return Ending(128, 0, False, 0.0, finished)  # kubelet's code for a container that could not start
     code = 128 + status if killed else status
     number = status if killed else status - 128 if 128 < status <= 128 + 64 else 0
-    return Ending(code, number, kills > 0 and code == 128 + signal.SIGKILL, started, finished)
+    return Ending(code, number, kills > 0 and code == _KILLED, started, finished)
 
 
 def poststop_spec(spec: Spec, note: Spec, present: Any = os.path.exists) -> Spec:

@@ -4,17 +4,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import select
-import signal
-import subprocess
 import time
 
+from . import spawn
 from .hookplan import Ending, hook_of, process
 from .hooks import POSTSTOP, PRESTART, Hook
-from .light import TYPE_CHECKING, Any, NamedTuple
+from .light import TYPE_CHECKING, Any, NamedTuple, dumps, loads, suppress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +19,7 @@ if TYPE_CHECKING:
 _KEPT = 1024  # bytes of a hook's output in its record: the end of it, which tells what went wrong
 _COPIED = 64 * 1024  # bytes of it in the container's log
 _GONE_SECONDS = 5.0
+_SIGKILL = 9
 
 
 class Result(NamedTuple):
@@ -37,7 +35,7 @@ class Log:
 
     def __init__(self, pid: int) -> None:
         self.fd = -1
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             # Opened anew: not to block must not become a property of the application's own stream.
             flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
             self.fd = os.open(f"/proc/{pid}/fd/2", flags)
@@ -45,7 +43,7 @@ class Log:
     def write(self, data: bytes) -> None:
         """Writes as much as fits."""
         if self.fd >= 0:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 os.write(self.fd, data)
 
 
@@ -61,14 +59,12 @@ class Runtime(NamedTuple):
 
     def call(self, *words: str) -> bool:
         """Whether a command succeeded; what it says is nobody's."""
-        quiet = subprocess.DEVNULL
-        return subprocess.run(self.words(*words), stdin=quiet, stdout=quiet, stderr=quiet, check=False).returncode == 0
+        return spawn.run(self.words(*words), quiet=True) == 0
 
     def state(self, container_id: str) -> dict[str, Any]:
         """The state of a container as OCI has it; empty when there is none."""
-        words = self.words("state", container_id)
-        ran = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        state = json.loads(ran.stdout) if ran.returncode == 0 else {}
+        code, told = spawn.read(self.words("state", container_id))
+        state = loads(told) if code == 0 else {}
         return state if isinstance(state, dict) else {}
 
 
@@ -95,7 +91,7 @@ def poststop(
     bundle = os.path.join(home, "poststop")
     name = note["id"] + "-poststop"
     with open(os.path.join(home, "poststop.json"), encoding="utf-8") as file:
-        spec = json.load(file)
+        spec = loads(file.read())
     os.makedirs(bundle, mode=0o700, exist_ok=True)
     for entry in note["poststop"]:
         hook = hook_of(entry)
@@ -108,21 +104,19 @@ def poststop(
 def run(words: list[str], hook: Hook, phase: str, log: Log, stop: Callable[[], object]) -> Result:
     """Runs a hook's command line. stop: ends all of the hook's processes; called when its time is over."""
     began = time.monotonic()
-    null = subprocess.DEVNULL
-    child = subprocess.Popen(
-        words, stdin=null, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    )
+    pipe, writing = os.pipe()
+    child = spawn.start(words, {0: -1, 1: writing, 2: writing}, session=True)
+    os.close(writing)
     output = _Output(log, f"hawser: {phase} {hook.name}: ".encode())
-    in_time = _follow(child, output, began + hook.timeout)
+    over = os.pidfd_open(child)
+    in_time = _follow(pipe, over, output, began + hook.timeout)
     if not in_time:
         stop()
-        try:
-            child.wait(_GONE_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-    code = child.wait()
-    if child.stdout is not None:
-        child.stdout.close()
+        if not select.select([over], [], [], _GONE_SECONDS)[0]:
+            os.kill(child, _SIGKILL)
+    code = spawn.ended(child)
+    os.close(over)
+    os.close(pipe)
     output.end()
     problem = "" if in_time and code == 0 else f"exit code {code if code >= 0 else 128 - code}"
     if not in_time:
@@ -130,26 +124,24 @@ def run(words: list[str], hook: Hook, phase: str, log: Log, stop: Callable[[], o
     return Result(problem, output.tail(), time.monotonic() - began)
 
 
-def _follow(child: subprocess.Popen[bytes], output: _Output, deadline: float) -> bool:
-    """Reads until the child has ended, whoever else keeps its output open; False when time is over."""
-    assert child.stdout is not None
-    pipe, ended = child.stdout.fileno(), os.pidfd_open(child.pid)
+def _follow(pipe: int, over: int, output: _Output, deadline: float) -> bool:
+    """Reads until the child has ended, whoever else keeps its output open; False when time is over.
+
+    over: the child, as pidfd_open(2) has it.
+    """
     os.set_blocking(pipe, False)
-    try:
-        open_pipe = True
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            ready, _, _ = select.select([pipe, ended] if open_pipe else [ended], [], [], left)
-            # The rest of what it wrote is in the pipe by the time it has ended.
-            while open_pipe and (data := _read(pipe)) is not None:
-                open_pipe = bool(data)
-                output.add(data)
-            if ended in ready:
-                return True
-    finally:
-        os.close(ended)
+    open_pipe = True
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        ready, _, _ = select.select([pipe, over] if open_pipe else [over], [], [], left)
+        # The rest of what it wrote is in the pipe by the time it has ended.
+        while open_pipe and (data := _read(pipe)) is not None:
+            open_pipe = bool(data)
+            output.add(data)
+        if over in ready:
+            return True
 
 
 def _read(pipe: int) -> bytes | None:
@@ -196,8 +188,8 @@ def clear(pid: int) -> bool:
         if not others:
             return True
         for other in others:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(other, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(other, _SIGKILL)
         time.sleep(0.005)
     return False
 
@@ -215,7 +207,7 @@ def group(pid: int) -> str:
 def oom_kills(directory: str) -> int:
     """How many processes of a control group the kernel has killed for want of memory."""
     for name in ("memory.events", "memory.oom_control"):
-        with contextlib.suppress(OSError), open(os.path.join(directory, name), encoding="utf-8") as file:
+        with suppress(OSError), open(os.path.join(directory, name), encoding="utf-8") as file:
             for line in file:
                 if line.startswith("oom_kill "):
                     return int(line.split()[1])
@@ -230,7 +222,7 @@ def members(directory: str, own: str) -> list[int]:
     """
     found = []
     for place, _, _ in os.walk(directory):
-        with contextlib.suppress(OSError), open(os.path.join(place, "cgroup.procs"), encoding="utf-8") as file:
+        with suppress(OSError), open(os.path.join(place, "cgroup.procs"), encoding="utf-8") as file:
             found += [int(line) for line in file]
     here, me = mounts(os.getpid()), os.getpid()
     if me in found or os.getppid() in found:
@@ -248,4 +240,4 @@ def mounts(pid: int) -> str:
 
 def _write(path: str, value: dict[str, Any]) -> None:
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(value, file)
+        file.write(dumps(value))

@@ -25,6 +25,7 @@ _INITS = (
     "/usr/bin/dumb-init",
 )
 _LIMITS = "CPU FSIZE DATA STACK CORE RSS NOFILE AS NPROC MEMLOCK SIGPENDING MSGQUEUE NICE RTPRIO".split()  # noqa: SIM905
+_WATCHERS = 8192
 _ELF_INTERPRETER = 3  # PT_INTERP, elf(5)
 
 
@@ -149,6 +150,22 @@ def _sha256(text: str) -> str:
         except ImportError:
             pass
     raise OSError("this Python has no SHA-256")
+
+
+def allow_watches(path: str = "/proc/sys/fs/inotify/max_user_instances") -> None:
+    """Raises the node's limit of inotify instances where it is low; inotify(7).
+
+    Root of all containers is one user there. systemd and the usual services take five of the kernel's 128, and the
+    systemd that gets none stands still.
+    """
+    try:
+        with open(path, encoding="ascii") as file:
+            limit = int(file.read())
+        if limit < _WATCHERS:
+            with open(path, "w", encoding="ascii") as file:
+                file.write(str(_WATCHERS))
+    except (OSError, ValueError):
+        pass  # /proc/sys is read-only here: the node's administrator decides
 
 
 def forget_login() -> None:

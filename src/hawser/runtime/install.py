@@ -17,7 +17,7 @@ _PACKAGE = "hawser_runtime"
 _MODULES = (
     *("application", "bundle", "edited", "elf", "entry", "equip", "facts", "faketime", "hookplan", "hookrun", "hooks"),
     *("host", "initd", "kept", "light", "main", "minimal", "notes", "options", "preload", "profile", "quoting"),
-    *("records", "rootfs", "scripts", "systemd", "unit", "units", "verbs", "view", "watch", "witness"),
+    *("records", "rootfs", "scripts", "spawn", "systemd", "unit", "units", "verbs", "view", "watch", "witness"),
 )
 
 

@@ -14,15 +14,12 @@ and a new one begun.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import shutil
 import stat
-import subprocess
 
+from . import spawn
 from .edited import EditError
-from .light import Any
+from .light import Any, dumps, loads, suppress
 
 _MOUNT = ("/usr/bin/mount", "/bin/mount")
 _NAMES = (
@@ -106,15 +103,15 @@ def size(folder: str) -> int:
 
 def release(mounted: str) -> None:
     """Unmounts a root file system that no container runs on."""
-    subprocess.run(["umount", "-l", mounted], stderr=subprocess.DEVNULL)
-    with contextlib.suppress(OSError):
+    spawn.run(["umount", "-l", mounted], quiet=True)
+    with suppress(OSError):
         os.rmdir(mounted)
 
 
 def _told(place: str) -> dict[str, Any]:
     try:
         with open(os.path.join(place, "kept.json"), encoding="utf-8") as file:
-            value = json.load(file)
+            value = loads(file.read())
     except (FileNotFoundError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
@@ -123,7 +120,7 @@ def _told(place: str) -> dict[str, Any]:
 def _note(place: str, told: dict[str, Any]) -> None:
     path = os.path.join(place, "kept.json")
     with open(path + ".new", "w", encoding="utf-8") as file:
-        json.dump(told, file)
+        file.write(dumps(told))
     os.rename(path + ".new", path)
 
 
@@ -134,17 +131,24 @@ def _let_go(before: dict[str, Any]) -> None:
         return
     real, root = os.environ["HAWSER_REAL"], os.environ.get("HAWSER_ROOT", "")
     command = [real, *(["--root", root] if root else []), "state", str(before.get("container"))]
-    asked = subprocess.run(command, capture_output=True, text=True)
-    if asked.returncode == 0 and json.loads(asked.stdout).get("status") != "stopped":
+    code, told = spawn.read(command)
+    if code == 0 and loads(told).get("status") != "stopped":
         raise EditError(f"rootfs: keep: container {before['container']} still runs on what is kept")
     release(mounted)
 
 
 def _put_aside(place: str) -> None:
     previous = os.path.join(place, "previous")
-    shutil.rmtree(previous, ignore_errors=True)
+    _remove(previous)
     if os.path.lexists(os.path.join(place, "upper")):
         os.rename(os.path.join(place, "upper"), previous)
+
+
+def _remove(folder: str) -> None:
+    if os.path.lexists(folder):
+        import shutil  # here: it takes long to load, and knows how not to be led elsewhere by what a container made
+
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _begin(place: str, top: str) -> None:
@@ -155,7 +159,7 @@ def _begin(place: str, top: str) -> None:
         os.mkdir(upper)
         os.chown(upper, info.st_uid, info.st_gid)
         os.chmod(upper, stat.S_IMODE(info.st_mode))
-    shutil.rmtree(work, ignore_errors=True)
+    _remove(work)
     os.mkdir(work, 0o700)
 
 
@@ -167,12 +171,13 @@ def _mount(place: str, lowers: list[str], target: str) -> None:
     if len(":".join(names)) + len(options) > _PAGE:
         # All has to fit on one page, mount(2): links with short names, found from the directory above.
         names = [os.path.join(name, "l", str(number)) for number in range(len(lowers))]
-        shutil.rmtree(os.path.join(place, "l"), ignore_errors=True)
+        _remove(os.path.join(place, "l"))
         os.mkdir(os.path.join(place, "l"))
         for link, path in zip(names, lowers):  # noqa: B905 - Python 3.9 does not know strict
             os.symlink(path, os.path.join(folder, link))
     mount = next((path for path in _MOUNT if os.access(path, os.X_OK)), "mount")
     command = [mount, "-t", "overlay", "hawser-kept", "-o", f"lowerdir={':'.join(names)},{options}", target]
-    made = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    if made.returncode:
-        raise EditError(f"rootfs: keep: {' '.join(made.stderr.split()) or 'the overlay can not be mounted'}")
+    code, told = spawn.read(["/bin/sh", "-c", 'cd "$0" && exec "$@"', folder, *command], stream=2)
+    if code:
+        why = " ".join(told.decode("utf-8", "replace").split())
+        raise EditError(f"rootfs: keep: {why or 'the overlay can not be mounted'}")

@@ -1,16 +1,29 @@
-"""What of the standard library would take longer to load than all of an edit: `typing` and `json`, as far as needed.
+"""What of the standard library would take longer to load than all of an edit: of typing, contextlib and json.
 
-Every container waits for what is imported here. The names are typing's own for whoever checks types.
+Every container waits for what is imported here. The names are the library's own for whoever checks types.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False  # typing's own costs its import; checkers know the name
 if TYPE_CHECKING:
+    from contextlib import suppress as suppress
     from typing import Any as Any
     from typing import NamedTuple as NamedTuple
 else:
     Any = object
+
+    class suppress:  # noqa: N801 - the library's own name
+        """contextlib.suppress."""
+
+        def __init__(self, *kinds):
+            self._kinds = kinds
+
+        def __enter__(self):
+            return None
+
+        def __exit__(self, kind, error, traceback):
+            return kind is not None and issubclass(kind, self._kinds)
 
     def _field(index: int) -> property:
         return property(lambda values: values[index])

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 
-from . import host, notes, options, profile, view
+from . import host, notes, options, profile, spawn, view
 from .bundle import Edited, choose_init, edit
 from .edited import BUNDLE_HOME, EditError, Files, mounted_journal
 from .equip import equip, note_hooks
@@ -105,6 +105,7 @@ def _prepare(
             )
     edited = equip(spec, edit(spec, asked, facts), annotations, answer, rootfs, facts)
     if init != "minimal":
+        host.allow_watches()
         journal = notes.open_journal(os.environ["HAWSER_RECORDS"], call.container_id, _root_of(spec))
         edited.spec["mounts"] += [mounted_journal(journal)] if journal else []
     return edited._replace(hooks=note_hooks(spec, annotations, answer, call.container_id, call.bundle))
@@ -190,7 +191,7 @@ def main(argv: list[str]) -> int:
             from . import verbs
 
             return verbs.create(real, argv, call.verb, edited.hooks)
-        os.execv(real, [real, *argv])
+        spawn.become([real, *argv])
     except (EditError, options.OptionError) as error:
         return fail(call, str(error))
     except (OSError, ValueError, KeyError, TypeError) as error:

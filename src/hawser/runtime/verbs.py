@@ -1,21 +1,17 @@
 # Importing pathlib would double the start-up time of every container.
-# ruff: noqa: PTH103, PTH118, PTH123
+# ruff: noqa: PTH103, PTH106, PTH108, PTH118, PTH123
 """What `create`, `run`, `start` and `delete` do for a container with hooks, around the real runtime."""
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import signal
-import subprocess
 import time
 
-from . import hookrun, witness
+from . import hookrun, spawn, witness
 from .edited import EditError
 from .hookplan import Ending, plan, poststop_spec
 from .hooks import PRESTART, Hooks
-from .light import Any
+from .light import Any, dumps, suppress
 
 _VALUED = ("--root", "--rootless", "--cgroup-manager", "--criu")
 _DELETE_SECONDS = 8.0  # containerd gives `delete` ten
@@ -29,9 +25,18 @@ def home_of(records: str, container_id: str) -> str:
     return os.path.join(records, ".hooks", container_id)
 
 
+def forget(home: str) -> None:
+    """Removes what is noted of a container, as far as that works."""
+    for folder, _, names in os.walk(home, topdown=False):
+        with suppress(OSError):
+            for name in names:
+                os.unlink(os.path.join(folder, name))
+            os.rmdir(folder)
+
+
 def note(home: str, spec: dict[str, Any], hooks: Hooks, container_id: str, bundle: str) -> None:
     """Writes down what start and end need; `spec` is the container's before any edit."""
-    shutil.rmtree(home, ignore_errors=True)
+    forget(home)
     os.makedirs(home, mode=0o700)
     noted = plan(spec, hooks, container_id, bundle)
     files = {"plan.json": noted}
@@ -39,7 +44,7 @@ def note(home: str, spec: dict[str, Any], hooks: Hooks, container_id: str, bundl
         files["poststop.json"] = poststop_spec(spec, noted)
     for name, value in files.items():
         with open(os.open(os.path.join(home, name), os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as file:
-            json.dump(value, file)
+            file.write(dumps(value))
 
 
 def runtime_of(real: str, argv: list[str], verb: str) -> hookrun.Runtime:
@@ -63,10 +68,10 @@ def create(real: str, argv: list[str], verb: str, home: str) -> int:
     runtime = runtime_of(real, argv, verb)
     if verb == "create":
         if not noted["poststop"]:
-            os.execv(real, [real, *argv])
+            spawn.become([real, *argv])
         code = witness.create(runtime, argv, home)[0]
         if code != 0:
-            shutil.rmtree(home, ignore_errors=True)
+            forget(home)
         return code
     detached = bool({"-d", "--detach", "--detach=true"} & set(argv))
     if noted["terminal"] and not detached:
@@ -88,6 +93,8 @@ def create(real: str, argv: list[str], verb: str, home: str) -> int:
 
 def _attend(runtime: hookrun.Runtime, home: str, child: int, container_id: str) -> int:
     """Stays until the container has ended, as `run` does; returns its code."""
+    import signal
+
     pid = int(runtime.state(container_id).get("pid") or 0)
 
     def forward(number: int, _frame: object) -> None:
@@ -114,7 +121,7 @@ def start(runtime: hookrun.Runtime, home: str, words: list[str]) -> str:
             witness.tell(home, "failed")
             return f"prestart hook {hook.name}: {result.problem}{said}"
     began = time.time()
-    if subprocess.run(words, check=False).returncode != 0:
+    if spawn.run(words) != 0:
         witness.tell(home, "failed")
         return "the container could not be started"
     witness.tell(home, "started", began)
@@ -126,7 +133,7 @@ def delete(runtime: hookrun.Runtime, words: list[str], home: str, force: bool) -
     noted = witness.load(home)
     status = runtime.state(noted["id"]).get("status")
     if status in ("running", "paused") and not force:
-        return subprocess.run(words, check=False).returncode  # it says why not
+        return spawn.run(words)  # it says why not
     if status not in ("stopped", None):
         runtime.call("kill", "--all", noted["id"], "KILL")
     if noted["poststop"]:
@@ -134,9 +141,9 @@ def delete(runtime: hookrun.Runtime, words: list[str], home: str, force: bool) -
         watching = witness.lock(home, _DELETE_SECONDS)
         if watching >= 0 and not os.path.exists(os.path.join(home, "finished")):  # noqa: PTH110
             _finish_alone(runtime, noted, home, deadline)
-    code = subprocess.run(words, check=False).returncode
+    code = spawn.run(words)
     if code == 0:
-        shutil.rmtree(home, ignore_errors=True)
+        forget(home)
     return code
 
 

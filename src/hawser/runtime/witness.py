@@ -11,21 +11,17 @@ process, reaps it and reads its code as ever. If the witness itself is killed, t
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import fcntl
-import json
 import os
-import subprocess
 import sys
 import time
 
-from . import hookrun
+from . import hookrun, spawn
 from .edited import EditError
 from .entry import again
 from .hookplan import Ending, ending_of
 from .hooks import POSTSTOP, Hook
-from .light import TYPE_CHECKING, Any
+from .light import TYPE_CHECKING, Any, dumps, loads, suppress
 from .records import append
 
 if TYPE_CHECKING:
@@ -59,18 +55,20 @@ def create(runtime: hookrun.Runtime, argv: list[str], home: str) -> tuple[int, i
 
 
 def _witness(runtime: hookrun.Runtime, argv: list[str], home: str, writing: int) -> NoReturn:
+    import ctypes  # here: for this one call, in this process alone
+
     os.setsid()
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
     os.set_inheritable(lock(home), True)
     # Its standard streams are the container's, and what --preserve-fds names.
-    code = subprocess.run([runtime.path, *argv], close_fds=False, check=False).returncode
+    code = spawn.run([runtime.path, *argv])
     if code != 0:
         os.write(writing, str(code).encode())
         os._exit(0)
     pid = int(runtime.state(load(home)["id"]).get("pid") or 0)
     with open(os.path.join(home, "witness.json"), "w", encoding="utf-8") as file:
-        json.dump({"runtime": runtime, "group": hookrun.group(pid)}, file)
+        file.write(dumps({"runtime": runtime, "group": hookrun.group(pid)}))
     watching = again("watch", home, str(pid))
     log = hookrun.Log(pid)
     null = os.open("/dev/null", os.O_RDWR)
@@ -86,7 +84,7 @@ def finished(argv: list[str]) -> int:
     """`finish HOME STATUS KILLED TIME`, which the watching parent of a container runs at its end."""
     home, status, killed, when = argv
     with open(os.path.join(home, "witness.json"), encoding="utf-8") as file:
-        known = json.load(file)
+        known = loads(file.read())
     runtime = hookrun.Runtime(known["runtime"][0], tuple(known["runtime"][1]))
     ending = ending_of(int(status), killed == "1", hookrun.oom_kills(known["group"]), _started(home), float(when))
     finish(runtime, load(home), ending, hookrun.Log(os.getppid()), home)
@@ -111,7 +109,7 @@ def finish(runtime: hookrun.Runtime, note: dict[str, Any], ending: Ending, log: 
         os.close(os.open(os.path.join(home, "finished"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         return
-    with contextlib.suppress(FileNotFoundError):  # the container is deleted by force meanwhile
+    with suppress(FileNotFoundError):  # the container is deleted by force meanwhile
         for hook, result in hookrun.poststop(runtime, note, ending, log, home):
             record(note, POSTSTOP, hook, result, home, code=ending.code, reason=ending.reason)
 
@@ -158,5 +156,5 @@ def told(home: str, name: str) -> float:
 def load(home: str) -> dict[str, Any]:
     """The note of a container. Raises FileNotFoundError."""
     with open(os.path.join(home, "plan.json"), encoding="utf-8") as file:
-        note: dict[str, Any] = json.load(file)
+        note: dict[str, Any] = loads(file.read())
     return note

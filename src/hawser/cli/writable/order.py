@@ -12,6 +12,7 @@ from hawser.api.kinds import POD
 from hawser.cli.context import Failure
 from hawser.cli.engine.settings import Settings
 from hawser.cli.images.importer import ImportFailed
+from hawser.cli.images.pushing import push
 from hawser.cli.images.sharing import import_everywhere
 from hawser.cli.releasing.push import container_of
 from hawser.cli.writable.committing import extend, kept, left_out
@@ -21,7 +22,10 @@ from hawser.client.client import Client
 
 @dataclass(frozen=True)
 class Commit:
-    """What is made of what. epoch: seconds since 1970 for the image's date, -1: that of its newest file."""
+    """What is made of what. epoch: seconds since 1970 for the image's date, -1: that of its newest file.
+
+    push: it goes to the registry that the tag names.
+    """
 
     pod: str
     namespace: str
@@ -30,6 +34,7 @@ class Commit:
     exclude: tuple[str, ...]
     keep_identity: bool
     epoch: int
+    push: bool = False
 
 
 async def carry_out(
@@ -58,6 +63,8 @@ async def carry_out(
     archive = output or scratch / "new.tar"
     say("writing the image")
     digest = await asyncio.to_thread(extend, base, layer, order.tag, created, told, archive)
+    if order.push:
+        await push(archive, order.tag, say)
     if engine is not None:
         say(f"importing {order.tag}")
         try:
