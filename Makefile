@@ -4,6 +4,10 @@
 
 DATA_DIR ?= /var/lib/hawser
 PYTEST ?= .venv/bin/pytest
+# Tests wait more than they compute. A file's tests stay in one process, and each process has an engine of its own;
+# WORKERS=0 runs all in one, as pytest itself does.
+WORKERS ?= 2
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 help: ## Show what there is
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,10 +34,10 @@ format: setup ## Format the code
 test: lint unit e2e ## Lint and run every test
 
 unit: setup ## The fast tests and the components'
-	$(PYTEST) --ignore=tests/e2e
+	$(PYTEST) $(PARALLEL) --ignore=tests/e2e
 
 e2e: setup ## Tests against a running engine with real containers
-	$(PYTEST) tests/e2e
+	$(PYTEST) $(PARALLEL) tests/e2e
 
 vm-test: ## Try everything in a virtual machine with systemd and pure cgroup v2; SUITE=trixie for another release
 	tests/vm/run.sh $(SUITE)

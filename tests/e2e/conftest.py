@@ -18,6 +18,10 @@ import kubernetes
 import pytest
 import yaml
 
+from hawser.api.kinds import EVENT, NAMESPACE, POD, SERVICE_ACCOUNT
+
+from .direct import Direct, Refused, kind_of
+
 ROOT = Path(__file__).parents[2]
 KUBECTL = ROOT / ".venv" / "bin" / "kubectl"
 T = TypeVar("T")
@@ -47,6 +51,7 @@ class Engine:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.kubeconfig = data_dir / "kubeconfig" / "admin.yaml"
+        self.direct = Direct(data_dir)
 
     def hawser(self, *args: str, check: bool = True, **kwargs: Any) -> subprocess.CompletedProcess[str]:
         """The CLI from the clone."""
@@ -64,28 +69,42 @@ class Engine:
         self.kubectl("apply", "-n", namespace, "-f", "-", input=text)
 
     def get(self, kind: str, name: str, namespace: str) -> Obj:
-        result: Obj = json.loads(self.kubectl("get", kind, name, "-n", namespace, "-o", "json").stdout)
-        return result
+        found = kind_of(kind)
+        if found is None:
+            result: Obj = json.loads(self.kubectl("get", kind, name, "-n", namespace, "-o", "json").stdout)
+            return result
+        with _failing():
+            return self.direct.get(found, name, namespace)
 
     def list(self, kind: str, namespace: str, selector: str = "") -> list[Obj]:
-        args = ["-l", selector] if selector else []
-        items: list[Obj] = json.loads(self.kubectl("get", kind, "-n", namespace, "-o", "json", *args).stdout)["items"]
-        return items
+        found = kind_of(kind)
+        if found is None:
+            args = ["-l", selector] if selector else []
+            items: list[Obj] = json.loads(self.kubectl("get", kind, "-n", namespace, "-o", "json", *args).stdout)[
+                "items"
+            ]
+            return items
+        with _failing():
+            return self.direct.list(found, namespace or "default", labels=selector)
 
     def wait_ready(self, pod: str, namespace: str, seconds: float = 60.0) -> Obj:
         """The pod once it is Ready; on failure its description is shown."""
-        done = self.kubectl(
-            "wait", "--for=condition=Ready", f"pod/{pod}", "-n", namespace, f"--timeout={seconds:.0f}s", check=False
-        )
-        if done.returncode:
-            pytest.fail(done.stderr + self.kubectl("describe", "pod", pod, "-n", namespace, check=False).stdout)
-        return self.get("pod", pod, namespace)
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self.get("pod", pod, namespace)
+            conditions = found.get("status", {}).get("conditions") or ()
+            if ("Ready", "True") in {(c["type"], c["status"]) for c in conditions}:
+                return found
+            if time.monotonic() > deadline:
+                described = self.kubectl("describe", "pod", pod, "-n", namespace, check=False).stdout
+                pytest.fail(f"{pod} was not ready in {seconds:.0f} s:\n{described}")
+            time.sleep(0.05)
 
     def events(self, namespace: str, name: str) -> list[tuple[str, str]]:
         """(reason, message) of an object's events."""
-        selector = f"involvedObject.name={name}"
-        out = self.kubectl("get", "events", "-n", namespace, "--field-selector", selector, "-o", "json").stdout
-        return [(e["reason"], e.get("message", "")) for e in json.loads(out)["items"]]
+        with _failing():
+            found = self.direct.list(EVENT, namespace, fields=f"involvedObject.name={name}")
+        return [(e["reason"], e.get("message", "")) for e in found]
 
     def wait_event(self, namespace: str, name: str, reason: str, seconds: float = 30.0) -> str:
         """The message of the first event with this reason."""
@@ -104,6 +123,15 @@ class Engine:
         finally:
             client.close()
             client.rest_client.pool_manager.clear()
+
+
+@contextlib.contextmanager
+def _failing() -> Iterator[None]:
+    """A request that fails fails the test, with the server's words."""
+    try:
+        yield
+    except (Refused, OSError) as error:
+        pytest.fail(str(error))
 
 
 def _run(command: list[str], *, check: bool, **kwargs: Any) -> subprocess.CompletedProcess[str]:
@@ -131,14 +159,28 @@ def engine() -> Iterator[Engine]:
         shutil.rmtree(f"{data_dir}-kubectl-cache", ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def image(engine: Engine) -> str:
+    """The example's rich image, in the engine."""
+    engine.hawser("image", "build-rich", str(ROOT / "examples/legacy-app/image.yaml"), timeout=900)
+    return "localhost/legacy-app:1"
+
+
 @pytest.fixture
 def namespace(engine: Engine) -> Iterator[str]:
     """A namespace for one test; it and all in it are deleted after the test."""
     name = f"t-{uuid.uuid4().hex[:8]}"
-    engine.kubectl("create", "namespace", name)
+    with _failing():
+        engine.direct.call("POST", NAMESPACE.path(), {"metadata": {"name": name}})
+        # Pods are refused before it is there.
+        eventually(lambda: engine.direct.list(SERVICE_ACCOUNT, name), "the default service account")
     yield name
-    engine.kubectl("delete", "namespace", name, "--wait=false", check=False)
-    engine.kubectl("delete", "pods", "--all", "-n", name, "--grace-period=0", "--force", check=False)
+    # As far as the test has left an engine.
+    with contextlib.suppress(Refused, OSError):
+        engine.direct.call("DELETE", NAMESPACE.path(None, name))
+        engine.direct.call(
+            "DELETE", POD.path(name), {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0}
+        )
 
 
 def pod(name: str, command: str = "sleep 1000000", **spec: Any) -> Obj:

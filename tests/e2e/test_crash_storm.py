@@ -63,7 +63,7 @@ def kinds(number: int) -> Obj:
             first = {"name": "first", "image": "docker.io/library/busybox:1.36", "command": ["true"]}
             return pod(name, initContainers=[first])
         case 2:
-            return pod(name, container={"ports": [{"containerPort": 80, "hostPort": 31080 + number % 20}]})
+            return pod(name, container={"ports": [{"containerPort": 80, "hostPort": 8300 + number % 20}]})
         case 3:
             probe = {"exec": {"command": ["true"]}, "periodSeconds": 1}
             return pod(name, container={"readinessProbe": probe, "livenessProbe": probe})

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from .conftest import ROOT, Engine, Obj, eventually, pod
-from .test_rich import PROBE, image, rich
+from .test_rich import PROBE, rich
 
-__all__ = ["image"]
 APP = "/opt/legacy-app"
 SOURCE = ROOT / "examples/legacy-app/rootfs/opt/legacy-app/legacy_app.py"
 

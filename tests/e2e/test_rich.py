@@ -8,16 +8,9 @@ from typing import Any
 
 import pytest
 
-from .conftest import ROOT, Engine, Obj, eventually, pod
+from .conftest import Engine, Obj, eventually, pod
 
 IMAGE = "localhost/legacy-app:1"
-
-
-@pytest.fixture(scope="module")
-def image(engine: Engine) -> str:
-    """The example's rich image, in the engine."""
-    engine.hawser("image", "build-rich", str(ROOT / "examples/legacy-app/image.yaml"), timeout=600)
-    return IMAGE
 
 
 def rich(name: str, command: list[str] | None = None, init: str = "systemd", **spec: Any) -> Obj:

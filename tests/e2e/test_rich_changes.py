@@ -8,9 +8,7 @@ from pathlib import Path
 from tests.node import registry as registries
 
 from .conftest import Engine, eventually, pod
-from .test_rich import PROBE, image, rich
-
-__all__ = ["image"]
+from .test_rich import PROBE, rich
 
 
 def test_changes_of_a_rich_container_become_an_image(

@@ -20,12 +20,11 @@ Give = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def image(engine: Engine) -> str:
+def image(engine: Engine, image: str) -> str:
     """The example's rich image and the CRD, in the engine."""
-    engine.hawser("image", "build-rich", str(ROOT / "examples/legacy-app/image.yaml"), timeout=600)
     engine.kubectl("apply", "-f", str(CRD))
     engine.kubectl("wait", "--for=condition=Established", "crd/richprofiles.rich.hawser.dev", "--timeout=30s")
-    return IMAGE
+    return image
 
 
 @pytest.fixture

@@ -21,8 +21,9 @@ def sh(engine: Engine, namespace: str, name: str, script: str) -> str:
     return engine.kubectl("exec", name, "-n", namespace, "--", "sh", "-c", script).stdout.strip()
 
 
-def mounts() -> list[str]:
-    return [line for line in Path("/proc/mounts").read_text().splitlines() if line.startswith("hawser-kept ")]
+def mounts(engine: Engine) -> list[str]:
+    lines = Path("/proc/mounts").read_text().splitlines()
+    return [line for line in lines if line.startswith("hawser-kept ") and str(engine.data_dir) in line]
 
 
 def restarts(engine: Engine, namespace: str, name: str) -> int:
@@ -69,7 +70,7 @@ def test_what_a_container_writes_outlives_it_and_its_pod(engine: Engine, namespa
 
     engine.kubectl("delete", "statefulset", "db", "-n", namespace)
     eventually(lambda: not engine.list("pods", namespace), "the end")
-    eventually(lambda: not mounts(), "the end of the mounts")
+    eventually(lambda: not mounts(engine), "the end of the mounts")
 
 
 def test_more_than_may_be_kept_is_not_started_again(engine: Engine, namespace: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import KUBECTL, ROOT, Engine, Obj, eventually, pod
+from .conftest import KUBECTL, Engine, Obj, eventually, pod
 
 IMAGE = "localhost/legacy-app:1"
 NAMESPACE = "rich-sessions"
@@ -28,9 +28,8 @@ def rich(name: str, command: list[str], **container: object) -> Obj:
 
 
 @pytest.fixture(scope="module")
-def machines(engine: Engine) -> Iterator[Engine]:
+def machines(engine: Engine, image: str) -> Iterator[Engine]:
     """Three rich pods: one to log in to, one like it, one that reads its standard input at a terminal."""
-    engine.hawser("image", "build-rich", str(ROOT / "examples/legacy-app/image.yaml"), timeout=600)
     engine.kubectl("create", "namespace", NAMESPACE)
     settings = {"env": [{"name": "GREETING", "value": WORDS.replace("$", "$$")}]}
     settings |= {"resources": {"limits": {"memory": "256Mi", "cpu": "1"}}}

@@ -11,7 +11,7 @@ import pytest
 
 from hawser.cli.engine import settings
 
-from .conftest import ROOT, Engine, Obj, eventually, pod
+from .conftest import Engine, Obj, eventually, pod
 
 IMAGE = "localhost/legacy-app:1"
 NAMESPACE = "rich-view"
@@ -31,9 +31,8 @@ def rich(name: str, init: str, **spec: Obj) -> Obj:
 
 
 @pytest.fixture(scope="module")
-def pods(engine: Engine) -> Iterator[Engine]:
+def pods(engine: Engine, image: str) -> Iterator[Engine]:
     """An engine with all the pods, started side by side."""
-    engine.hawser("image", "build-rich", str(ROOT / "examples/legacy-app/image.yaml"), timeout=600)
     engine.kubectl("create", "namespace", NAMESPACE)
     java: Obj = {}
     if JAVA:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]
     if not private_containerd.available():
         pytest.skip("needs root, containerd, runc, ctr and a static busybox")
     # What runs left that were killed: pytest takes their folders away, but not what is mounted in them.
-    for dead in tmp_path_factory.getbasetemp().parent.glob("garbage-*"):
+    base = tmp_path_factory.getbasetemp().parent
+    for dead in (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base).glob("garbage-*"):
         unmount_below(dead)
     folder = Path(tmp_path_factory.mktemp("cd"))
     with private_containerd.running(folder) as daemon:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import fcntl
 import hashlib
 import json
 import os
@@ -18,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from hawser.cli.images.description import RichImage
+from hawser.cli.images import description
 from hawser.cli.images.local import build_busybox
-from hawser.cli.images.oci import ImageConfig
-from hawser.cli.images.rich import build_base
+from hawser.cli.images.rich import alone, build_base
 from hawser.cli.images.sources import host_sources
 from hawser.runtime.install import install
 
+EXAMPLE = Path(__file__).parents[2] / "examples/legacy-app/image.yaml"
 CACHE = Path(os.environ.get("HAWSER_CACHE", "/var/cache/hawser"))
 DEFAULT_CAPABILITIES = [
     *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID"),
@@ -80,11 +79,11 @@ def debian() -> Path:
     """A root file system with systemd, cron, rsyslog and sshd; made once, kept in the cache."""
     if os.getuid() != 0 or not shutil.which("mmdebstrap") or not shutil.which("runc"):
         pytest.skip("needs root, mmdebstrap and runc")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        base = build_base(RichImage("localhost/test:1", config=ImageConfig(cmd=("true",))), CACHE / "images")
-        root = CACHE / "test-roots" / base.stem
+    # The example's, as tests with containerd want that, too: it takes a minute to make.
+    base = build_base(description.load(EXAMPLE), CACHE / "images")
+    root = CACHE / "test-roots" / base.stem
+    root.parent.mkdir(exist_ok=True)
+    with alone(root):
         if not root.exists():
             partial = root.with_suffix(".new")
             shutil.rmtree(partial, ignore_errors=True)
@@ -102,8 +101,7 @@ def debian_with(debian: Path) -> Callable[[str], Path]:
         suite, sources = host_sources()
         key = hashlib.sha256(f"{packages} {suite} {sources}".encode()).hexdigest()[:12]
         root = CACHE / "test-roots" / f"debian-{key}"
-        with (CACHE / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with alone(root):
             if not root.exists():
                 partial = root.with_suffix(".new")
                 shutil.rmtree(partial, ignore_errors=True)
@@ -217,7 +215,7 @@ class Containers:
         layers = f"lowerdir={root},upperdir={container.upper},workdir={container.directory / 'work'}"
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, container.directory / "rootfs"], check=True)
         self._made.append(container)
-        spec["linux"]["cgroupsPath"] = "/hawser-test/" + container.name
+        spec["linux"]["cgroupsPath"] = f"/hawser-test-{os.getpid()}/{container.name}"
         (container.directory / "config.json").write_text(json.dumps(spec))
         return container
 
@@ -225,7 +223,7 @@ class Containers:
         for container in self._made:
             subprocess.run(container.command("delete", "--force", container.name), capture_output=True)
             subprocess.run(["umount", container.directory / "rootfs"], check=True)
-        for place in Path("/sys/fs/cgroup").glob("*/hawser-test"):
+        for place in Path("/sys/fs/cgroup").glob(f"*/hawser-test-{os.getpid()}"):
             with contextlib.suppress(OSError):
                 place.rmdir()
 

@@ -6,12 +6,14 @@ overlay or of the command takes a second.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hawser.cli.images.description import RichImage
@@ -100,10 +102,19 @@ def build_base(
     cache.mkdir(parents=True, exist_ok=True)
     packages = image.packages if plain else tuple(dict.fromkeys((*BASE_PACKAGES, *image.packages)))
     base = cache / f"base-{_key(image, packages, suite, sources)}.tar"
-    if not base.exists():
-        progress(f"installing {suite} packages: {' '.join(packages)}")
-        _install(image, packages, suite, sources, base)
+    with alone(base):
+        if not base.exists():
+            progress(f"installing {suite} packages: {' '.join(packages)}")
+            _install(image, packages, suite, sources, base)
     return base
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keeps everybody else who is about to make the same file waiting (flock(2) on another one beside it)."""
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _key(image: RichImage, packages: tuple[str, ...], suite: str, sources: list[str]) -> str:
