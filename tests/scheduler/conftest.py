@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 
 import pytest
 
+from hawser.api.errors import APIError
+from hawser.api.kinds import NAMESPACE, NODE, POD
+from hawser.client.client import Client
+from hawser.client.controller import Manager
+from hawser.scheduler.scheduler import Scheduler
 from hawser.scheduler.shapes import Shapes
 
 _numbers = itertools.count()
@@ -61,3 +67,26 @@ def node():
 @pytest.fixture
 def shapes():
     return Shapes()
+
+
+@pytest.fixture
+async def admin(api_server):
+    async with Client.from_kubeconfig(api_server.kubeconfig) as client:
+        try:
+            await client.create(NAMESPACE, {"metadata": {"name": "default"}})
+        except APIError as err:
+            assert err.reason == "AlreadyExists"
+        yield client
+        await client.delete_collection(POD, "default", grace_period=0)
+        await client.delete_collection(NODE)
+
+
+@pytest.fixture
+async def scheduler(admin):
+    manager = Manager(admin)
+    manager.add(Scheduler())
+    task = asyncio.create_task(manager.run())
+    yield
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -8,11 +8,7 @@ from collections import Counter
 
 import pytest
 
-from hawser.api.errors import APIError
 from hawser.api.kinds import (
-    CUSTOM_RESOURCE_DEFINITION,
-    EVENT,
-    NAMESPACE,
     NODE,
     PERSISTENT_VOLUME,
     PERSISTENT_VOLUME_CLAIM,
@@ -21,90 +17,15 @@ from hawser.api.kinds import (
     REPLICA_SET,
     STORAGE_CLASS,
 )
-from hawser.client.client import Client
 from hawser.client.controller import Manager
-from hawser.scheduler.gangs import POD_GROUP
 from hawser.scheduler.scheduler import Scheduler
 from hawser.scheduler.simulation import Simulation
 from hawser.scheduler.writing import unschedulable_condition
 
-from .conftest import make_node, make_pod
+from .conftest import make_pod
+from .live import add_node, add_pod, bound, event, eventually, scheduled_condition
 
 ZONE = "topology.kubernetes.io/zone"
-
-
-async def eventually(check):
-    """The first true result of an async check."""
-    async with asyncio.timeout(20):
-        while not (result := await check()):  # noqa: ASYNC110 - it becomes true on the server
-            await asyncio.sleep(0.01)
-        return result
-
-
-@pytest.fixture
-async def admin(api_server):
-    async with Client.from_kubeconfig(api_server.kubeconfig) as client:
-        try:
-            await client.create(NAMESPACE, {"metadata": {"name": "default"}})
-        except APIError as err:
-            assert err.reason == "AlreadyExists"
-        yield client
-        await client.delete_collection(POD, "default", grace_period=0)
-        await client.delete_collection(NODE)
-
-
-@pytest.fixture
-async def scheduler(admin):
-    manager = Manager(admin)
-    manager.add(Scheduler())
-    task = asyncio.create_task(manager.run())
-    yield
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
-async def add_node(client, name, **args):
-    node = make_node(name, **args)
-    status = node.pop("status")
-    taints = node["spec"].pop("taints")
-    made = await client.create(NODE, node)
-    made["status"] = {"allocatable": status["allocatable"], "capacity": status["allocatable"]}
-    # Servers may taint new nodes as not ready; the test's nodes are what the test says.
-    made = await client.update(NODE, made, "status")
-    await client.patch(NODE, name, None, {"spec": {"taints": taints or None}})
-
-
-async def add_pod(client, name, **spec):
-    obj = make_pod(name, **spec)
-    for field in ("uid", "creationTimestamp"):
-        del obj["metadata"][field]
-    obj["spec"].setdefault("serviceAccountName", "default")
-    obj["spec"]["automountServiceAccountToken"] = False
-    return await client.create(POD, obj)
-
-
-def bound(client, name):
-    async def check():
-        return (await client.get(POD, name, "default"))["spec"].get("nodeName")
-
-    return check
-
-
-def scheduled_condition(client, name):
-    async def check():
-        conditions = (await client.get(POD, name, "default")).get("status", {}).get("conditions") or ()
-        return next((c for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"), None)
-
-    return check
-
-
-def event(client, name, reason):
-    async def check():
-        listing = await client.list(EVENT, "default", field_selector=f"involvedObject.name={name}")
-        return next((e for e in listing.items if e["reason"] == reason), None)
-
-    return check
 
 
 async def test_a_pod_is_bound_and_an_event_says_so(admin, scheduler):
@@ -258,60 +179,6 @@ async def test_a_claim_waits_for_its_pod_and_the_pod_for_its_volume(admin, sched
             await admin.patch(kind, name, namespace, {"metadata": {"finalizers": None}})
             await admin.delete(kind, name, namespace)
         await admin.delete(STORAGE_CLASS, "local")
-
-
-async def test_a_group_of_pods_is_bound_when_all_of_it_fits(admin, scheduler):
-    plural = "podgroups"
-    versions = [
-        {
-            "name": "v1alpha1",
-            "served": True,
-            "storage": True,
-            "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
-        }
-    ]
-    definition = {
-        "metadata": {
-            "name": f"{plural}.scheduling.x-k8s.io",
-            "annotations": {"api-approved.kubernetes.io": "unapproved"},
-        },
-        "spec": {
-            "group": "scheduling.x-k8s.io",
-            "names": {"kind": "PodGroup", "plural": plural, "singular": "podgroup"},
-            "scope": "Namespaced",
-            "versions": versions,
-        },
-    }
-    await add_node(admin, "n1", cpu="1")
-    member = {"labels": {"scheduling.x-k8s.io/pod-group": "team"}, "cpu": "800m"}
-    await add_pod(admin, "m1", **member)
-    assert "PodGroup not found" in (await eventually(scheduled_condition(admin, "m1")))["message"]
-    await admin.create(CUSTOM_RESOURCE_DEFINITION, definition)
-
-    async def served():
-        team = {"apiVersion": "scheduling.x-k8s.io/v1alpha1", "kind": "PodGroup"}
-        team |= {"metadata": {"name": "team", "namespace": "default"}, "spec": {"minMember": 2}}
-        try:
-            return await admin.create(POD_GROUP, team)
-        except APIError:
-            return None
-
-    try:
-        await eventually(served)
-
-        async def says(text):
-            condition = await scheduled_condition(admin, "m1")()
-            return condition is not None and text in condition["message"]
-
-        await eventually(lambda: says("cannot find enough sibling pods, current pods number: 1, minMember of group: 2"))
-        await add_pod(admin, "m2", **member)
-        await eventually(scheduled_condition(admin, "m2"))
-        assert not await bound(admin, "m1")()
-        await add_node(admin, "n2", cpu="1")
-        nodes = {await eventually(bound(admin, name)) for name in ("m1", "m2")}
-        assert nodes == {"n1", "n2"}
-    finally:
-        await admin.delete(CUSTOM_RESOURCE_DEFINITION, definition["metadata"]["name"])
 
 
 async def test_a_simulation_of_a_dump_says_what_the_live_scheduler_does(admin):

@@ -54,6 +54,20 @@ def test_groups_are_whole():
     assert answers(make_node("n", cpu="2"), *members) == dict.fromkeys(("m0", "m1"), ("Unschedulable", ""))
 
 
+def test_others_leave_for_a_whole_group_or_not_at_all():
+    group = {"kind": "PodGroup", "metadata": {"name": "g", "namespace": "default"}, "spec": {"minMember": 2}}
+    members = [make_pod(f"m{n}", cpu="1", labels={GANG_LABEL: "g"}, priority=9) for n in range(2)]
+    low = make_pod("low", cpu="1", node="n", priority=0)
+    later = make_pod("later", cpu="1")
+    results = list(Simulation([make_node("n", cpu="2"), group, low, later, *members]).run())
+    assert [(r.pod, str(r.outcome), r.victims) for r in results] == [
+        ("default/m0", "Preempting", ()),
+        ("default/m1", "Preempting", ("default/low",)),
+        ("default/later", "Unschedulable", ()),
+    ]
+    assert answers(make_node("n", cpu="1"), group, low, *members) == dict.fromkeys(("m0", "m1"), ("Unschedulable", ""))
+
+
 @pytest.fixture
 def run(tmp_path):
     def run(*objects, form="json", arguments=(), text=None):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.filters import Refusal
@@ -82,8 +83,12 @@ class Decider:
         if self.promises is not None:
             self.promises.end(placed.binding)
 
-    def together(self, pods: Sequence[PodInfo], least: int) -> tuple[list[Placed], list[tuple[PodInfo, Decision]]]:
+    def together(
+        self, pods: Sequence[PodInfo], least: int, promised: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[list[Placed], list[tuple[PodInfo, Decision]]]:
         """Places pods of a group; none of them if fewer than ``least`` would have a node, those that have one included.
+
+        promised: nodes by key, of pods that take them if they can; the room that is kept for them is given up.
 
         Returns those that are placed, and why others are not.
         """
@@ -94,7 +99,7 @@ class Decider:
         placed: list[Placed] = []
         refused: list[tuple[PodInfo, Decision]] = []
         for pod in pods:
-            decision = self.decide(pod)
+            decision = self.decide(pod, promised.get(pod.key, ""))
             if decision.node is not None:
                 placed.append(self.place(pod, decision.node))
             else:

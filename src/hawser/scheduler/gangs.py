@@ -16,6 +16,7 @@ from hawser.scheduler.hints import Concerns, refused_by
 
 POD_GROUP = Kind("scheduling.x-k8s.io", "v1alpha1", "PodGroup", "podgroups", True)
 _PATIENCE_SECONDS = 2.0
+_PERMIT_SECONDS = 60
 
 
 class Gangs:
@@ -42,10 +43,21 @@ class Gangs:
                 pass
             self._groups = groups
             groups.on_change(lambda old, new: self._wake(refused_by("Coscheduling")))
+            from hawser.scheduler.group_status import GroupStatusController
+
+            self._manager.add(GroupStatusController())
 
     def least(self, gang: str) -> int | None:
         """How many pods of a group must have a node for any to have one; None if there is no such group."""
+        spec = self._spec(gang)
+        return None if spec is None else int(spec.get("minMember") or 1)
+
+    def patience(self, gang: str) -> float:
+        """For how many seconds room is kept for a group that is not whole."""
+        return float((self._spec(gang) or {}).get("scheduleTimeoutSeconds") or _PERMIT_SECONDS)
+
+    def _spec(self, gang: str) -> Obj | None:
         group: Obj | None = self._groups.get_key(gang) if self._groups is not None else None
         if group is None or "deletionTimestamp" in group["metadata"]:
             return None
-        return int((group.get("spec") or {}).get("minMember") or 1)
+        return group.get("spec") or {}

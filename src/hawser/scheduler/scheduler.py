@@ -21,9 +21,9 @@ from hawser.scheduler.binding import Binder
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.configuration import Configuration, load
 from hawser.scheduler.counts import Counts
-from hawser.scheduler.deciding import NO_GROUP, NOTHING, Decider, Placed
+from hawser.scheduler.deciding import NOTHING, Decider, Placed
 from hawser.scheduler.filters import Refusal
-from hawser.scheduler.gangs import Gangs
+from hawser.scheduler.gang_placer import GangPlacer
 from hawser.scheduler.placement import Decision, Placement
 from hawser.scheduler.preemption import Preemption, displaced
 from hawser.scheduler.preemptor import Preemptor
@@ -73,12 +73,21 @@ class Scheduler(Controller):
                 self._cache, self._rng, labels, profile, siblings, self._counts.points
             )
         self._decider = Decider(self._cache, self._placements)
-        self._gangs = Gangs(manager, self._waiting.wake)
         self._volumes = VolumeBinder(manager, self._cache, self._waiting.wake)
         self._writer = Writer(manager, self._watching.pods)
         self._preemptor = Preemptor(self._cache, self._watching.pods)
         self._binder = Binder(
             self._cache, self._waiting, self._decider, self._volumes, self._writer, labels, self._counts
+        )
+        self._gangs = GangPlacer(
+            manager,
+            self._cache,
+            self._waiting,
+            self._decider,
+            self._writer,
+            self._counts,
+            self._bind,
+            self._consider,
         )
 
     def exposed(self) -> Iterable[str]:
@@ -114,7 +123,7 @@ class Scheduler(Controller):
             self._decider.promises = self._volumes.promises
             self._waiting.again(entry)
         elif pod.gang:
-            await self._place_gang(entry)
+            await self._gangs.place(entry)
         else:
             await self._place_one(entry)
 
@@ -156,35 +165,6 @@ class Scheduler(Controller):
             return
         message = f"{decision.message} preemption: {result.message}"
         await self._writer.report(entry, message, None if result.keeps else "")
-
-    # Groups
-
-    async def _place_gang(self, entry: Entry) -> None:
-        """Plans all waiting pods of the group in one go."""
-        gang = entry.pod.gang
-        if not self._gangs.ready:
-            await self._gangs.start()
-            self._waiting.again(entry)
-            return
-        taken = [self._waiting.take(other.pod.key) for other in self._waiting.gang(gang) if other is not entry]
-        entries = {e.pod.key: e for e in (entry, *(e for e in taken if e is not None))}
-        least = self._gangs.least(gang)
-        if least is None:
-            missing = self._decider.blocked(NO_GROUP)
-            placed: list[Placed] = []
-            refused = [(e.pod, missing) for e in entries.values()]
-        else:
-            pods = sorted((e.pod for e in entries.values()), key=lambda pod: (-pod.priority, pod.created, pod.key))
-            placed, refused = self._decider.together(pods, least)
-        for pod, decision in refused:
-            self._counts.unschedulable(entries[pod.key])
-            # Those that fit nowhere come first: what helps them helps the group.
-            self._waiting.park(entries[pod.key], decision.plugins | {"Coscheduling"}, ("gang", gang))
-        async with asyncio.TaskGroup() as tasks:
-            for each in placed:
-                tasks.create_task(self._bind(entries[each.pod.key], each))
-            for pod, decision in refused:
-                tasks.create_task(self._writer.report(entries[pod.key], decision.message))
 
     # Preemption
 

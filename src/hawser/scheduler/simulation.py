@@ -19,8 +19,9 @@ from hawser.scheduler.cache import Cache
 from hawser.scheduler.configuration import Configuration
 from hawser.scheduler.deciding import NO_GROUP, Decider
 from hawser.scheduler.filters import Refusal
+from hawser.scheduler.mustering import Muster, muster
 from hawser.scheduler.placement import Decision, Placement
-from hawser.scheduler.preemption import NOT_STARTED, preempt
+from hawser.scheduler.preemption import NOT_STARTED, Preemption, preempt
 from hawser.scheduler.profile import DEFAULT_SCHEDULER
 from hawser.scheduler.promises import Promises
 from hawser.scheduler.shapes import PodInfo
@@ -109,21 +110,26 @@ class Simulation:
         return self._preempt(pod, decision)
 
     def _preempt(self, pod: PodInfo, decision: Decision) -> Result:
-        placement = self._decider.placement(pod)
-        refused = Result(pod.key, Outcome.UNSCHEDULABLE, message=decision.message)
-        if decision.blocked or not placement.profile.preempts or not pod.shape.preempts or not self.cache.ready:
-            return refused
-        check = self._decider.check(pod)
-        assert not isinstance(check, Refusal)
-        outlook = placement.outlook(pod)
-        outlook.refresh()
-        budgets = list(self._kinds.get("PodDisruptionBudget", {}).values())
-        result = preempt(pod, outlook, self.cache, budgets, self._started, check=check)
+        result = self._consider(pod, decision)
+        if result is None:
+            return Result(pod.key, Outcome.UNSCHEDULABLE, message=decision.message)
         if result.chosen is None:
             return Result(pod.key, Outcome.UNSCHEDULABLE, message=f"{decision.message} preemption: {result.message}")
         victims = tuple(victim.key for victim in result.chosen.victims)
         self.cache.nominate(pod, result.chosen.node)
         return Result(pod.key, Outcome.PREEMPTING, result.chosen.node, decision.message, victims)
+
+    def _consider(self, pod: PodInfo, decision: Decision) -> Preemption | None:
+        """Whether others should leave for the pod; None when that is no question."""
+        placement = self._decider.placement(pod)
+        if decision.blocked or not placement.profile.preempts or not pod.shape.preempts or not self.cache.ready:
+            return None
+        check = self._decider.check(pod)
+        assert not isinstance(check, Refusal)
+        outlook = placement.outlook(pod)
+        outlook.refresh()
+        budgets = list(self._kinds.get("PodDisruptionBudget", {}).values())
+        return preempt(pod, outlook, self.cache, budgets, self._started, check=check)
 
     def _place_gang(self, pods: list[PodInfo]) -> Iterator[Result]:
         group = self._kinds.get("PodGroup", {}).get(pods[0].gang)
@@ -131,9 +137,24 @@ class Simulation:
             missing = self._decider.blocked(NO_GROUP).message
             yield from (Result(pod.key, Outcome.UNSCHEDULABLE, message=missing) for pod in pods)
             return
-        placed, refused = self._decider.together(pods, int((group.get("spec") or {}).get("minMember") or 1))
+        least = int((group.get("spec") or {}).get("minMember") or 1)
+        placed, refused = self._decider.together(pods, least)
+        if not placed and (plan := muster(self.cache, self._decider, pods, least, self._consider)) is not None:
+            yield from self._muster(plan, pods, {pod.key: why for pod, why in refused})
+            return
         yield from (Result(each.pod.key, Outcome.PLACED, each.node) for each in placed)
         yield from (Result(pod.key, Outcome.UNSCHEDULABLE, message=why.message) for pod, why in refused)
+
+    def _muster(self, plan: Muster, pods: list[PodInfo], why: dict[str, Decision]) -> Iterator[Result]:
+        """A group for which others leave: its room is kept until they have."""
+        victims = {pod.key: tuple(v.key for v in candidate.victims) for pod, candidate in plan.preempting}
+        for pod in pods:
+            node = plan.seats.get(pod.key)
+            if node is None:
+                yield Result(pod.key, Outcome.UNSCHEDULABLE, message=why[pod.key].message)
+                continue
+            self.cache.nominate(pod, node)
+            yield Result(pod.key, Outcome.PREEMPTING, node, why[pod.key].message, victims.get(pod.key, ()))
 
     def _take(self, obj: Obj) -> None:
         kind = obj.get("kind", "")
