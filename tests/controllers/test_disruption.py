@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, EVENT, NAMESPACE, POD, POD_DISRUPTION_BUDGET, REPLICA_SET, Kind
+from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, EVENT, POD, POD_DISRUPTION_BUDGET, REPLICA_SET, Kind
 from hawser.api.status import condition
 from hawser.client.client import Client
 from hawser.controllers import disruption_plan, pods
@@ -156,13 +156,6 @@ async def status_of(client: Client, namespace: str, name: str, **wanted: int) ->
         return status if all(status.get(field) == value for field, value in wanted.items()) else None
 
     return await eventually(settled)
-
-
-@pytest.fixture
-async def namespace(client: Client, request: pytest.FixtureRequest) -> str:
-    name = request.node.name.replace("_", "-")[:60].strip("-")
-    await client.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    return name
 
 
 async def test_evictions_are_let_through_as_long_as_the_budget_allows(client: Client, namespace: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import math
 from datetime import UTC, datetime, timedelta
@@ -11,9 +10,7 @@ import pytest
 
 from hawser.api.kinds import EVENT, NAMESPACE, NODE, POD
 from hawser.api.taints import NO_EXECUTE, NO_SCHEDULE, NOT_READY, UNREACHABLE, UNSCHEDULABLE
-from hawser.client.client import Client
 from hawser.client.clock import timestamp
-from hawser.client.controller import Manager
 from hawser.controllers.node_lifecycle import (
     Grace,
     MarkNotReady,
@@ -25,6 +22,8 @@ from hawser.controllers.node_lifecycle import (
 )
 from hawser.controllers.taint_eviction import TaintEvictionController
 from hawser.controllers.zones import Rates, State, Zones, state_of
+
+from .running import eventually, running
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 GRACE = Grace().monitor
@@ -205,25 +204,10 @@ def test_when_every_zone_is_lost_none_is_given_up():
 # Against the real API server
 
 
-async def eventually(check):
-    async with asyncio.timeout(20):
-        while not (result := await check()):  # noqa: ASYNC110 - it becomes true on the server
-            await asyncio.sleep(0.01)
-        return result
-
-
 async def test_a_node_is_lost_found_and_its_pods_are_evicted(api_server, clock):
-    async with Client.from_kubeconfig(api_server.kubeconfig) as client:
-        manager = Manager(client, clock=clock)
-        manager.add(NodeLifecycleController())
-        manager.add(TaintEvictionController())
-        task = asyncio.create_task(manager.run())
-        try:
-            await scenario(client, clock)
-        finally:
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+    controllers = NodeLifecycleController(), TaintEvictionController()
+    async with running(api_server.kubeconfig, *controllers, clock=clock) as client:
+        await scenario(client, clock)
 
 
 async def scenario(client, clock):

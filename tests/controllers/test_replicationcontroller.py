@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hawser.api.kinds import NAMESPACE, POD, REPLICATION_CONTROLLER, RESOURCE_QUOTA
+from hawser.api.kinds import POD, REPLICATION_CONTROLLER, RESOURCE_QUOTA
 from hawser.api.status import condition
 from hawser.client.client import Client
 from hawser.controllers import pods
@@ -21,13 +21,6 @@ from .running import eventually, running
 async def client(api_server: Any) -> AsyncIterator[Client]:
     async with running(api_server.kubeconfig, ReplicationControllerController()) as made:
         yield made
-
-
-@pytest.fixture
-async def namespace(client: Client, request: pytest.FixtureRequest) -> str:
-    name = request.node.name.replace("_", "-")[:60].strip("-")
-    await client.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    return name
 
 
 async def _count(client: Client, namespace: str, wanted: int) -> bool:

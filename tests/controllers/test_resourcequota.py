@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from hawser.api.errors import APIError
 from hawser.api.kinds import (
     CONFIG_MAP,
-    NAMESPACE,
     PERSISTENT_VOLUME,
     PERSISTENT_VOLUME_CLAIM,
     POD,
@@ -30,7 +28,7 @@ from hawser.controllers.storage_protection import (
     claims_in_use,
 )
 
-from .running import running
+from .running import eventually, running
 
 Obj = dict[str, Any]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -77,20 +75,6 @@ async def client(api_server: Any) -> AsyncIterator[Client]:
         yield made
 
 
-@pytest.fixture
-async def namespace(client: Client, request: pytest.FixtureRequest) -> str:
-    name = request.node.name.replace("_", "-")[:60].strip("-")
-    await client.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    return str(name)
-
-
-async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
-    async with asyncio.timeout(20):
-        while not (value := await condition()):  # noqa: ASYNC110 - it becomes true over the network
-            await asyncio.sleep(0.02)
-        return value
-
-
 def placed(obj: Obj, namespace: str) -> Obj:
     return {**obj, "metadata": {**obj["metadata"], "namespace": namespace}}
 
@@ -100,7 +84,7 @@ async def used(client: Client, namespace: str, wanted: dict[str, str]) -> None:
         quota = await client.get(RESOURCE_QUOTA, "q", namespace)
         return bool((quota.get("status") or {}).get("used") == wanted)
 
-    await until(is_so)
+    await eventually(is_so)
 
 
 async def gone(client: Client, kind: Kind, name: str, namespace: str | None = None) -> None:
@@ -111,7 +95,7 @@ async def gone(client: Client, kind: Kind, name: str, namespace: str | None = No
             return error.code == 404
         return False
 
-    await until(is_gone)
+    await eventually(is_gone)
 
 
 async def test_the_status_follows_what_comes_and_goes(client: Client, namespace: str) -> None:

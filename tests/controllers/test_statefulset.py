@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hawser.api.kinds import CONTROLLER_REVISION, EVENT, NAMESPACE, PERSISTENT_VOLUME_CLAIM, POD, STATEFUL_SET
+from hawser.api.kinds import CONTROLLER_REVISION, EVENT, PERSISTENT_VOLUME_CLAIM, POD, STATEFUL_SET
 from hawser.client.client import STRATEGIC, Client
 from hawser.controllers import history, stateful_claims, stateful_plan
 from hawser.controllers.stateful_plan import Create, Repair, Situation, plan
@@ -210,13 +210,6 @@ def test_status_ends_the_update_with_its_last_pod() -> None:
 async def client(api_server: Any) -> AsyncIterator[Client]:
     async with running(api_server.kubeconfig, StatefulSetController()) as made:
         yield made
-
-
-@pytest.fixture
-async def namespace(client: Client, request: pytest.FixtureRequest) -> str:
-    name = request.node.name.replace("_", "-")[:60].strip("-")
-    await client.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    return name
 
 
 async def make_ready(client: Client, namespace: str, name: str) -> Obj:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -34,7 +33,7 @@ from hawser.controllers.replicaset import ReplicaSetController
 from hawser.controllers.serviceaccount import ServiceAccountController
 
 from .objects import Obj, deployment, replica_set
-from .running import running
+from .running import eventually, running
 
 CONTROLLERS = (
     DeploymentController,
@@ -53,20 +52,6 @@ async def client(api_server: Any) -> AsyncIterator[Client]:
     """A client, with all controllers running."""
     async with running(api_server.kubeconfig, *(make() for make in CONTROLLERS)) as made:
         yield made
-
-
-@pytest.fixture
-async def namespace(client: Client, request: pytest.FixtureRequest) -> str:
-    name = request.node.name.replace("_", "-")[:60].strip("-")
-    await client.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    return name
-
-
-async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
-    async with asyncio.timeout(20):
-        while not (value := await condition()):  # noqa: ASYNC110 - it becomes true over the network
-            await asyncio.sleep(0.02)
-        return value
 
 
 def web(namespace: str, replicas: int = 3, image: str = "a") -> Obj:
@@ -97,13 +82,13 @@ async def test_a_deployment_makes_pods_through_a_replica_set(client: Client, nam
         found = await names(client, POD, namespace)
         return found if len(found) == 3 else None
 
-    await make_ready(client, namespace, *await until(three))
+    await make_ready(client, namespace, *await eventually(three))
 
     async def complete() -> bool:
         status: Obj = (await client.get(DEPLOYMENT, "web", namespace))["status"]
         return status.get("availableReplicas") == 3 and status["conditions"][1]["reason"] == "NewReplicaSetAvailable"
 
-    await until(complete)
+    await eventually(complete)
     assert len(await names(client, POD, namespace)) == 3
     (rs,) = (await client.list(REPLICA_SET, namespace)).items
     assert rs["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "1"
@@ -111,26 +96,26 @@ async def test_a_deployment_makes_pods_through_a_replica_set(client: Client, nam
 
 async def test_a_deleted_owner_takes_its_dependents(client: Client, namespace: str) -> None:
     await client.create(DEPLOYMENT, web(namespace))
-    await until(lambda: _count(client, POD, namespace, 3))
+    await eventually(lambda: _count(client, POD, namespace, 3))
     await client.delete(DEPLOYMENT, "web", namespace, propagation="Background")
-    await until(lambda: _count(client, POD, namespace, 0))
-    await until(lambda: _count(client, REPLICA_SET, namespace, 0))
+    await eventually(lambda: _count(client, POD, namespace, 0))
+    await eventually(lambda: _count(client, REPLICA_SET, namespace, 0))
 
 
 async def test_foreground_deletion_ends_with_the_owner(client: Client, namespace: str) -> None:
     await client.create(DEPLOYMENT, web(namespace))
-    await until(lambda: _count(client, POD, namespace, 3))
+    await eventually(lambda: _count(client, POD, namespace, 3))
     await client.delete(DEPLOYMENT, "web", namespace, propagation="Foreground")
-    await until(lambda: _count(client, DEPLOYMENT, namespace, 0))
+    await eventually(lambda: _count(client, DEPLOYMENT, namespace, 0))
     assert await names(client, POD, namespace) == set()
     assert await names(client, REPLICA_SET, namespace) == set()
 
 
 async def test_orphaning_leaves_the_dependents_without_owner(client: Client, namespace: str) -> None:
     await client.create(DEPLOYMENT, web(namespace))
-    await until(lambda: _count(client, POD, namespace, 3))
+    await eventually(lambda: _count(client, POD, namespace, 3))
     await client.delete(DEPLOYMENT, "web", namespace, propagation="Orphan")
-    await until(lambda: _count(client, DEPLOYMENT, namespace, 0))
+    await eventually(lambda: _count(client, DEPLOYMENT, namespace, 0))
     (rs,) = (await client.list(REPLICA_SET, namespace)).items
     assert not rs["metadata"].get("ownerReferences")
     assert len(await names(client, POD, namespace)) == 3
@@ -140,7 +125,7 @@ async def test_an_object_whose_owner_never_existed_is_collected(client: Client, 
     reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "nobody", "uid": "no-such-uid"}
     body = {"metadata": {"name": "child", "namespace": namespace, "ownerReferences": [reference]}}
     await client.create(CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", **body})
-    await until(lambda: _count(client, CONFIG_MAP, namespace, 0))
+    await eventually(lambda: _count(client, CONFIG_MAP, namespace, 0))
 
 
 def config_map(namespace: str, name: str, *owners: Obj, blocking: bool = True) -> Obj:
@@ -165,7 +150,7 @@ async def test_foreground_deletion_does_not_wait_for_what_another_owner_keeps(cl
     async def gone() -> bool:
         return await names(client, CONFIG_MAP, namespace) == {"staying", "child"}
 
-    await until(gone)
+    await eventually(gone)
     (reference,) = (await client.get(CONFIG_MAP, "child", namespace))["metadata"]["ownerReferences"]
     assert reference["name"] == "staying"
 
@@ -176,7 +161,7 @@ async def test_owners_in_a_circle_are_deleted_in_the_foreground(client: Client, 
     owned = config_map(namespace, "one", two)["metadata"]["ownerReferences"]
     await client.patch(CONFIG_MAP, "one", namespace, {"metadata": {"ownerReferences": owned}})
     await client.delete(CONFIG_MAP, "one", namespace, propagation="Foreground")
-    await until(lambda: _count(client, CONFIG_MAP, namespace, 0))
+    await eventually(lambda: _count(client, CONFIG_MAP, namespace, 0))
 
 
 async def test_dependents_of_an_owner_made_again_under_its_name_go(client: Client, namespace: str) -> None:
@@ -184,7 +169,7 @@ async def test_dependents_of_an_owner_made_again_under_its_name_go(client: Clien
     await client.create(CONFIG_MAP, config_map(namespace, "child", owner))
     await client.delete(CONFIG_MAP, "owner", namespace)
     again = await client.create(CONFIG_MAP, config_map(namespace, "owner"))
-    await until(lambda: _count(client, CONFIG_MAP, namespace, 1))
+    await eventually(lambda: _count(client, CONFIG_MAP, namespace, 1))
     assert (await client.get(CONFIG_MAP, "owner", namespace))["metadata"]["uid"] == again["metadata"]["uid"]
 
 
@@ -200,7 +185,7 @@ async def test_nothing_is_adopted_for_an_owner_that_is_gone(client: Client, name
     await client.delete(REPLICA_SET, "rs", namespace)
     assert not await pods.may_adopt(client, REPLICA_SET, made)
     await client.patch(REPLICA_SET, "rs", namespace, {"metadata": {"finalizers": None}})
-    await until(lambda: _count(client, REPLICA_SET, namespace, 0))
+    await eventually(lambda: _count(client, REPLICA_SET, namespace, 0))
     assert not await pods.may_adopt(client, REPLICA_SET, made)
 
 
@@ -216,16 +201,16 @@ async def test_pods_go_before_the_rest_of_their_namespace(client: Client, namesp
         found = {c["type"]: c for c in conditions}.get("NamespaceContentRemaining", {})
         return found.get("message") == "Some resources are remaining: pods. has 1 resource instances"
 
-    await until(told)
+    await eventually(told)
     assert await names(client, CONFIG_MAP, namespace) == {"settings"}
     await client.patch(POD, "p", namespace, {"metadata": {"finalizers": None}})
     await client.delete(POD, "p", namespace, grace_period=0)
-    await until(lambda: _count(client, CONFIG_MAP, namespace, 0))
+    await eventually(lambda: _count(client, CONFIG_MAP, namespace, 0))
 
 
 async def test_a_namespace_goes_with_everything_in_it(client: Client, namespace: str) -> None:
     await client.create(DEPLOYMENT, web(namespace))
-    await until(lambda: _count(client, POD, namespace, 3))
+    await eventually(lambda: _count(client, POD, namespace, 3))
     held = {"name": "held", "namespace": namespace, "finalizers": ["example.test/hold"]}
     await client.create(CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": held})
     await client.delete(NAMESPACE, namespace)
@@ -235,7 +220,7 @@ async def test_a_namespace_goes_with_everything_in_it(client: Client, namespace:
         found = {c["type"]: c for c in conditions}.get("NamespaceFinalizersRemaining", {})
         return "example.test/hold in 1 resource instances" in found.get("message", "")
 
-    await until(told)
+    await eventually(told)
     with pytest.raises(APIError) as refused:
         await client.create(
             CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": namespace}}
@@ -246,7 +231,7 @@ async def test_a_namespace_goes_with_everything_in_it(client: Client, namespace:
     async def gone() -> bool:
         return namespace not in {n["metadata"]["name"] for n in (await client.list(NAMESPACE)).items}
 
-    await until(gone)
+    await eventually(gone)
 
 
 async def test_endpoints_follow_pods(client: Client, namespace: str) -> None:
@@ -258,7 +243,7 @@ async def test_endpoints_follow_pods(client: Client, namespace: str) -> None:
     }
     await client.create(SERVICE, service)
     await client.create(DEPLOYMENT, web(namespace, 2))
-    await until(lambda: _count(client, POD, namespace, 2))
+    await eventually(lambda: _count(client, POD, namespace, 2))
     await make_ready(client, namespace, *sorted(await names(client, POD, namespace)))
 
     async def addresses() -> list[str]:
@@ -268,7 +253,7 @@ async def test_endpoints_follow_pods(client: Client, namespace: str) -> None:
     async def both() -> bool:
         return await addresses() == ["10.9.0.1", "10.9.0.2"]
 
-    await until(both)
+    await eventually(both)
     (one,) = (await client.list(ENDPOINT_SLICE, namespace)).items
     assert one["ports"] == [{"name": "", "protocol": "TCP", "port": 8080}]
     legacy = await client.get(ENDPOINTS, "web", namespace)
@@ -276,8 +261,8 @@ async def test_endpoints_follow_pods(client: Client, namespace: str) -> None:
     assert [a["ip"] for a in subset["addresses"]] == await addresses()
     assert subset["ports"] == [{"port": 8080, "protocol": "TCP"}]
     await client.delete(SERVICE, "web", namespace)
-    await until(lambda: _count(client, ENDPOINT_SLICE, namespace, 0))
-    await until(lambda: _count(client, ENDPOINTS, namespace, 0))
+    await eventually(lambda: _count(client, ENDPOINT_SLICE, namespace, 0))
+    await eventually(lambda: _count(client, ENDPOINTS, namespace, 0))
 
 
 async def test_endpoints_of_a_service_without_a_selector_are_mirrored(client: Client, namespace: str) -> None:
@@ -300,12 +285,12 @@ async def test_endpoints_of_a_service_without_a_selector_are_mirrored(client: Cl
     async def is_now(*wanted: tuple[str, str, bool]) -> bool:
         return await mirror() == sorted(wanted)
 
-    await until(lambda: is_now(("IPv4", "192.0.2.4", True), ("IPv6", "fd00::4", True)))
+    await eventually(lambda: is_now(("IPv4", "192.0.2.4", True), ("IPv6", "fd00::4", True)))
     subsets = [{"addresses": [{"ip": "192.0.2.5"}], "notReadyAddresses": [{"ip": "192.0.2.4"}], "ports": ports}]
     await client.update(ENDPOINTS, {**made, "subsets": subsets})
-    await until(lambda: is_now(("IPv4", "192.0.2.5", True), ("IPv4", "192.0.2.4", False)))
+    await eventually(lambda: is_now(("IPv4", "192.0.2.5", True), ("IPv4", "192.0.2.4", False)))
     await client.delete(ENDPOINTS, "db", namespace)
-    await until(lambda: _count(client, ENDPOINT_SLICE, namespace, 0))
+    await eventually(lambda: _count(client, ENDPOINT_SLICE, namespace, 0))
     assert await names(client, ENDPOINTS, namespace) == {"no-service"}, "it is nobody's business here"
 
 
@@ -339,15 +324,15 @@ async def test_custom_resources_own_and_are_owned(client: Client, namespace: str
     await client.create(CONFIG_MAP, config_map(namespace, "leaf", middle))
     await client.create(kind, widget(kind, namespace, "orphan", keeper))
     await client.delete(kind, "owner", namespace, propagation="Background")
-    await until(lambda: _absent(client, CONFIG_MAP, namespace, "owned", "leaf"))
+    await eventually(lambda: _absent(client, CONFIG_MAP, namespace, "owned", "leaf"))
     assert await names(client, kind, namespace) == {"keeper", "orphan"}
     await client.delete(kind, "keeper", namespace, propagation="Orphan")
-    await until(lambda: _absent(client, kind, namespace, "keeper"))
+    await eventually(lambda: _absent(client, kind, namespace, "keeper"))
     orphan = await client.get(kind, "orphan", namespace)
     assert not orphan["metadata"].get("ownerReferences")
     await client.create(CONFIG_MAP, config_map(namespace, "last", orphan))
     await client.delete(CUSTOM_RESOURCE_DEFINITION, crd["metadata"]["name"])
-    await until(lambda: _absent(client, CONFIG_MAP, namespace, "last"))
+    await eventually(lambda: _absent(client, CONFIG_MAP, namespace, "last"))
 
 
 async def test_a_namespace_takes_its_custom_resources(client: Client, namespace: str) -> None:
@@ -355,7 +340,7 @@ async def test_a_namespace_takes_its_custom_resources(client: Client, namespace:
     await client.create(CUSTOM_RESOURCE_DEFINITION, crd)
     await client.create(kind, widget(kind, namespace, "a"))
     await client.delete(NAMESPACE, namespace)
-    await until(lambda: _absent(client, NAMESPACE, None, namespace))
+    await eventually(lambda: _absent(client, NAMESPACE, None, namespace))
     assert (await client.list(kind)).items == []
     await client.delete(CUSTOM_RESOURCE_DEFINITION, crd["metadata"]["name"])
 
@@ -368,9 +353,9 @@ async def test_every_namespace_has_a_default_service_account(client: Client, nam
     async def there() -> bool:
         return "default" in await names(client, SERVICE_ACCOUNT, namespace)
 
-    await until(there)
+    await eventually(there)
     await client.delete(SERVICE_ACCOUNT, "default", namespace)
-    await until(there)
+    await eventually(there)
 
 
 async def _count(client: Client, kind: Kind, namespace: str, wanted: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import EVENT, JOB, NAMESPACE, POD
+from hawser.api.kinds import EVENT, JOB, POD
 from hawser.client.client import Client
 from hawser.controllers import pods as any_pods
 from hawser.controllers.job.controller import JobController
@@ -23,13 +23,6 @@ Obj = dict[str, Any]
 async def client(api_server: Any) -> AsyncIterator[Client]:
     async with running(api_server.kubeconfig, JobController()) as made:
         yield made
-
-
-@pytest.fixture
-async def namespace(client: Client, request: pytest.FixtureRequest) -> str:
-    name = request.node.name.replace("_", "-")[:60].strip("-")
-    await client.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    return name
 
 
 def work(namespace: str, **spec: Any) -> Obj:

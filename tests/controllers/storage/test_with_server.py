@@ -13,7 +13,6 @@ from hawser.api.errors import APIError
 from hawser.api.kinds import (
     CSI_DRIVER,
     EVENT,
-    NAMESPACE,
     NODE,
     PERSISTENT_VOLUME,
     PERSISTENT_VOLUME_CLAIM,
@@ -48,13 +47,6 @@ async def client(api_server: Any, tmp_path: Path) -> AsyncIterator[Client]:
     )
     async with running(api_server.kubeconfig, local, *others) as made:
         yield made
-
-
-@pytest.fixture
-async def namespace(client: Client, request: pytest.FixtureRequest) -> str:
-    name = request.node.name.replace("_", "-")[:60].strip("-")
-    await client.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    return name
 
 
 def claim(namespace: str, name: str = "data", size: str = "1Gi", **spec: Any) -> Obj:
