@@ -1,77 +1,21 @@
-"""What every backend promises (store/base.py), revisions included."""
+"""What every backend promises (store/base.py) of writes, reads and its end, revisions included."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 
 import pytest
 
 from hawser.store.base import (
-    Delete,
-    EventType,
-    Expired,
-    Keep,
     Put,
     Record,
     Store,
-    StoreEvent,
     StoreUnavailable,
-    Watch,
     WriteFn,
 )
 
-POD = "core/pods/default/web"
-
-
-class Exists(Exception):
-    pass
-
-
-def put(value: bytes) -> WriteFn:
-    return lambda state, revision: Put(value)
-
-
-def create(value: bytes) -> WriteFn:
-    def fn(state: Record | None, revision: int) -> Put:
-        if state is not None:
-            raise Exists
-        return Put(value)
-
-    return fn
-
-
-def delete(value: bytes = b"gone") -> WriteFn:
-    return lambda state, revision: Delete(value)
-
-
-def keep(state: Record | None, revision: int) -> Keep:
-    return Keep()
-
-
-def seen(record: Record | None) -> tuple[str, bytes, int, int] | None:
-    return (record.key, record.value, record.revision, record.created) if record is not None else None
-
-
-def told(event: StoreEvent) -> tuple[str, str, bytes, int, int]:
-    """Type, key, value, revision, revision before (0: none)."""
-    record, prev = event.record, event.prev
-    return str(event.type), record.key, record.value, record.revision, prev.revision if prev else 0
-
-
-async def take(watch: Watch, count: int) -> list[tuple[str, str, bytes, int, int]]:
-    events: list[StoreEvent] = []
-    async with asyncio.timeout(10):
-        while len(events) < count:
-            batch = await anext(aiter(watch))
-            assert batch, "batches are never empty"
-            events += batch
-    return [told(event) for event in events]
-
-
-async def fill(store: Store, keys: Iterable[str]) -> None:
-    for key in keys:
-        await store.write(key, put(key.encode()))
+from .writing import KEYS, POD, Exists, create, delete, fill, keep, put, seen, take
 
 
 async def test_an_empty_store_is_at_revision_zero(store: Store) -> None:
@@ -166,17 +110,6 @@ async def test_cancelling_a_writer_does_not_take_its_write_back(store: Store) ->
         await writer
 
 
-KEYS = [
-    "apps/deployments/default/web",
-    "core/pods/a-b/x",
-    "core/pods/a/x",
-    "core/pods/a/y",
-    "core/pods/b/x",
-    "core/pods-extra/a/x",
-    "core/nodes/n1",
-]
-
-
 @pytest.mark.parametrize(
     ("prefix", "after", "limit", "expected"),
     [
@@ -240,97 +173,6 @@ async def test_pages_of_a_list_can_be_read_as_of_its_first_page(store: Store) ->
         store.list("core/pods/", revision=store.revision + 1)
 
 
-async def test_a_watch_sees_history_and_then_live_events(store: Store) -> None:
-    await store.write(POD, put(b"a"))
-    await store.write("core/nodes/n1", put(b"n"))
-    await store.write(POD, put(b"b"))
-    watch = store.watch("core/pods/", 1)
-    await store.write(POD, delete(b"c"))
-    await store.write("core/nodes/n1", put(b"o"))
-    await store.write(POD, put(b"d"))
-    assert await take(watch, 3) == [
-        ("MODIFIED", POD, b"b", 3, 1),
-        ("DELETED", POD, b"c", 4, 3),
-        ("ADDED", POD, b"d", 6, 0),
-    ]
-    watch.close()
-    assert [batch async for batch in watch] == []
-
-
-@pytest.mark.parametrize(
-    ("prefix", "expected"),
-    [
-        ("", [1, 2, 3, 4, 5, 6, 7]),
-        ("core/", [2, 3, 4, 5, 6, 7]),
-        ("core/pods/", [2, 3, 4, 5]),
-        ("core/pods/a/", [3, 4]),
-        ("core/nodes/", [7]),
-    ],
-)
-async def test_a_watch_sees_its_prefix_only(store: Store, prefix: str, expected: list[int]) -> None:
-    live = store.watch(prefix, 0)
-    await fill(store, KEYS)
-    assert [event[3] for event in await take(live, len(expected))] == expected
-    late = store.watch(prefix, 0)
-    assert [event[3] for event in await take(late, len(expected))] == expected
-
-
-async def test_a_watch_from_the_future_starts_there(store: Store) -> None:
-    watch = store.watch("core/pods/", 2)
-    await asyncio.gather(*(store.write(f"core/pods/default/{name}", put(b"")) for name in "abcd"))
-    assert [event[3] for event in await take(watch, 2)] == [3, 4]
-
-
-async def test_watchers_of_one_prefix_share_events(store: Store) -> None:
-    watches = [store.watch("core/pods/", 0) for _ in range(3)]
-    await store.write(POD, put(b"a"))
-    batches = [await anext(aiter(watch)) for watch in watches]
-    assert all(batch[0] is batches[0][0] for batch in batches)
-
-
-async def test_a_waiting_watch_has_seen_everything_when_its_wait_is_cancelled(store: Store) -> None:
-    watch = store.watch("core/pods/", 0)
-    waiting = asyncio.ensure_future(anext(aiter(watch)))
-    await asyncio.sleep(0)
-    waiting.cancel()
-    await store.write(POD, put(b"a"))
-    assert waiting.cancelled()
-    assert await take(watch, 1) == [("ADDED", POD, b"a", 1, 0)]
-
-
-async def test_history_that_is_gone_is_expired(open_store: Callable[..., Store]) -> None:
-    store = open_store(history=3)
-    await fill(store, [f"core/pods/default/{name}" for name in "abcde"])
-    assert store.compacted == 2
-    with pytest.raises(Expired):
-        store.watch("core/pods/", 1)
-    with pytest.raises(Expired):
-        store.list("core/pods/", revision=1)
-    assert [event[3] for event in await take(store.watch("core/pods/", 2), 3)] == [3, 4, 5]
-    assert len(store.list("core/pods/", revision=2)) == 2
-
-
-async def test_a_slow_watcher_is_dropped_and_others_are_not(open_store: Callable[..., Store]) -> None:
-    store = open_store(watch_backlog=3)
-    slow, fast = store.watch("core/pods/", 0), store.watch("core/pods/", 0)
-    for name in "abcd":
-        await store.write(f"core/pods/default/{name}", put(b""))
-        await take(fast, 1)
-    with pytest.raises(Expired):
-        await anext(aiter(slow))
-    assert [batch async for batch in slow] == []
-    await store.write(POD, put(b""))
-    assert [event[3] for event in await take(fast, 1)] == [5]
-
-
-async def test_a_watcher_gets_more_history_than_may_wait_live(open_store: Callable[..., Store]) -> None:
-    store = open_store(watch_backlog=3)
-    await fill(store, [f"core/pods/default/{name}" for name in "abcdef"])
-    watch = store.watch("core/pods/", 0)
-    await store.write(POD, put(b""))
-    assert [event[3] for event in await take(watch, 7)] == [1, 2, 3, 4, 5, 6, 7]
-
-
 async def test_closing_commits_what_is_pending_and_ends_watches(open_store: Callable[..., Store]) -> None:
     store = open_store()
     watch = store.watch("core/pods/", 0)
@@ -372,35 +214,3 @@ async def test_a_reopened_store_goes_on_where_it_was(open_store: Callable[..., S
         ("DELETED", KEYS[1], b"last", 9, 2),
     ]
     assert seen(await store.write(KEYS[1], create(b"again"))) == (KEYS[1], b"again", 10, 10)
-
-
-async def test_a_follower_knows_of_a_write_before_the_writer_goes_on(store: Store) -> None:
-    seen: list[tuple[str, str]] = []
-
-    def follower(events: Sequence[StoreEvent]) -> None:
-        for event in events:
-            # What it is told of can be read already, and deletions are told with the last state.
-            shown = store.get(event.record.key)
-            assert (shown is event.record) == (event.type is not EventType.DELETED)
-            seen.append((event.type, event.record.key))
-
-    await store.write("core/pods/a/before", lambda _, __: Put(b"{}"))
-    store.follow("core/pods/", follower)
-    await store.write("core/pods/a/p", lambda _, __: Put(b"{}"))
-    assert seen == [("ADDED", "core/pods/a/p")]
-    await store.write("core/secrets/a/p", lambda _, __: Put(b"{}"))
-    await asyncio.gather(
-        store.write("core/pods/a/p", lambda _, __: Put(b"{1}")), store.write("core/pods/b/p", lambda _, __: Put(b"{}"))
-    )
-    await store.write("core/pods/a/p", lambda _, __: Delete(b"{}"))
-    assert seen[1:] == [("MODIFIED", "core/pods/a/p"), ("ADDED", "core/pods/b/p"), ("DELETED", "core/pods/a/p")]
-
-
-async def test_a_follower_that_fails_harms_nobody(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    def follower(_: Sequence[StoreEvent]) -> None:
-        raise RuntimeError("oh")
-
-    store.follow("core/pods/", follower)
-    record = await store.write("core/pods/a/p", lambda _, __: Put(b"{}"))
-    assert record is not None and store.get("core/pods/a/p") is record
-    assert "a follower of the store failed" in caplog.text

@@ -6,78 +6,14 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from hawser.api.apply import extract, fields, owners, types
-from hawser.api.apply.merge import merge, remove
+from hawser.api.apply import extract, owners, types
+from hawser.api.apply.merge import merge
 from hawser.api.apply.ownable import ownable
-from hawser.api.apply.owners import Author
 from hawser.api.errors import APIError
-from hawser.api.kinds import CONFIG_MAP, DEPLOYMENT, POD, SERVICE
+from hawser.api.kinds import POD, SERVICE
 
-Obj = dict[str, Any]
-DEPLOY = types.root(DEPLOYMENT.gvk)
-MAP = types.root(CONFIG_MAP.gvk)
-
-
-def author(name: str, second: int = 0, subresource: str = "", version: str = "apps/v1") -> Author:
-    return Author(name, version, f"2026-01-01T00:00:{second:02}Z", subresource)
-
-
-def deployment(spec: Obj | None = None, **metadata: Any) -> Obj:
-    made: Obj = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", **metadata}}
-    return made if spec is None else {**made, "spec": spec}
-
-
-def containers(*items: Obj) -> Obj:
-    return deployment({"template": {"spec": {"containers": list(items)}}})
-
-
-def items(obj: Obj) -> list[Obj]:
-    found: list[Obj] = obj["spec"]["template"]["spec"]["containers"]
-    return found
-
-
-def config_map(**data: str | None) -> Obj:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data}
-
-
-def spoken(found: fields.Fields) -> list[str]:
-    return [fields.text(path) for path in fields.paths(found)]
-
-
-class Cluster:
-    """One object under applies and updates."""
-
-    def __init__(self, node: types.Node = DEPLOY) -> None:
-        self.node = node
-        self.object: Obj = {}
-        self.entries: list[owners.Entry] = []
-        self.second = 0
-
-    def apply(self, name: str, config: Obj, force: bool = False) -> Obj:
-        self.second += 1
-        done = owners.apply(
-            self.node, self.object, config, self.entries, author(name, self.second), force=force, ignored=("status",)
-        )
-        self.object, self.entries = done.object, done.entries
-        return self.object
-
-    def update(self, name: str, obj: Obj) -> None:
-        self.second += 1
-        if self.object:
-            new = owners.updated(self.node, self.object, obj, self.entries, author(name, self.second))
-        else:
-            new = owners.created(self.node, obj, author(name, self.second))
-        self.object, self.entries = copy.deepcopy(obj), new
-
-    def owned(self, name: str) -> list[str]:
-        found: fields.Fields = {}
-        for entry in self.entries:
-            if entry["manager"] == name:
-                found = fields.union(found, entry["fieldsV1"])
-        return spoken(found)
+from .cluster import DEPLOY, MAP, Cluster, Obj, config_map, containers, deployment, items, spoken
 
 
 def test_an_applier_owns_leaves_and_items_of_what_it_applies() -> None:
@@ -325,85 +261,3 @@ def test_entries_of_clients_that_cannot_be_read_do_not_count(raw: Any) -> None:
 
 def test_one_empty_entry_forgets_all() -> None:
     assert owners.decode([{}]) == []
-
-
-values = st.sampled_from(["1", "2"])
-configs = st.builds(
-    lambda data, labels, finalizers: {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "c", "labels": labels, "finalizers": finalizers},
-        "spec": {"containers": [{"name": name, "image": image} for name, image in data.items()]},
-    },
-    st.dictionaries(st.sampled_from("abc"), values, max_size=3),
-    st.dictionaries(st.sampled_from("xyz"), values, max_size=2),
-    st.lists(st.sampled_from("pqr"), max_size=3, unique=True),
-)
-NODE = types.root(POD.gvk)
-
-
-@given(configs, configs)
-def test_merging_is_idempotent_and_changes_neither_side(live: Obj, config: Obj) -> None:
-    before = copy.deepcopy((live, config))
-    merged = merge(NODE, live, config)
-    assert (live, config) == before
-    assert merge(NODE, merged, config) == merged
-    assert merge(NODE, live, live) == live
-
-
-@given(configs, configs)
-def test_a_merge_has_every_field_of_both(live: Obj, config: Obj) -> None:
-    merged = extract.present(NODE, merge(NODE, live, config))
-    both = fields.union(extract.present(NODE, live), extract.applied(NODE, config))
-    # An empty object is a field only as long as it is empty.
-    lost = [path for path in fields.paths(fields.difference(both, merged)) if path[-1] not in _CONTAINERS]
-    assert lost == []
-
-
-_CONTAINERS = ("f:labels", "f:finalizers", "f:containers")
-
-
-@given(configs)
-def test_what_is_equal_does_not_differ_and_removing_everything_leaves_nothing(obj: Obj) -> None:
-    assert not extract.compare(NODE, obj, copy.deepcopy(obj))
-    assert _lean(remove(NODE, obj, extract.everything(NODE, obj, True))) == {}
-
-
-@given(configs, configs)
-def test_comparing_backwards_swaps_added_and_removed(old: Obj, new: Obj) -> None:
-    forth, back = extract.compare(NODE, old, new), extract.compare(NODE, new, old)
-    assert (forth.added, forth.modified, forth.removed) == (back.removed, back.modified, back.added)
-
-
-@given(st.lists(st.tuples(st.sampled_from(["a", "b"]), configs, st.booleans()), max_size=5))
-def test_appliers_own_what_they_apply_and_applying_again_changes_nothing(steps: list[tuple[str, Obj, bool]]) -> None:
-    cluster = Cluster(NODE)
-    for name, config, force in steps:
-        try:
-            cluster.apply(name, config, force)
-        except APIError:
-            continue
-        assert set(cluster.owned(name)) == set(spoken(ownable(extract.applied(NODE, config), ("status",))))
-        for path in fields.paths(ownable(extract.applied(NODE, config))):
-            assert fields.covers(extract.present(NODE, cluster.object), fields.from_paths([path])) or (
-                path[-1] in _CONTAINERS
-            )
-        state = copy.deepcopy((cluster.object, cluster.entries))
-        cluster.apply(name, config, False)
-        assert (cluster.object, cluster.entries) == state
-
-
-@given(configs, configs)
-def test_a_lone_applier_gets_just_what_it_applies(first: Obj, second: Obj) -> None:
-    cluster = Cluster(NODE)
-    cluster.apply("a", first)
-    assert _lean(cluster.apply("a", second)) == _lean(second)
-
-
-def _lean(value: Any) -> Any:
-    """Without empty objects and lists, and lists without their order."""
-    if isinstance(value, dict):
-        return {k: lean for k, item in value.items() if (lean := _lean(item)) not in ({}, [])}
-    if isinstance(value, list):
-        return sorted((_lean(item) for item in value), key=str)
-    return value
