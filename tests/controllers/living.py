@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import importlib
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
 
-from hawser.api.kinds import NODE, POD
+from hawser.api.kinds import NODE, POD, Kind
 from hawser.api.node_affinity import node_matches
 from hawser.client.clock import timestamp
 from hawser.client.controller import Controller, Manager
 
 from .objects import Obj
-from .world import World, WorldClient
+from .world import Fault, World, WorldClient
 
 FakeClock = importlib.import_module("tests.conftest").FakeClock
+
+Act = Callable[["Living", str, Any], Awaitable[None]]
+"""How something happens: what, and a number or whatever it takes."""
 
 _QUIET = 12
 _ROUNDS = 200
@@ -155,6 +159,31 @@ class Living:
             case _:
                 raise ValueError(what)
 
+    def change(self, kind: Kind, name: str, edit: Callable[[Obj], None]) -> None:
+        """Its user edits an object, if it is still there."""
+        if self.world.find(kind, name) is not None:
+            self.world.change(kind, name, edit)
+
+    def delete(self, kind: Kind, name: str) -> None:
+        """Its user deletes an object, if it is still there, and the garbage collector what was its."""
+        if self.world.find(kind, name) is not None:
+            self.world.delete(kind, name)
+            while self.world.collect():
+                pass
+
+    async def live(self, act: Act, history: Iterable[tuple[str, Any]], *, calm: bool = False) -> None:
+        """The controllers' whole life: they start, all this happens, they come to rest, and end.
+
+        calm: they come to rest whenever something has happened.
+        """
+        await self.start()
+        for what, value in history:
+            await act(self, what, value)
+            if calm:
+                await self.settle()
+        await self.settle()
+        await self.stop()
+
     async def settle(self) -> None:
         """Time goes by without anything bad, until nothing changes any more."""
         self.world.stale = False
@@ -174,3 +203,14 @@ class Living:
             raise AssertionError("it never comes to rest")
         if self.world.broken:
             raise self.world.broken[0]
+
+
+def interrupted(fault: Fault, live: Callable[[World], Coroutine[Any, Any, None]]) -> int:
+    """Lives the same life again and again, with a fault at its first write, its second…; how many writes it has."""
+    at = 0
+    while True:
+        world = World(FakeClock(), [Fault.NONE] * at + [fault])
+        asyncio.run(live(world))
+        if at >= world.writes:
+            return at
+        at += 1

@@ -14,7 +14,7 @@ from hawser.api.status import is_ready
 from hawser.controllers import history, pods
 from hawser.controllers.daemonset import DaemonSetController
 
-from .living import FakeClock, Living
+from .living import FakeClock, Living, interrupted
 from .objects import Obj
 from .world import Fault, World
 
@@ -97,16 +97,13 @@ async def act(living: Living, what: str, value: Any) -> None:
         "history": lambda new: new["spec"].update(revisionHistoryLimit=value),
     }
     if what in changes:
-        if world.find(DAEMON_SET, "agent") is not None:
-            world.change(DAEMON_SET, "agent", changes[what])
+        living.change(DAEMON_SET, "agent", changes[what])
     elif what in ("taint", "evict", "clear"):
         taints = {"taint": [TAINT], "evict": [EVICTING], "clear": None}[what]
         nodes = world.objects(NODE)
         world.change(NODE, nodes[value % len(nodes)]["metadata"]["name"], lambda new: new["spec"].update(taints=taints))
     elif what == "delete set":
-        if world.find(DAEMON_SET, "agent") is not None:
-            world.delete(DAEMON_SET, "agent")
-            world.collect()
+        living.delete(DAEMON_SET, "agent")
     else:
         await living.happens(what, value)
     await living.turn()
@@ -127,13 +124,7 @@ def test_any_history_ends_as_the_spec_says(
         world = World(FakeClock(), faults)
         living = Living(world, DaemonSetController, seed=seed)
         world.create(DAEMON_SET, daemon_set(maxSurge=limits[0], maxUnavailable=limits[1]))
-        await living.start()
-        for what, value in happened:
-            await act(living, what, value)
-            if calm:
-                await living.settle()
-        await living.settle()
-        await living.stop()
+        await living.live(act, happened, calm=calm)
         check_final(world)
 
     asyncio.run(run())
@@ -168,19 +159,10 @@ def test_an_update_keeps_its_bounds(limits: tuple[Any, Any, int], faults: list[F
 
 @pytest.mark.parametrize("fault", [Fault.CRASH, Fault.LOST, Fault.REFUSED])
 def test_it_may_be_interrupted_at_every_write(fault: Fault) -> None:
-    async def run(at: int) -> int:
-        world = World(FakeClock(), [Fault.NONE] * at + [fault])
-        living = Living(world, DaemonSetController)
+    async def live(world: World) -> None:
         world.create(DAEMON_SET, daemon_set(maxSurge=0, maxUnavailable=1))
-        await living.start()
-        for what, value in [("pods", 9), ("pods", 9), ("image", "b"), ("pods", 9), ("taint", 1), ("evict", 2)]:
-            await act(living, what, value)
-        await living.settle()
-        await living.stop()
+        happens = [("pods", 9), ("pods", 9), ("image", "b"), ("pods", 9), ("taint", 1), ("evict", 2)]
+        await Living(world, DaemonSetController).live(act, happens)
         check_final(world)
-        return world.writes
 
-    at = 0
-    while at < asyncio.run(run(at)):
-        at += 1
-    assert at > 10
+    assert interrupted(fault, live) > 10

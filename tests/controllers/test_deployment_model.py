@@ -16,7 +16,7 @@ from hawser.controllers.deployment import DeploymentController
 from hawser.controllers.replicaset import ReplicaSetController
 from hawser.controllers.replicationcontroller import ReplicationControllerController
 
-from .living import FakeClock, Living
+from .living import Act, FakeClock, Living, interrupted
 from .objects import Obj
 from .world import Fault, World
 
@@ -89,8 +89,6 @@ ACTIONS = st.one_of(
 
 
 async def act(living: Living, kind: Kind, what: str, value: Any) -> None:
-    world = living.world
-
     def strategy(new: Obj) -> None:
         if value is None:
             new["spec"]["strategy"] = {"type": "Recreate"}
@@ -106,16 +104,17 @@ async def act(living: Living, kind: Kind, what: str, value: Any) -> None:
         "strategy": strategy,
     }
     if what in changes:
-        if world.find(kind, "web") is not None and (kind == DEPLOYMENT or what in ("scale", "image")):
-            world.change(kind, "web", changes[what])
+        if kind == DEPLOYMENT or what in ("scale", "image"):
+            living.change(kind, "web", changes[what])
     elif what == "delete":
-        if world.find(kind, "web") is not None:
-            world.delete(kind, "web")
-            while world.collect():
-                pass
+        living.delete(kind, "web")
     else:
         await living.happens(what, value)
     await living.turn()
+
+
+def acting(kind: Kind) -> Act:
+    return lambda living, what, value: act(living, kind, what, value)
 
 
 @pytest.mark.parametrize("kind", [DEPLOYMENT, REPLICA_SET, REPLICATION_CONTROLLER], ids=lambda kind: kind.kind)
@@ -133,13 +132,7 @@ def test_any_history_ends_as_the_spec_says(kind: Kind) -> None:
             world = World(FakeClock(), faults)
             living = Living(world, *controllers(kind), seed=seed)
             world.create(kind, workload(kind, minReadySeconds=seconds))
-            await living.start()
-            for what, value in happened:
-                await act(living, kind, what, value)
-                if calm:
-                    await living.settle()
-            await living.settle()
-            await living.stop()
+            await living.live(acting(kind), happened, calm=calm)
             check_final(world, kind)
 
         asyncio.run(run())
@@ -179,19 +172,10 @@ def test_an_update_keeps_its_bounds(limits: tuple[Any, Any], faults: list[Fault]
 
 @pytest.mark.parametrize("fault", [Fault.CRASH, Fault.LOST, Fault.REFUSED])
 def test_it_may_be_interrupted_at_every_write(fault: Fault) -> None:
-    async def run(at: int) -> int:
-        world = World(FakeClock(), [Fault.NONE] * at + [fault])
-        living = Living(world, *controllers(DEPLOYMENT))
+    async def live(world: World) -> None:
         world.create(DEPLOYMENT, workload(DEPLOYMENT, revisionHistoryLimit=1))
-        await living.start()
-        for what, value in [("pods", 9), ("pods", 9), ("image", "b"), ("pods", 9), ("scale", 5), ("image", "a")]:
-            await act(living, DEPLOYMENT, what, value)
-        await living.settle()
-        await living.stop()
+        happens = [("pods", 9), ("pods", 9), ("image", "b"), ("pods", 9), ("scale", 5), ("image", "a")]
+        await Living(world, *controllers(DEPLOYMENT)).live(acting(DEPLOYMENT), happens)
         check_final(world, DEPLOYMENT)
-        return world.writes
 
-    at = 0
-    while at < asyncio.run(run(at)):
-        at += 1
-    assert at > 15
+    assert interrupted(fault, live) > 15

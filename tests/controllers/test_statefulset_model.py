@@ -13,7 +13,7 @@ from hawser.api.kinds import CONTROLLER_REVISION, PERSISTENT_VOLUME_CLAIM, POD, 
 from hawser.api.status import is_ready
 from hawser.controllers.statefulset import StatefulSetController
 
-from .living import FakeClock, Living
+from .living import FakeClock, Living, interrupted
 from .objects import Obj
 from .world import Fault, World
 
@@ -93,7 +93,6 @@ ACTIONS = st.one_of(
 
 
 async def act(living: Living, what: str, value: Any) -> None:
-    world = living.world
     changes = {
         "scale": lambda new: new["spec"].update(replicas=value),
         "image": lambda new: new["spec"]["template"]["spec"]["containers"][0].update(image=value),
@@ -103,12 +102,9 @@ async def act(living: Living, what: str, value: Any) -> None:
         "policy": lambda new: new["spec"]["persistentVolumeClaimRetentionPolicy"].update(whenScaled=value),
     }
     if what in changes:
-        if world.find(STATEFUL_SET, "db") is not None:
-            world.change(STATEFUL_SET, "db", changes[what])
+        living.change(STATEFUL_SET, "db", changes[what])
     elif what == "delete set":
-        if world.find(STATEFUL_SET, "db") is not None:
-            world.delete(STATEFUL_SET, "db")
-            world.collect()
+        living.delete(STATEFUL_SET, "db")
     else:
         await living.happens(what, value)
     await living.turn()
@@ -146,13 +142,7 @@ def test_any_history_ends_as_the_spec_says(
         )
         if policy == "OrderedReady" and not any(what in ("start", "stale", "restart") for what, _ in history):
             in_order(world)
-        await living.start()
-        for what, value in history:
-            await act(living, what, value)
-            if calm:
-                await living.settle()
-        await living.settle()
-        await living.stop()
+        await living.live(act, history, calm=calm)
         check_final(world, whole=not any(what == "policy" for what, _ in history))
 
     asyncio.run(run())
@@ -161,21 +151,12 @@ def test_any_history_ends_as_the_spec_says(
 @pytest.mark.parametrize("policy", ["OrderedReady", "Parallel"])
 @pytest.mark.parametrize("fault", [Fault.CRASH, Fault.LOST, Fault.REFUSED])
 def test_it_may_be_interrupted_at_every_write(policy: str, fault: Fault) -> None:
-    async def run(at: int) -> int:
-        world = World(FakeClock(), [Fault.NONE] * at + [fault])
-        living = Living(world, StatefulSetController)
+    async def live(world: World) -> None:
         retention = {"whenScaled": "Delete", "whenDeleted": "Delete"}
         made = stateful_set(podManagementPolicy=policy, persistentVolumeClaimRetentionPolicy=retention)
         world.create(STATEFUL_SET, made)
-        await living.start()
-        for what, value in [("pods", 9), ("pods", 9), ("pods", 9), ("image", "b"), ("pods", 9), ("scale", 1)]:
-            await act(living, what, value)
-        await living.settle()
-        await living.stop()
+        happens = [("pods", 9), ("pods", 9), ("pods", 9), ("image", "b"), ("pods", 9), ("scale", 1)]
+        await Living(world, StatefulSetController).live(act, happens)
         check_final(world)
-        return world.writes
 
-    at = 0
-    while at < asyncio.run(run(at)):
-        at += 1
-    assert at > 10
+    assert interrupted(fault, live) > 10

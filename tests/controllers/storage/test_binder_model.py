@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from hawser.api.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM
 from hawser.controllers.storage import matching
 from hawser.controllers.storage.binder import PersistentVolumeBinder
 
-from ..living import FakeClock, Living
+from ..living import FakeClock, Living, interrupted
 from ..objects import Obj
 from ..world import Fault, World
 
@@ -52,8 +53,8 @@ ACTIONS = st.one_of(
 FAULTS = st.lists(st.sampled_from([*Fault]), max_size=12)
 
 
-async def act(living: Living, what: str, number: int, size: str, other: int | None) -> None:
-    world = living.world
+async def act(living: Living, what: str, value: tuple[int, str, int | None]) -> None:
+    world, (number, size, other) = living.world, value
     match what:
         case "claim" if world.find(PERSISTENT_VOLUME_CLAIM, f"c{number}") is None:
             named = f"v{other}" if other is not None else ""
@@ -101,26 +102,18 @@ def check_final(world: World) -> None:
             assert storage.phase(one) == "Available" and not reference.get("uid")
 
 
-async def live(history: list[Any], faults: list[Fault]) -> None:
-    living = Living(World(FakeClock(), faults), PersistentVolumeBinder, nodes=0)
-    await living.start()
-    try:
-        for step in history:
-            await act(living, *step)
-        await living.settle()
-        check_final(living.world)
-    finally:
-        await living.stop()
+async def live(world: World, history: list[Any]) -> None:
+    await Living(world, PersistentVolumeBinder, nodes=0).live(act, ((what, rest) for what, *rest in history))
+    check_final(world)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(ACTIONS, max_size=14), FAULTS)
 def test_claims_and_volumes_come_to_terms_whatever_happens(history: list[Any], faults: list[Fault]) -> None:
-    asyncio.run(live(history, faults))
+    asyncio.run(live(World(FakeClock(), faults), history))
 
 
-def test_a_binding_may_be_cut_after_every_write() -> None:
+@pytest.mark.parametrize("fault", [Fault.CRASH, Fault.REFUSED, Fault.LOST])
+def test_a_binding_may_be_cut_after_every_write(fault: Fault) -> None:
     history = [("volume", 0, "2Gi", None), ("claim", 0, "1Gi", None)]
-    for fault in (Fault.CRASH, Fault.REFUSED, Fault.LOST):
-        for place in range(6):
-            asyncio.run(live(history, [*[Fault.NONE] * place, fault]))
+    assert interrupted(fault, lambda world: live(world, history)) > 4
