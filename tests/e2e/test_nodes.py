@@ -10,18 +10,18 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from hawser.cli.engine import nodes, settings
+from hawser.api.status import is_ready
+from hawser.cli.engine import nodes
 
-from .conftest import Engine, Obj, eventually, pod
+from .conftest import Engine, Obj, eventually
 from .load import rollout, served
 from .machine import Node, assert_clean, reboot
+from .several import NAMESPACE, kept, on, prefix, ready, replicated, restarted, rows, settled
 from .test_down import links, tables, traces
 
-NAMESPACE = "default"
 SILENCE = 20
 """Seconds without a sign of life that make a node NotReady: twice what lies between two of them."""
 _GET = 'get() { printf "GET / HTTP/1.0\\r\\n\\r\\n" | nc -w 5 $1 $2 | tail -n 1; }; '
@@ -49,34 +49,9 @@ def cluster() -> Iterator[Engine]:
         shutil.rmtree(f"{data_dir}-kubectl-cache", ignore_errors=True)
 
 
-def kept(engine: Engine) -> settings.Settings:
-    found = settings.load(engine.data_dir)
-    assert found is not None
-    return found
-
-
-def prefix(engine: settings.Settings) -> str:
-    return nodes.link_prefix(engine)[:-1]
-
-
 @pytest.fixture(scope="module")
 def names(cluster: Engine) -> list[str]:
     return [row["name"] for row in rows(cluster)]
-
-
-def rows(cluster: Engine) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(cluster.hawser("node", "list", "-o", "json").stdout)
-    return found
-
-
-def ready(cluster: Engine, name: str) -> str:
-    node = cluster.get("node", name, NAMESPACE)
-    return next(c["status"] for c in node["status"]["conditions"] if c["type"] == "Ready")
-
-
-def on(node: str, name: str, *args: Any, **spec: Any) -> Obj:
-    """A pod that is bound to a node."""
-    return pod(name, *args, nodeName=node, **spec)
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +197,7 @@ def test_the_machine_itself_may_be_off_while_others_serve(
     assert cluster.kubectl("exec", f"web-{other}", "--", "sh", "-c", script).stdout.strip() == names[2]
     assert cluster.hawser("image", "list").returncode == 0
     cluster.hawser("node", "start", first)
-    eventually(partial(_settled, cluster, f"web-{first}"), f"web-{first} again")
+    eventually(partial(settled, cluster, f"web-{first}"), f"web-{first} again")
 
 
 def test_a_node_whose_making_was_cut_short_is_finished(cluster: Engine, names: list[str]) -> None:
@@ -260,31 +235,8 @@ def test_nodes_come_back_after_the_supervisor_was_killed(cluster: Engine, names:
     cluster.hawser("up", "--detach")
     eventually(lambda: all(ready(cluster, name) == "True" for name in names), "all nodes Ready")
     for name in names:
-        after = eventually(partial(_settled, cluster, f"web-{name}"), f"web-{name}")
+        after = eventually(partial(settled, cluster, f"web-{name}"), f"web-{name}")
         assert after["status"]["containerStatuses"] == before[name]["status"]["containerStatuses"]
-
-
-def _settled(cluster: Engine, name: str) -> Obj | None:
-    found = cluster.get("pod", name, NAMESPACE)
-    return found if all(s["ready"] for s in found["status"]["containerStatuses"]) else None
-
-
-def replicated(name: str) -> Obj:
-    """Three pods that leave a node one second after it was given up."""
-    keys = ("node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready")
-    tolerations = [{"key": k, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1} for k in keys]
-    selector = {"matchLabels": {"app": name}}
-    spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "labelSelector": selector}
-    whole = pod(
-        name, tolerations=tolerations, topologySpreadConstraints=[{**spread, "whenUnsatisfiable": "ScheduleAnyway"}]
-    )
-    template = {"metadata": {"labels": selector["matchLabels"]}, "spec": whole["spec"]}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name},
-        "spec": {"replicas": 3, "selector": selector, "template": template},
-    }
 
 
 def test_a_node_that_cannot_be_heard_is_left_and_used_again_when_it_can(cluster: Engine, names: list[str]) -> None:
@@ -320,7 +272,7 @@ def test_a_node_that_cannot_be_heard_is_left_and_used_again_when_it_can(cluster:
     def replaced() -> bool:
         pods = cluster.list("pods", NAMESPACE, "app=moves")
         elsewhere = [p for p in pods if p["spec"].get("nodeName") not in (None, node)]
-        return sum(_is_ready(p) for p in elsewhere) == 3
+        return sum(is_ready(p) for p in elsewhere) == 3
 
     eventually(replaced, "three pods on the other nodes")
     old = cluster.get("pod", left, NAMESPACE)
@@ -338,11 +290,6 @@ def test_a_node_that_cannot_be_heard_is_left_and_used_again_when_it_can(cluster:
     cluster.apply(on(node, "later"), NAMESPACE)
     cluster.wait_ready("later", NAMESPACE)
     cluster.kubectl("delete", "deployment", "moves", "--wait=false")
-
-
-def _is_ready(manifest: Obj) -> bool:
-    conditions = manifest["status"].get("conditions") or ()
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def test_a_drained_node_is_empty_and_nobody_notices(cluster: Engine, names: list[str]) -> None:
@@ -391,15 +338,10 @@ def test_all_nodes_come_back_after_a_reboot(cluster: Engine, names: list[str]) -
         reboot(machine)
     cluster.hawser("up", "--detach")
     for name in names:
-        eventually(partial(_restarted, cluster, f"boots-{name}"), f"boots-{name} again", 90)
+        eventually(partial(restarted, cluster, f"boots-{name}"), f"boots-{name} again", 90)
         after = cluster.get("pod", f"boots-{name}", NAMESPACE)
         assert after["metadata"]["uid"] == before[name]["metadata"]["uid"]
         starts = cluster.kubectl("exec", f"boots-{name}", "--", "cat", "/disk/starts").stdout.split()
         assert starts == ["again", "again"]
     for machine in machines:
         assert_clean(cluster, machine)
-
-
-def _restarted(cluster: Engine, name: str) -> bool:
-    statuses = cluster.get("pod", name, NAMESPACE)["status"]["containerStatuses"]
-    return all(s["ready"] and s["restartCount"] == 1 for s in statuses)
