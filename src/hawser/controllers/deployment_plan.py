@@ -6,7 +6,6 @@ made, so a plan may be cut at any point.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +13,7 @@ import orjson
 
 from hawser.api.types import Obj
 from hawser.controllers import pods, rollout
+from hawser.controllers.short_names import short_name
 
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
@@ -21,7 +21,6 @@ HISTORY = "deployment.kubernetes.io/revision-history"
 _HISTORY_LENGTH = 2000
 _NOT_COPIED = {"kubectl.kubernetes.io/last-applied-configuration", REVISION, HISTORY, rollout.DESIRED, rollout.MAX,
                "deprecated.deployment.rollback.to"}  # fmt: skip
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +116,7 @@ def _bare(template: Obj) -> Obj:
 
 def template_hash(template: Obj, collisions: int) -> str:
     """A short name for a template, safe in labels; another one after each name clash."""
-    text = orjson.dumps(_bare(template), option=orjson.OPT_SORT_KEYS) + str(collisions or "").encode()
-    number = int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
-    letters = []
-    for _ in range(10):
-        number, letter = divmod(number, len(_ALPHABET))
-        letters.append(_ALPHABET[letter])
-    return "".join(letters)
+    return short_name(orjson.dumps(_bare(template), option=orjson.OPT_SORT_KEYS), collisions)
 
 
 def same_template(deployment: Obj, rs: Obj) -> bool:

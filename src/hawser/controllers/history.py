@@ -6,7 +6,6 @@ strategic merge patch that puts its template back in place of another, which is 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +18,10 @@ from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager, controller_of
 from hawser.controllers import pods
+from hawser.controllers.short_names import short_name
 
 LABEL = "controller-revision-hash"
 """Tells of a pod which revision it is of."""
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def plan(owner: Obj, revisions: Sequence[Obj], label: str) -> Newest:
 def _made(owner: Obj, wanted: Obj, number: int, label: str) -> Obj:
     metadata = owner["metadata"]
     collisions = int((owner.get("status") or {}).get("collisionCount") or 0)
-    digest = _hash(wanted, collisions)
+    digest = short_name(orjson.dumps(wanted), collisions)
     labels = (owner["spec"]["template"].get("metadata") or {}).get("labels") or {}
     made: Obj = {
         "apiVersion": CONTROLLER_REVISION.api_version,
@@ -90,17 +89,6 @@ def _made(owner: Obj, wanted: Obj, number: int, label: str) -> Obj:
     if metadata.get("annotations"):
         made["metadata"]["annotations"] = dict(metadata["annotations"])
     return made
-
-
-def _hash(wanted: Obj, collisions: int) -> str:
-    """A short name, safe in labels; another one after each name clash."""
-    text = orjson.dumps(wanted) + str(collisions or "").encode()
-    number = int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
-    letters = []
-    for _ in range(10):
-        number, letter = divmod(number, len(_ALPHABET))
-        letters.append(_ALPHABET[letter])
-    return "".join(letters)
 
 
 def ordered(revisions: Collection[Obj]) -> list[Obj]:
