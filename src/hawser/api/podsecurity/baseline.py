@@ -30,7 +30,7 @@ _HOST_NAMESPACES = ("hostNetwork", "hostPID", "hostIPC")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _SELINUX = frozenset(("", "container_t", "container_init_t", "container_kvm_t"))
 _SELINUX_31 = _SELINUX | {"container_engine_t"}
-_SECCOMP = ("RuntimeDefault", "Localhost")
+_PROFILES = ("RuntimeDefault", "Localhost")
 _SECCOMP_POD = "seccomp.security.alpha.kubernetes.io/pod"
 _SECCOMP_CONTAINER = "container.seccomp.security.alpha.kubernetes.io/"
 _APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
@@ -53,19 +53,24 @@ _SYSCTLS_29 = _SYSCTLS_27 | {
 _SYSCTLS_32 = _SYSCTLS_29 | {"net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"}
 
 
-def app_armor(metadata: Obj, spec: Obj) -> Violation | None:
-    """Only the runtime's own profile or one of the node's."""
+def _profiled(spec: Obj, field: str) -> tuple[str, list[str]]:
+    """Who has a profile (a field of security contexts) that is neither the runtime's nor the node's, and its types."""
     bad: set[str] = set()
 
     def wrong(part: Obj) -> bool:
-        profile = security(part).get("appArmorProfile")
-        if profile is None or profile.get("type") in _SECCOMP:
+        profile = security(part).get(field)
+        if profile is None or profile.get("type") in _PROFILES:
             return False
         bad.add(profile.get("type", ""))
         return True
 
     pod = wrong(spec)
-    who = setters(pod, names(spec, wrong))
+    return setters(pod, names(spec, wrong)), sorted(bad)
+
+
+def app_armor(metadata: Obj, spec: Obj) -> Violation | None:
+    """Only the runtime's own profile or one of the node's."""
+    who, bad = _profiled(spec, "appArmorProfile")
     annotations = sorted(
         f'{key}="{value}"'
         for key, value in (metadata.get("annotations") or {}).items()
@@ -76,7 +81,7 @@ def app_armor(metadata: Obj, spec: Obj) -> Violation | None:
     if annotations:
         where = plural("annotation", annotations)
         who = f"{who} and {where}" if who else where
-    values = sorted(bad) + annotations
+    values = bad + annotations
     return Violation(
         plural("forbidden AppArmor profile", values), f"{who} must not set AppArmor profile type to {quoted(values)}"
     )
@@ -218,20 +223,10 @@ def _unsafe(profile: str) -> bool:
 
 def seccomp(metadata: Obj, spec: Obj) -> Violation | None:
     """System calls are filtered by the runtime's own profile or one of the node's, where a profile is given."""
-    bad: set[str] = set()
-
-    def wrong(part: Obj) -> bool:
-        profile = security(part).get("seccompProfile")
-        if profile is None or profile.get("type") in _SECCOMP:
-            return False
-        bad.add(profile.get("type", ""))
-        return True
-
-    pod = wrong(spec)
-    who = setters(pod, names(spec, wrong))
+    who, bad = _profiled(spec, "seccompProfile")
     if not who:
         return None
-    text = f"{who} must not set securityContext.seccompProfile.type to {quoted(sorted(bad))}"
+    text = f"{who} must not set securityContext.seccompProfile.type to {quoted(bad)}"
     return Violation("seccompProfile", text)
 
 
