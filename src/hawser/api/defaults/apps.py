@@ -11,17 +11,7 @@ from hawser.api.types import Obj
 
 def deployment(obj: Obj) -> None:
     spec = _workload(obj)
-    strategy = spec.get("strategy")
-    if strategy is None:
-        strategy = spec["strategy"] = {}
-    if not strategy.get("type"):
-        strategy["type"] = "RollingUpdate"
-    if strategy["type"] == "RollingUpdate":
-        rolling: Obj | None = strategy.get("rollingUpdate")
-        if rolling is None:
-            rolling = strategy["rollingUpdate"] = {}
-        rolling.setdefault("maxUnavailable", "25%")
-        rolling.setdefault("maxSurge", "25%")
+    _rolling(spec, "strategy", maxUnavailable="25%", maxSurge="25%")
     spec.setdefault("revisionHistoryLimit", 10)
     spec.setdefault("progressDeadlineSeconds", 600)
 
@@ -77,17 +67,7 @@ def daemon_set(obj: Obj) -> None:
     """One pod at a time is replaced."""
     spec = _spec(obj)
     _template(spec)
-    strategy: Obj | None = spec.get("updateStrategy")
-    if strategy is None:
-        strategy = spec["updateStrategy"] = {}
-    if not strategy.get("type"):
-        strategy["type"] = "RollingUpdate"
-    if strategy["type"] == "RollingUpdate":
-        rolling: Obj | None = strategy.get("rollingUpdate")
-        if rolling is None:
-            rolling = strategy["rollingUpdate"] = {}
-        rolling.setdefault("maxUnavailable", 1)
-        rolling.setdefault("maxSurge", 0)
+    _rolling(spec, "updateStrategy", maxUnavailable=1, maxSurge=0)
     spec.setdefault("revisionHistoryLimit", 10)
 
 
@@ -137,3 +117,18 @@ def _workload(obj: Obj) -> Obj:
     spec.setdefault("replicas", 1)
     _template(spec)
     return spec
+
+
+def _rolling(spec: Obj, field: str, **bounds: int | str) -> None:
+    """An update strategy: rolling, within these bounds, where nothing else is said."""
+    strategy: Obj | None = spec.get(field)
+    if strategy is None:
+        strategy = spec[field] = {}
+    if not strategy.get("type"):
+        strategy["type"] = "RollingUpdate"
+    if strategy["type"] == "RollingUpdate":
+        rolling: Obj | None = strategy.get("rollingUpdate")
+        if rolling is None:
+            rolling = strategy["rollingUpdate"] = {}
+        for name, value in bounds.items():
+            rolling.setdefault(name, value)
