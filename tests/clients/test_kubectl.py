@@ -11,24 +11,9 @@ from typing import Any
 import pytest
 
 from ..apiserver.conftest import Server
+from ..apiserver.test_kubectl import MANIFEST
 from .conftest import Kubectl
 
-MANIFEST = """
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, labels: {app: web}}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec: {containers: [{name: c, image: "nginx:1"}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {selector: {app: web}, ports: [{port: 80}]}
-"""
 POD = """
 apiVersion: v1
 kind: Pod

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from ..apiserver.conftest import Server
+from ..apiserver.test_kubectl import MANIFEST
 from . import debian
 from .conftest import Kubectl
-from .test_kubectl import MANIFEST, POD
+from .test_kubectl import POD
 
 
 @pytest.fixture(scope="module")
