@@ -6,13 +6,16 @@ init containers share resources), "Pod Overhead" and pod-level resources (KEP-28
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import TypeVar
 
-from hawser.api.quantity import milli, to_bytes
+from hawser.api.quantity import Quantity, milli, to_bytes
 from hawser.api.types import Obj
 
 Amounts = dict[str, int]
 """Resource name to amount: CPU in thousandths of a core, everything else in its unit (bytes, pieces)."""
+Value = TypeVar("Value", int, Quantity)
 
 
 @lru_cache(maxsize=2048)
@@ -29,7 +32,7 @@ def amounts(quantities: Obj | None) -> Amounts:
 def pod_requests(spec: Obj) -> Amounts:
     """The effective requests of a pod: what a node must have free for it. Overhead comes on top."""
     total = _effective(spec, "requests")
-    _add(total, amounts(spec.get("overhead")))
+    add(total, amounts(spec.get("overhead")))
     return total
 
 
@@ -42,28 +45,45 @@ def pod_limits(spec: Obj) -> Amounts:
     return total
 
 
-def _effective(spec: Obj, part: str) -> Amounts:
-    """Containers and sidecars together, or the largest need while the pod initializes.
+def together(spec: Obj, needs: Callable[[Obj], dict[str, Value]]) -> dict[str, Value]:
+    """What containers and sidecars need together, or the largest need while the pod initializes.
 
-    Ordinary init containers run one after another beside the sidecars that were started before them.
+    Ordinary init containers run one after another beside the sidecars that were started before them. needs: of one
+    container, by resource, as a dict of the caller's own.
     """
-    total: Amounts = {}
+    total: dict[str, Value] = {}
     for container in spec.get("containers") or ():
-        _add(total, _part(container, part))
-    peak: Amounts = {}
-    sidecars: Amounts = {}
+        add(total, needs(container))
+    peak: dict[str, Value] = {}
+    sidecars: dict[str, Value] = {}
     for container in spec.get("initContainers") or ():
-        needed = _part(container, part)
+        needed = needs(container)
         if container.get("restartPolicy") == "Always":
-            _add(total, needed)
-            _add(sidecars, needed)
+            add(total, needed)
+            add(sidecars, needed)
             needed = sidecars
         else:
-            _add(needed, sidecars)
-        for name, value in needed.items():
-            peak[name] = max(peak.get(name, 0), value)
-    for name, value in peak.items():
-        total[name] = max(total.get(name, 0), value)
+            add(needed, sidecars)
+        enlarge(peak, needed)
+    enlarge(total, peak)
+    return total
+
+
+def add(total: dict[str, Value], more: Mapping[str, Value]) -> None:
+    """Adds amounts to a total, resource by resource."""
+    for name, value in more.items():
+        total[name] = total[name] + value if name in total else value
+
+
+def enlarge(total: dict[str, Value], least: Mapping[str, Value]) -> None:
+    """Makes a total at least so large, resource by resource."""
+    for name, value in least.items():
+        if name not in total or total[name] < value:
+            total[name] = value
+
+
+def _effective(spec: Obj, part: str) -> Amounts:
+    total = together(spec, lambda container: _part(container, part))
     # What the pod states for itself replaces the sum over its containers.
     total.update(_part(spec, part))
     return total
@@ -71,8 +91,3 @@ def _effective(spec: Obj, part: str) -> Amounts:
 
 def _part(container: Obj, part: str) -> Amounts:
     return amounts((container.get("resources") or {}).get(part))
-
-
-def _add(total: Amounts, more: Amounts) -> None:
-    for name, value in more.items():
-        total[name] = total.get(name, 0) + value

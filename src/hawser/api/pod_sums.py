@@ -1,13 +1,14 @@
 """What a pod as a whole asks for and is limited to, in quantities as they are written.
 
-``pod_resources`` has the same sums in whole numbers, for what is counted often. Source: Kubernetes documentation,
-"Sidecar Containers" (KEP-753), "Pod Overhead", pod-level resources (KEP-2837).
+``pod_resources`` has the rule and the same sums in whole numbers, for what is counted often. Source: Kubernetes
+documentation, "Sidecar Containers" (KEP-753), "Pod Overhead", pod-level resources (KEP-2837).
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 
+from hawser.api.pod_resources import add, enlarge, together
 from hawser.api.quantity import Number, Quantity
 from hawser.api.types import Obj
 
@@ -32,27 +33,13 @@ def pod_quantities(spec: Obj, part: str, overhead: bool = False, status: Obj | N
     container still has more than it asks for, that counts (KEP-1287).
     """
     held = _held(status, part) if status else {}
-    total: dict[str, Quantity] = {}
-    for container in spec.get("containers") or ():
-        _add(total, _with(_of(container, part), container, held))
-    peak: dict[str, Quantity] = {}
-    sidecars: dict[str, Quantity] = {}
-    for container in spec.get("initContainers") or ():
-        needed = _with(_of(container, part), container, held)
-        if container.get("restartPolicy") == "Always":
-            _add(total, needed)
-            _add(sidecars, needed)
-            needed = sidecars
-        else:
-            _add(needed, sidecars)
-        _raise(peak, needed)
-    _raise(total, peak)
+    total = together(spec, lambda container: _with(_of(container, part), container, held))
     own = _of(spec, part).items()
     total |= {name: value for name, value in own if name in _POD_LEVEL or name.startswith("hugepages-")}
     if overhead:
         for name, text in (spec.get("overhead") or {}).items():
             if part == "requests" or (name in total and total[name].amount):
-                _add(total, {name: parsed(text)})
+                add(total, {name: parsed(text)})
     return total
 
 
@@ -68,7 +55,7 @@ def _held(status: Obj, part: str) -> dict[str, dict[str, Quantity]]:
         for one in status.get(kind) or ():
             given = _of(one, part)
             if part == "requests":
-                _raise(given, {name: parsed(text) for name, text in (one.get("allocatedResources") or {}).items()})
+                enlarge(given, {name: parsed(text) for name, text in (one.get("allocatedResources") or {}).items()})
             if given:
                 found[one["name"]] = given
     return found
@@ -77,16 +64,5 @@ def _held(status: Obj, part: str) -> dict[str, dict[str, Quantity]]:
 def _with(asked: dict[str, Quantity], container: Obj, held: dict[str, dict[str, Quantity]]) -> dict[str, Quantity]:
     """The larger of what a container asks for and what it has."""
     if held and container.get("name") in held:
-        _raise(asked, held[container["name"]])
+        enlarge(asked, held[container["name"]])
     return asked
-
-
-def _add(total: dict[str, Quantity], more: dict[str, Quantity]) -> None:
-    for name, value in more.items():
-        total[name] = total[name] + value if name in total else value
-
-
-def _raise(total: dict[str, Quantity], least: dict[str, Quantity]) -> None:
-    for name, value in least.items():
-        if name not in total or total[name].amount < value.amount:
-            total[name] = value

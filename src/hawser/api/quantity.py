@@ -81,6 +81,9 @@ class Quantity:
             return f"{mantissa}{_DECIMAL_SUFFIX[exponent]}"
         return f"{mantissa}e{exponent}" if exponent else str(mantissa)
 
+    def __lt__(self, other: Quantity) -> bool:
+        return self.amount < other.amount
+
     def __add__(self, other: Quantity) -> Quantity:
         """The sum, in this quantity's family; zero takes the other's family."""
         return Quantity(_MATH.add(self.amount, other.amount), self.format if self.amount else other.format)
