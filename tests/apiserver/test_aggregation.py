@@ -173,6 +173,17 @@ async def test_an_extension_server_is_discovered_and_used(api: Api, extension: E
     assert "faked" not in headers["X-Remote-Group"]
 
 
+async def test_who_is_answered_finds_the_group_in_discovery(api: Api, extension: Extension) -> None:
+    where = f"{SERVICES}/v1.{extension.group}"
+    service = (await api.get(where)).json
+    await api.call("DELETE", where)
+    await api.create(SERVICES, {"metadata": {"name": service["metadata"]["name"]}, "spec": service["spec"]})
+    async with asyncio.timeout(20):
+        while (answer := await api.get(f"{extension.root}/flunders")).status != 200:
+            assert answer.status in (404, 503)
+    assert extension.group in [group["name"] for group in (await api.get("/apis")).json["groups"]]
+
+
 async def documented(api: Api, path: str, has: bool = True) -> None:
     """Waits until OpenAPI shows an extension server's document, or no longer."""
     async with asyncio.timeout(20):

@@ -56,6 +56,7 @@ class Aggregator:
         self._rows: dict[str, list[Kind]] = {}
         self._specifications = Specifications(self._fetch)
         self._down: set[str] = set()
+        self._up: set[str] = set()
         self._outages = Counters(
             "aggregator_unavailable_apiservice_total",
             "Counter of APIServices which are marked as unavailable broken down by APIService name and reason.",
@@ -74,6 +75,7 @@ class Aggregator:
         self._remote = {(r.group, r.version): r for r in remote}
         self._rows = {r.name: self._rows.get(r.name, []) for r in remote}
         self._down &= self._rows.keys()
+        self._up &= self._rows.keys()
         self._specifications.keep(self._rows)
         self._publish()
         self._news.set()
@@ -96,7 +98,10 @@ class Aggregator:
         return found
 
     async def serve(self, request: web.BaseRequest, reference: Reference, user: User) -> Answer:
-        """Pass a request on. APIError 503 when nobody is there."""
+        """Pass a request on. APIError 503 when nobody is there, or has not answered the last check."""
+        if reference.name not in self._up:
+            # Whoever is answered finds the group in discovery, too.
+            raise service_unavailable("service unavailable")
         try:
             goal = self._goal(reference, request._message.path)
         except CalloutError as error:
@@ -165,11 +170,13 @@ class Aggregator:
                 text = f'endpoints for service/{reference.service} in "{reference.namespace}" have no addresses'
             elif text.startswith("no service port"):
                 reason = "ServicePortError"
+            self._up.discard(reference.name)
             await self._report(reference.name, reason, text, False)
             return False
         if reference.name in self._rows:
             self._rows[reference.name] = rows
             self._publish()
+            self._up.add(reference.name)
         await self._report(reference.name, "Passed", "all checks passed", True)
         await self._specifications.look(reference)
         # It may have gone meanwhile.
