@@ -229,9 +229,16 @@ class TestSystemd:
         assert (settings["StandardInput"], settings["TTYPath"]) == ("tty-force", "/dev/console")
         assert edit(spec, Options(), FACTS).files["units/console-getty.service"].content == "/dev/null"
 
-    @pytest.mark.parametrize(("keep", "restart", "policy"), [(False, "no", "exit"), (True, "always", "keep")])
-    def test_restarts_are_counted_by_the_script(self, spec: Spec, keep: bool, restart: str, policy: str) -> None:
-        options = Options(keep=keep, restarts=5, seconds=60)
+    @pytest.mark.parametrize(
+        ("asked", "restart", "policy"),
+        [
+            (Options(), "no", "exit"),
+            (Options(keep=True), "always", "keep"),
+            (Options(keep=True, on_failure=True), "always", "keep-on-failure"),
+        ],
+    )
+    def test_restarts_are_counted_by_the_script(self, spec: Spec, asked: Options, restart: str, policy: str) -> None:
+        options = asked._replace(restarts=5, seconds=60)
         assert unit(spec, options)["Restart"] == restart
         assert f"policy={policy} limit=5 seconds=60" in edit(spec, options, FACTS).files["settings"].content
 

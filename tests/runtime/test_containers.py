@@ -174,6 +174,14 @@ class TestSystemd:
         assert ran.stdout == b"run\n" * 3
         assert b"hawser: the application ended with code 4; restart 2 of 2" in ran.stderr
 
+    def test_an_end_without_failure_may_be_the_containers(
+        self, containers: Containers, debian: Path, spec: Spec
+    ) -> None:
+        spec["annotations"] |= {"rich.hawser.dev/app-policy": "keep-on-failure"}
+        script = "echo run; [ -e /failed ] && exit 0; touch /failed; exit 4"
+        ran = containers.make(debian, rich(spec, ["sh", "-c", script])).run()
+        assert (ran.returncode, ran.stdout) == (0, b"run\n" * 2)
+
     def test_a_release_restarts_the_application_inside(self, containers: Containers, debian: Path, spec: Spec) -> None:
         container = containers.make(debian, rich(spec, SLEEP))
         container.start()

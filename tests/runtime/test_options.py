@@ -34,6 +34,7 @@ def rich(**values: str) -> dict[str, str]:
         ({"io.kubernetes.cri-o.ContainerType": "sandbox"} | rich(init="nonsense"), None),
         (rich(app_policy="exit"), Options()),
         (rich(app_policy="keep"), Options(keep=True)),
+        (rich(app_policy="keep-on-failure"), Options(keep=True, on_failure=True)),
         (rich(app_policy="keep", app_restarts="0/60"), Options(keep=True, restarts=0, seconds=60)),
         (rich(app_policy="keep", app_restarts=" 12 / 3600"), Options(keep=True, restarts=12, seconds=3600)),
         (rich(stop_signal="quit"), Options(stop_signal="SIGQUIT")),
@@ -48,7 +49,7 @@ def test_annotations_become_options(annotations: dict[str, str], options: Option
     [
         (rich(init="upstart"), 'rich.hawser.dev/init: "upstart" is not one of systemd, init, minimal'),
         (rich(intit="systemd"), "rich.hawser.dev/intit is not known"),
-        (rich(app_policy="sometimes"), 'app-policy: "sometimes" is not one of exit, keep'),
+        (rich(app_policy="sometimes"), 'app-policy: "sometimes" is not one of exit, keep, keep-on-failure'),
         (rich(rootfs="forget"), 'rootfs: "forget" is not one of image, keep'),
         (rich(rootfs_size="2Gi"), "rootfs-size needs rich.hawser.dev/rootfs: keep"),
         *(

@@ -5,6 +5,7 @@
 | rich.hawser.dev/init | systemd, init, minimal | what the image has: systemd, else minimal |
 | rich.hawser.dev/container | names of the pod's rich containers, separated by commas | every container |
 | rich.hawser.dev/app-policy | exit: the application's end is the container's; keep: the init restarts it | exit |
+| | keep-on-failure: unless it has ended with 0, which is the container's end | |
 | rich.hawser.dev/app-restarts | N/seconds: so many restarts in so many seconds, then it ends the container | 3/600 |
 | rich.hawser.dev/stop-signal | the signal that asks the application to end, not with minimal | SIGTERM |
 | rich.hawser.dev/prestart, poststop | hooks: see hooks.py | |
@@ -23,7 +24,7 @@ from .light import NamedTuple
 
 PREFIX = "rich.hawser.dev/"
 INITS = ("systemd", "init", "minimal")
-POLICIES = ("exit", "keep")
+POLICIES = ("exit", "keep", "keep-on-failure")
 VIEWS = ("container", "host")
 ROOTS = ("image", "keep")
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -43,6 +44,7 @@ class Options(NamedTuple):
 
     init: str | None = None
     keep: bool = False  # the init starts the application again when it has ended
+    on_failure: bool = False  # but not when it has ended with 0
     restarts: int = 3  # so many times within
     seconds: int = 600  # this time
     stop_signal: str = "SIGTERM"
@@ -67,7 +69,8 @@ def read(annotations: dict[str, str]) -> Options | None:
     for key in sorted(asked):
         if key not in _KNOWN:
             raise OptionError(f"annotation {PREFIX}{key} is not known; known are {_names(_KNOWN)}")
-    keep = _one_of(asked, "app-policy", POLICIES) == "keep"
+    policy = _one_of(asked, "app-policy", POLICIES) or "exit"
+    keep = policy != "exit"
     if "app-restarts" in asked and not keep:
         raise OptionError(f"annotation {PREFIX}app-restarts needs {PREFIX}app-policy: keep")
     kept = _one_of(asked, "rootfs", ROOTS) == "keep"
@@ -77,6 +80,7 @@ def read(annotations: dict[str, str]) -> Options | None:
     return Options(
         init=_one_of(asked, "init", INITS),
         keep=keep,
+        on_failure=policy == "keep-on-failure",
         restarts=restarts,
         seconds=seconds,
         stop_signal=_signal(asked["stop-signal"]) if "stop-signal" in asked else "SIGTERM",

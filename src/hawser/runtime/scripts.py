@@ -19,7 +19,7 @@ def shared(options: Options, unit: str, *, streams: bool = False) -> Files:
 
     unit: what the application is called. streams: the init gives scripts other streams than the container's.
     """
-    policy = "keep" if options.keep else "exit"
+    policy = ("keep-on-failure" if options.on_failure else "keep") if options.keep else "exit"
     settings = f"unit={unit} policy={policy} limit={options.restarts} seconds={options.seconds}\n"
     if streams:
         settings += f"exec 2>>{STREAMS}/2\n"
@@ -84,7 +84,7 @@ record() {
 
 # Whether the application, ended with code $1, is to be started once more; counts that.
 again() {
-	[ "$policy" = keep ] || return 1
+	case $policy:$1 in exit:* | keep-on-failure:0) return 1 ;; esac
 	read -r now _ </proc/uptime
 	now=${now%.*} count=0 recent= total=0 times=
 	[ -f @HOME@-restarts ] && read -r total times <@HOME@-restarts
