@@ -120,6 +120,23 @@ def test_set_operators_are_each_others_complement(key: str, values: list[str], o
     assert LabelSelector.parse(str(selector)) == selector
 
 
+_FEW = st.sampled_from(["a", "b", "c"])
+_PART = st.one_of(
+    st.builds("{}={}".format, _FEW, _FEW),
+    st.builds("{}!={}".format, _FEW, _FEW),
+    st.builds("{} in ({},{})".format, _FEW, _FEW, _FEW),
+    st.builds("!{}".format, _FEW),
+    _FEW,
+)
+
+
+@given(st.lists(_PART, max_size=3), st.none() | st.dictionaries(_FEW, _FEW))
+def test_a_matcher_for_many_objects_says_the_same(parts: list[str], labels: dict[str, str] | None) -> None:
+    selector = LabelSelector.parse(",".join(parts))
+    assert selector.matcher()(labels) == selector.matches(labels)
+    assert LabelSelector(nothing=True).matcher()(labels) is False
+
+
 @given(st.text(max_size=20))
 def test_any_text_is_a_selector_or_a_bad_request(text: str) -> None:
     for parse in (LabelSelector.parse, FieldSelector.parse):

@@ -7,7 +7,7 @@ Source: Kubernetes documentation, "Labels and Selectors" (grammar of equality- a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -137,6 +137,14 @@ class LabelSelector:
             if not requirement.matches(have):
                 return False
         return not self.nothing
+
+    def matcher(self) -> Callable[[Mapping[str, str] | None], bool]:
+        """``matches`` for many objects: labels that only have to be there are looked for at once."""
+        labels = {r.key: r.values[0] for r in self.requirements if r.operator is Operator.EQUALS}
+        if self.nothing or len(labels) < len(self.requirements):
+            return self.matches
+        wanted = labels.items()
+        return lambda have: wanted <= have.items() if have else not wanted
 
     def __str__(self) -> str:
         return ",".join(str(r) for r in self.requirements)

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from hawser.api.types import Obj
 
+ENDED = frozenset({"Succeeded", "Failed"})
+"""The phases of pods of which no container will run again."""
+
 
 def has_ended(pod: Obj) -> bool:
     """Whether a pod has Succeeded or Failed: no container of it will run again."""
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    return (pod.get("status") or {}).get("phase") in ENDED
 
 
 def condition(obj: Obj, kind: str) -> Obj | None:

@@ -129,7 +129,10 @@ class Informer:
         """Calls ``handler(old, new)`` on every change, and now for every object that is already known."""
         self._handlers.append(handler)
         for obj in self.list():
-            self._call(handler, None, obj)
+            try:
+                handler(None, obj)
+            except Exception:
+                self._complain()
 
     def add_index(self, index: str, function: IndexFunction) -> None:
         """Keeps an index of the values that ``function(object)`` yields. Adding one that exists changes nothing."""
@@ -273,27 +276,30 @@ class Informer:
         if new is None and final is not None:
             old = final
         for handler in self._handlers:
-            self._call(handler, old, new)
+            try:
+                handler(old, new)
+            except Exception:
+                self._complain()
 
     def _index(self, index: str, function: IndexFunction, key: str, old: Obj | None, new: Obj | None) -> None:
-        before = set(function(old)) if old is not None else set()
-        after = set(function(new)) if new is not None else set()
+        before = (*function(old),) if old is not None else ()
+        after = (*function(new),) if new is not None else ()
         table = self._indexes[index]
-        for value in before - after:
-            entries = table.get(value, {})
-            entries.pop(key, None)
-            if not entries:
-                table.pop(value, None)
+        if before != after:
+            for value in before:
+                if value in after:
+                    continue
+                entries = table.get(value, {})
+                entries.pop(key, None)
+                if not entries:
+                    table.pop(value, None)
         if new is not None:
             for value in after:
                 table.setdefault(value, {})[key] = new
 
-    def _call(self, handler: Handler, old: Obj | None, new: Obj | None) -> None:
-        try:
-            handler(old, new)
-        except Exception:
-            # One handler's mistake must not cost the other controllers their events.
-            log.exception("a handler of %s failed", self.kind.plural)
+    def _complain(self) -> None:
+        """One handler's mistake must not cost the other controllers their events."""
+        log.exception("a handler of %s failed", self.kind.plural)
 
 
 def _must_relist(err: APIError) -> bool:

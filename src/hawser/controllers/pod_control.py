@@ -87,7 +87,7 @@ class PodControl:
         self.informer.on_change(handler)
 
     async def claim(
-        self, owner: Obj, selector: LabelSelector, belongs: Callable[[Obj], bool] = lambda pod: True
+        self, owner: Obj, selector: LabelSelector, belongs: Callable[[Obj], bool] | None = None
     ) -> list[Obj] | None:
         """Adopts the pods that match and releases those that do not match any more; returns all of the owner's.
 
@@ -99,8 +99,10 @@ class PodControl:
         if pods.is_terminating(owner):
             return owned
 
+        matches = selector.matcher()
+
         def fits(pod: Obj) -> bool:
-            return selector.matches(pod["metadata"].get("labels")) and belongs(pod)
+            return matches(pod["metadata"].get("labels")) and (belongs is None or belongs(pod))
 
         mine = [pod for pod in owned if fits(pod)]
         if len(mine) < len(owned):

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import POD, Kind
-from hawser.api.status import condition, has_ended
+from hawser.api.status import ENDED, condition
 from hawser.api.types import Obj
 from hawser.client.client import STRATEGIC, Client
 from hawser.client.clock import parse_timestamp
@@ -41,7 +41,8 @@ def is_terminating(pod: Obj) -> bool:
 
 def is_active(pod: Obj) -> bool:
     """Neither ended nor being deleted: counts as a replica."""
-    return not has_ended(pod) and not is_terminating(pod)
+    # Asked of every pod of every owner, over and over: calls would cost more than the look.
+    return (pod.get("status") or {}).get("phase") not in ENDED and pod["metadata"].get("deletionTimestamp") is None
 
 
 def available_in(pod: Obj, min_ready_seconds: int, now: datetime) -> float | None:

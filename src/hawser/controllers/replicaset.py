@@ -119,14 +119,13 @@ def status(rs: Obj, owned: Sequence[Obj], failure: Obj | None, now: datetime) ->
     replicas = labeled = ready = available = terminating = 0
     labels = rs["spec"].get("template", {}).get("metadata", {}).get("labels") or {}
     seconds = min_ready_seconds(rs)
+    wanted = labels.items()
     for pod in owned:
-        if has_ended(pod):
-            continue
-        if pods.is_terminating(pod):
-            terminating += 1
+        if not pods.is_active(pod):
+            terminating += not has_ended(pod)
             continue
         replicas += 1
-        labeled += labels.items() <= (pod["metadata"].get("labels") or {}).items()
+        labeled += wanted <= (pod["metadata"].get("labels") or {}).items()
         left = pods.available_in(pod, seconds, now)
         ready += left is not None
         available += left == 0

@@ -12,6 +12,15 @@ LONGEST_HEAD = 64 * 1024
 """Bytes of a head, or of a line between chunks, at most."""
 _START = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: .*)?")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# The names that servers of Kubernetes send with every answer.
+_KNOWN = {
+    name: name.lower()
+    for name in (
+        *("Audit-Id", "Cache-Control", "Content-Length", "Content-Type", "Date", "Retry-After", "Transfer-Encoding"),
+        *("X-Kubernetes-PF-FlowSchema-UID", "X-Kubernetes-PF-PriorityLevel-UID", "X-Kubernetes-Pf-Flowschema-Uid"),
+        "X-Kubernetes-Pf-Prioritylevel-Uid",
+    )
+}
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 _LONGEST_NUMBER = 15
 _ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
@@ -217,9 +226,9 @@ def parse(head: bytes) -> tuple[int, int, dict[str, str]]:
             headers[last] += " " + line.strip(" \t")
             continue
         name, colon, value = line.partition(":")
-        if not colon or _TOKEN.fullmatch(name) is None:
+        if not colon or (name not in _KNOWN and _TOKEN.fullmatch(name) is None):
             raise Malformed(f"the answer has a header that is none: {line[:80]!r}")
-        last, value = name.lower(), value.strip(" \t")
+        last, value = _KNOWN.get(name) or name.lower(), value.strip(" \t")
         headers[last] = f"{headers[last]}, {value}" if last in headers else value
     return int(start[1]), int(start[2]), headers
 
