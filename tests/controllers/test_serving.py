@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from hawser.api.kinds import CLUSTER_ROLE_BINDING, JOB, NAMESPACE, NODE, POD, SERVICE_ACCOUNT
 from hawser.client.client import Client
@@ -48,6 +49,7 @@ class Served:
         """Every sample of the metrics; the text is checked to be one."""
         code, text = self.ask("/metrics")
         assert code == 200, text
+        assert list(text_string_to_metric_families(text))
         found: dict[str, float] = {}
         types: dict[str, str] = {}
         for line in text.splitlines():
