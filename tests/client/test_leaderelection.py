@@ -42,8 +42,8 @@ async def test_the_lease_goes_to_the_next_as_soon_as_it_is_let_go_of(client: Cli
     order: list[str] = []
 
     async def candidate(name: str, seconds: float) -> None:
-        # An hour's lease: only letting go of it makes way for the other.
-        timing = Timing(duration=3600, deadline=1.0, retry=0.05)
+        # An hour's lease: only letting go of it makes way for the other; no renewal is under way at that moment.
+        timing = Timing(duration=3600, deadline=5.0, retry=1.0)
         async with Elector(client, "kube-system", "one", timing=timing, identity=name).leading():
             order.append(f"{name} leads")
             assert await holder(client, "one") == name

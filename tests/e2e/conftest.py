@@ -24,6 +24,7 @@ from .direct import Direct, Refused, kind_of
 
 ROOT = Path(__file__).parents[2]
 KUBECTL = ROOT / ".venv" / "bin" / "kubectl"
+HAWSER = ROOT / ".venv" / "bin" / "hawser"
 T = TypeVar("T")
 Obj = dict[str, Any]
 
@@ -54,9 +55,9 @@ class Engine:
         self.direct = Direct(data_dir)
 
     def hawser(self, *args: str, check: bool = True, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-        """The CLI from the clone."""
+        """The CLI. The clone's ./hawser, which looks for packages to install before that, is what test_demo takes."""
         env = {**os.environ, "HAWSER_DATA_DIR": str(self.data_dir), "NO_COLOR": "1", "COLUMNS": "160"}
-        return _run([str(ROOT / "hawser"), *args], check=check, env=env, **kwargs)
+        return _run([str(HAWSER), *args], check=check, env=env, **kwargs)
 
     def kubectl(self, *args: str, check: bool = True, **kwargs: Any) -> subprocess.CompletedProcess[str]:
         """An unmodified kubectl. A cache directory of its own keeps discovery honest."""

@@ -20,10 +20,15 @@ from .conftest import Engine, Obj, eventually, pod
 PROCESSES = ["apiserver", "controllers", "agent", "containerd", "supervisor"]
 
 
+def processes(engine: Engine) -> dict[str, int]:
+    """The pids of the engine's processes that run, by their names."""
+    status = json.loads(engine.hawser("status", "-o", "json", check=False).stdout)
+    return {p["name"]: p["pid"] for p in status["processes"] if p["running"]}
+
+
 def process(engine: Engine, name: str) -> int:
     """The pid of a running process of the engine, or 0."""
-    status = json.loads(engine.hawser("status", "-o", "json", check=False).stdout)
-    return next((p["pid"] for p in status["processes"] if p["name"] == name and p["running"]), 0)
+    return processes(engine).get(name, 0)
 
 
 def identity(manifest: Obj) -> tuple[str, str, list[tuple[str, int]]]:
