@@ -176,3 +176,4 @@ def test_an_engine_of_before_is_given_a_port_for_its_controllers(tmp_path: Path)
     told = replace(one, controllers_args="bind-address=::\nsecure-port=11000")
     assert told.metrics_url == "https://[::]:11000/metrics"
     assert replace(one, controllers_args="secure-port=0").metrics_url == ""
+    assert replace(one, controllers_args="leader-elect=true").metrics_url == one.metrics_url

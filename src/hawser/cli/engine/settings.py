@@ -108,8 +108,8 @@ class Settings:
         """Where controllers and scheduler tell of themselves; "" for nowhere."""
         host, port = split_listen(self.controllers_listen) if self.controllers_listen else ("127.0.0.1", 0)
         told = dict(line.partition("=")[::2] for line in self.controllers_args.splitlines())
-        host, number = told.get("bind-address", host), int(told.get("secure-port", port))
-        return f"https://{f'[{host}]' if ':' in host else host}:{number}/metrics" if number else ""
+        host, number = told.get("bind-address", host), told.get("secure-port", str(port))
+        return f"https://{f'[{host}]' if ':' in host else host}:{number}/metrics" if number != "0" else ""
 
     @property
     def cri_socket(self) -> Path:
