@@ -14,6 +14,7 @@ from hawser.node.network.conntrack import Flow
 from hawser.node.network.endpoints import Place
 from hawser.node.network.proxy import ServiceProxy
 
+from .conftest import Pod
 from .support import NewPod, add, answer_datagrams, answer_with, ask, say
 from .test_services import DOWN, LEAVING, READY, service, slice_of
 
@@ -64,22 +65,26 @@ class Objects:
 
 
 class Cluster:
-    def __init__(self, agent: NetworkAgent) -> None:
+    def __init__(self, agent: NetworkAgent, folder: Path, new_pod: NewPod) -> None:
         self.services, self.slices = Objects(), Objects()
         self.applied = 0
         self.done = asyncio.Event()
-        self._agent = agent
+        self.agent, self._folder, self._new_pod = agent, folder, new_pod
         self.place = Place("here", "z1")
         self.proxy = ServiceProxy(agent.config.service_tables, self, self.services, self.slices, lambda: self.place)
 
+    async def add(self, name: str) -> tuple[Pod, str]:
+        """A pod that joins the network, and its address."""
+        return await add(self.agent, self._folder, self._new_pod, name)
+
     async def transact(self, commands: str) -> str:
-        answer = await self._agent.transact(commands)
+        answer = await self.agent.transact(commands)
         self.applied += 1
         self.done.set()
         return answer
 
     async def forget_flows(self, version: int, flows: Mapping[Flow, frozenset[str]]) -> None:
-        await self._agent.forget_flows(version, flows)
+        await self.agent.forget_flows(version, flows)
 
     async def change(self, *changes: Callable[[], None]) -> float:
         """Make changes and wait until the kernel has them; seconds that took."""
@@ -97,8 +102,8 @@ class Cluster:
 
 
 @pytest.fixture
-async def cluster(agent: NetworkAgent) -> AsyncIterator[Cluster]:
-    made = Cluster(agent)
+async def cluster(agent: NetworkAgent, short_path: Path, new_pod: NewPod) -> AsyncIterator[Cluster]:
+    made = Cluster(agent, short_path, new_pod)
     task = asyncio.create_task(made.proxy.run())
     await made.change()
     yield made
@@ -110,31 +115,21 @@ def words(address: str, port: int, count: int = 40) -> set[str]:
     return {ask(address, port).split()[1] for _ in range(count)}
 
 
-async def test_a_cluster_address_reaches_every_endpoint_from_pods_and_node(
-    cluster: Cluster,
-    agent: NetworkAgent,
-    short_path: Path,
-    new_pod: NewPod,
-) -> None:
-    one, one_ip = await add(agent, short_path, new_pod, "c1")
-    two, two_ip = await add(agent, short_path, new_pod, "c2")
+async def test_a_cluster_address_reaches_every_endpoint_from_pods_and_node(cluster: Cluster) -> None:
+    one, one_ip = await cluster.add("c1")
+    two, two_ip = await cluster.add("c2")
     answer_with(one, b"one", 8080)
     answer_with(two, b"two", 8080)
     endpoints = slice_of((one_ip, READY), (two_ip, READY))
     await cluster.change(lambda: cluster.services.put(service()), lambda: cluster.slices.put(endpoints))
     assert words(ADDRESS, 80) == {"one", "two"}
     assert one.run(lambda: words(ADDRESS, 80)) == {"one", "two"}, "its own answer included"
-    client, client_ip = await add(agent, short_path, new_pod, "c3")
+    client, client_ip = await cluster.add("c3")
     assert client.run(lambda: ask(ADDRESS)).split()[0] == client_ip, "pods see each other's address"
 
 
-async def test_node_ports_answer_on_every_address_of_the_node(
-    cluster: Cluster,
-    agent: NetworkAgent,
-    short_path: Path,
-    new_pod: NewPod,
-) -> None:
-    one, one_ip = await add(agent, short_path, new_pod, "c1")
+async def test_node_ports_answer_on_every_address_of_the_node(cluster: Cluster) -> None:
+    one, one_ip = await cluster.add("c1")
     answer_with(one, b"one", 8080)
     node_port = service(type="NodePort", ports=[{"name": "http", "port": 80, "nodePort": 30080}])
     await cluster.change(lambda: cluster.services.put(node_port), lambda: cluster.slices.put(slice_of((one_ip, READY))))
@@ -142,13 +137,8 @@ async def test_node_ports_answer_on_every_address_of_the_node(
     assert one.run(lambda: words("10.77.0.1", 30080, 1)) == {"one"}
 
 
-async def test_without_endpoints_connections_are_refused_at_once(
-    cluster: Cluster,
-    agent: NetworkAgent,
-    short_path: Path,
-    new_pod: NewPod,
-) -> None:
-    pod, pod_ip = await add(agent, short_path, new_pod, "c1")
+async def test_without_endpoints_connections_are_refused_at_once(cluster: Cluster) -> None:
+    pod, pod_ip = await cluster.add("c1")
     await cluster.change(lambda: cluster.services.put(service()), lambda: cluster.slices.put(slice_of((pod_ip, READY))))
     await cluster.change(lambda: cluster.slices.put(slice_of((pod_ip, DOWN))))
     for run in (pod.run, lambda work: work()):
@@ -156,14 +146,9 @@ async def test_without_endpoints_connections_are_refused_at_once(
             run(lambda: ask(ADDRESS))
 
 
-async def test_a_rolling_update_breaks_no_connection_and_sends_new_ones_elsewhere(
-    cluster: Cluster,
-    agent: NetworkAgent,
-    short_path: Path,
-    new_pod: NewPod,
-) -> None:
-    one, one_ip = await add(agent, short_path, new_pod, "c1")
-    two, two_ip = await add(agent, short_path, new_pod, "c2")
+async def test_a_rolling_update_breaks_no_connection_and_sends_new_ones_elsewhere(cluster: Cluster) -> None:
+    one, one_ip = await cluster.add("c1")
+    two, two_ip = await cluster.add("c2")
     listener = one.run(socket.socket)
     listener.bind(("0.0.0.0", 8080))
     listener.listen()
@@ -179,13 +164,8 @@ async def test_a_rolling_update_breaks_no_connection_and_sends_new_ones_elsewher
             assert old.recv(100) == b"still one"
 
 
-async def test_client_affinity_keeps_a_client_on_its_endpoint(
-    cluster: Cluster,
-    agent: NetworkAgent,
-    short_path: Path,
-    new_pod: NewPod,
-) -> None:
-    pods = [await add(agent, short_path, new_pod, f"c{i}") for i in range(3)]
+async def test_client_affinity_keeps_a_client_on_its_endpoint(cluster: Cluster) -> None:
+    pods = [await cluster.add(f"c{i}") for i in range(3)]
     for number, (pod, _) in enumerate(pods):
         answer_with(pod, b"pod%d" % number, 8080)
     sticky = service(sessionAffinity="ClientIP")
@@ -198,16 +178,11 @@ async def test_client_affinity_keeps_a_client_on_its_endpoint(
     await cluster.change(lambda: cluster.slices.put(slice_of(*kept)))
     assert words(ADDRESS, 80) == {chosen}
     await cluster.change(lambda: cluster.services.remove(sticky))
-    assert "svc-" not in await agent.transact(f"list table ip {agent.config.services_table}")
+    assert "svc-" not in await cluster.agent.transact(f"list table ip {cluster.agent.config.services_table}")
 
 
-async def test_an_address_may_move_to_another_service_and_a_lost_table_returns(
-    cluster: Cluster,
-    agent: NetworkAgent,
-    short_path: Path,
-    new_pod: NewPod,
-) -> None:
-    pod, pod_ip = await add(agent, short_path, new_pod, "c1")
+async def test_an_address_may_move_to_another_service_and_a_lost_table_returns(cluster: Cluster) -> None:
+    pod, pod_ip = await cluster.add("c1")
     answer_with(pod, b"one", 8080)
     old = service()
     await cluster.change(lambda: cluster.services.put(old), lambda: cluster.slices.put(slice_of((pod_ip, READY))))
@@ -221,19 +196,17 @@ async def test_an_address_may_move_to_another_service_and_a_lost_table_returns(
         lambda: cluster.slices.put(endpoints),
     )
     assert words(ADDRESS, 80, 1) == {"one"}
-    await agent.transact("flush ruleset\n")
+    await cluster.agent.transact("flush ruleset\n")
     cluster.services.put(service(ports=[{"name": "http", "port": 81}]))
     async with asyncio.timeout(5):
-        while "svc-default/web" not in await agent.transact("list ruleset\n"):
+        while "svc-default/web" not in await cluster.agent.transact("list ruleset\n"):
             await cluster.done.wait()
             cluster.done.clear()
     assert words(ADDRESS, 81, 1) == words(ADDRESS, 80, 1) == {"one"}
 
 
-async def test_the_longest_names_are_served(
-    cluster: Cluster, agent: NetworkAgent, short_path: Path, new_pod: NewPod
-) -> None:
-    pod, pod_ip = await add(agent, short_path, new_pod, "c1")
+async def test_the_longest_names_are_served(cluster: Cluster) -> None:
+    pod, pod_ip = await cluster.add("c1")
     answer_with(pod, b"one", 8080)
     longest = service(sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 86400}})
     longest["metadata"] = {"namespace": "n" * 63, "name": "s" * 63}
@@ -246,13 +219,11 @@ async def test_the_longest_names_are_served(
     await cluster.change(lambda: cluster.services.put(longest), lambda: cluster.slices.put(endpoints))
     assert words(ADDRESS, 80, 2) == {"one"}
     await cluster.change(lambda: cluster.services.remove(longest))
-    assert "svc-" not in await agent.transact(f"list table ip {agent.config.services_table}")
+    assert "svc-" not in await cluster.agent.transact(f"list table ip {cluster.agent.config.services_table}")
 
 
-async def test_one_port_may_serve_several_protocols(
-    cluster: Cluster, agent: NetworkAgent, short_path: Path, new_pod: NewPod
-) -> None:
-    pod, pod_ip = await add(agent, short_path, new_pod, "c1")
+async def test_one_port_may_serve_several_protocols(cluster: Cluster) -> None:
+    pod, pod_ip = await cluster.add("c1")
     answer_with(pod, b"tcp", 8080)
     answer_datagrams(pod, b"udp", 8081)
     ports = [{"name": p.lower(), "port": 80, "protocol": p} for p in ("TCP", "UDP", "SCTP")]
@@ -265,7 +236,8 @@ async def test_one_port_may_serve_several_protocols(
         client.settimeout(1)
         assert words(ADDRESS, 80, 1) == {"tcp"} and say(client, (ADDRESS, 80)) == "udp"
         # Whether anything can speak it is the kernel's affair (CONFIG_IP_SCTP); it is translated in any case.
-        assert "meta l4proto sctp dnat" in await agent.transact(f"list table ip {agent.config.services_table}")
+        table = cluster.agent.config.services_table
+        assert "meta l4proto sctp dnat" in await cluster.agent.transact(f"list table ip {table}")
         await cluster.change(lambda: cluster.services.put(service(ports=ports[1:])))
         assert say(client, (ADDRESS, 80)) == "udp"
         with pytest.raises(ConnectionRefusedError):

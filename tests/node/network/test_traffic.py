@@ -281,7 +281,7 @@ async def test_the_proxy_tells_how_it_is_as_kube_proxy_does(host: None, short_pa
         assert (await get(10256, "/other"))[0] == "HTTP/1.1 404 Not Found"
         assert (await get(10249, "/proxyMode"))[1] == "nftables"
         _, metrics = await get(10249, "/metrics")
-        assert "kubeproxy_sync_proxy_rules_duration_seconds_count{} 1\n" in metrics
+        assert "kubeproxy_sync_proxy_rules_duration_seconds_count 1\n" in metrics
         assert "kubeproxy_sync_proxy_rules_service_changes_total 1\n" in metrics
         assert 'kubeproxy_proxy_healthz_total{code="503"} 1\n' in metrics
         other = ProxyStatus()
