@@ -6,7 +6,8 @@ metav1.CauseType constants of the API reference.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -146,6 +147,16 @@ class Unfit(APIError):
         message = f'{kind} in version "{version}" cannot be handled as a {kind}: {detail}'
         super().__init__(400, "BadRequest", message)
         self.detail = detail
+
+
+@contextmanager
+def ignoring(*codes: int) -> Iterator[None]:
+    """Goes on after an APIError with one of these codes: 404 where it is well that an object is gone already, say."""
+    try:
+        yield
+    except APIError as error:
+        if error.code not in codes:
+            raise
 
 
 def _who(group: str, resource: str) -> str:

@@ -6,7 +6,7 @@ kube-apiserver lets such requests wait for the controller, here nobody has to.
 
 from __future__ import annotations
 
-from hawser.api.errors import APIError
+from hawser.api.errors import ignoring
 from hawser.api.types import Obj
 from hawser.apiserver.registry import Resource
 from hawser.apiserver.writes import Options
@@ -26,9 +26,6 @@ class DefaultAccounts:
         accounts = self._accounts
         if wanted != _NAME or accounts.store.get(accounts.key(namespace, _NAME)) is not None:
             return
-        try:
+        # A namespace that ends says so to the pod itself.
+        with ignoring(403, 404, 409):
             await accounts.create(namespace, {"metadata": {"name": _NAME}}, Options())
-        except APIError as error:
-            # A namespace that ends says so to the pod itself.
-            if error.code not in (403, 404, 409):
-                raise

@@ -15,7 +15,7 @@ import click
 import typer
 from rich.table import Table
 
-from hawser.api.errors import APIError
+from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import NODE, POD
 from hawser.cli import context, ready
 from hawser.cli.context import DataDir, Failure, Format, Output, err, out
@@ -278,8 +278,5 @@ def remove(name: Name, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
 
 async def _forget(engine: Settings, name: str) -> None:
     async with context.admin(engine) as client:
-        try:
+        with ignoring(404):
             await client.delete(NODE, name)
-        except APIError as e:
-            if e.code != 404:
-                raise

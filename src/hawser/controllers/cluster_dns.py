@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_network
 
-from hawser.api.errors import APIError
+from hawser.api.errors import ignoring
 from hawser.api.kinds import ENDPOINT_SLICE, NODE, SERVICE
 from hawser.api.status import is_ready
 from hawser.api.types import Obj
@@ -114,8 +114,5 @@ class ClusterDNSController(Controller):
         return None
 
     async def _delete(self, found: Obj) -> None:
-        try:
+        with ignoring(404):
             await self._client.delete(ENDPOINT_SLICE, SLICE, NAMESPACE, uid=found["metadata"]["uid"])
-        except APIError as error:
-            if error.code != 404:
-                raise

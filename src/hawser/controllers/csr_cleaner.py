@@ -9,7 +9,7 @@ import base64
 import datetime as dt
 
 from hawser.api.certificates import APPROVED, DENIED, FAILED
-from hawser.api.errors import APIError
+from hawser.api.errors import ignoring
 from hawser.api.kinds import CERTIFICATE_SIGNING_REQUEST
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
@@ -65,9 +65,6 @@ class CleanerController(Controller):
             return None
         if not due(csr, self._clock.now()):
             return _EVERY
-        try:
+        with ignoring(404):
             await self._client.delete(CERTIFICATE_SIGNING_REQUEST, key)
-        except APIError as error:
-            if error.code != 404:
-                raise
         return None

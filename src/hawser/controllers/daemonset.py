@@ -5,7 +5,7 @@ Source: DaemonSet documentation and API reference.
 
 from __future__ import annotations
 
-from hawser.api.errors import APIError
+from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import DAEMON_SET, NODE
 from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
@@ -122,11 +122,8 @@ class DaemonSetController(Controller):
     async def _write_status(self, ds: Obj, wanted: Obj) -> None:
         if wanted == ds.get("status"):
             return
-        try:
+        with ignoring(404):
             self._sets.observe(await self._client.update(DAEMON_SET, {**ds, "status": wanted}, subresource="status"))
-        except APIError as e:
-            if e.code != 404:
-                raise
 
 
 def _failure(ds: Obj, node: str) -> str:

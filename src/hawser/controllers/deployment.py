@@ -6,7 +6,7 @@ Source: Deployment documentation and API reference. The decisions are in ``deplo
 
 from __future__ import annotations
 
-from hawser.api.errors import APIError
+from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import DEPLOYMENT, POD, REPLICA_SET
 from hawser.api.selectors import LabelSelector
 from hawser.api.status import has_ended
@@ -178,13 +178,10 @@ class DeploymentController(Controller):
 
     async def _delete(self, rs: Obj) -> None:
         metadata = rs["metadata"]
-        try:
+        with ignoring(404, 409):
             await self._client.delete(
                 REPLICA_SET, metadata["name"], metadata["namespace"], propagation="Background", uid=metadata["uid"]
             )
-        except APIError as e:
-            if e.code not in (404, 409):
-                raise
 
     async def _write_revision(self, deployment: Obj, revision: str) -> None:
         metadata = deployment["metadata"]

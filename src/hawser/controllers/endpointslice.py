@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from hawser.api.errors import APIError
+from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import ENDPOINT_SLICE, NODE, POD, SERVICE
 from hawser.api.selectors import LabelSelector
 from hawser.api.status import has_ended
@@ -56,11 +56,8 @@ async def write(client: Client, slices: Informer, todo: Plan) -> None:
         slices.observe(await client.update(ENDPOINT_SLICE, one))
     for one in todo.delete:
         metadata = one["metadata"]
-        try:
+        with ignoring(404):
             await client.delete(ENDPOINT_SLICE, metadata["name"], metadata["namespace"], uid=metadata["uid"])
-        except APIError as e:
-            if e.code != 404:
-                raise
 
 
 def sizes(slices: Iterable[Obj]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_address
 
-from hawser.api.errors import APIError
+from hawser.api.errors import ignoring
 from hawser.api.kinds import ENDPOINT_SLICE, ENDPOINTS, SERVICE
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
@@ -147,12 +147,9 @@ class MirroringController(Controller):
                     f"{skipped} addresses were skipped"
                 )
                 self._recorder.event(endpoints, "Warning", "TooManyAddressesToMirror", text)
-        try:
+        # A namespace that ends takes nothing new.
+        with ignoring(403, 404):
             await write(self._client, self._slices, todo)
-        except APIError as error:
-            # A namespace that ends takes nothing new.
-            if error.code not in (403, 404):
-                raise
         return None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from hawser.api.errors import APIError
+from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import CONTROLLER_REVISION, Kind
 from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
@@ -193,10 +193,7 @@ class History:
         limit = max(0, int(owner["spec"].get("revisionHistoryLimit", 10)) - counted)
         for revision in beyond(revisions, live, limit):
             metadata = revision["metadata"]
-            try:
+            with ignoring(404, 409):
                 await self._client.delete(
                     CONTROLLER_REVISION, metadata["name"], metadata["namespace"], uid=metadata["uid"]
                 )
-            except APIError as e:
-                if e.code not in (404, 409):
-                    raise

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import orjson
 
-from hawser.api.errors import APIError
+from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import ENDPOINTS, POD, SERVICE
 from hawser.api.selectors import LabelSelector
 from hawser.api.status import has_ended, is_ready
@@ -174,11 +174,8 @@ class EndpointsController(Controller):
         if found is None or _LEADER in (found["metadata"].get("annotations") or {}):
             return
         metadata = found["metadata"]
-        try:
+        with ignoring(404):
             await self._client.delete(ENDPOINTS, metadata["name"], metadata["namespace"], uid=metadata["uid"])
-        except APIError as error:
-            if error.code != 404:
-                raise
 
     async def _write(self, service: Obj, made: Obj, new: bool) -> None:
         namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]

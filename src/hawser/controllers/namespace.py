@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hawser.api.errors import APIError
+from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import NAMESPACE, POD, Kind, watched
 from hawser.api.types import Obj
 from hawser.client.clock import timestamp
@@ -144,14 +144,11 @@ class NamespaceController(Controller):
         if made == old:
             return
         changed = {**namespace, "status": {**status, "phase": "Terminating", "conditions": made}}
-        try:
+        with ignoring(404, 409):
             self._namespaces.observe(await self._client.update(NAMESPACE, changed, subresource="status"))
-        except APIError as e:
-            if e.code not in (404, 409):
-                raise
 
     async def _finalize(self, namespace: Obj) -> None:
-        try:
+        with ignoring(404):
             current = await self._client.get(NAMESPACE, namespace["metadata"]["name"])
             if current["metadata"]["uid"] != namespace["metadata"]["uid"]:
                 return  # another one of that name, which lives
@@ -159,6 +156,3 @@ class NamespaceController(Controller):
             await self._client.update(
                 NAMESPACE, {**current, "spec": {"finalizers": finalizers}}, subresource="finalize"
             )
-        except APIError as e:
-            if e.code != 404:
-                raise

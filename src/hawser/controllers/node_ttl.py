@@ -5,7 +5,7 @@ Source: kube-controller-manager's ttl-controller; annotation node.alpha.kubernet
 
 from __future__ import annotations
 
-from hawser.api.errors import APIError
+from hawser.api.errors import ignoring
 from hawser.api.kinds import NODE
 from hawser.api.types import Obj
 from hawser.client.client import STRATEGIC
@@ -54,9 +54,6 @@ class NodeTTLController(Controller):
         if node is None or not self._is_due(node):
             return None
         body = {"metadata": {"annotations": {ANNOTATION: str(_STEPS[self._step][2])}}}
-        try:
+        with ignoring(404):
             self._nodes.observe(await self._client.patch(NODE, key, None, body, STRATEGIC))
-        except APIError as err:
-            if err.code != 404:
-                raise
         return None

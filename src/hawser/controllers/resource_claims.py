@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 
-from hawser.api.errors import APIError
+from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import POD, RESOURCE_CLAIM, RESOURCE_CLAIM_TEMPLATE
 from hawser.api.status import has_ended
 from hawser.api.types import Obj
@@ -211,8 +211,5 @@ class ResourceClaimController(Controller):
 
     async def _delete(self, claim: Obj) -> None:
         metadata = claim["metadata"]
-        try:
+        with ignoring(404):
             await self._client.delete(RESOURCE_CLAIM, metadata["name"], metadata["namespace"], uid=metadata["uid"])
-        except APIError as err:
-            if err.code != 404:
-                raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from hawser.api.errors import APIError
+from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import RESOURCE_QUOTA, Kind, watched
 from hawser.api.quota.names import concerning, counted
 from hawser.api.quota.scopes import matches, selectors
@@ -143,8 +143,5 @@ class ResourceQuotaController(Controller):
         if wanted is None:
             return
         changed = {**quota, "status": wanted}
-        try:
+        with ignoring(404):
             self._quotas.observe(await self._client.update(RESOURCE_QUOTA, changed, subresource="status"))
-        except APIError as error:
-            if error.code != 404:
-                raise

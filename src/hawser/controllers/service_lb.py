@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from hawser.api.errors import APIError
+from hawser.api.errors import ignoring
 from hawser.api.kinds import SERVICE
 from hawser.api.types import Obj
 from hawser.client.client import MERGE
@@ -177,9 +177,6 @@ class ServiceLBController(Controller):
             },
             "status": {"loadBalancer": {"ingress": ingress or None}},
         }
-        try:
+        with ignoring(404):
             written = await self._client.patch(SERVICE, metadata["name"], metadata["namespace"], body, MERGE, "status")
             self._services.observe(written)
-        except APIError as error:
-            if error.code != 404:
-                raise

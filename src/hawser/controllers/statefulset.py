@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
 from hawser.api import errors
-from hawser.api.errors import APIError
+from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import PERSISTENT_VOLUME_CLAIM, POD, STATEFUL_SET
 from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
@@ -164,11 +164,8 @@ class StatefulSetController(Controller):
 
     async def _own(self, claim: Obj, references: list[Obj]) -> None:
         changed = {**claim, "metadata": {**claim["metadata"], "ownerReferences": references}}
-        try:
+        with ignoring(404):
             self._claims.observe(await self._client.update(PERSISTENT_VOLUME_CLAIM, changed))
-        except APIError as e:
-            if e.code != 404:
-                raise
 
     async def _repair(self, sts: Obj, pod: Obj) -> None:
         name = pod["metadata"]["name"]
@@ -189,11 +186,8 @@ class StatefulSetController(Controller):
     async def _write_status(self, sts: Obj, wanted: Obj) -> None:
         if wanted == sts.get("status"):
             return
-        try:
+        with ignoring(404):
             self._sets.observe(await self._client.update(STATEFUL_SET, {**sts, "status": wanted}, subresource="status"))
-        except APIError as e:
-            if e.code != 404:
-                raise
 
 
 def _selector(sts: Obj) -> LabelSelector:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hawser.api.errors import APIError
+from hawser.api.errors import ignoring
 from hawser.api.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, VOLUME_ATTRIBUTES_CLASS, Kind
 from hawser.api.pod_claims import claim_names
 from hawser.api.status import has_ended
@@ -66,11 +66,8 @@ class _Protection(Controller):
 
     async def _write(self, obj: Obj, finalizers: list[str]) -> None:
         changed = {**obj, "metadata": {**obj["metadata"], "finalizers": finalizers}}
-        try:
+        with ignoring(404):
             self._objects.observe(await self._client.update(self.kind, changed))
-        except APIError as error:
-            if error.code != 404:
-                raise
 
     def _requeue(self, namespace: str, names: Iterable[str]) -> None:
         """Look at those of the named ones again that are to be deleted."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from hawser.api.errors import APIError
+from hawser.api.errors import ignoring
 from hawser.api.kinds import NODE, POD
 from hawser.api.taints import NO_EXECUTE, tolerates
 from hawser.api.types import Obj
@@ -97,11 +97,8 @@ class TaintEvictionController(Controller):
         }
         if not await set_conditions(self._client, pod, condition):
             return
-        try:
+        with ignoring(404, 409):
             await self._client.delete(POD, metadata["name"], metadata["namespace"], uid=metadata["uid"])
-        except APIError as err:
-            if err.code not in (404, 409):
-                raise
 
     # What the informers tell
 

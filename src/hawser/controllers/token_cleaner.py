@@ -9,7 +9,7 @@ import base64
 import binascii
 import datetime as dt
 
-from hawser.api.errors import APIError
+from hawser.api.errors import ignoring
 from hawser.api.kinds import SECRET
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
@@ -56,9 +56,6 @@ class TokenCleaner(Controller):
         if seconds != 0.0:
             return seconds
         metadata = secret["metadata"]
-        try:
+        with ignoring(404):
             await self._client.delete(SECRET, metadata["name"], metadata["namespace"])
-        except APIError as error:
-            if error.code != 404:
-                raise
         return None

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hawser.api.errors import APIError
+from hawser.api.errors import APIError, ignoring
 from hawser.api.jws import SigningKey
 from hawser.api.kinds import SECRET, SERVICE_ACCOUNT
 from hawser.api.types import Obj
@@ -115,8 +115,5 @@ class TokenSecretController(Controller):
 
     async def _remove(self, secret: Obj) -> None:
         metadata = secret["metadata"]
-        try:
+        with ignoring(404):
             await self._client.delete(SECRET, metadata["name"], metadata["namespace"])
-        except APIError as error:
-            if error.code != 404:
-                raise

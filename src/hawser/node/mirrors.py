@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from hawser.api.errors import APIError
+from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import POD
 from hawser.api.types import Obj
 from hawser.client.client import Client
@@ -102,11 +102,8 @@ class Mirrors:
     async def _once(self, key: Key) -> None:
         static, mirror = self._static(key), self._known.get(key)
         if mirror is not None and stale(mirror, static):
-            try:
+            with ignoring(404, 409):
                 await self._client.delete(POD, key[1], key[0], grace_period=0, uid=view.uid(mirror))
-            except APIError as err:
-                if err.code not in (404, 409):
-                    raise
             self._known.pop(key, None)
             mirror = None
         if static is None or mirror is not None or not self._node()["metadata"].get("uid"):

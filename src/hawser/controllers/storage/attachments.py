@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hawser.api.errors import APIError
+from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import CSI_DRIVER, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, VOLUME_ATTACHMENT
 from hawser.api.pod_claims import claim_keys, claims_of
 from hawser.api.status import has_ended
@@ -165,11 +165,8 @@ class AttachDetachController(Controller):
     async def _detach(self, attachment: Obj) -> None:
         metadata = attachment["metadata"]
         self._news.discard(metadata["name"])
-        try:
+        with ignoring(404, 409):
             await self._client.delete(VOLUME_ATTACHMENT, metadata["name"], uid=metadata["uid"])
-        except APIError as error:
-            if error.code not in (404, 409):
-                raise
 
     async def _report(self, node: str, attachments: list[Obj]) -> None:
         """Say in the node's status what is attached."""
@@ -180,14 +177,11 @@ class AttachDetachController(Controller):
                 source = volume["spec"]["csi"]
                 listed.append(f"kubernetes.io/csi/{source['driver']}^{source['volumeHandle']}")
         wanted = [{"name": name, "devicePath": ""} for name in sorted(listed)]
-        try:
+        with ignoring(404):
             found = await self._client.get(NODE, node)
             if wanted != ((found.get("status") or {}).get("volumesAttached") or []):
                 status = {"volumesAttached": wanted or None}
                 await self._client.patch(NODE, node, None, {"status": status}, subresource="status")
-        except APIError as error:
-            if error.code != 404:
-                raise
 
 
 def _is_attached(attachment: Obj) -> bool:

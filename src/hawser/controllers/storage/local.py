@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hawser.api import storage
-from hawser.api.errors import APIError
+from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
@@ -173,11 +173,8 @@ class LocalProvisioner(Controller):
         except OSError as error:
             self._recorder.event(volume, "Warning", "VolumeFailedDelete", str(error))
             raise
-        try:
+        with ignoring(404, 409):
             await self._client.delete(PERSISTENT_VOLUME, name, uid=volume["metadata"]["uid"])
-        except APIError as error:
-            if error.code not in (404, 409):
-                raise
 
     def _folder(self, volume: Obj) -> Path:
         """The folder of a volume of ours, whatever its spec says: it is named after the volume, below our root."""

@@ -14,7 +14,7 @@ import shutil
 import signal
 from pathlib import Path
 
-from hawser.api.errors import APIError
+from hawser.api.errors import ignoring
 from hawser.api.kinds import POD
 from hawser.api.types import Obj
 from hawser.node.cri.model import Container, Labels
@@ -111,11 +111,8 @@ def _pre_stop(pod: Obj, container: Container) -> Obj | None:
 async def delete_from_api(context: Context, pod: Obj) -> None:
     """Takes a pod that has ended out of the API; quiet when it, or this pod of that name, is gone. Raises APIError."""
     namespace, name = view.key(pod)
-    try:
+    with ignoring(404, 409):
         await context.client.delete(POD, name, namespace, grace_period=0, uid=view.uid(pod))
-    except APIError as err:
-        if err.code not in (404, 409):
-            raise
 
 
 async def sweep(context: Context, pod: Obj | None, uid: str, records: Records) -> None:
