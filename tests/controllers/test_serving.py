@@ -26,6 +26,14 @@ from .running import eventually
 Answer = tuple[int, str]
 
 
+def _trusting() -> ssl.SSLContext:
+    """A client's TLS that takes any certificate; this host's authorities are not even read."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 @dataclass
 class Served:
     """Where a process answers, and what it said."""
@@ -34,10 +42,7 @@ class Served:
     log: Path
 
     def ask(self, path: str, token: str = "admin-token", method: str = "GET") -> Answer:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        connection = HTTPSConnection("127.0.0.1", self.port, context=context, timeout=20)
+        connection = HTTPSConnection("127.0.0.1", self.port, context=_trusting(), timeout=20)
         try:
             connection.request(method, path, headers={"Authorization": f"Bearer {token}"} if token else {})
             response = connection.getresponse()
@@ -234,6 +239,32 @@ async def test_jobs_and_nodes_are_counted(served: Served, client: Client) -> Non
     assert samples[f"job_controller_job_syncs_total{{{created}}}"] == 2
     assert samples['node_collector_zone_size{zone=""}'] == 1
     assert samples["garbagecollector_controller_resources_sync_error_total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("head", "code", "lasts"),
+    [
+        ("GET /healthz HTTP/1.1\r\nHost: a", 200, True),
+        ("HEAD /healthz HTTP/1.1\r\nHost: a", 200, True),
+        ("GET /healthz HTTP/1.1\r\nConnection: close", 200, False),
+        ("GET /healthz HTTP/1.0", 200, False),
+        ("POST /healthz HTTP/1.1\r\nContent-Length: 2", 200, False),
+        ("GET /%6cive%7a HTTP/1.1", 200, True),
+        ("GET healthz HTTP/1.1", 400, False),
+        ("hello", 400, False),
+    ],
+)
+def test_requests_are_answered_as_http_wants_it(served: Served, head: str, code: int, lasts: bool) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), 20) as plain, _trusting().wrap_socket(plain) as tls:
+        for _ in range(2 if lasts else 1):
+            tls.sendall(f"{head}\r\n\r\n".encode())
+            answer = tls.recv(4096).decode()
+            status, _, rest = answer.partition("\r\n")
+            assert int(status.split()[1]) == code
+            body = "" if head.startswith("HEAD") else "ok" if code == 200 else "400 Bad Request"
+            assert rest.endswith(f"\r\n\r\n{body}")
+        if not lasts:
+            assert tls.recv(4096) == b""
 
 
 def test_a_taken_port_ends_the_process_with_a_sentence(served: Served, api_server: Any) -> None:

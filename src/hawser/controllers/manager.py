@@ -134,7 +134,7 @@ async def run(client: Client, names: Sequence[str], options: Mapping[str, Any]) 
     except asyncio.CancelledError:
         log.info("stopped")
     finally:
-        await endpoint.stop()
+        endpoint.stop()
         await client.close()
 
 

@@ -60,12 +60,12 @@ class Endpoint:
             raise CannotListen(f"failed to create listener: failed to listen on {host}:{port}: {err}") from err
         log.info("health and metrics at https://%s:%s", f"[{host}]" if ":" in host else host, port)
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Ends all connections."""
         if self._server is not None:
             self._server.close()
         if self._answers is not None:
-            await self._answers.stop()
+            self._answers.stop()
 
     def _protocol(self) -> asyncio.BaseProtocol:
         if self._answers is None:
