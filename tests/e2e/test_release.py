@@ -72,6 +72,7 @@ def test_the_application_is_replaced_inside_and_what_fails_is_undone(
     assert "unit hawser-app failed: exit-code, exit code 1" in outcome["why"]
     assert "no such luck" in outcome["why"]
     assert "no such luck" in engine.wait_event(namespace, "a", "ReleaseFailed")
+    assert "1" in engine.wait_event(namespace, "a", "ApplicationFailed")
     assert "second" in inside(engine, namespace, "a", "cat", APP + "/legacy_app.py")
     assert inside(engine, namespace, "a", "ls", APP) == "legacy_app.py\n"
     status = json.loads(engine.hawser("release", "status", "a", "-n", namespace, "-o", "json").stdout)[0]

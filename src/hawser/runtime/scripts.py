@@ -116,6 +116,7 @@ STARTED = _script("#!/bin/sh\n. @HOME@/lib\nrecord active\n")
 
 ENDED = _script(r"""#!/bin/sh
 # Runs as root whenever the application has ended. Decides whether the container ends with it, and with which code.
+# $1: "released" while a release is being tried, which is undone if this end is a failure of it.
 . @HOME@/lib
 @SWEEP@
 job= how= status=0
@@ -149,11 +150,12 @@ if [ "$how" = 1 ] && [ "$status" -ge 200 ] && [ "$status" -le 245 ]; then
 	# Indistinguishable from here: the application's own code, or systemd's for a start that failed (203 is EXEC).
 	say "code $status may be systemd's own: journalctl -u $unit tells"
 fi
-if again "$code"; then
+if [ "$1" != released ] && again "$code"; then
 	record activating "$code" "$signal"
 	exit 0
 fi
 record failed "$code" "$signal"
+[ "$1" != released ] || exit 0
 exec /bin/sh @HOME@/over "$code"
 """)
 

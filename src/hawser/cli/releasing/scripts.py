@@ -200,11 +200,14 @@ hawser-app | hawser-app.service)
 	place=/run/systemd/system/hawser-app.service.d
 	until=$(($(date +%s) + $3))
 	mkdir -p $place
+	# A container of an earlier hawser-runtime has a script that would end it all the same.
+	tried='exit 0'
+	grep -q released /dev/hawser/ended && tried='exec /bin/sh /dev/hawser/ended released'
 	cat >$place/99-hawser-release.conf <<EOF
 [Service]
 Restart=no
 ExecStopPost=
-ExecStopPost=/bin/sh -c '[ \$\$(date +%%s) -lt $until ] || exec /bin/sh /dev/hawser/ended'
+ExecStopPost=/bin/sh -c '[ \$\$(date +%%s) -ge $until ] || $tried; exec /bin/sh /dev/hawser/ended'
 EOF
 	systemctl daemon-reload
 	;;
