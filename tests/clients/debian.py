@@ -48,17 +48,33 @@ def unpacked(suite: str, names: Sequence[str], *, dependencies: str = "") -> Pat
     return root
 
 
+def source(suite: str, package: str) -> Path:
+    """The tree of a source package of a release, as upstream has it. Unavailable when apt cannot get it."""
+    root = CACHE / f"{suite}-{package}-source"
+    with _locked(CACHE / f"{suite}.lock"):
+        if not root.is_dir():
+            fresh = root.with_suffix(".new")
+            shutil.rmtree(fresh, ignore_errors=True)
+            (fresh / "tree").mkdir(parents=True)
+            _Apt(suite, "deb-src")("source", "--download-only", package, folder=fresh)
+            (archive,) = fresh.glob("*.orig.tar.*")
+            _run(["tar", "xf", str(archive), "-C", str(fresh / "tree"), "--strip-components=1"])
+            (fresh / "tree").rename(root)
+            shutil.rmtree(fresh)
+    return root
+
+
 class _Apt:
     """apt-get with folders of its own: another release's lists, nothing installed."""
 
-    def __init__(self, suite: str) -> None:
+    def __init__(self, suite: str, kind: str = "deb") -> None:
         if shutil.which("apt-get") is None or os_release(Path("/etc/os-release").read_text()).get("ID") != "debian":
             raise Unavailable("packages of Debian releases are got with the apt of a Debian host")
-        here = CACHE / "apt" / suite
+        here = CACHE / "apt" / (suite if kind == "deb" else f"{suite}-{kind}")
         for folder in ("lists/partial", "cache/archives/partial"):
             (here / folder).mkdir(parents=True, exist_ok=True)
         (here / "status").touch()
-        (here / "sources.list").write_text("\n".join(_sources(suite)) + "\n")
+        (here / "sources.list").write_text("\n".join(_sources(suite, kind)) + "\n")
         self._options = [
             *(
                 f"-oDir::State={here}",
@@ -81,7 +97,7 @@ class _Apt:
         return [name for name in installed if fnmatch(name, pattern) and name not in names]
 
 
-def _sources(suite: str) -> Iterator[str]:
+def _sources(suite: str, kind: str) -> Iterator[str]:
     """The host's sources of its release itself, with another release in its place."""
     try:
         host, sources = host_sources()
@@ -91,7 +107,7 @@ def _sources(suite: str) -> Iterator[str]:
         words = source.split()
         place = words.index(host) if host in words else 0
         if place:
-            yield " ".join([*words[:place], suite, "main"])
+            yield " ".join([kind, *words[1:place], suite, "main"])
 
 
 @contextmanager
