@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = "bind9-dnsutils,busybox-static,curl,iperf,iproute2,iputils-ping,netcat-openbsd,perl-base,procps"
+_PACKAGES = "bind9-dnsutils,busybox-static,curl,iperf,iproute2,iputils-ping,netcat-openbsd,perl-base,procps,wget"
 _ENV = {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
 _USERS = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
 _WEB = "usr/local/apache2/htdocs"
@@ -120,10 +120,7 @@ def build(path: Path, sources: Path, programs: Path, etcd: Path, base: bytes) ->
     def program(name: str, mode: int = 0o755) -> tuple[bytes, int]:
         return (programs / name).read_bytes(), mode
 
-    agnhost = Layer(
-        {"agnhost": program("agnhost")}, {"agnhost-2": "agnhost"}, {"uploads": 0o755, "usr/local/bin": 0o755}
-    )
-    agnhost.links["usr/local/bin/wget"] = "/bin/busybox"
+    agnhost = Layer({"agnhost": program("agnhost")}, {"agnhost-2": "agnhost"}, {"uploads": 0o755})
     for name in ("localhost.crt", "localhost.key"):
         agnhost.files[name] = (sources / "agnhost/porter" / name).read_bytes(), 0o644
     tools = [base, agnhost.tar()]
