@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hawser.cli.engine import processes
-from hawser.cli.engine.kernel import raise_limits
 from hawser.cli.engine.roles import Role, roles
 from hawser.cli.engine.settings import Settings, SettingsError, load, split_listen
+from hawser.runtime.host import allow_watches
 
 SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _PR_SET_PDEATHSIG = 1
@@ -79,8 +79,7 @@ class Supervisor:
         """Supervises; returns the exit code. Signals are taken synchronously, so nothing is ever interrupted."""
         signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         self._patience = time.monotonic() + _PATIENCE
-        for word in raise_limits():
-            _say(word)
+        allow_watches()
         for name, child in self._children.items():
             if child.role.needs_api:
                 self._children[name] = replace(child, next_start=time.monotonic())
