@@ -66,9 +66,7 @@ def build(cache: Path = debian.CACHE) -> Suite:
     go.build("nonewprivs", "test/images/nonewprivs")
     go.build("sample-apiserver", "vendor/k8s.io/sample-apiserver")
     etcd = debian.unpacked(*_ETCD) / "usr/bin/etcd"
-    archive = made.images.with_suffix(".new")
-    images.build(archive, source / "test/images", place, etcd, images.debian(SUITE, place))
-    archive.rename(made.images)
+    images.build(made.images, source / "test/images", place, etcd, images.debian(SUITE, place))
     return made
 
 

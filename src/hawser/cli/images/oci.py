@@ -113,25 +113,49 @@ def directory_entries(root: Path) -> Iterable[Entry]:
             raise ValueError(f"{path} is neither a file, a directory nor a symbolic link")
 
 
+@dataclass(frozen=True)
+class Image:
+    """An image for an archive: its full reference, tag included; its layers as tar files, lowest first."""
+
+    name: str
+    layers: tuple[Path, ...]
+    config: ImageConfig
+
+
 def write_archive(destination: Path, name: str, layers: Iterable[Path], config: ImageConfig) -> str:
     """An image layout in a tar archive that `ctr images import` and others read; returns the manifest's digest.
 
     `name` is the full reference, tag included; `layers` are tar files, lowest first.
     """
-    if "/" not in name or ":" not in name.rpartition("/")[2]:
-        raise ValueError(f'image name "{name}" is not a full reference such as docker.io/library/busybox:1.36')
+    return write_images(destination, [Image(name, tuple(layers), config)])[name]
+
+
+def write_images(destination: Path, images: Iterable[Image]) -> dict[str, str]:
+    """The same of several images, whose common layers are there once; the manifests' digests by name."""
     blobs: dict[str, bytes | Path] = {}
-    descriptors = [_blob(blobs, layer, LAYER) for layer in layers]
-    documents, index, digest = describe(name, descriptors, config)
-    blobs |= documents
+    descriptors: dict[Path, dict[str, Any]] = {}
+    manifests: list[dict[str, Any]] = []
+    digests: dict[str, str] = {}
+    for image in images:
+        if "/" not in image.name or ":" not in image.name.rpartition("/")[2]:
+            raise ValueError(
+                f'image name "{image.name}" is not a full reference such as docker.io/library/busybox:1.36'
+            )
+        for layer in image.layers:
+            if layer not in descriptors:
+                descriptors[layer] = _blob(blobs, layer, LAYER)
+        known = [descriptors[layer] for layer in image.layers]
+        documents, index, digests[image.name] = describe(image.name, known, image.config)
+        blobs |= documents
+        manifests += json.loads(index)["manifests"]
     temporary = destination.with_name(destination.name + ".new")
     with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
         _add(tar, "oci-layout", LAYOUT)
         for blob in sorted(blobs):
             _add(tar, BLOBS + blob, blobs[blob])
-        _add(tar, "index.json", index)
+        _add(tar, "index.json", _json({"schemaVersion": 2, "manifests": manifests}))
     temporary.replace(destination)
-    return digest
+    return digests
 
 
 def describe(
