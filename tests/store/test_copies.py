@@ -161,6 +161,13 @@ def flipped(path: Path) -> None:
     path.write_bytes(data)
 
 
+def one_byte(path: Path) -> None:
+    """Inside a value, where SQLite has no structure to check."""
+    data = path.read_bytes()
+    at = data.index(b"xxxx") + 1000
+    path.write_bytes(data[:at] + b"y" + data[at + 1 :])
+
+
 def text(path: Path) -> None:
     path.write_text("not a database at all, but long enough to be read as one" * 100)
 
@@ -176,7 +183,12 @@ def newer(path: Path) -> None:
         (truncated, StoreCorrupt, "is damaged"),
         (flipped, StoreCorrupt, "is damaged"),
         (text, StoreCorrupt, "is damaged"),
-        (newer, StoreTooNew, "has format 99 and this version of Hawser knows formats up to 1"),
+        (newer, StoreTooNew, "has format 99 and this version of Hawser knows formats up to 2"),
+        (
+            one_byte,
+            StoreCorrupt,
+            "is damaged .revision . of core/configmaps/default/.: its key or value is not",
+        ),
     ],
 )
 async def test_a_file_that_is_not_sound_is_not_opened(
@@ -192,6 +204,31 @@ async def test_a_file_that_is_not_sound_is_not_opened(
             assert copies.examine(path).problems
         except StoreCorrupt as refused:
             assert "is damaged" in str(refused)
+
+
+async def test_a_file_of_the_format_before_is_brought_to_this_one(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    await filled(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("ALTER TABLE log DROP COLUMN checksum")
+        db.execute("PRAGMA user_version = 1")
+    assert copies.examine(path).problems == []
+    copies.copy(path, tmp_path / "old.db")
+    store = SqliteStore.open(path)
+    assert names(store) == ["a", "b", "c"]
+    await store.write(key("e"), put("e"))
+    await store.close()
+    report = copies.examine(path)
+    assert (report.problems, report.objects) == ([], 4)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM log WHERE checksum = 0").fetchone() == (0,)
+    one_byte(path)
+    assert "the checksum differs" in copies.examine(path).problems[0]
+    # A backup of the format before takes the store's place and is brought to this one when it is opened.
+    assert copies.restore(tmp_path / "old.db", path, None, None) > report.revision
+    store = SqliteStore.open(path)
+    assert names(store) == ["a", "b", "c"]
+    await store.close()
 
 
 async def test_rows_that_contradict_each_other_are_found(tmp_path: Path) -> None:

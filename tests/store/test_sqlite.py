@@ -273,7 +273,7 @@ def torn(path: Path) -> None:
         (lambda path: execute(path, "DROP TABLE log"), StoreCorrupt, "is damaged"),
         (lambda path: execute(path, "PRAGMA application_id = 1"), StoreCorrupt, "another program"),
         (lambda path: execute(path, "PRAGMA user_version = 0"), StoreCorrupt, "no format number"),
-        (lambda path: execute(path, "PRAGMA user_version = 2"), StoreTooNew, "use the newer version"),
+        (lambda path: execute(path, "PRAGMA user_version = 3"), StoreTooNew, "use the newer version"),
     ],
     ids=["header", "pages", "torn", "table", "foreign", "unversioned", "newer"],
 )

@@ -16,7 +16,8 @@ from pathlib import Path
 import orjson
 
 from hawser.store.base import StoreCorrupt, StoreRefused, StoreTooNew, StoreUnavailable
-from hawser.store.log import APPLICATION_ID, SCHEMA, TABLES, Row, sync_directory
+from hawser.store.checksums import DAMAGED, SCHEMA, checksum
+from hawser.store.log import APPLICATION_ID, PLACES, TABLES, Row, summed, sync_directory
 
 Progress = Callable[[int, int], None]
 """Called now and then with what is done and how much there is."""
@@ -59,7 +60,7 @@ def write(path: Path, rows: Iterable[Row], revision: int) -> None:
             db.execute("PRAGMA synchronous = OFF")
             db.executescript(TABLES)
             db.execute("BEGIN")
-            db.executemany("INSERT INTO log VALUES (?,?,?,?,?,?)", rows)
+            db.executemany(f"INSERT INTO log VALUES {PLACES}", map(summed, rows))
             db.execute("UPDATE compaction SET revision = ?", (revision,))
             db.execute("COMMIT")
         _sync(path)
@@ -175,10 +176,13 @@ def _examine(db: sqlite3.Connection, report: Report, progress: Progress) -> None
     total = int(db.execute("SELECT count(*) FROM log").fetchone()[0])
     report.revision = _newest(db)
     live: dict[str, int] = {}
-    for revision, key, value, created, deleted, previous in db.execute("SELECT * FROM log ORDER BY revision"):
+    for revision, key, value, created, deleted, previous, *written in db.execute("SELECT * FROM log ORDER BY revision"):
         report.rows += 1
         if report.rows % 4096 == 0:
             progress(report.rows, total)
+        # A file of the format before has none: the server adds them when it opens it.
+        if written and written != [checksum(key, value)]:
+            report.add(f"revision {revision} of {key}: {DAMAGED}")
         for problem in _row_problems(key, value, revision, created, previous):
             report.add(f"revision {revision} of {key}: {problem}")
         report.sealed += value.startswith(_SEALED)

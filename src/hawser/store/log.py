@@ -3,7 +3,8 @@
 Table ``log`` has a row a write: revision (primary key, so writes append to the last page), key, value, revision of the
 key's creation, whether the write deleted the key, and the revision of the key's write before (0: none). Rows that were
 replaced, and deletions, are removed once they are older than the history that watches may ask for; table ``compaction``
-says how far. The journal is a WAL with ``synchronous=FULL``: a commit is one fsync (https://sqlite.org/wal.html).
+says how far. Every row has a checksum, which is looked at whenever a row is read. The journal is a WAL with
+``synchronous=FULL``: a commit is one fsync (https://sqlite.org/wal.html).
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hawser.store.base import StoreCorrupt, StoreLocked, StoreTooNew, StoreUnavailable
+from hawser.store.checksums import DAMAGED, SCHEMA, checksum, migrate
 from hawser.store.sealing import NoSeal, Seal
 
-SCHEMA = 1
 APPLICATION_ID = 0x48575352  # "HWSR", in the file's header
 
 ROWS_A_STATEMENT = 32
@@ -29,11 +30,15 @@ CHECKPOINT_PAGES = 4096
 Row = tuple[int, str, bytes, int, bool, int]
 """revision, key, value, created, deleted, previous"""
 
+PLACES = "(?,?,?,?,?,?,?)"
+"""Those of a row as it is inserted: see ``summed``."""
+
 TABLES = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE log (
     revision INTEGER PRIMARY KEY, key TEXT NOT NULL, value BLOB NOT NULL,
-    created INTEGER NOT NULL, deleted INTEGER NOT NULL, previous INTEGER NOT NULL
+    created INTEGER NOT NULL, deleted INTEGER NOT NULL, previous INTEGER NOT NULL,
+    checksum INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE compaction (revision INTEGER NOT NULL) STRICT;
 INSERT INTO compaction VALUES (0);
@@ -91,8 +96,10 @@ class Log:
         if not tables:
             self._db.executescript(TABLES)
             sync_directory(self.path.parent)
-        elif version != SCHEMA:
+        elif version == 0:
             raise StoreCorrupt(f"{self.path} has tables but no format number; restore it from a backup")
+        elif version != SCHEMA:
+            migrate(self._db)
         # Reading takes a shared lock only: this makes it exclusive, and exclusive locking mode keeps it.
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute("COMMIT")
@@ -126,12 +133,17 @@ class Log:
             return max(self._number("SELECT max(revision) FROM log"), self._number("SELECT revision FROM compaction"))
 
     def rows(self) -> Iterator[Row]:
-        """Every row, in revision order. Raises StoreRefused when a value cannot be decrypted."""
+        """Every row, in revision order.
+
+        Raises StoreCorrupt for a row that has changed since it was written, StoreRefused when one cannot be decrypted.
+        """
         seal = self.seal or NoSeal()
         with self._opening():
-            for revision, key, stored, created, deleted, previous in self._db.execute(
-                "SELECT revision, key, value, created, deleted, previous FROM log ORDER BY revision"
+            for revision, key, stored, created, deleted, previous, written in self._db.execute(
+                "SELECT revision, key, value, created, deleted, previous, checksum FROM log ORDER BY revision"
             ):
+                if checksum(key, stored) != written:
+                    raise StoreCorrupt(_damaged(self.path, f"revision {revision} of {key}: {DAMAGED}"))
                 value, stale = seal.unseal(key, stored)
                 if stale:
                     self.stale.add(revision)
@@ -161,8 +173,8 @@ class Log:
             raise
 
     def _insert(self, rows: Sequence[Row]) -> None:
-        places = ",".join(["(?,?,?,?,?,?)"] * len(rows))
-        self._db.execute(f"INSERT INTO log VALUES {places}", [value for row in rows for value in row])
+        places = ",".join([PLACES] * len(rows))
+        self._db.execute(f"INSERT INTO log VALUES {places}", [value for row in rows for value in summed(row)])
 
     def _roll_back(self) -> None:
         try:
@@ -206,6 +218,11 @@ class Log:
     def close(self) -> None:
         """Closes the file; SQLite copies the WAL into it."""
         self._db.close()
+
+
+def summed(row: Row) -> tuple[int, str, bytes, int, bool, int, int]:
+    """A row as it is stored, with its checksum."""
+    return (*row, checksum(row[1], row[2]))
 
 
 def sealed(seal: Seal, rows: Iterable[Row]) -> list[Row]:
