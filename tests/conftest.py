@@ -41,6 +41,8 @@ class FakeClock:
 
     def __init__(self) -> None:
         self.seconds = 1000.0
+        self.worked = 0.0
+        """Processor time, which only tests that are about it use."""
         self.slept: list[float] = []
         self._timers: list[tuple[float, int, FakeTimer]] = []
         self._numbers = itertools.count()
@@ -50,6 +52,9 @@ class FakeClock:
 
     def monotonic(self) -> float:
         return self.seconds
+
+    def cpu(self) -> float:
+        return self.worked
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> FakeTimer:
         timer = FakeTimer(call)

@@ -120,6 +120,6 @@ async def answer_all(server: Server, peer: Peer) -> None:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what arrives over the network tells nobody
             await asyncio.sleep(0.001)

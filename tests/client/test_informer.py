@@ -17,7 +17,7 @@ def pod(name, namespace="default", **labels):
 
 async def until(condition):
     """Waits for something that arrives over the network."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - it becomes true by what arrives over the network
             await asyncio.sleep(0.001)
 

@@ -24,7 +24,7 @@ def config_map(name, **data):
 
 
 async def until(condition):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - it becomes true by what arrives over the network
             await asyncio.sleep(0.01)
 

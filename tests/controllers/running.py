@@ -16,8 +16,8 @@ T = TypeVar("T")
 
 
 async def eventually(check: Callable[[], Awaitable[T]]) -> T:
-    """Asks until the answer is true; TimeoutError after 20 s."""
-    async with asyncio.timeout(20):
+    """Asks until the answer is true; TimeoutError after a minute."""
+    async with asyncio.timeout(60):
         while not (result := await check()):  # noqa: ASYNC110 - it becomes true on the server
             await asyncio.sleep(0.01)
         return result

@@ -154,7 +154,7 @@ async def client(api_server: Any) -> AsyncIterator[Client]:
 
 
 async def _seen(client: Client, name: str, field: str) -> Any:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (found := ((await client.get(CSR, name)).get("status") or {}).get(field)):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         return found
@@ -202,7 +202,7 @@ async def test_a_denied_request_gets_nothing_and_a_wrong_one_is_told_why(client:
     await client.create(CSR, {**wrong, "metadata": {"name": "wrong"}})
     await asyncio.to_thread(_kubectl, api_server, "certificate", "deny", "denied")
     await asyncio.to_thread(_kubectl, api_server, "certificate", "approve", "wrong")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(found := await _seen(client, "wrong", "conditions")) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     assert found[1]["type"] == "Failed"

@@ -42,7 +42,7 @@ def test_a_service_with_a_selector_is_somebody_elses() -> None:
 
 
 async def _until(client: Client, present: bool) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await client.get(ENDPOINT_SLICE, SLICE, NAMESPACE)

@@ -24,7 +24,7 @@ def rule(*resources: str) -> dict[str, Any]:
 
 async def until(client: Client, name: str, right: Callable[[list[Any]], bool]) -> None:
     """Waits until a role has the right rules; fails after a while."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not right((await client.get(CLUSTER_ROLE, name)).get("rules") or []):  # noqa: ASYNC110 - over the network
             await asyncio.sleep(0.01)
 

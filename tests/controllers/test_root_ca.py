@@ -32,7 +32,7 @@ async def test_every_namespace_gets_it_and_gets_it_back(api_server: Any) -> None
         manager.add(RootCaController())
         task = asyncio.create_task(manager.run())
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 for _ in range(2):
                     while (found := await _find(client)) is None:  # noqa: ASYNC110 - it comes over the network
                         await asyncio.sleep(0.02)

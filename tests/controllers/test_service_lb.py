@@ -82,7 +82,7 @@ async def client(api_server: Any) -> AsyncIterator[Client]:
 
 
 async def seen(client: Client, name: str, holds: Callable[[Obj], bool]) -> Obj:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             found = await client.get(SERVICE, name, "default")
             if holds(found):
@@ -104,7 +104,7 @@ async def test_addresses_come_with_a_finalizer_and_go_when_they_are_not_wanted(c
     await seen(client, "lb-two", lambda s: bool(ingress(s)))
 
     async def told(name: str, *reasons: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 events = (await client.list(EVENT, "default")).items
                 if {*reasons} <= {e["reason"] for e in events if e["involvedObject"]["name"] == name}:
@@ -117,7 +117,7 @@ async def test_addresses_come_with_a_finalizer_and_go_when_they_are_not_wanted(c
     assert not freed["metadata"].get("finalizers")
     await seen(client, "lb-three", lambda s: bool(ingress(s)))
     await client.delete(SERVICE, "lb-two", "default")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await client.get(SERVICE, "lb-two", "default")

@@ -83,7 +83,7 @@ def served(api_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with log.open("wb") as file:
         process = subprocess.Popen(command, stderr=file, stdin=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while "running scheduler" not in log.read_text() or "running node" not in log.read_text():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline

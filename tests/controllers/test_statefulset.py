@@ -252,8 +252,8 @@ async def test_a_set_rolls_and_rolls_back_with_its_claims(client: Client, namesp
         "data-db-1": {"app": "db"},
     }
     update = {"template": {"spec": {"containers": [{"name": "main", "image": "b"}]}}}
-    await client.patch(STATEFUL_SET, "db", namespace, {"spec": update}, type=STRATEGIC)
     (original,) = (await client.list(CONTROLLER_REVISION, namespace)).items
+    await client.patch(STATEFUL_SET, "db", namespace, {"spec": update}, type=STRATEGIC)
     for name in ("db-1", "db-0"):
         await eventually(lambda name=name: _image(client, namespace, name, "b"))
         await make_ready(client, namespace, name)

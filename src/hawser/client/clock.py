@@ -24,6 +24,9 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds that only ever grow, for intervals."""
 
+    def cpu(self) -> float:
+        """Seconds of processor time that this thread has had, for what something costs."""
+
     def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
         """Calls ``call`` on the event loop after ``seconds``."""
 
@@ -39,6 +42,9 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    def cpu(self) -> float:
+        return time.thread_time()
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
         return asyncio.get_running_loop().call_later(seconds, call)

@@ -42,7 +42,6 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
-from time import thread_time
 from typing import Any
 
 from hawser.api.errors import APIError
@@ -234,7 +233,7 @@ class Manager:
             for informer in informers:
                 await informer.synced()
             for number in range(controller.workers):
-                tasks.create_task(work(controller), name=f"{controller.name} worker {number}")
+                tasks.create_task(work(controller, self.clock), name=f"{controller.name} worker {number}")
             tasks.create_task(self._restarted(controller), name=f"{controller.name} task")
 
         tasks.create_task(start(), name=f"{controller.name} start")
@@ -256,12 +255,12 @@ async def attempt(what: str, call: Callable[[], Awaitable[None]]) -> bool:
     return True
 
 
-async def work(controller: Controller) -> None:
+async def work(controller: Controller, clock: Clock) -> None:
     """One worker: reconciles keys until it is cancelled."""
     queue = controller.queue
     while True:
         key = await queue.get()
-        reconciling = _Metered(controller.reconcile(key))
+        reconciling = _Metered(controller.reconcile(key), clock.cpu)
         try:
             again = await reconciling
         except Exception as err:
@@ -282,22 +281,23 @@ async def work(controller: Controller) -> None:
 class _Metered(Awaitable[float | None]):
     """Awaits a coroutine and adds up the CPU time between its awaits."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, float | None]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, float | None], cpu: Callable[[], float]) -> None:
         self.seconds = 0.0
+        self._cpu = cpu
         self._coroutine = coroutine
 
     def __await__(self) -> Generator[Any, Any, float | None]:
         steps = self._coroutine.__await__()
         send, value = steps.send, None
         while True:
-            started = thread_time()
+            started = self._cpu()
             try:
                 waits_for = send(value)
             except StopIteration as stop:
                 result: float | None = stop.value
                 return result
             finally:
-                self.seconds += thread_time() - started
+                self.seconds += self._cpu() - started
             try:
                 value = yield waits_for
                 send = steps.send

@@ -188,13 +188,14 @@ class Elector:
 
     async def _release(self) -> None:
         """Others need not wait: nobody holds it any more."""
-        if self._lease is None or not self._holds():
-            return
         now = micro_timestamp(self._clock.now())
-        spec = {**self._lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": now}
         try:
-            async with asyncio.timeout(self._timing.retry):
-                await self._client.update(LEASE, {**self._lease, "spec": spec})
+            async with asyncio.timeout(self._timing.deadline):
+                # A renewal that was cut short may have been written all the same.
+                self._lease = await self._client.get(LEASE, self.name, self._namespace)
+                if self._holds():
+                    spec = {**self._lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": now}
+                    await self._client.update(LEASE, {**self._lease, "spec": spec})
         except (APIError, TimeoutError) as error:
             log.warning("lease %s/%s is not let go of: %s", self._namespace, self.name, error)
 

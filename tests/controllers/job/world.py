@@ -39,6 +39,9 @@ class Clock:
     def monotonic(self) -> float:
         return self.seconds
 
+    def cpu(self) -> float:
+        return 0.0
+
     def call_later(self, seconds: float, call: Callable[[], None]) -> Any:
         return self
 
