@@ -98,6 +98,10 @@ def test_a_node_is_prepared_once_and_left_as_it_was(tmp_path: Path) -> None:
     for name in ("usr/bin/python3", "usr/sbin/runc"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
+    (tmp_path / "usr/bin/python3.6").write_text("")
+    with pytest.raises(node.NodeError, match=r"newest Python is 3\.6"):
+        node.prepare(tmp_path)
+    (tmp_path / "usr/bin/python3.12").write_text("")
     with pytest.raises(node.NodeError, match="neither containerd nor CRI-O"):
         node.prepare(tmp_path)
     (tmp_path / "etc/containerd").mkdir(parents=True)

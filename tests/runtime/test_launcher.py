@@ -198,7 +198,7 @@ def test_the_program_is_python_3_9(tmp_path: Path) -> None:
 
 
 def test_another_python_has_the_sources(launcher: Launcher, tmp_path: Path, spec: dict[str, Any]) -> None:
-    launcher.path.write_bytes(build(python=""))
+    launcher.path.write_bytes(build(python=["/nonexistent/python"]))
     spec["annotations"] = {"rich.hawser.dev/init": "upstart"}
     (tmp_path / "config.json").write_text(json.dumps(spec))
     assert not launcher("create", "--bundle", str(tmp_path), "id")

@@ -5,6 +5,9 @@
 Python runs and imports a zip archive by itself, too; `runpy` and `zipimport` take longer than all of an edit. So the
 end of FILE is an archive of our own (install.py writes it): what kind of byte code it holds, the modules as such by
 name, their sources, and in the last eight bytes where all this begins.
+
+A Python that is too old hands over to a newer one beside it (RHEL 8 and SLES 15 have 3.6 as python3), or has the
+launcher say why not.
 """
 
 from __future__ import annotations
@@ -14,6 +17,16 @@ import sys
 
 PROGRAM = """\
 import marshal, sys
+if sys.version_info < (3, 9):
+    import os
+    for minor in range(30, max(8, sys.version_info[1]), -1):
+        other = "/usr/bin/python3.%d" % minor
+        if os.access(other, os.X_OK):
+            with open("/proc/self/cmdline") as words:
+                os.execv(other, [other] + words.read().split("\\0")[1:-1])
+    why = "%s is Python %d.%d, and 3.9 or newer is needed" % (sys.executable, *sys.version_info[:2])
+    os.environ["HAWSER_FAILED"] = why + ": python=/path in /etc/hawser/runtime.conf names another"
+    os.execv(sys.argv[1], sys.argv[1:])
 from _frozen_importlib_external import MAGIC_NUMBER
 del sys.argv[0]
 with open(sys.argv[0], "rb") as file:
@@ -42,8 +55,8 @@ def again(*words: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", PROGRAM, os.path.abspath(sys.argv[0]), *words]
 
 
-def main(argv: list[str]) -> int | str:
-    """Does what the launcher leaves to it; returns the exit code, or why there is none but 1."""
+def main(argv: list[str]) -> int:
+    """Does what the launcher leaves to it; returns the exit code."""
     try:
         if argv[:1] == ["watch"]:
             from .watch import main as watch
@@ -51,5 +64,7 @@ def main(argv: list[str]) -> int | str:
             return watch(argv[1:])
         from .main import main as edit
     except ImportError as error:
-        return f"hawser-runtime: {error}: this node needs all of Python's standard library (package python3)"
+        why = f"{error}: this node needs all of Python's standard library (package python3)"
+        os.environ["HAWSER_FAILED"] = why.replace('"', "'")
+        os.execv(sys.argv[0], sys.argv)
     return edit(argv)

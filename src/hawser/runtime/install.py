@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import marshal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from .entry import PROGRAM
@@ -21,6 +22,7 @@ _MODULES = (
 )
 
 
+PYTHON = ("/usr/bin/python3",)
 VIEW = "/run/hawser/view"  # of a cluster's node; an engine has one of its own
 ROOTS = "/var/lib/hawser/rootfs"
 
@@ -30,13 +32,14 @@ def build(
     profiles: str = "",
     view: str = VIEW,
     roots: str = ROOTS,
-    python: str = "/usr/bin/python3",
+    python: Sequence[str] = PYTHON,
 ) -> bytes:
     """The executable's bytes.
 
     `oci_runtime` is the real runtime's path, "" to look for runc and crun at each call; `profiles` is the socket that
     answers for RichProfiles, "" for none; `view` is the node's view directory, `roots` that of kept root file systems;
-    `python` is asked for byte code, and does without when it does not exist.
+    `python` is the command of the interpreter that will run it and is asked for byte code; without that a start takes
+    longer.
     """
     for path in (oci_runtime, profiles, view, roots):
         if not all(char.isalnum() or char in "/._+-" for char in path):
@@ -58,6 +61,7 @@ def install(
     profiles: str | Path = "",
     view: str | Path = VIEW,
     roots: str | Path = ROOTS,
+    python: Sequence[str] = PYTHON,
 ) -> Path:
     """Writes the executable to `destination`, atomically; returns its path.
 
@@ -65,7 +69,7 @@ def install(
     """
     path = Path(destination)
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = build(oci_runtime, str(profiles), str(view), str(roots))
+    content = build(oci_runtime, str(profiles), str(view), str(roots), python)
     if path.exists() and path.read_bytes() == content:
         return path
     temporary = path.with_name(path.name + ".new")
@@ -75,7 +79,7 @@ def install(
     return path
 
 
-def _compiled(python: str, sources: bytes) -> tuple[bytes, dict[str, bytes]]:
+def _compiled(python: Sequence[str], sources: bytes) -> tuple[bytes, dict[str, bytes]]:
     """Magic number and byte code, without docstrings, by another interpreter; none when that does not run."""
     program = (
         "import sys, marshal, _frozen_importlib_external as external\n"
@@ -84,9 +88,9 @@ def _compiled(python: str, sources: bytes) -> tuple[bytes, dict[str, bytes]]:
         "codes = {name: marshal.dumps(code) for name, code in codes.items()}\n"
         "sys.stdout.buffer.write(marshal.dumps((external.MAGIC_NUMBER, codes), 2))\n"
     )
-    if Path(python).is_file():
-        ran = subprocess.run([python, "-I", "-S", "-c", program], input=sources, capture_output=True)
-        if ran.returncode == 0:
-            magic, codes = marshal.loads(ran.stdout)
-            return magic, codes
-    return b"", {}
+    try:
+        ran = subprocess.run([*python, "-I", "-S", "-c", program], input=sources, capture_output=True)
+    except OSError:
+        return b"", {}
+    magic, codes = marshal.loads(ran.stdout) if ran.returncode == 0 else (b"", {})
+    return magic, codes

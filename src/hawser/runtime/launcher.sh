@@ -3,19 +3,21 @@
 # on to it, and steps in for some: create and run (the bundle is edited first, by the Python program at the end of this
 # file), kill (each init has a stop signal of its own), exec (musl programs need a variable) and delete (the note of that
 # goes too). The Python program also starts and deletes containers with hooks.
-# Settings: HAWSER_OCI_RUNTIME, HAWSER_PROFILES (the socket that knows RichProfiles), HAWSER_VIEW (the directory of lxcfs)
-# and HAWSER_ROOTS (where root file systems are kept), or lines runtime=/path, profiles=/path, view=/path and roots=/path
-# in /etc/hawser/runtime.conf.
+# Settings: HAWSER_OCI_RUNTIME, HAWSER_PROFILES (the socket that knows RichProfiles), HAWSER_VIEW (the directory of lxcfs),
+# HAWSER_ROOTS (where root file systems are kept) and HAWSER_PYTHON, or lines runtime=/path, profiles=/path, view=/path,
+# roots=/path and python=/path in /etc/hawser/runtime.conf.
 real=${HAWSER_OCI_RUNTIME:-@REAL@}
 profiles=${HAWSER_PROFILES:-@PROFILES@}
 view=${HAWSER_VIEW:-}
 roots=${HAWSER_ROOTS:-}
+python=${HAWSER_PYTHON:-}
 if [ -r /etc/hawser/runtime.conf ]; then
 	while IFS== read -r key value; do
 		[ "$key" = runtime ] && real=${real:-$value}
 		[ "$key" = profiles ] && profiles=${profiles:-$value}
 		[ "$key" = view ] && view=${view:-$value}
 		[ "$key" = roots ] && roots=${roots:-$value}
+		[ "$key" = python ] && python=${python:-$value}
 	done </etc/hawser/runtime.conf
 fi
 if [ -z "$real" ]; then
@@ -69,13 +71,14 @@ fail() {
 	[ -n "$log" ] && echo "{\"level\":\"error\",\"msg\":\"hawser-runtime: $1\"}" >>"$log"
 	exit 1
 }
+[ -z "${HAWSER_FAILED:-}" ] || fail "$HAWSER_FAILED" # a Python that can not run the program says so by this
 [ -n "$real" ] && [ -x "$real" ] || fail "no OCI runtime: install runc or crun, or name one in /etc/hawser/runtime.conf"
 
 records=${HAWSER_RUNTIME_STATE:-/run/hawser-runtime}${root:-/default}
 note=$records/$id
 python() {
-	python=/usr/bin/python3
-	[ -x $python ] || python=$(command -v python3) || fail "no python3 on this node"
+	python=${python:-/usr/bin/python3}
+	[ -x "$python" ] || python=$(command -v python3) || fail "no python3 on this node"
 	export HAWSER_REAL="$real" HAWSER_RECORDS="$records" HAWSER_PROFILES="$profiles" HAWSER_VIEW="${view:-@VIEW@}"
 	export HAWSER_ROOTS="${roots:-@ROOTS@}" HAWSER_ROOT="$root"
 }

@@ -99,7 +99,8 @@ def _daemon_set(image: str, restart: bool, socket: str) -> Obj:
         "command": ["hawser", "rich", "install-node", *arguments],
         "volumeMounts": [host],
         # nsenter into the node's first process, to restart its container runtime.
-        "securityContext": {"privileged": True} if restart else _capabilities(),
+        # chroot: the node's Python is asked for byte code.
+        "securityContext": {"privileged": True} if restart else _capabilities("SYS_CHROOT"),
     }
     agent = {
         "name": AGENT_CONTAINER,

@@ -10,6 +10,7 @@ from pathlib import Path
 from hawser.cli.installing import dropins
 from hawser.runtime.install import install
 
+_OLDEST = 9  # of Python 3
 _RUNTIMES = ("runc", "crun")
 _PLACES = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin")
 _INITS = ("catatonit", "tini-static", "docker-init", "tini", "dumb-init")
@@ -37,6 +38,8 @@ def prepare(root: Path, runtime: str = dropins.RUNTIME, profiles: str = "") -> D
         raise NodeError(
             "the node has no python3, which hawser-runtime needs (3.9 or newer, all of its standard library)"
         )
+    if old := _too_old(root):
+        raise NodeError(f"the node's newest Python is {old}; hawser-runtime needs 3.9 or newer")
     if not any(_has(root, name) for name in _RUNTIMES):
         raise NodeError("the node has neither runc nor crun")
     containerd = _has(root, "containerd") or (root / dropins.CONTAINERD[1:]).exists()
@@ -46,7 +49,8 @@ def prepare(root: Path, runtime: str = dropins.RUNTIME, profiles: str = "") -> D
     written, restart = [], []
     binary = root / runtime.lstrip("/")
     before = binary.read_bytes() if binary.exists() else b""
-    if install(binary, profiles=profiles).read_bytes() != before:
+    python = ["chroot", str(root), "/usr/bin/python3"]  # what runs it there; this image's own may be another
+    if install(binary, profiles=profiles, python=python).read_bytes() != before:
         written.append(runtime)
     if containerd:
         files = _containerd(root, runtime)
@@ -111,6 +115,12 @@ def _write(root: Path, path: str, text: str) -> bool:
     temporary.chmod(0o644)
     temporary.replace(place)
     return True
+
+
+def _too_old(root: Path) -> str:
+    """The version of the newest Python 3 that can be told by its name, if hawser-runtime does not run on it."""
+    found = [int(path.suffix[1:]) for path in (root / "usr/bin").glob("python3.*") if path.suffix[1:].isdigit()]
+    return f"3.{max(found)}" if found and max(found) < _OLDEST else ""
 
 
 def _has(root: Path, name: str) -> bool:
