@@ -87,7 +87,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._answer(202, b"", headers={"Location": self.path + "begun?state=1"})
             return
         form = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
-        self._grant(self.server.users.get(form.get("username", "")) == form.get("password"))
+        if form.get("grant_type") == "refresh_token":  # RFC 6749, section 6; the token of a user is its password
+            self._grant(form["refresh_token"] in self.server.users.values())
+        else:
+            self._grant(self.server.users.get(form.get("username", "")) == form.get("password"))
 
     def do_PUT(self) -> None:
         """Takes a blob whose digest is right, or a manifest whose blobs are there."""

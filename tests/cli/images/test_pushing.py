@@ -6,12 +6,14 @@ import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.node import registry as registries
 from tests.node.registry import Registry
 
 from hawser.cli.context import Failure
+from hawser.cli.images.logins import login
 from hawser.cli.images.oci import Entry, ImageConfig, write_archive, write_layer
 from hawser.cli.images.pushing import base_url, challenge, push
 
@@ -59,6 +61,64 @@ async def test_a_login_is_shown(registry: Registry, archive: Path, tmp_path: Pat
     (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.address: {"auth": auth}}}))
     await push(archive, f"{registry.address}/shop:1", told)
     assert ("shop", "1") in registry.repositories
+
+
+def helper(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """A credential helper named `test` on PATH."""
+    program = folder / "docker-credential-test"
+    program.write_text(f'#!/bin/sh\n[ "$1" = get ] || exit 9\nread -r server\n{script}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+
+@pytest.mark.parametrize("kind", ["credHelpers", "credsStore"])
+@pytest.mark.parametrize("user", ["ann", "<token>"])
+async def test_a_credential_helper_is_asked(
+    registry: Registry, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, user: str
+) -> None:
+    registry.users, registry.token = {"ann": "s3cret"}, user == "<token>"
+    said = json.dumps({"ServerURL": "", "Username": user, "Secret": "s3cret"})
+    helper(tmp_path, monkeypatch, f"""[ "$server" = {registry.address} ] && echo '{said}'""")
+    config = {kind: {registry.address: "test"} if kind == "credHelpers" else "test", "auths": {registry.address: {}}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    await push(archive, f"{registry.address}/shop:1", told)
+    assert ("shop", "1") in registry.repositories
+
+
+def test_whoever_knows_the_registry_first_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann, bob = (base64.b64encode(f"{name}:x".encode()).decode() for name in ("ann", "bob"))
+    (tmp_path / "containers").mkdir()
+    (tmp_path / "containers/auth.json").write_text(json.dumps({"auths": {"b.example": {"auth": bob}}}))
+    docker: dict[str, Any] = {"auths": {"a.example/team": {"auth": ann}, "a.example": {}}, "credsStore": "test"}
+    (tmp_path / "config.json").write_text(json.dumps(docker))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
+    hub = '{"Username":"hub","Secret":"y"}'
+    unknown = "echo credentials not found in native keychain; exit 1"
+    helper(tmp_path, monkeypatch, f"""[ $server != https://index.docker.io/v1/ ] || exec echo '{hub}'; {unknown}""")
+    found = [login(name).user for name in ("a.example/team/x:1", "a.example/other", "b.example/x", "busybox:1.36")]
+    assert found == ["ann", "", "bob", "hub"]
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "containers/auth.json"))
+    assert [login(name).user for name in ("a.example/team/x:1", "b.example/x")] == ["", "bob"]
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [("echo no session; exit 1", "no session"), ("exit 3", "it ends with 3"), ("echo", "Expecting value"), ("", "")],
+)
+def test_a_helper_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, why: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"credHelpers": {"a.example": "test"}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
+    if script:
+        helper(tmp_path, monkeypatch, script)
+    with pytest.raises(Failure) as failed:
+        login("a.example/x:1")
+    assert failed.value.what.startswith(
+        f"docker-credential-test, which {tmp_path}/config.json names for a.example, gives"
+    )
+    assert (why or "there is no such program on PATH") in failed.value.what
 
 
 async def test_what_is_not_there_is_said(archive: Path, registry: Registry, tmp_path: Path) -> None:

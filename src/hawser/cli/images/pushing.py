@@ -7,10 +7,8 @@ authentication for registries that want one.
 from __future__ import annotations
 
 import asyncio
-import base64
 import ipaddress
 import json
-import os
 import re
 import tarfile
 from collections.abc import AsyncIterator, Callable
@@ -22,25 +20,25 @@ import aiohttp
 from yarl import URL
 
 from hawser.cli.context import Failure
+from hawser.cli.images.logins import HINT, Login, login
 from hawser.cli.images.oci import BLOBS
-from hawser.node.images.keyring import credentials
 from hawser.node.images.names import full, repository
 
 _HUB = {"docker.io": "registry-1.docker.io"}
 _PIECE = 1 << 20
 _QUIET = aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=120)
-_HINT = "credentials are those of `docker login` or `podman login`: the auths of ~/.docker/config.json"
 
 
 async def push(archive: Path, reference: str, say: Callable[[str], None]) -> str:
     """Pushes the one image of an OCI archive under a full reference; the manifest's digest. Raises Failure."""
     host, _, name = repository(reference).partition("/")
     tag = full(reference).rpartition(":")[2]
+    known = await asyncio.to_thread(login, reference)
     try:
         async with aiohttp.ClientSession(timeout=_QUIET) as session:
-            return await _Registry(session, host, name, _authorization(reference)).push(archive, tag, say)
+            return await _Registry(session, host, name, known).push(archive, tag, say)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise Failure(f"{host} does not take the image: {error or 'no answer'}", _HINT) from None
+        raise Failure(f"{host} does not take the image: {error or 'no answer'}", HINT) from None
     except (tarfile.TarError, KeyError, ValueError) as error:
         raise Failure(f"{archive} is no archive of an image: {error}") from None
 
@@ -61,29 +59,14 @@ def challenge(header: str) -> tuple[str, dict[str, str]]:
     return scheme.lower(), dict(re.findall(r'(\w+)="([^"]*)"', rest))
 
 
-def _authorization(reference: str) -> str:
-    """The basic credentials for a reference, "" when there are none."""
-    places = [Path(os.environ.get("DOCKER_CONFIG", Path.home() / ".docker")) / "config.json"]
-    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        places.append(Path(runtime) / "containers/auth.json")
-    for place in places:
-        if place.is_file():
-            secret = {"data": {".dockerconfigjson": base64.b64encode(place.read_bytes()).decode()}}
-            for found in credentials(reference, [secret]):
-                auth = dict(found.auth)
-                pair = f"{auth.get('username', '')}:{auth.get('password', '')}"
-                return "Basic " + base64.b64encode(pair.encode()).decode()
-    return ""
-
-
 class _Registry:
     """One repository of a registry."""
 
-    def __init__(self, session: aiohttp.ClientSession, host: str, name: str, basic: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, host: str, name: str, known: Login) -> None:
         self._session = session
         self._base = base_url(host)
         self._name = name
-        self._basic = basic
+        self._login = known
         self._shown = ""  # the Authorization header that the registry took
 
     async def push(self, archive: Path, tag: str, say: Callable[[str], None]) -> str:
@@ -107,15 +90,24 @@ class _Registry:
                 return
             scheme, told = challenge(answer.headers.get("WWW-Authenticate", ""))
         if scheme == "basic":
-            self._shown = self._basic
+            self._shown = self._login.basic
         elif scheme == "bearer":
-            asked = {"service": told.get("service", ""), "scope": f"repository:{self._name}:pull,push"}
-            headers = {"Authorization": self._basic} if self._basic else {}
-            async with self._session.get(told["realm"], params=asked, headers=headers) as answer:
-                if answer.status != 200:
-                    raise Failure(f"{told['realm']} gives no token: {answer.status} {answer.reason}", _HINT)
-                granted = await answer.json(content_type=None)
-            self._shown = "Bearer " + str(granted.get("token") or granted.get("access_token"))
+            self._shown = "Bearer " + await self._token(told)
+
+    async def _token(self, told: dict[str, str]) -> str:
+        """A token of the registry's token service; what it is given for it depends on what this user has."""
+        asked = {"service": told.get("service", ""), "scope": f"repository:{self._name}:pull,push"}
+        if self._login.token:
+            form = {"grant_type": "refresh_token", "client_id": "hawser", "refresh_token": self._login.token, **asked}
+            call = self._session.post(told["realm"], data=form)
+        else:
+            headers = {"Authorization": self._login.basic} if self._login.basic else {}
+            call = self._session.get(told["realm"], params=asked, headers=headers)
+        async with call as answer:
+            if answer.status != 200:
+                raise Failure(f"{told['realm']} gives no token: {answer.status} {answer.reason}", HINT)
+            granted = await answer.json(content_type=None)
+        return str(granted.get("token") or granted.get("access_token"))
 
     async def _blob(self, tar: tarfile.TarFile, digest: str) -> None:
         """Pushes a blob unless the registry has it."""
@@ -135,7 +127,7 @@ class _Registry:
             if answer.status not in good:
                 told = " ".join((await answer.text())[:500].split())
                 what = f"{verb} {answer.url.path}: {answer.status} {answer.reason} {told}".strip()
-                raise Failure(f"the registry does not take the image: {what}", _HINT)
+                raise Failure(f"the registry does not take the image: {what}", HINT)
             return answer.status, answer.headers
 
 
