@@ -290,6 +290,15 @@ async def test_a_file_that_cannot_be_served_is_refused(
         SqliteStore.open(path)
 
 
+async def test_values_that_were_stored_less_escaped_are_read_as_clients_are_shown_them(path: Path) -> None:
+    store = SqliteStore.open(path)
+    await store.write("core/configmaps/default/a", put(b'{"data":"<&>"}'))
+    await store.close()
+    store = SqliteStore.open(path)
+    assert [record.value for record in store.list("")] == [b'{"data":"\\u003c\\u0026\\u003e"}']
+    await store.close()
+
+
 def open_elsewhere(path: Path) -> subprocess.CompletedProcess[str]:
     script = "import sys; from hawser.store.sqlite import SqliteStore; SqliteStore.open(sys.argv[1], timeout=0)"
     return subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=False)

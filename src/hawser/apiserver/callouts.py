@@ -19,6 +19,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from hawser.api.encoding import dumps
 from hawser.api.kinds import ENDPOINT_SLICE, SERVICE
 from hawser.api.types import Obj
 from hawser.apiserver.relay import Address
@@ -62,7 +63,7 @@ class Callouts:
         query = f"{'&' if '?' in place.url else '?'}timeout={seconds}s"
         try:
             async with asyncio.timeout(seconds):
-                return await self._post(place, query, orjson.dumps(body))
+                return await self._post(place, query, dumps(body))
         except TimeoutError:
             raise CalloutError(f'Post "{place.shown}{query}": context deadline exceeded') from None
         except (aiohttp.ClientError, OSError, ssl.SSLError) as error:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-import orjson
-
+from hawser.api.encoding import dumps
 from hawser.api.kinds import COMPONENT_STATUS
 from hawser.apiserver.registry import Resource
 from hawser.apiserver.strategies.base import Lookup, Strategy
@@ -51,7 +50,7 @@ class _Statuses:
             "metadata": {"name": _STORE, "creationTimestamp": None},
             "conditions": [condition],
         }
-        return [Record(f"core/{COMPONENT_STATUS.plural}/{_STORE}", orjson.dumps(status), 0, 0)]
+        return [Record(f"core/{COMPONENT_STATUS.plural}/{_STORE}", dumps(status), 0, 0)]
 
 
 def resource(lookup: Lookup, store: Store) -> Resource:

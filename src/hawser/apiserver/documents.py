@@ -6,6 +6,7 @@ import orjson
 from aiohttp import web
 
 from hawser.api import discovery, kinds, openapi
+from hawser.api.encoding import dumps
 from hawser.api.errors import APIError, method_not_supported
 from hawser.api.types import Obj
 from hawser.apiserver import exposition, health
@@ -56,7 +57,7 @@ class Documents:
                 raise unknown()
             raise method_not_supported("", path, target.verb)
         if path == issuer_documents.KEYS:
-            return Reply(orjson.dumps(self._issuer.keys()), 200, issuer_documents.KEYS_CONTENT_TYPE)
+            return Reply(dumps(self._issuer.keys()), 200, issuer_documents.KEYS_CONTENT_TYPE)
         root = "/" + path.split("/", 2)[1]
         if root in health.ROOTS:
             found = self.health.answer(path, target.query, request._message.path)
@@ -79,9 +80,9 @@ class Documents:
                 raise unknown()
             # These two are for people in Kubernetes, whoever asks.
             option = orjson.OPT_INDENT_2 if path in ("/", "/version") else None
-            found = self._cache[path] = Reply(orjson.dumps(document, option=option))
+            found = self._cache[path] = Reply(dumps(document, option), line=path.startswith("/api"))
         # A reply remembers its connection's state, so each answer is one of its own.
-        return Reply(found.body, found.status, found.content_type, found.headers)
+        return Reply(found.body, found.status, found.content_type, found.headers, found.line)
 
     def _document(self, path: str) -> Obj | None:
         if path == "/version":
@@ -113,8 +114,8 @@ class Documents:
             return Reply(b"", 304, document.content_type, headers)
         if "gzip" in request.headers.get("Accept-Encoding", ""):
             headers.append(("Content-Encoding", "gzip"))
-            return Reply(document.compressed, 200, document.content_type, headers)
-        return Reply(document.body, 200, document.content_type, headers)
+            return Reply(document.compressed, 200, document.content_type, headers, line=False)
+        return Reply(document.body, 200, document.content_type, headers, line=False)
 
     def _aggregated(self, path: str, version: str, request: web.BaseRequest) -> Reply:
         key = f"{path}?{version}"
@@ -123,11 +124,11 @@ class Documents:
             document = discovery.aggregated(core=path == "/api", version=version, kinds=self._served)
             headers = [("ETag", discovery.etag(document)), ("Vary", "Accept")]
             content_type = discovery.aggregated_content_type(version)
-            found = self._cache[key] = Reply(orjson.dumps(document), 200, content_type, headers)
+            found = self._cache[key] = Reply(dumps(document), 200, content_type, headers)
         tag = (found.headers or [("", "")])[0][1]
         if tag and request.headers.get("If-None-Match") == tag:
             return Reply(b"", 304, found.content_type, found.headers)
-        return Reply(found.body, found.status, found.content_type, found.headers)
+        return Reply(found.body, found.status, found.content_type, found.headers, line=True)
 
 
 def unknown() -> APIError:

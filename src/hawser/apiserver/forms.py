@@ -12,6 +12,7 @@ from datetime import datetime
 import orjson
 
 from hawser.api import tables
+from hawser.api.encoding import dumps
 from hawser.api.errors import APIError, not_acceptable
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
@@ -35,7 +36,7 @@ def one(kind: Kind, value: bytes, form: Form, include: str, now: datetime) -> by
         version = orjson.loads(value)["metadata"].get("resourceVersion", "")
         value = table(kind, [value], {"resourceVersion": version}, form, include, now)
     elif form.shape is As.METADATA:
-        value = orjson.dumps({**tables.partial_object(orjson.loads(value)), "apiVersion": form.meta})
+        value = dumps({**tables.partial_object(orjson.loads(value)), "apiVersion": form.meta})
     return text(value, form)
 
 
@@ -64,14 +65,12 @@ def many(kind: Kind, values: Sequence[bytes], metadata: Obj, form: Form, include
     elif form.shape is not As.OBJECT:
         _check_list(kind, form)
         items = [{**tables.partial_object(orjson.loads(value)), "apiVersion": form.meta} for value in values]
-        body = orjson.dumps(
-            {"kind": str(As.METADATA_LIST), "apiVersion": form.meta, "metadata": metadata, "items": items}
-        )
+        body = dumps({"kind": str(As.METADATA_LIST), "apiVersion": form.meta, "metadata": metadata, "items": items})
     else:
         head = b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":[' % (
             kind.list_kind.encode(),
             kind.api_version.encode(),
-            orjson.dumps(metadata),
+            dumps(metadata),
         )
         body = b"".join((head, b",".join(values), b"]}"))
     return body if form.plain else text(body, form)
@@ -90,7 +89,7 @@ def table(
     """A metav1.Table with a row for each object. columns: a watch shows them in its first event only."""
     objs = (orjson.loads(value) for value in values)
     made = tables.table(kind, objs, metadata, include, now=now, headers=columns)
-    return orjson.dumps({**made, "apiVersion": form.meta})
+    return dumps({**made, "apiVersion": form.meta})
 
 
 def text(value: bytes, form: Form) -> bytes:

@@ -7,9 +7,9 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-import orjson
 from aiohttp import web
 
+from hawser.api.encoding import dumps
 from hawser.api.errors import APIError, internal, service_unavailable
 from hawser.apiserver import deadlines
 from hawser.apiserver.authentication import impersonation
@@ -155,4 +155,4 @@ def failure(error: APIError) -> Reply:
     retry = (error.details or {}).get("retryAfterSeconds")
     if retry:
         headers.append(("Retry-After", str(retry)))
-    return Reply(orjson.dumps(error.status), error.code, JSON, headers or None)
+    return Reply(dumps(error.status), error.code, JSON, headers or None)

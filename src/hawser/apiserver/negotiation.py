@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from hawser.api.encoding import dumps
 from hawser.api.errors import APIError, bad_request, not_acceptable, unsupported_media_type
 from hawser.api.types import Obj
 
@@ -55,6 +56,11 @@ class Form:
     def content_type(self) -> str:
         """The Content-Type of an answer."""
         return str(self.media)
+
+    @property
+    def line(self) -> bool:
+        """Whether a line end follows an answer."""
+        return self.media is Media.JSON and not self.pretty
 
 
 PLAIN = Form()
@@ -251,7 +257,7 @@ def encode_yaml(value: bytes) -> bytes:
 
 def encode_pretty(value: bytes) -> bytes:
     """JSON bytes for people to read."""
-    return orjson.dumps(orjson.loads(value), option=orjson.OPT_INDENT_2)
+    return dumps(orjson.loads(value), orjson.OPT_INDENT_2)
 
 
 def as_object(value: Any) -> Obj:

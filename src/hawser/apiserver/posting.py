@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 
 from hawser.api import schema
+from hawser.api.encoding import dumps
 from hawser.api.kind import Kind
 from hawser.api.kinds import BINDING
 from hawser.api.types import Obj
@@ -36,11 +37,11 @@ async def serve(resources: Resources, target: Target, resource: Resource, obj: O
     await resources.admission.admit(posted)
     if target.subresource == "eviction":
         status = await eviction.evict(resources, target.namespace, name, posted.new, options)
-        return Reply(orjson.dumps(status), status["code"])
+        return Reply(dumps(status), status["code"])
     now = timestamp(resources.now())
 
     def change(pod: Obj) -> Obj:
         return pods.bind(orjson.loads(orjson.dumps(pod)), posted.new, now)
 
     await resource.update(target.namespace, name, change, options, binding=True)
-    return Reply(orjson.dumps(eviction.SUCCESS), 201)
+    return Reply(dumps(eviction.SUCCESS), 201)

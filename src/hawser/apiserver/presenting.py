@@ -48,6 +48,7 @@ async def present(request: web.BaseRequest, target: Target, answer: Reply) -> Re
         loose = answer.content_type == JSON and (answer.status >= 400 or target.kind is None)
         if loose and answer.body and negotiation.pretty(target.query, request.headers.get("User-Agent", "")):
             answer.body = negotiation.encode_pretty(answer.body)
+            answer.line = False
     if len(answer.body) > COMPRESS_ABOVE and _takes_gzip(request.headers.get("Accept-Encoding", "")):
         await _compress(answer)
     return answer
@@ -64,6 +65,7 @@ def _encode(accept: str, target: Target, answer: Reply) -> None:
     if body is not None:
         answer.body = body
         answer.content_type = str(media)
+        answer.line = False
 
 
 def _takes_gzip(accepted: str) -> bool:
@@ -72,10 +74,11 @@ def _takes_gzip(accepted: str) -> bool:
 
 async def _compress(answer: Reply) -> None:
     """In a thread, which does not hold up other requests: zlib works without the interpreter's lock."""
-    answer.body = await asyncio.to_thread(_gzip, answer.body)
+    answer.body = await asyncio.to_thread(_gzip, answer.body, b"\n" if answer.line else b"")
+    answer.line = False
     answer.headers = [*(answer.headers or ()), ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
 
 
-def _gzip(body: bytes) -> bytes:
+def _gzip(body: bytes, end: bytes) -> bytes:
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
-    return packer.compress(body) + packer.flush()
+    return packer.compress(body) + packer.compress(end) + packer.flush()

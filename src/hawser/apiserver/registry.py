@@ -13,6 +13,7 @@ import orjson
 
 from hawser.api.apply import owners
 from hawser.api.apply.owners import Author, Entry
+from hawser.api.encoding import dumps
 from hawser.api.errors import (
     APIError,
     Cause,
@@ -117,7 +118,7 @@ class Resource:
 
     def encode(self, obj: Obj) -> bytes:
         """The bytes to store of an object."""
-        return orjson.dumps(obj)
+        return dumps(obj)
 
     def show(self, record: Record) -> bytes:
         """The bytes that clients are shown of a record."""
@@ -358,7 +359,7 @@ class Resource:
                 return Keep()
             new["metadata"]["resourceVersion"] = str(revision)
             # It stays in the version that it is kept in.
-            encoded, made = orjson.dumps(new), index.make(kind, new)
+            encoded, made = dumps(new), index.make(kind, new)
             return Delete(encoded, made) if removed else Put(encoded, made)
 
         for _ in range(_TRIES):

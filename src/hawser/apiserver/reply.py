@@ -11,8 +11,9 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, cast
 
-import orjson
 from aiohttp import web
+
+from hawser.api.encoding import dumps
 
 JSON = "application/json"
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -37,9 +38,12 @@ class _Clock:
 
 
 class Reply:
-    """A whole answer: status, headers, body."""
+    """A whole answer: status, headers, body.
 
-    __slots__ = ("body", "content_type", "headers", "keep_alive", "status")
+    line: whether a line end follows the body, as Kubernetes' encoder of JSON writes it (for people it does not).
+    """
+
+    __slots__ = ("body", "content_type", "headers", "keep_alive", "line", "status")
 
     def __init__(
         self,
@@ -47,7 +51,10 @@ class Reply:
         status: int = 200,
         content_type: str = JSON,
         headers: list[tuple[str, str]] | None = None,
+        line: bool | None = None,
     ) -> None:
+        """line: unless said otherwise one follows JSON."""
+        self.line = content_type == JSON if line is None else line
         self.body = body
         self.status = status
         self.content_type = content_type
@@ -65,9 +72,11 @@ class Reply:
         if transport is None:
             raise ConnectionResetError
         self.keep_alive = request.keep_alive
+        end = b"\n" if self.line and self.body else b""
+        size = len(self.body) + len(end)
         head = (
             f"HTTP/1.1 {self.status} {_REASONS.get(self.status, '')}\r\nContent-Type: {self.content_type}\r\n"
-            f"Content-Length: {len(self.body)}\r\nCache-Control: no-cache, private\r\nDate: {_Clock.date()}\r\n"
+            f"Content-Length: {size}\r\nCache-Control: no-cache, private\r\nDate: {_Clock.date()}\r\n"
         )
         if self.headers:
             head += "".join(f"{key}: {value}\r\n" for key, value in self.headers)
@@ -76,13 +85,14 @@ class Reply:
         if request.method == "HEAD":
             transport.write(f"{head}\r\n".encode("latin-1"))
         elif len(self.body) <= _DRAIN_ABOVE:
-            transport.write(f"{head}\r\n".encode("latin-1") + self.body)
+            transport.write(f"{head}\r\n".encode("latin-1") + self.body + end)
         else:
             transport.write(f"{head}\r\n".encode("latin-1"))
             view = memoryview(self.body)
             for start in range(0, len(view), _PIECE):
                 transport.write(view[start : start + _PIECE])
                 await drain(request)
+            transport.write(end)
 
     async def write_eof(self) -> None:
         """Nothing is left to write."""
@@ -140,4 +150,4 @@ def chunk(data: bytes) -> bytes:
 
 def json_reply(obj: object, status: int = 200, headers: list[tuple[str, str]] | None = None) -> Reply:
     """An answer that is encoded here."""
-    return Reply(orjson.dumps(obj), status, JSON, headers)
+    return Reply(dumps(obj), status, JSON, headers)

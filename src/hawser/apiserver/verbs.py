@@ -12,6 +12,7 @@ from aiohttp import web
 
 from hawser.api.apply.owners import Author
 from hawser.api.crd.kinds import CustomKind
+from hawser.api.encoding import dumps
 from hawser.api.errors import (
     APIError,
     Unfit,
@@ -88,7 +89,7 @@ class Verbs:
             await resource.ready([record])
         value = resource.show(record)
         if target.subresource == "scale":
-            return Reply(orjson.dumps(scale.read(orjson.loads(value), resource.kind)))
+            return Reply(dumps(scale.read(orjson.loads(value), resource.kind)))
         _check_part(target, resource, "", "status")
         return self._answer(value, 200, form, resource.kind, target)
 
@@ -101,7 +102,7 @@ class Verbs:
             await resource.ready(page.records)
         include = target.query.get("includeObject", "Metadata")
         body = forms.listed(resource, page.records, page.metadata, form, include, self._resources.now())
-        return Reply(body, 200, form.content_type)
+        return Reply(body, 200, form.content_type, line=form.line)
 
     async def _watch(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         selection = Selection.read(resource.kind, target.query, target.name)
@@ -182,7 +183,7 @@ class Verbs:
             config = ownership.scale(kind, body)
             change = Configuration(kind, config, author, force, lambda new: None)
             written = await resource.update(target.namespace, target.name, change, options)
-            return Reply(orjson.dumps(scale.read(orjson.loads(written.value), resource.kind)))
+            return Reply(dumps(scale.read(orjson.loads(written.value), resource.kind)))
         _check_part(target, resource, "", "status")
         config = ownership.configuration(kind, body)
         change = Configuration(kind, config, author, force, lambda new: scheme.read(kind, new, options.fields))
@@ -214,7 +215,7 @@ class Verbs:
             return scale.write(old, change(scale.read(old, resource.kind)), resource.kind)
 
         written = await resource.update(target.namespace, target.name, rescale, options)
-        return Reply(orjson.dumps(scale.read(orjson.loads(written.value), resource.kind)))
+        return Reply(dumps(scale.read(orjson.loads(written.value), resource.kind)))
 
     async def _delete(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request, target, resource.kind)
@@ -228,7 +229,7 @@ class Verbs:
         if resource.kind.group:
             details["group"] = resource.kind.group
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-        return Reply(orjson.dumps(status))
+        return Reply(dumps(status))
 
     async def _delete_collection(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request, target, resource.kind)
@@ -253,14 +254,14 @@ class Verbs:
             for record in page.records:
                 group.create_task(one(record.key))
         listed = forms.many(kind, deleted, page.metadata, form, "Metadata", self._resources.now())
-        return Reply(listed, 200, form.content_type)
+        return Reply(listed, 200, form.content_type, line=form.line)
 
     def _answer(self, value: bytes, status: int, form: Form, kind: Kind, target: Target) -> Reply:
         if form.plain:
             return Reply(value, status, JSON)
         include = target.query.get("includeObject", "Metadata")
         body = forms.one(kind, value, form, include, self._resources.now())
-        return Reply(body, status, form.content_type)
+        return Reply(body, status, form.content_type, line=form.line)
 
 
 _SCALE_GVK = ("autoscaling", "v1", "Scale")

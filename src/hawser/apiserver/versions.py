@@ -11,6 +11,7 @@ import orjson
 
 from hawser.api import conversion
 from hawser.api.defaults import apply_defaults
+from hawser.api.encoding import dumps
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
 from hawser.apiserver.registry import Resource
@@ -36,11 +37,11 @@ class FormResource(Resource):
         kept = conversion.kept(self.kind, obj)
         if (row := self.kind.form_of) is not None:
             apply_defaults(row, kept)
-        return orjson.dumps(kept)
+        return dumps(kept)
 
     def show(self, record: Record) -> bytes:
         """The bytes of the object in this form."""
-        return orjson.dumps(self.load(record))
+        return dumps(self.load(record))
 
     def values(self, records: Iterable[Record]) -> list[bytes]:
         """The bytes of each, in this form."""

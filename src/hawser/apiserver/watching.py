@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import cache
 
-import orjson
 from aiohttp import web
 
+from hawser.api.encoding import dumps
 from hawser.api.errors import bad_request, expired
 from hawser.api.types import Obj
 from hawser.apiserver import forms, listing
@@ -240,7 +240,7 @@ class Watcher:
             from hawser.apiserver.protobuf import frames
 
             return frames.event(event, frames.document(obj) or b"")
-        return orjson.dumps({"type": event, "object": obj}) + b"\n"
+        return dumps({"type": event, "object": obj}) + b"\n"
 
     async def _expired(self, message: str) -> Finished:
         """A watch that starts too early is answered with 200 and one ERROR event, as clients expect."""

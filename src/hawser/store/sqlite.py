@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hawser.api.encoding import escaped
 from hawser.exposition import Histogram
 from hawser.store import copies
 from hawser.store.base import (
@@ -319,7 +320,8 @@ def _load(log: Log, newest: int, events: int, size: int) -> tuple[Memory, Histor
     try:
         for revision, key, value, created, deleted, _ in log.rows():
             before = state.get(key)
-            record = Record(before.key if before is not None else key, value, revision, created)
+            # Versions before stored JSON with less escaped than clients are to be shown.
+            record = Record(before.key if before is not None else key, escaped(value), revision, created)
             if deleted:
                 state.pop(key, None)
                 if revision > oldest and before is not None:

@@ -19,6 +19,7 @@ from hawser.api.apply.merge import merge
 from hawser.api.apply.ownable import NOBODYS, ownable, ownable_change
 from hawser.api.apply.types import Granular, Node, UnfitError
 from hawser.api.apply.versions import Changes, Views, prune
+from hawser.api.encoding import dumps
 from hawser.api.errors import APIError
 from hawser.api.types import Obj
 
@@ -331,5 +332,5 @@ def _remember(merged: Obj, config: Obj) -> None:
     if "annotations" in metadata:
         metadata["annotations"] = annotations
     merged["metadata"]["annotations"][_LAST_APPLIED] = (
-        orjson.dumps({**config, "metadata": metadata}, option=orjson.OPT_SORT_KEYS).decode() + "\n"
+        dumps({**config, "metadata": metadata}, orjson.OPT_SORT_KEYS).decode() + "\n"
     )

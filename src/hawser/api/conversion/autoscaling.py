@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from hawser.api.encoding import dumps
 from hawser.api.types import Obj
 
 METRICS = "autoscaling.alpha.kubernetes.io/metrics"
@@ -93,7 +94,7 @@ def _with(obj: Obj, annotations: dict[str, str], spec: Obj, status: Obj) -> Obj:
 
 
 def _text(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    return dumps(value).decode()
 
 
 def _read(annotations: dict[str, str], key: str, kind: type[Any]) -> Any:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 from aiohttp import web
 
+from hawser.api.encoding import dumps
 from hawser.api.errors import APIError
 from hawser.api.types import Obj
 from hawser.apiserver import negotiation
@@ -46,7 +46,7 @@ class Auditor:
 
     def _write(self, event: Obj) -> None:
         self.events += 1
-        self._log.write(orjson.dumps(event) + b"\n")
+        self._log.write(dumps(event) + b"\n")
 
     def metrics(self) -> Iterator[str]:
         """Lines of text for Prometheus."""

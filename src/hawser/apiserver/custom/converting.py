@@ -13,6 +13,7 @@ from uuid import uuid4
 import orjson
 
 from hawser.api.crd import conversion, objects
+from hawser.api.encoding import dumps
 from hawser.api.errors import APIError, internal
 from hawser.api.types import Obj
 from hawser.apiserver.callouts import CalloutError
@@ -52,7 +53,7 @@ class ConvertingResource(CustomResource):
                 part = group[first : first + _MANY]
                 made = await self._convert([obj for _, obj in part], wanted)
                 for (record, _), obj in zip(part, made, strict=True):
-                    self._index(record).shown[self.kind.version] = orjson.dumps(objects.settle(self.kind, obj))
+                    self._index(record).shown[self.kind.version] = dumps(objects.settle(self.kind, obj))
 
     async def stored(self, obj: Obj) -> Obj:
         """The object in the version that it is kept in. APIError 500 when the webhook fails."""
@@ -76,12 +77,12 @@ class ConvertingResource(CustomResource):
 
     def encode(self, obj: Obj) -> bytes:
         """The bytes of what ``stored`` gave."""
-        return orjson.dumps(obj)
+        return dumps(obj)
 
     def remember(self, index: object, obj: Obj) -> None:
         """Keep what was just written, in this version."""
         if isinstance(index, CustomIndex):
-            index.shown[self.kind.version] = orjson.dumps(obj)
+            index.shown[self.kind.version] = dumps(obj)
 
     def _index(self, record: Record) -> CustomIndex:
         if not isinstance(record.index, CustomIndex):

@@ -14,6 +14,7 @@ import orjson
 from hawser.api.crd import objects
 from hawser.api.crd.kinds import CustomKind
 from hawser.api.crd.schema import has_rules
+from hawser.api.encoding import dumps
 from hawser.api.errors import method_not_supported
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
@@ -78,7 +79,7 @@ class CustomResource(Resource):
 
     def encode(self, obj: Obj) -> bytes:
         """The object in the version that it is kept in."""
-        return orjson.dumps({**obj, "apiVersion": self.kind.model.stored})
+        return dumps({**obj, "apiVersion": self.kind.model.stored})
 
     def outdated(self, record: Record) -> bool:
         """Whether the object is kept in a version that was the storage version before."""
@@ -92,7 +93,7 @@ class CustomResource(Resource):
             record.index = index = CustomIndex(self.kind, objects.read_stored(self.kind, record.value))
         shown = index.shown.get(self.kind.version)
         if shown is None:
-            shown = orjson.dumps(self.load(record))
+            shown = dumps(self.load(record))
             if shown == record.value:
                 shown = record.value
             index.shown[self.kind.version] = shown

@@ -14,8 +14,7 @@ from datetime import datetime
 from functools import cache, lru_cache, partial
 from typing import Any
 
-import orjson
-
+from hawser.api.encoding import dumps
 from hawser.api.types import Obj
 from hawser.apiserver.protobuf.table import EXTENSIONS, INTEGERS, META, RUNTIME, Field, fields
 from hawser.wire import SMALL, varint
@@ -158,7 +157,7 @@ def _int_or_string(value: int | str) -> bytes:
 
 
 def _json(value: Any) -> bytes:
-    return field(1, orjson.dumps(value))
+    return field(1, dumps(value))
 
 
 def _items(value: list[str]) -> bytes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import orjson
 from aiohttp import web
 
 from hawser.api import kinds
+from hawser.api.encoding import dumps
 from hawser.api.errors import method_not_supported
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
@@ -60,4 +60,4 @@ class Reviews:
         scheme.read(kind, review, fields)
         target.warnings += fields.warnings
         await answerer(review, target, user)
-        return Reply(orjson.dumps(review), 201)
+        return Reply(dumps(review), 201)

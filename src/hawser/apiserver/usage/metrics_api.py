@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import orjson
 from aiohttp import web
 
+from hawser.api.encoding import dumps
 from hawser.api.errors import APIError, method_not_supported
 from hawser.api.kinds import METRICS, NODE, NODE_METRICS, POD, POD_METRICS, Kind
 from hawser.api.types import Obj
@@ -57,13 +58,13 @@ class MetricsAPI:
             found = await self._pods(target.namespace, selection)
         else:
             found = await self._nodes(selection)
-        values = [orjson.dumps(obj) for obj in found]
+        values = [dumps(obj) for obj in found]
         if not target.name:
-            return Reply(forms.many(kind, values, {}, form, include, now), 200, form.content_type)
+            return Reply(forms.many(kind, values, {}, form, include, now), 200, form.content_type, line=form.line)
         if not values:
             name = f"{target.namespace}/{target.name}" if kind.namespaced else target.name
             raise _not_found(kind, name)
-        return Reply(forms.one(kind, values[0], form, include, now), 200, form.content_type)
+        return Reply(forms.one(kind, values[0], form, include, now), 200, form.content_type, line=form.line)
 
     async def _nodes(self, selection: Selection) -> list[Obj]:
         resource = self._resources[NODE]

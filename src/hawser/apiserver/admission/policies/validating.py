@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
+from hawser.api.encoding import dumps
 from hawser.api.errors import APIError
 from hawser.api.kinds import VALIDATING_ADMISSION_POLICY, VALIDATING_ADMISSION_POLICY_BINDING
 from hawser.api.types import Obj
@@ -122,7 +121,7 @@ def _audited(denial: Denial, binding: Binding) -> str:
         "expressionIndex": denial.index,
         "validationActions": list(binding.actions),
     }
-    return orjson.dumps([shown]).decode()
+    return dumps([shown]).decode()
 
 
 def _evaluate(

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import orjson
 
+from hawser.api.encoding import dumps
 from hawser.api.errors import bad_request, forbidden, internal
 from hawser.api.kind import Kind
 from hawser.api.kinds import MUTATING_WEBHOOK_CONFIGURATION, NAMESPACE, VALIDATING_WEBHOOK_CONFIGURATION
@@ -102,7 +103,7 @@ class Webhooks:
                 changed = True
         key = f"mutation.webhook.admission.k8s.io/round_{number}_index_{webhook.index}"
         done: Obj = {"configuration": webhook.configuration, "webhook": webhook.name, "mutated": changed}
-        request.annotations[key] = orjson.dumps(done).decode()
+        request.annotations[key] = dumps(done).decode()
         return changed
 
     async def validate(self, request: Request) -> None:
