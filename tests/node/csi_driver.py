@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 
 from hawser.node.csi import tables
+from hawser.node.plugins import tables as plugins
 from hawser.node.rpc.messages import Message
 from hawser.node.volumes import mounts
 
@@ -72,7 +73,7 @@ def running(folder: Path, registry: Path, *abilities: int) -> Iterator[FoldersDr
     server = grpc.server(ThreadPoolExecutor(4))
     handlers = []
     for schema, package, service, names in (
-        (tables.registration(), "pluginregistration", "Registration", ("GetInfo", "NotifyRegistrationStatus")),
+        (plugins.registration(), "pluginregistration", "Registration", ("GetInfo", "NotifyRegistrationStatus")),
         (
             tables.csi(),
             "csi.v1",

@@ -14,7 +14,7 @@ from hawser.api.errors import APIError
 from hawser.api.kinds import POD
 from hawser.client.client import Client
 from hawser.node.cri.client import Runtime
-from hawser.node.csi.plugins import Plugins
+from hawser.node.csi.plugins import CSIDrivers
 from hawser.node.objects import Objects
 from hawser.node.pod.configs import Machine
 from hawser.node.volumes import mounts
@@ -44,7 +44,7 @@ async def test_tokens_are_replaced_in_their_files(client: Client, engine: Engine
     objects = Objects(client, lambda *_: None, now=lambda: time.time() + late, jitter=lambda: 0.0)
     folders = Folders(tmp_path)
     async with Runtime(engine.containerd.endpoint) as runtime:
-        volumes = Volumes(client, runtime, folders, objects, Machine("", "", 0), dict, Plugins(tmp_path, client, dict))
+        volumes = Volumes(client, runtime, folders, objects, Machine("", "", 0), dict, CSIDrivers(client, dict))
         folder = folders.volume(pod, pod["spec"]["volumes"][0])
 
         async def read(after: float) -> tuple[str, str]:

@@ -19,8 +19,9 @@ from hawser.node import logrotate, machine, registration, shutdown
 from hawser.node.allocatable import pods_limits
 from hawser.node.cgroups import Cgroups
 from hawser.node.cri.client import Runtime
-from hawser.node.cri.model import Container, Features, Sandbox
-from hawser.node.csi.plugins import Plugins
+from hawser.node.cri.model import Container, Features, Sandbox, Version
+from hawser.node.csi.plugins import CSIDrivers
+from hawser.node.devices.devices import Devices, Place
 from hawser.node.eviction import manager as eviction
 from hawser.node.images.collector import ImageCollector
 from hawser.node.images.manager import Images
@@ -31,6 +32,7 @@ from hawser.node.metrics.counters import Counters
 from hawser.node.networking import Networking
 from hawser.node.objects import Objects
 from hawser.node.options import Options
+from hawser.node.plugins.registry import Registry
 from hawser.node.pod.configs import Machine
 from hawser.node.pod.context import Context
 from hawser.node.pod.dns import node_complaint, node_resolv_conf, read_resolv_conf
@@ -88,12 +90,19 @@ class Agent:
         # A containerd that others use too has shims of theirs.
         private = Path(options.runtime_endpoint.removeprefix("unix://")).is_relative_to(options.run_dir)
         self._shims = LostShims(options.runtime_endpoint) if private else None
-        self._plugins = Plugins(options.root_dir / "plugins_registry", self.client, lambda: self.registration.node)
+        self._csi = CSIDrivers(self.client, lambda: self.registration.node)
+        place = Place(options.root_dir, options.node_name, options.cdi_spec_dirs)
+        self.devices = Devices(place, self.client, self.runtime, lambda: self._version)
+        self._plugins = Registry(
+            options.root_dir / "plugins_registry",
+            {"CSIPlugin": lambda: self._csi, "DRAPlugin": lambda: self.devices.claims().drivers},
+        )
         self._tidying: asyncio.Task[None] | None = None
         self._reporting = self._keeping = False
         self._views = RichPods(options.run_dir / "view", self.recorder)
         self.counters = Counters()
         self.records = PullRecords(options.root_dir / "image_manager")
+        self._version: Version
         self.registration: registration.Registration
         self.pods: Pods
         self.profiles: Profiles
@@ -107,7 +116,7 @@ class Agent:
         options = self.options
         for folder in (options.root_dir, options.run_dir):
             folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-        version = await self.runtime.ready(_RUNTIME_SECONDS)
+        version = self._version = await self.runtime.ready(_RUNTIME_SECONDS)
         self._features = await self.runtime.features()
         await self.network.start()
         wanted = registration.node(
@@ -148,6 +157,8 @@ class Agent:
             await self.pods.close()
             context.objects.close()
             await self._plugins.close()
+            await self._csi.close()
+            await self.devices.close()
             await self.profiles.close()
             await self._views.close()
             await self.network.stop()
@@ -171,6 +182,7 @@ class Agent:
                 self.recorder.event(self.reference, "Warning", "CheckLimitsForResolvConf", complaint)
             # Variables of Services are never fewer than there are: the API's own is what every client looks for.
             await self.network.services.synced()
+            self.devices.start()
             self._plugins.start()
             self.pods.start()
             tasks.create_task(self.pods.statics.run(), name="static pods")
@@ -290,7 +302,7 @@ class Agent:
             recorder=self.recorder,
             machine=described,
             folders=folders,
-            volumes=Volumes(self.client, self.runtime, folders, objects, described, allocatable, self._plugins),
+            volumes=Volumes(self.client, self.runtime, folders, objects, described, allocatable, self._csi),
             cgroups=cgroups,
             images=Images(self.runtime, self.records, options.limits.max_parallel_image_pulls),
             objects=objects,
@@ -301,6 +313,7 @@ class Agent:
             gate=Gate(options.max_starting or facts.cpus),
             dns=lambda: read_resolv_conf(self.resolv_conf),
             rich=self._views,
+            devices=self.devices,
             preempt=lambda uid: self.pods.preempt(uid),
             pressure=lambda pod: self.shutdown.refusal() or self.evictions.refusal(pod),
             counters=self.counters,

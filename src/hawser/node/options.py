@@ -56,6 +56,7 @@ class Options:
     pod_manifest_path: Path | None
     max_starting: int
     allowed_unsafe_sysctls: tuple[str, ...]
+    cdi_spec_dirs: tuple[Path, ...]
     limits: Limits
     verbose: bool
 
@@ -131,6 +132,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME,...",
         help="namespaced sysctls that pods may set besides the safe ones; a name may end in *",
     )
+    add(
+        "--cdi-spec-dirs",
+        default="/etc/cdi,/var/run/cdi",
+        metavar="PATH,...",
+        help="folders of CDI specs, for runtimes that do not read them themselves (default: %(default)s)",
+    )
     add("--verbose", action="store_true", help="log what happens, not only what goes wrong")
     limits.add_flags(parser)
     return parser
@@ -187,6 +194,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         pod_manifest_path=given.pod_manifest_path,
         max_starting=given.max_starting,
         allowed_unsafe_sysctls=sysctls,
+        cdi_spec_dirs=tuple(Path(text) for text in given.cdi_spec_dirs.split(",") if text),
         limits=limited,
         verbose=given.verbose,
     )

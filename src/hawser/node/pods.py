@@ -130,6 +130,7 @@ class Pods:
         logs = Path(self._context.machine.root) / configs.LOG_FOLDER
         logged = {entry.name.rpartition("_")[2] for entry in logs.iterdir()} if logs.is_dir() else set()
         left = set(found) | set(self._context.folders.uids()) | set(self._context.cgroups.pods()) | logged
+        left |= self._context.devices.uids()
         left -= set(self._workers)
         for uid in left - self._sweeping:
             self._sweeping.add(uid)

@@ -152,6 +152,7 @@ disabled_plugins = {text(list(_UNUSED_PLUGINS))}
   enable_unprivileged_ports = true
   enable_unprivileged_icmp = true
   netns_mounts_under_state_dir = true
+  enable_cdi = true
   max_container_log_line_size = 16384
 
   [plugins."io.containerd.grpc.v1.cri".registry]

@@ -106,14 +106,18 @@ class Runtime:
         """What it can do beyond the oldest CRI v1."""
         return model.features_of(await self.call("Status", seconds=10))
 
-    async def cni_dirs(self) -> tuple[str, str]:
-        """The runtime's CNI folders, configurations and plugins; the usual ones when it does not tell."""
+    async def config(self) -> dict[str, Any]:
+        """The runtime's configuration of CRI, as far as it tells."""
         row = await self.call("Status", {"verbose": True}, seconds=10)
         try:
-            cni = json.loads(row.info["config"])["cni"]
-            return str(cni["confDir"]), str(cni["binDir"])
+            return dict(json.loads(row.info["config"]))
         except (KeyError, ValueError, TypeError):
-            return "/etc/cni/net.d", "/opt/cni/bin"
+            return {}
+
+    async def cni_dirs(self) -> tuple[str, str]:
+        """The runtime's CNI folders, configurations and plugins; the usual ones when it does not tell."""
+        cni = (await self.config()).get("cni") or {}
+        return str(cni.get("confDir") or "/etc/cni/net.d"), str(cni.get("binDir") or "/opt/cni/bin")
 
     def _selector(self, uid: str = "") -> dict[str, str]:
         return {**self._own, **({model.Labels.POD_UID.value: uid} if uid else {})}

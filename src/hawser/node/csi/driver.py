@@ -8,14 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
-from hawser.node.cri.errors import from_status
 from hawser.node.csi import tables
-from hawser.node.rpc.channel import Channel, RPCError
-from hawser.node.rpc.schema import Schema
-
-_CALL_SECONDS = 120.0
+from hawser.node.plugins.service import Service
 
 
 class Ability(IntEnum):
@@ -35,28 +30,7 @@ class NodeInfo:
     topology: dict[str, str]
 
 
-class Plugin:
-    """A gRPC service on a unix socket. Every call raises CRIError."""
-
-    def __init__(self, schema: Schema, service: str, socket: str) -> None:
-        self._schema = schema
-        self._service = service
-        self._channel = Channel(f"unix://{socket}")
-
-    async def call(self, name: str, **fields: Any) -> Any:
-        """One RPC by name; its response."""
-        method = self._schema.method(self._service, name)
-        try:
-            return await self._channel.call(method, fields, seconds=_CALL_SECONDS)
-        except RPCError as err:
-            raise from_status(err) from None
-
-    async def close(self) -> None:
-        """Closes the connection."""
-        await self._channel.close()
-
-
-class Driver(Plugin):
+class Driver(Service):
     """A registered driver. Every call raises CRIError."""
 
     def __init__(self, name: str, socket: str) -> None:

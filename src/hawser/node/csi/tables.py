@@ -1,7 +1,4 @@
-"""Field numbers of the Container Storage Interface's node service and of kubelet's plugin registration.
-
-Source: the CSI specification 1.11, csi.proto; kubelet's pluginregistration/v1 api.proto.
-"""
+"""Field numbers of the Container Storage Interface's node service. Source: the CSI specification 1.11, csi.proto."""
 
 from __future__ import annotations
 
@@ -9,27 +6,6 @@ from functools import cache
 
 from hawser.node.rpc.schema import Schema, Table
 
-_REGISTRATION: Table = {
-    "package": "pluginregistration",
-    "enums": {},
-    "messages": {
-        "InfoRequest": {},
-        "PluginInfo": {
-            "type": [1, "string"],
-            "name": [2, "string"],
-            "endpoint": [3, "string"],
-            "supported_versions": [4, "repeated string"],
-        },
-        "RegistrationStatus": {"plugin_registered": [1, "bool"], "error": [2, "string"]},
-        "RegistrationStatusResponse": {},
-    },
-    "services": {
-        "Registration": {
-            "GetInfo": ["InfoRequest", "PluginInfo"],
-            "NotifyRegistrationStatus": ["RegistrationStatus", "RegistrationStatusResponse"],
-        }
-    },
-}
 _CSI: Table = {
     "package": "csi.v1",
     "enums": {},
@@ -87,12 +63,6 @@ _CSI: Table = {
         }
     },
 }
-
-
-@cache
-def registration() -> Schema:
-    """Kubelet's plugin registration."""
-    return Schema(_REGISTRATION)
 
 
 @cache

@@ -15,6 +15,7 @@ from hawser.client.events import EventRecorder
 from hawser.node.cgroups import Cgroups
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.model import Container
+from hawser.node.devices.devices import Devices
 from hawser.node.images.manager import Images
 from hawser.node.metrics.counters import Counters
 from hawser.node.objects import Objects
@@ -54,7 +55,7 @@ class Context:
     takes no such pod now. preempt: ends a pod (its uid) for a critical one. counters: what is counted for metrics.
     book: what the pods that the node has taken take of it. gate: whose turn it is to start. sandboxes: limits how many
     sandboxes are made at once; more than the cores can carry only make each other late. rich: what rich pods need.
-    rush: whether many start. now: seconds since the epoch.
+    devices: those that pods claim. rush: whether many start. now: seconds since the epoch.
     """
 
     runtime: Runtime
@@ -72,6 +73,7 @@ class Context:
     allocatable: Callable[[], Obj]
     dns: Callable[[], Obj]
     rich: RichPods
+    devices: Devices
     pressure: Callable[[Obj], Waiting | None] = lambda pod: None
     preempt: Callable[[str], None] = lambda uid: None
     counters: Counters = field(default_factory=Counters)

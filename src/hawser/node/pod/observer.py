@@ -10,8 +10,8 @@ from hawser.node.pod import configs, stopper, view
 from hawser.node.pod.context import Context, ProbeSink
 from hawser.node.pod.jobs import Jobs
 from hawser.node.pod.observed import Memory
+from hawser.node.pod.ownfiles import termination_file
 from hawser.node.pod.records import Records
-from hawser.node.pod.starter import termination_file
 
 
 class Observer:

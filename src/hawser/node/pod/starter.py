@@ -17,9 +17,8 @@ from hawser.api.kinds import RUNTIME_CLASS
 from hawser.api.types import Obj
 from hawser.node.cri.errors import CRIError, Unavailable
 from hawser.node.images.manager import PULL_REASONS, ImageError
-from hawser.node.pod import configs, dns, env, handlers, resources, security, userns, view
+from hawser.node.pod import configs, dns, env, handlers, ownfiles, resources, security, userns, view
 from hawser.node.pod.actions import CreateSandbox, StartContainer
-from hawser.node.pod.configs import Mount
 from hawser.node.pod.context import Context, ProbeSink
 from hawser.node.pod.env import ConfigError, Sources
 from hawser.node.pod.observed import Memory, Waiting
@@ -58,6 +57,10 @@ class Starter:
             self.event(pod, "Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
         context = self.context
         if not await self.volumes(pod):
+            self._later("", Waiting("ContainerCreating"), _VOLUMES_WAIT_SECONDS)
+            return
+        if problem := await context.devices.prepare(pod):
+            self.event(pod, "Warning", "FailedPrepareDynamicResources", problem)
             self._later("", Waiting("ContainerCreating"), _VOLUMES_WAIT_SECONDS)
             return
         handler = ""
@@ -194,12 +197,13 @@ class Starter:
             attempt,
             image=image,
             env=variables,
-            mounts=mounts + self._own_mounts(pod, spec, attempt, ips),
+            mounts=mounts + ownfiles.mounts(pod, spec, attempt, context, ips),
             machine=context.machine,
             users=users,
             devices=context.folders.devices(pod, spec),
         )
         self._aim(pod, spec, config)
+        await context.devices.add(pod, spec, config)
         sandbox_config = self._sandbox_config(pod, sandbox.attempt, users)
         (Path(sandbox_config["log_directory"]) / name).mkdir(parents=True, exist_ok=True)
         try:
@@ -310,26 +314,6 @@ class Starter:
             return self.context.machine.node_ip
         return sandbox.ips[0]
 
-    def _own_mounts(self, pod: Obj, spec: Obj, attempt: int, ips: tuple[str, ...]) -> list[Mount]:
-        """/etc/hosts and the termination message file."""
-        folder = self.context.folders.pod(view.uid(pod))
-        mounted = {m["mountPath"] for m in spec.get("volumeMounts") or ()}
-        result = []
-        if "/etc/hosts" not in mounted:
-            folder.mkdir(parents=True, exist_ok=True)
-            node_hosts = Path("/etc/hosts").read_text() if view.host_network(pod) else ""
-            hosts = folder / "etc-hosts"
-            hosts.write_text(dns.hosts_file(pod, self.context.machine, ips, node_hosts))
-            hosts.chmod(0o644)
-            result.append(Mount("/etc/hosts", str(hosts)))
-        message = termination_file(folder, spec["name"], attempt)
-        message.parent.mkdir(parents=True, exist_ok=True)
-        message.write_bytes(b"")
-        # Whatever user the container runs as may leave its last words.
-        message.chmod(0o666)
-        result.append(Mount(spec.get("terminationMessagePath") or "/dev/termination-log", str(message)))
-        return result
-
     # Failures
 
     def _failed(self, pod: Obj, name: str, why: Waiting) -> None:
@@ -382,11 +366,6 @@ class _StepError(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
-
-
-def termination_file(folder: Path, container: str, attempt: int) -> Path:
-    """Where a container's termination message is on the node. folder: the pod's."""
-    return folder / "containers" / container / f"{attempt}.message"
 
 
 def parent_of(pod: Obj, context: Context) -> str:

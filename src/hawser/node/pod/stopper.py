@@ -120,6 +120,7 @@ async def sweep(context: Context, pod: Obj | None, uid: str, records: Records) -
     for container_id in records.containers:
         context.prober.forget(container_id)
     await records.remove_all()
+    await context.devices.release(uid)
     context.objects.forget(uid)
     await context.volumes.remove(uid)
     if pod is not None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from hawser.api.status import has_ended
 from hawser.api.types import Obj
@@ -15,7 +14,7 @@ from hawser.node import startup
 from hawser.node.cri.errors import CRIError
 from hawser.node.cri.model import Container, Labels, Sandbox
 from hawser.node.images.manager import PULL_REASONS
-from hawser.node.pod import checkin, resizing, stopper, view
+from hawser.node.pod import checkin, compare, resizing, restarts, stopper, view
 from hawser.node.pod.actions import (
     Action,
     CreateSandbox,
@@ -31,7 +30,7 @@ from hawser.node.pod.actions import (
 from hawser.node.pod.container_status import stamp
 from hawser.node.pod.context import Context
 from hawser.node.pod.jobs import Jobs
-from hawser.node.pod.observed import Memory, Waiting
+from hawser.node.pod.observed import Memory, Observed, Waiting
 from hawser.node.pod.observer import Observer
 from hawser.node.pod.records import Records
 from hawser.node.pod.reporter import Reporter
@@ -85,7 +84,7 @@ class Worker:
 
     def update(self, pod: Obj) -> None:
         """The pod changed in the API."""
-        if _version(pod) < _version(self.pod):
+        if compare.version(pod) < compare.version(self.pod):
             return
         before, self.pod = self.pod, pod
         if view.deleting(pod):
@@ -94,13 +93,13 @@ class Worker:
                 self._jobs.cancel("kill ")
                 self.memory.ending = None
         else:
-            if _shown(pod) != _shown(before):
+            if compare.shown(pod) != compare.shown(before):
                 self._volumes.stale |= payload.shows_metadata(pod)
                 # Environment and subPathExpr may be made of labels and annotations.
                 self._retry_configs()
-            if _generation(pod) != _generation(before):
+            if compare.generation(pod) != compare.generation(before):
                 self._resizer.changed(before, pod)
-            if self.memory.retry_at and _generation(pod) != _generation(before):
+            if self.memory.retry_at and compare.generation(pod) != compare.generation(before):
                 self._retry_configs()
         self._jobs.wake.set()
 
@@ -131,7 +130,12 @@ class Worker:
     def mirrored(self, mirror: Obj | None) -> None:
         """The API shows a static pod so; None when it does not."""
         known = self._mirror
-        if mirror and known and view.uid(mirror) == view.uid(known) and _version(mirror) < _version(known):
+        if (
+            mirror
+            and known
+            and view.uid(mirror) == view.uid(known)
+            and compare.version(mirror) < compare.version(known)
+        ):
             return
         self._mirror = mirror
         if mirror is not None:
@@ -238,10 +242,20 @@ class Worker:
         self._reporter.back_offs(pod, observed, decided)
         finishing = "finish" in self._jobs
         shown = self._mirror if self._static else pod
-        if shown is not None and not self._removed and (view.deleting(self.pod) or not finishing):
+        held = self._giving_back(pod, observed, ending=decided.ending)
+        if shown is not None and not held and not self._removed and (view.deleting(self.pod) or not finishing):
             self._reporter.publish(pod, shown, observed, decided, finishing=finishing)
         if decided.wake_at is not None:
             self._jobs.wake_in(max(0.0, decided.wake_at - now) + 0.001)
+
+    def _giving_back(self, pod: Obj, observed: Observed, *, ending: bool) -> bool:
+        """Whether a pod that is over has devices yet: nobody hears of its end before they are given back."""
+        if not self.context.devices.holds(self.uid) or any(container.running for container in observed.every()):
+            return False
+        if not ending and not restarts.complete(pod, observed):
+            return False
+        self._jobs.launch("devices", self.context.devices.release(self.uid))
+        return True
 
     def _adopt(self) -> None:
         self._adopted = True
@@ -342,6 +356,7 @@ class Worker:
     async def _finish(self) -> None:
         """The final status and the deletion in the API first, so that whoever waits does; cleaning up follows."""
         self.context.book.release(self.uid)
+        await self.context.devices.release(self.uid)
         if not self._removed:
             await self._reporter.flush()
             if not self._static:
@@ -361,9 +376,9 @@ class Worker:
         if self._static:
             self.mirrored(pod)
             return
-        if view.uid(pod) != self.uid or _version(pod) < _version(self.pod):
+        if view.uid(pod) != self.uid or compare.version(pod) < compare.version(self.pod):
             return
-        if _asked(pod) != _asked(self.pod):
+        if compare.asked(pod) != compare.asked(self.pod):
             # The answer brings news that the watch will bring a moment later.
             self.update(pod)
             return
@@ -371,26 +386,3 @@ class Worker:
         self.pod = pod
         if finished:
             self._jobs.wake.set()
-
-
-def _asked(pod: Obj) -> tuple[Any, ...]:
-    """What others ask of a pod, to compare."""
-    metadata = pod["metadata"]
-    times = (metadata.get("deletionTimestamp"), metadata.get("deletionGracePeriodSeconds"))
-    return (_generation(pod), times, _shown(pod))
-
-
-def _shown(pod: Obj) -> tuple[Obj, Obj]:
-    """What a downwardAPI volume may show and may change."""
-    metadata = pod["metadata"]
-    return metadata.get("labels") or {}, metadata.get("annotations") or {}
-
-
-def _generation(pod: Obj) -> int | None:
-    number: int | None = pod["metadata"].get("generation")
-    return number
-
-
-def _version(pod: Obj) -> int:
-    text = pod["metadata"].get("resourceVersion") or "0"
-    return int(text) if text.isdigit() else 0

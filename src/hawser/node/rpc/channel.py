@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any
@@ -81,9 +81,10 @@ class Channel:
     """The way to one server; a connection that broke is made anew by the next call.
 
     target: ``unix:///path`` or ``host:port``, which is then the authority, too. user_agent: as the server is told.
+    lost: called when a connection has ended.
     """
 
-    def __init__(self, target: str, user_agent: str = "hawser") -> None:
+    def __init__(self, target: str, user_agent: str = "hawser", *, lost: Callable[[], None] | None = None) -> None:
         self._target = target
         # Servers written in Go refuse a socket's path.
         self._authority = "localhost" if target.startswith(_UNIX) else target
@@ -91,6 +92,7 @@ class Channel:
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
         self._closed = False
+        self._when_lost = lost
 
     async def call(
         self, method: Method, fields: Mapping[str, Any], *, seconds: float, metadata: tuple[Header, ...] = ()
@@ -132,6 +134,10 @@ class Channel:
         finally:
             connection.cancel(number)
 
+    async def connect(self, seconds: float) -> None:
+        """Connects before there is anything to call. Raises NotConnected."""
+        await self._connected(seconds)
+
     async def close(self) -> None:
         """Closes the connection; running calls fail."""
         self._closed = True
@@ -170,6 +176,8 @@ class Channel:
     def _lost(self, connection: Connection) -> None:
         if self._connection is connection:
             self._connection = None
+            if self._when_lost is not None and not self._closed:
+                self._when_lost()
 
 
 class _Call:

@@ -19,7 +19,7 @@ from hawser.api.types import Obj
 from hawser.client.client import Client
 from hawser.node.cri.errors import CRIError, Unavailable
 from hawser.node.csi.driver import Ability, Driver, access_mode
-from hawser.node.csi.plugins import Plugins
+from hawser.node.csi.plugins import CSIDrivers
 from hawser.node.objects import Objects
 from hawser.node.pod import view
 from hawser.node.volumes import mounts, ownership
@@ -35,7 +35,7 @@ _INIT = "MountVolume.NewMounter initialization failed"
 class CSIVolumes:
     """Brings CSI volumes to pods. root: the agent's folder."""
 
-    def __init__(self, root: Path, client: Client, plugins: Plugins, folders: Folders, objects: Objects) -> None:
+    def __init__(self, root: Path, client: Client, plugins: CSIDrivers, folders: Folders, objects: Objects) -> None:
         self._staging = root / "plugins/kubernetes.io/csi"
         self._client = client
         self._plugins = plugins
@@ -47,7 +47,6 @@ class CSIVolumes:
         settings = await self._settings(volume)
         driver = self._plugins.driver(volume.driver)
         if driver is None:
-            self._plugins.look()
             text = f"driver name {volume.driver} not found in the list of registered CSI drivers"
             raise VolumeError(text, _INIT if volume.inline else _STAGE)
         context = await self._attached(volume, settings, node)

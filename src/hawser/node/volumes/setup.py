@@ -19,7 +19,7 @@ from hawser.api.types import Obj
 from hawser.client.client import Client
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.model import Image
-from hawser.node.csi.plugins import Plugins
+from hawser.node.csi.plugins import CSIDrivers
 from hawser.node.objects import Objects
 from hawser.node.pod import view
 from hawser.node.pod.configs import Machine
@@ -51,7 +51,7 @@ class Volumes:
         objects: Objects,
         machine: Machine,
         allocatable: Callable[[], Obj],
-        plugins: Plugins,
+        plugins: CSIDrivers,
     ) -> None:
         self._plugins = plugins
         self._csi: CSIVolumes | None = None

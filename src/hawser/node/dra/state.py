@@ -1,0 +1,67 @@
+"""What was prepared for whom, kept on disk: an agent that was killed goes on from there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import orjson
+
+Key = tuple[str, str]
+"""Namespace and name of a claim."""
+
+
+@dataclass(slots=True)
+class Device:
+    """A device that a driver has prepared. requests: of the claim that it is for, none are all; cdi: its CDI names."""
+
+    pool: str
+    device: str
+    requests: list[str]
+    cdi: list[str]
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A claim that is prepared, or on its way. pods: uids of those that use it; devices: by driver."""
+
+    namespace: str
+    name: str
+    uid: str
+    drivers: list[str]
+    pods: list[str] = field(default_factory=list)
+    devices: dict[str, list[Device]] = field(default_factory=dict)
+    prepared: bool = False
+
+    def of(self, request: str) -> list[str]:
+        """The CDI names of the devices for a request; "" is every one."""
+        return [
+            name
+            for listed in self.devices.values()
+            for device in listed
+            if not request or not device.requests or request in device.requests
+            for name in device.cdi
+        ]
+
+
+class State:
+    """All claims in use on the node. file: where they are kept."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.claims: dict[Key, Prepared] = {}
+        if file.exists():
+            for row in orjson.loads(file.read_bytes()):
+                devices = {driver: [Device(**device) for device in rows] for driver, rows in row["devices"].items()}
+                claim = Prepared(**{**row, "devices": devices})
+                self.claims[claim.namespace, claim.name] = claim
+
+    def save(self) -> None:
+        """Writes all of it to disk, or nothing. Raises OSError."""
+        fresh = self._file.with_suffix(".new")
+        fresh.write_bytes(orjson.dumps([asdict(claim) for claim in self.claims.values()]))
+        fresh.replace(self._file)
+
+    def of(self, uid: str) -> list[Prepared]:
+        """What a pod uses."""
+        return [claim for claim in self.claims.values() if uid in claim.pods]
