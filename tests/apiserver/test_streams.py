@@ -57,7 +57,8 @@ async def agent(api: Any) -> AsyncIterator[Agent]:
     listener = await asyncio.start_server(found.serve, "127.0.0.1", 0, ssl=tls)
     found.port = listener.sockets[0].getsockname()[1]
     status = {
-        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        # Of a node with two families the first address is the primary one; nobody listens on the other.
+        "addresses": [{"type": "InternalIP", "address": address} for address in ("127.0.0.1", "::1")],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": found.port}},
     }
     await api.create("/api/v1/nodes", {"metadata": {"name": api.namespace}, "status": status})

@@ -55,29 +55,31 @@ def test_a_damaged_file_is_told_and_can_still_be_cleaned_up_after(engine: Settin
 
 @given(st.sets(st.integers(2, nodes.MOST), max_size=6), st.integers(1, 6))
 def test_no_two_nodes_share_a_number_a_name_or_an_address(gone: set[int], more: int) -> None:
-    engine = Settings(Path("/d"), "i", "127.0.0.1:1", "0.0.0.0:2", "box", "10.42.0.0/16", "10.96.0.0/20")
+    engine = Settings(
+        Path("/d"), "i", "127.0.0.1:1", "0.0.0.0:2", "box", "10.42.0.0/16", "10.96.0.0/20", pod_cidr6="fd00::/64"
+    )
     there = [node for node in nodes.grown([FIRST], 8) if node.number not in gone]
     listed = nodes.grown(there, len(there) + more)
     for values in (
         [n.number for n in listed],
         [n.name for n in listed],
-        [nodes.address(engine, n) for n in listed],
+        [nodes.addresses(engine, n) for n in listed],
         [nodes.namespace(engine, n) for n in listed],
         [nodes.view(engine, n).run_dir for n in listed],
         [nodes.view(engine, n).cgroup_root for n in listed],
     ):
         assert len(set(values)) == len(listed)
-    ranges = [nodes.pod_range(engine, n) for n in listed]
+    ranges = [part for n in listed for part in nodes.pod_ranges(engine, n)]
     assert not any(a.overlaps(b) for i, a in enumerate(ranges) for b in ranges[:i])
-    addresses = [nodes.address(engine, n) for n in listed[1:]]
+    addresses = [address for n in listed for address in nodes.addresses(engine, n)]
     assert not any(address in r for address in addresses for r in ranges)
 
 
 def test_every_part_of_the_pod_range_lies_in_it(engine: Settings) -> None:
     listed = nodes.grown([FIRST], nodes.MOST)
-    assert str(nodes.pod_range(engine, listed[0])) == "10.42.0.0/17"
-    assert str(nodes.pod_range(engine, listed[1])) == "10.42.128.0/22"
-    assert str(nodes.pod_range(engine, listed[-1])) == "10.42.248.0/22"
+    assert str(nodes.pod_ranges(engine, listed[0])[0]) == "10.42.0.0/17"
+    assert str(nodes.pod_ranges(engine, listed[1])[0]) == "10.42.128.0/22"
+    assert str(nodes.pod_ranges(engine, listed[-1])[0]) == "10.42.248.0/22"
     with pytest.raises(SettingsError, match="at most 32"):
         nodes.grown(listed, nodes.MOST + 1)
 
@@ -97,9 +99,17 @@ def test_a_further_node_has_its_own_of_everything_but_the_api_server(engine: Set
     first, second = (dict(zip(r.argv[3::2], r.argv[4::2], strict=True)) for r in (one, two))
     same = {name for name in first if first[name] == second.get(name)}
     assert same == {
-        *("--cluster-cidr", "--cluster-dns", "--service-cluster-ip-range", "--pause-image", "--eviction-hard"),
+        *(
+            "--cluster-cidr",
+            "--address-ledger",
+            "--cluster-dns",
+            "--service-cluster-ip-range",
+            "--pause-image",
+            "--eviction-hard",
+        ),
     } | ({"--listen"} if first["--listen"] == second["--listen"] else set())
     assert second["--node-ip"] == "10.42.255.2"
+    assert second["--uplink"] == f"/run/netns/hawser-abcd1234-1:{nodes.link(engine, node)}" and "--uplink" not in first
     assert (second["--node-cpu"], second["--node-memory"]) == ("2", "3Gi")
     assert "topology.kubernetes.io/zone=zone-2" in second["--node-labels"]
     assert (one.namespace, one.hostname) == ("", "")
@@ -110,7 +120,7 @@ def test_only_partitioned_nodes_are_cut_off(engine: Settings) -> None:
     listed = nodes.grown([FIRST], 3)
     assert "elements" not in nodenet.table(engine, listed)
     cut = nodenet.table(engine, nodes.changed(listed, "box-3", partitioned=True))
-    assert f'elements = {{ "{nodenet.link(engine, listed[2])}" }}' in cut
+    assert f'elements = {{ "{nodes.link(engine, listed[2])}" }}' in cut
 
 
 @pytest.mark.parametrize(

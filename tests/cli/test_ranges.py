@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hawser.cli.engine.ranges import Ranges, check_nodes, pools_of, unique_local
+from hawser.cli.engine.ranges import Ranges, pools_of, unique_local
 from hawser.cli.engine.settings import Settings, SettingsError
 
 
@@ -27,20 +27,20 @@ def engine(**more: Any) -> Settings:
 
 def test_what_is_not_asked_for_stays() -> None:
     had = engine(load_balancer_range="10.96.16.0/24", ip_pools="a=10.60.0.0/24")
-    assert Ranges().changed(had, 1) == had
+    assert Ranges().changed(had) == had
 
 
 def test_two_families_have_ranges_of_the_engines_own() -> None:
-    made = Ranges(dual_stack=True).changed(engine(), 1)
+    made = Ranges(dual_stack=True).changed(engine())
     assert (made.pod_cidr6, made.service_cidr6) == unique_local("abc") != unique_local("abd")
     assert ip_network(made.pod_cidr6).is_private and ip_network(made.service_cidr6).prefixlen == 112
-    assert Ranges(dual_stack=False).changed(made, 1) == engine()
+    assert Ranges(dual_stack=False).changed(made) == engine()
 
 
 def test_pools_have_names() -> None:
-    made = Ranges(pools=("a=10.60.0.0/24", "b=fd60::/112")).changed(engine(), 1)
+    made = Ranges(pools=("a=10.60.0.0/24", "b=fd60::/112")).changed(engine())
     assert pools_of(made) == {"a": "10.60.0.0/24", "b": "fd60::/112"}
-    assert Ranges(pools=()).changed(made, 1) == engine()
+    assert Ranges(pools=()).changed(made) == engine()
 
 
 @pytest.mark.parametrize(
@@ -57,11 +57,4 @@ def test_pools_have_names() -> None:
 )
 def test_ranges_that_cannot_be_are_refused(asked: Ranges, reason: str) -> None:
     with pytest.raises(SettingsError, match=reason):
-        asked.changed(engine(), 1)
-
-
-def test_several_nodes_share_the_first_range_only() -> None:
-    for had in (engine(pod_cidr6="fd00::/64"), engine(ip_pools="a=10.60.0.0/24")):
-        check_nodes(had, 1)
-        with pytest.raises(SettingsError, match="are for engines with one node"):
-            check_nodes(had, 2)
+        asked.changed(engine())

@@ -9,12 +9,14 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from functools import partial
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
 from hawser.api.status import is_ready
 from hawser.cli.engine import nodes
+from hawser.node.network.ipam import ADDRESSES, POOLS
 
 from .conftest import Engine, Obj, eventually
 from .load import rollout, served
@@ -29,13 +31,14 @@ _GET = 'get() { printf "GET / HTTP/1.0\\r\\n\\r\\n" | nc -w 5 $1 $2 | tail -n 1;
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Engine]:
-    """An engine of three nodes in three zones."""
+    """An engine of three nodes in three zones, with addresses of both families, and a pool of addresses for all."""
     data_dir = Path(tempfile.mkdtemp(prefix="hawser-nodes-", dir="/var/tmp"))
     made = Engine(data_dir)
     try:
         flags = [f"node-monitor-grace-period={SILENCE}s", "node-eviction-rate=10"]
         arguments = [word for flag in flags for word in ("--controllers-arg", flag)]
-        made.hawser("up", "--detach", "--nodes", "3", "--zones", "3", *arguments, timeout=300)
+        more = ["--dual-stack", "--ip-pool", "legacy=10.60.7.0/29"]
+        made.hawser("up", "--detach", "--nodes", "3", "--zones", "3", *more, *arguments, timeout=300)
         yield made
         views = [nodes.view(kept(made), node) for node in nodes.load(kept(made))]
         made.hawser("down", "--purge", "--grace", "1", timeout=300)
@@ -82,9 +85,9 @@ def test_nodes_have_zones_addresses_and_ranges_of_their_own(cluster: Engine, nam
     labels = [node["metadata"]["labels"] for node in listed]
     assert [row["topology.kubernetes.io/zone"] for row in labels] == ["zone-1", "zone-2", "zone-3"]
     assert [row["kubernetes.io/hostname"] for row in labels] == names
-    assert len({node["spec"]["podCIDR"] for node in listed}) == 3
+    assert len({cidr for node in listed for cidr in node["spec"]["podCIDRs"]}) == 6
     addresses = [a["address"] for node in listed for a in node["status"]["addresses"] if a["type"] == "InternalIP"]
-    assert len(set(addresses)) == 3
+    assert len(set(addresses)) == 6
     shown = json.loads(cluster.hawser("status", "-o", "json").stdout)
     assert [(node["name"], node["ready"]) for node in shown["nodes"]] == [(name, True) for name in names]
 
@@ -106,6 +109,55 @@ def test_pods_reach_pods_services_and_ports_of_every_node(
         assert cluster.kubectl("logs", f"web-{name}").returncode == 0
         api = "echo | nc -w 5 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT && echo reached"
         assert "reached" in cluster.kubectl("exec", f"web-{name}", "--", "sh", "-c", api).stdout
+
+
+def _asks(cluster: Engine, source: str, *targets: str) -> list[str]:
+    """What web servers answer to a pod, in their order."""
+    script = _GET + "; ".join(f"get {target} 8080" for target in targets)
+    return cluster.kubectl("exec", source, "--", "sh", "-c", script, check=False).stdout.split()
+
+
+def test_pods_reach_each_other_and_services_by_ipv6(cluster: Engine, names: list[str], web: dict[str, Obj]) -> None:
+    six = [next(row["ip"] for row in web[name]["status"]["podIPs"] if ":" in row["ip"]) for name in names]
+    both = {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6", "IPv4"], "selector": {"app": "web"}}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "six"}}
+    cluster.apply({**service, "spec": {**both, "ports": [{"port": 8080}]}}, NAMESPACE)
+    virtual = cluster.get("service", "six", NAMESPACE)["spec"]["clusterIP"]
+    for name in names:
+        assert _asks(cluster, f"web-{name}", *six) == names
+        eventually(lambda name=name: _asks(cluster, f"web-{name}", virtual), f"the Service from {name}")
+    cluster.kubectl("delete", "service", "six")
+
+
+def test_a_pod_has_its_fixed_address_on_every_node(cluster: Engine, names: list[str], web: dict[str, Obj]) -> None:
+    """An address of the second node's range, one of the first's, and one of the pool that all share."""
+    ranges = [cluster.get("node", name, NAMESPACE)["spec"]["podCIDRs"] for name in names]
+    (_, second), (four, six) = ranges[0], ranges[1]
+    wanted = [str(ip_network(four)[77]), str(ip_network(six)[77])]
+    serve = "mkdir /www; echo fixed > /www/index.html; exec httpd -f -p 8080 -h /www"
+    for name in (names[2], names[0], names[1]):
+        made = on(name, "fixed", serve)
+        made["metadata"]["annotations"] = {ADDRESSES: json.dumps(wanted)}
+        cluster.apply(made, NAMESPACE)
+        assert [row["ip"] for row in cluster.wait_ready("fixed", NAMESPACE)["status"]["podIPs"]] == wanted
+        for other in names:
+            assert _asks(cluster, f"web-{other}", *wanted) == ["fixed", "fixed"], f"from {other} to {name}"
+        cluster.kubectl("delete", "pod", "fixed", "--now")
+    assert ip_address(wanted[1]) not in ip_network(second)
+
+
+def test_nodes_share_a_pool_of_addresses(cluster: Engine, names: list[str], web: dict[str, Obj]) -> None:
+    serve = "mkdir /www; echo $HOSTNAME > /www/index.html; exec httpd -f -p 8080 -h /www"
+    for name in names:
+        made = on(name, f"pooled-{name}", serve)
+        made["metadata"]["annotations"] = {POOLS[4]: '["legacy"]'}
+        cluster.apply(made, NAMESPACE)
+    pods = [cluster.wait_ready(f"pooled-{name}", NAMESPACE) for name in names]
+    found = [pod["status"]["podIP"] for pod in pods]
+    assert len(set(found)) == 3 and all(ip_address(address) in ip_network("10.60.7.0/29") for address in found)
+    for name in names:
+        assert _asks(cluster, f"web-{name}", *found) == [f"pooled-{other}" for other in names]
+    cluster.kubectl("delete", "pod", "--now", *(f"pooled-{name}" for name in names))
 
 
 def test_names_and_network_policies_hold_on_every_node(cluster: Engine, names: list[str], web: dict[str, Obj]) -> None:

@@ -40,7 +40,8 @@ class Agents:
             raise internal(f'node "{node}" not found')
         status: Obj = found.get("status") or {}
         port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or 10250
-        by_type = {address["type"]: address["address"] for address in status.get("addresses") or []}
+        # The first of a type counts: of a node with two families, its primary one.
+        by_type = {address["type"]: address["address"] for address in reversed(status.get("addresses") or [])}
         for wanted in ("InternalIP", "ExternalIP", "Hostname"):
             if wanted in by_type:
                 return Address(by_type[wanted], port)

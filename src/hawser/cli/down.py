@@ -90,7 +90,7 @@ def stop(engine: Settings, grace: int) -> list[str]:
         out.print(f"Stopped {stopped} pods")
     left = [line for node in listed if not node.first for line in power.cut(engine, node)]
     if len(listed) > 1:
-        nodenet.remove_table(engine)
+        nodenet.remove(engine)
     return left + cleanup.sweep(engine)
 
 

@@ -121,16 +121,16 @@ async def _rows(engine: Settings) -> list[dict[str, Any]]:
 def _row(engine: Settings, node: Node, known: dict[str, Any] | None, pods: list[dict[str, Any]]) -> dict[str, Any]:
     status = (known or {}).get("status", {})
     conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
-    addresses = {a["type"]: a["address"] for a in status.get("addresses", [])}
+    addresses = {a["type"]: a["address"] for a in reversed(status.get("addresses", []))}
     power_word = "off" if node.stopped else "on, partitioned" if node.partitioned else "on"
     return {
         "name": node.name,
         "power": power_word,
         "ready": conditions.get("Ready", "Unknown"),
         "zone": node.zone,
-        "address": addresses.get("InternalIP") or str(nodes.address(engine, node) or ""),
+        "address": addresses.get("InternalIP") or next(map(str, nodes.addresses(engine, node)), ""),
         "pods": sum(pod["spec"].get("nodeName") == node.name for pod in pods),
-        "podCIDR": str(nodes.pod_range(engine, node)),
+        "podCIDR": ranges.joined(map(str, nodes.pod_ranges(engine, node))),
         "namespace": str(nodes.namespace(engine, node) or ""),
     }
 
@@ -160,7 +160,6 @@ def add(
             raise Failure(f"{zone!r} is no name of a zone: it becomes a label's value")
         if memory:
             check_memory(memory)
-        ranges.check_nodes(held.engine, len(held.listed) + 1)
         *before, made = nodes.grown(held.listed, len(held.listed) + 1)
         made = Node(name or made.name, made.number, zone or made.zone, str(cpu or ""), memory)
         nodes.save(held.engine, [*before, made])

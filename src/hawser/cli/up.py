@@ -197,7 +197,7 @@ class Given:
         """An engine's settings with what is asked."""
         endpoint, flags, others = self.runtime_endpoint, self.apiserver_args, self.controllers_args
         agents = self.agent_args
-        engine = self.ranges.changed(engine, self.shape.total or len(nodes.load(engine)))
+        engine = self.ranges.changed(engine)
         return replace(
             engine,
             listen=self.listen or engine.listen,

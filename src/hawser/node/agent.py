@@ -342,7 +342,9 @@ class Agent:
 
 def _node_addresses(options: Options) -> tuple[str, ...]:
     """The node's addresses: one, or on a dual-stack engine one of each family."""
-    primary = options.node_ip or machine.default_address()
+    if len(options.node_ips) > 1:
+        return options.node_ips
+    primary = options.node_ips[0] if options.node_ips else machine.default_address()
     if options.pod_cidr6 is None:
         return (primary,)
     # Without a route to elsewhere the node's address towards its pods is as good as any.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 from hawser.api.kinds import ENDPOINT_SLICE, NAMESPACE, NETWORK_POLICY, POD, SERVICE
@@ -18,7 +19,13 @@ from hawser.node.network.healthchecks import HealthChecks
 from hawser.node.network.policy.enforcer import Enforcer
 from hawser.node.network.proxy import BY_SERVICE, ServiceProxy, service_of
 from hawser.node.network.proxystatus import ProxyStatus
+from hawser.node.network.uplink import Uplink
 from hawser.node.options import Options
+
+
+def _uplink(options: Options) -> Uplink | None:
+    return options.uplink and Uplink(*options.uplink, tuple(map(ip_address, options.node_ips)))
+
 
 _TO_BE_DELETED = "ToBeDeletedByClusterAutoscaler"
 
@@ -67,7 +74,10 @@ class Networking:
             cni_bin_dir=options.cni_bin_dir,
             cni_conf_dir=options.cni_conf_dir,
             namespaces=options.run_dir,
-            cluster_cidr=options.cluster_cidr,
+            cluster_cidrs=options.cluster_cidrs,
+            node=options.node_name,
+            ledger=options.address_ledger,
+            uplink=_uplink(options),
             pod_cidr6=options.pod_cidr6,
             service_cidr6=options.service_cidr6,
             balancers=options.balancers,
@@ -163,7 +173,7 @@ class Networking:
         from hawser.node.dns import cluster
 
         options, listen = self._options, str(network.gateway)
-        own = (network.cluster_cidr or network.pod_cidr, *network.routed)
+        own = (*network.cluster_cidrs, *network.routed)
         server = cluster.build(
             options.cluster_domain, self.services, self._slices, own, options.cluster_dns, listen, self._resolv_conf
         )

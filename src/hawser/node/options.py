@@ -42,11 +42,13 @@ class Options:
     instance: str
     cgroup_root: str
     pause_image: str
-    node_ip: str
+    node_ips: tuple[str, ...]
     node_labels: dict[str, str]
     node_cpu: int
     node_memory: int
-    cluster_cidr: IPv4Network | None
+    cluster_cidrs: tuple[Network, ...]
+    address_ledger: Path | None
+    uplink: tuple[Path, str] | None
     cluster_dns: tuple[str, ...]
     cluster_domain: str
     resolv_conf: Path | None
@@ -101,11 +103,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--instance", default="hawser", help="tells the networks of engines apart (default: %(default)s)")
     add("--cgroup-root", default="kubepods", metavar="NAME", help="cgroup above all pods (default: %(default)s)")
     add("--pause-image", default="", help="image of sandboxes; never removed")
-    add("--node-ip", default="", help="address of the node (default: that of the default route)")
+    add("--node-ip", default="", metavar="IP[,IP]", help="its addresses (default: those of the default routes)")
     add("--node-labels", default="", metavar="NAME=VALUE,…", help="labels of the Node")
     add("--node-cpu", type=int, default=0, metavar="NUMBER", help="processors of the Node (default: the machine's)")
     add("--node-memory", type=to_bytes, default=0, metavar="QUANTITY", help="its memory (default: the machine's)")
-    add("--cluster-cidr", type=IPv4Network, metavar="CIDR", help="pods of all nodes (default: --pod-cidr)")
+    add("--cluster-cidr", type=_pair_of_ranges, default=(None, None), metavar=pair, help="pods of all nodes")
+    add("--address-ledger", type=Path, metavar="PATH", help="folder in which nodes that share addresses claim them")
+    add("--uplink", metavar="NETNS:LINK", help="network namespace that routes between nodes, its link to this one")
     add("--cluster-dns", action="append", default=[], metavar="IP", help="name server of pods; may be repeated")
     add("--cluster-domain", default="cluster.local", help="(default: %(default)s)")
     add(
@@ -180,11 +184,13 @@ def parse(arguments: list[str] | None = None) -> Options:
         instance=given.instance,
         cgroup_root=given.cgroup_root,
         pause_image=given.pause_image,
-        node_ip=given.node_ip,
+        node_ips=tuple(filter(None, given.node_ip.split(","))),
         node_labels=dict(_pair(pair) for pair in given.node_labels.split(",") if pair),
         node_cpu=given.node_cpu,
         node_memory=given.node_memory,
-        cluster_cidr=given.cluster_cidr,
+        cluster_cidrs=tuple(cidr for cidr in given.cluster_cidr if cidr is not None),
+        address_ledger=given.address_ledger,
+        uplink=_uplink(given.uplink) if given.uplink else None,
         cluster_dns=tuple(given.cluster_dns),
         cluster_domain=given.cluster_domain,
         resolv_conf=given.resolv_conf,
@@ -203,6 +209,11 @@ def parse(arguments: list[str] | None = None) -> Options:
 def _pair(text: str) -> tuple[str, str]:
     name, _, value = text.partition("=")
     return name, value
+
+
+def _uplink(text: str) -> tuple[Path, str]:
+    namespace, _, link = text.rpartition(":")
+    return Path(namespace), link
 
 
 def _pair_of_ranges(text: str) -> tuple[IPv4Network, IPv6Network | None]:

@@ -212,9 +212,9 @@ async def test_a_thousand_sandboxes_leak_no_address(agent: NetworkAgent, short_p
     assert list((short_path / "state").iterdir()) == []
     # As many as there are addresses can be had at once.
     for number in range(253):
-        agent._addresses.allocate(f"d{number}")
+        agent._allocator.allocate(f"d{number}", "", "", "")
     with pytest.raises(PoolError):
-        agent._addresses.allocate("one more")
+        agent._allocator.allocate("one more", "", "", "")
 
 
 async def test_datagrams_to_a_host_port_do_not_go_where_they_went_before(

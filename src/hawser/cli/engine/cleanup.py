@@ -45,7 +45,8 @@ def sweep(settings: Settings) -> list[str]:
     left += [f"mount {m}" for m in mounted]
     if not mounted:
         # What is mounted there may be the user's own: never walk into it.
-        shutil.rmtree(settings.run_dir, ignore_errors=True)
+        for folder in (settings.run_dir, settings.ledger):
+            shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             settings.run_dir.parent.rmdir()
     for socket in sockets:

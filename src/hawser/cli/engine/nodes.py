@@ -12,17 +12,19 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_network
 from pathlib import Path
 
 from hawser.cli.engine.settings import Settings, SettingsError, instance_id
+from hawser.node.network import layout
+from hawser.node.network.layout import MOST, Network
+from hawser.node.network.links import veth_name
+from hawser.node.network.netlink import Address
 
-MOST = 32
 REGION = "local"
 KUBELET_PORT = 10250
 _NAMESPACES = Path("/run/netns")
 """Where `ip netns` looks, too."""
-_FURTHER_PREFIX = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,23 +146,34 @@ def view(engine: Settings, node: Node) -> Settings:
     )
 
 
-def pod_range(engine: Settings, node: Node) -> IPv4Network:
-    """A node's part of the pod range: the lower half for the first, pieces of the upper half for the others."""
-    lower, upper = IPv4Network(engine.pod_cidr).subnets()
-    if node.first:
-        return lower
-    size = max(_FURTHER_PREFIX, upper.prefixlen + 5)
-    return IPv4Network((int(upper[0]) + ((node.number - 2) << (32 - size)), size))
+def pod_ranges(engine: Settings, node: Node) -> tuple[Network, ...]:
+    """A node's parts of the pod ranges, the primary family first."""
+    return tuple(layout.part(whole, node.number) for whole in wholes(engine))
 
 
-def address(engine: Settings, node: Node) -> IPv4Address | None:
-    """A further node's InternalIP, from the end of the pod range; the first has the machine's."""
-    return None if node.first else IPv4Network(engine.pod_cidr)[-256 + node.number]
+def addresses(engine: Settings, node: Node) -> tuple[Address, ...]:
+    """A further node's InternalIPs; the first has the machine's."""
+    return () if node.first else tuple(layout.node_address(whole, node.number) for whole in wholes(engine))
+
+
+def wholes(engine: Settings) -> tuple[Network, ...]:
+    """The pod ranges of all nodes, one a family."""
+    return tuple(ip_network(text) for text in (engine.pod_cidr, engine.pod_cidr6) if text)
 
 
 def namespace(engine: Settings, node: Node) -> Path | None:
     """Where a further node's network namespace is mounted."""
     return None if node.first else _NAMESPACES / f"hawser-{engine.instance}-{node.number}"
+
+
+def machine_namespace(engine: Settings) -> Path:
+    """Where the machine's network namespace, the first node's, is mounted for the others."""
+    return _NAMESPACES / f"hawser-{engine.instance}-1"
+
+
+def link(engine: Settings, node: Node) -> str:
+    """The machine's end of a further node's link."""
+    return veth_name(link_prefix(engine), node.name)
 
 
 def link_prefix(engine: Settings) -> str:

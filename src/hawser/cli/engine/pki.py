@@ -62,15 +62,15 @@ def prepare(settings: Settings) -> None:
         _write(settings.kubeconfig(config), kubeconfig(settings, client))
 
 
-def prepare_node(engine: Settings, view: Settings, address: str) -> None:
+def prepare_node(engine: Settings, view: Settings, addresses: Sequence[str]) -> None:
     """The certificates and the kubeconfig of a further node's agent, which reaches the API at the gateway.
 
-    view: the settings as the node has them; address: its InternalIP. Idempotent.
+    view: the settings as the node has them; addresses: its InternalIPs. Idempotent.
     """
     view.pki_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     view.kubeconfig("agent").parent.mkdir(exist_ok=True, mode=0o700)
     ca_cert, ca_key = _ca(engine.pki_dir)
-    user, names = f"system:node:{view.node_name}", ("localhost", "127.0.0.1", view.node_name, address)
+    user, names = f"system:node:{view.node_name}", ("localhost", "127.0.0.1", view.node_name, *addresses)
     for leaf in (_Leaf("agent", user, _AGENT_GROUPS), _Leaf("kubelet", user, ("system:nodes",), names)):
         _leaf(view.pki_dir, leaf, ca_cert, ca_key)
     _write(view.pki_dir / "ca.crt", ca_cert.public_bytes(serialization.Encoding.PEM), 0o644)

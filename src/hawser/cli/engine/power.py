@@ -21,6 +21,7 @@ from hawser.cli.engine import cleanup, containerd, nodenet, nodes, pki, processe
 from hawser.cli.engine.nodes import Node
 from hawser.cli.engine.roles import role_name, roles
 from hawser.cli.engine.settings import Settings, SettingsError
+from hawser.node.network.ledger import Ledger
 from hawser.node.network.links import Links, default_mtu
 from hawser.node.network.nft import Nft, NftError
 from hawser.node.network.plugin import forget_results
@@ -48,7 +49,7 @@ def prepare(engine: Settings, listed: Sequence[Node]) -> None:
         for directory in (view.log_dir, *(view.data_dir / name for name in ("agent", "images"))):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         view.run_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
-        pki.prepare_node(engine, view, str(nodes.address(engine, node)))
+        pki.prepare_node(engine, view, [str(address) for address in nodes.addresses(engine, node)])
         containerd.prepare(view)
         install(
             containerd.runtime_path(view),
@@ -134,6 +135,7 @@ def cut(engine: Settings, node: Node) -> list[str]:
 
 
 def _cut_network(engine: Settings, node: Node) -> list[str]:
+    Ledger(engine.ledger, node.name).settle(())
     config = cleanup.network_config(nodes.view(engine, node))
     try:
         if not node.first:

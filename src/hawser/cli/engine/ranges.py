@@ -21,8 +21,8 @@ class Ranges:
     balancers: str | None = None
     pools: tuple[str, ...] | None = None
 
-    def changed(self, engine: Settings, nodes: int) -> Settings:
-        """The settings with what is asked; nodes: how many the engine has. Raises SettingsError."""
+    def changed(self, engine: Settings) -> Settings:
+        """The settings with what is asked. Raises SettingsError."""
         if self.dual_stack is not None:
             pods, services = unique_local(engine.instance) if self.dual_stack else ("", "")
             engine = replace(engine, pod_cidr6=pods, service_cidr6=services)
@@ -30,7 +30,6 @@ class Ranges:
             engine = replace(engine, load_balancer_range=self.balancers)
         if self.pools is not None:
             engine = replace(engine, ip_pools="\n".join(self.pools))
-        check_nodes(engine, nodes)
         check(engine)
         return engine
 
@@ -43,13 +42,6 @@ def unique_local(instance: str) -> tuple[str, str]:
     prefix = bytes([0xFD]) + sha256(instance.encode()).digest()[:5]
     pods, services = (ipaddress.IPv6Address(prefix + number.to_bytes(2) + bytes(8)) for number in (1, 2))
     return f"{pods}/64", f"{services}/112"
-
-
-def check_nodes(engine: Settings, nodes: int) -> None:
-    """Raises SettingsError for ranges that so many nodes cannot share."""
-    if nodes > 1 and (engine.pod_cidr6 or engine.ip_pools):
-        # Who has which part of a range is settled for the first range only.
-        raise SettingsError("--dual-stack and --ip-pool are for engines with one node")
 
 
 def pools_of(engine: Settings) -> dict[str, str]:

@@ -140,8 +140,9 @@ def _agent(engine: Settings, node: Node) -> Role:
         "tls-cert": pki / "kubelet.crt",
         "tls-key": pki / "kubelet.key",
         "client-ca": pki / "ca.crt",
-        "pod-cidr": joined((str(nodes.pod_range(engine, node)), engine.pod_cidr6)),
-        "cluster-cidr": engine.pod_cidr,
+        "pod-cidr": joined(map(str, nodes.pod_ranges(engine, node))),
+        "cluster-cidr": joined(map(str, nodes.wholes(engine))),
+        "address-ledger": engine.ledger,
         "service-cluster-ip-range": joined((settings.service_cidr, settings.service_cidr6)),
         "cluster-dns": settings.cluster_dns,
         "cni-conf-dir": containerd.cni_conf_dir(settings),
@@ -153,7 +154,8 @@ def _agent(engine: Settings, node: Node) -> Role:
         "eviction-hard": _EVICTION,
     }
     further: dict[str, object] = {
-        "node-ip": nodes.address(engine, node),
+        "node-ip": joined(map(str, nodes.addresses(engine, node))),
+        "uplink": "" if node.first else f"{nodes.machine_namespace(engine)}:{nodes.link(engine, node)}",
         "node-labels": ",".join(f"{name}={value}" for name, value in node.labels.items()),
         "node-cpu": node.cpu,
         "node-memory": node.memory,

@@ -82,6 +82,11 @@ class Settings:
         return RUN_ROOT / self.instance
 
     @property
+    def ledger(self) -> Path:
+        """The folder in which all nodes write down whose each address is; none of them has it for itself."""
+        return RUN_ROOT / f"{self.instance}-addresses"
+
+    @property
     def cgroup_root(self) -> str:
         return f"hawser-{self.instance}"
 

@@ -8,36 +8,28 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from hawser.api.status import has_ended
-from hawser.api.types import Obj
-from hawser.node.network import bandwidth, cni, ipam, netns, plugin
+from hawser.node.network import bandwidth, cni, netns, plugin
+from hawser.node.network.allocator import Allocator, Pods, described
 from hawser.node.network.cni import CNIError, Code, Request
 from hawser.node.network.config import NetworkConfig
 from hawser.node.network.conntrack import Flow, forget_stale
-from hawser.node.network.ipam import Addresses, PoolError
+from hawser.node.network.ipam import PoolError
 from hawser.node.network.links import Links, PodLink, default_mtu, pod_mac, veth_name
 from hawser.node.network.netlink import Address
 from hawser.node.network.nft import Nft, NftError
 from hawser.node.network.podtable import datagram_flows, drop_table, host_port_commands, pod_table
 from hawser.node.network.records import Record, Records
+from hawser.node.network.uplink import Announcer
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_FORWARD = {4: Path("/proc/sys/net/ipv4/ip_forward"), 6: Path("/proc/sys/net/ipv6/conf/all/forwarding")}
+FORWARD = {4: Path("/proc/sys/net/ipv4/ip_forward"), 6: Path("/proc/sys/net/ipv6/conf/all/forwarding")}
 # Between making a namespace and asking for its network the runtime does nothing else.
 _NAMESPACE_SECONDS = 20.0
-
-
-class Pods(Protocol):
-    """What the network asks about the node's pods: an informer."""
-
-    def get(self, namespace: str | None, name: str) -> Obj | None: ...
-    def list(self, namespace: str | None = None) -> list[Obj]: ...
 
 
 class Guard(Protocol):
@@ -67,7 +59,8 @@ class NetworkAgent:
     def __init__(self, config: NetworkConfig, pods: Pods | None = None) -> None:
         self.config = config
         self._pods = pods
-        self._addresses = Addresses(config.pod_cidrs, config.pools, self._describe)
+        self._allocator = Allocator(config, pods, self._describe)
+        self._announcer: Announcer | None = None
         self._held: dict[str, Record] = {}
         self._suspects: set[str] = set()
         self._busy: dict[str, _Turn] = {}
@@ -91,11 +84,12 @@ class NetworkAgent:
         await self._connect()
         await self._run(self._prepare)
         for record in self._records.load():
-            if self._addresses.adopt(record.container_id, record.addresses):
+            if self._allocator.adopt(record):
                 self._held[record.container_id] = record
                 self._suspects.add(record.container_id)
             else:
                 self._records.forget(record.container_id)
+        await self._run(self._settle)
         await self._run(self._nft.run, self._tables(self._held.values()))
         await self._run(self._drop_other_families)
         self._server = await cni.serve(config.socket, self.handle)
@@ -109,15 +103,27 @@ class NetworkAgent:
     def _open(self) -> None:
         config = self.config
         mtu = config.mtu or default_mtu()
+        if config.uplink is not None:
+            self._announcer = Announcer(config.uplink)
         self._links = Links(config.link_prefix, config.gateway_link, config.gateways, mtu)
         self._nft = Nft()
         self._records = Records(config.state_dir)
 
     def _prepare(self) -> None:
         for version in self.config.gateways:
-            if _FORWARD[version].read_text().strip() != "1":
-                _FORWARD[version].write_text("1")
-        self._links.ensure_gateway(self.config.routed)
+            if FORWARD[version].read_text().strip() != "1":
+                FORWARD[version].write_text("1")
+        self._links.ensure_gateway(self.config.swallowed)
+
+    def _settle(self) -> None:
+        """Brings what other nodes are told of this one's addresses in line with its sandboxes."""
+        for record in self._held.values():
+            if self._announcer is not None:
+                self._announcer.announce(self._out_of_range(record))
+        self._allocator.settle(self._held.values())
+
+    def _out_of_range(self, record: Record) -> list[Address]:
+        return [a for a in record.addresses if not any(a in cidr for cidr in self.config.pod_cidrs)]
 
     def _drop_other_families(self) -> None:
         """Remove what an engine that had both families left when it went on with one."""
@@ -141,6 +147,8 @@ class NetworkAgent:
         if self._connected:
             self._connected = False
             await self._run(self._links.close)
+            if self._announcer is not None:
+                await self._run(self._announcer.close)
             await self._run(self._nft.close)
         self._thread.shutdown()
 
@@ -260,7 +268,7 @@ class NetworkAgent:
         namespace = request.args.get("K8S_POD_NAMESPACE", "")
         pod, uid = request.args.get("K8S_POD_NAME", ""), request.args.get("K8S_POD_UID", "")
         try:
-            addresses = self._allocate(request.container_id, namespace, pod, uid)
+            addresses = self._allocator.allocate(request.container_id, namespace, pod, uid)
         except PoolError as error:
             raise CNIError(Code.ADDRESS_UNAVAILABLE, str(error)) from error
         return Record(
@@ -274,23 +282,9 @@ class NetworkAgent:
             request.ports,
         )
 
-    def _allocate(self, container_id: str, namespace: str, name: str, uid: str) -> tuple[Address, ...]:
-        """What the pod asks for, else what it had in an earlier sandbox (before a boot, say). Raises PoolError."""
-        pod = self._pods.get(namespace, name) if self._pods is not None else None
-        if self._pods is None or pod is None:
-            return self._addresses.allocate(container_id)
-        metadata = pod["metadata"]
-        wanted = ipam.request(notes) if (notes := metadata.get("annotations")) else None
-        before = _addresses_of(pod) if metadata.get("uid") == uid else ()
-        # What others had and will want again is given to nobody else as long as there is anything else.
-        avoid = {int(address) for other in self._pods.list() if other is not pod for address in _addresses_of(other)}
-        return self._addresses.allocate(container_id, wanted, before, avoid)
-
     def _describe(self, container_id: str) -> str:
         record = self._held.get(container_id)
-        if record is None or not record.pod:
-            return f"sandbox {container_id[:13]}"
-        return f"pod {record.namespace}/{record.pod}"
+        return described(record) if record is not None else ""
 
     def _rates(self, request: Request) -> tuple[int, int]:
         """What the pod may receive and send, in bits a second; 0 for no limit. Raises CNIError."""
@@ -306,6 +300,8 @@ class NetworkAgent:
     def _attach(self, record: Record, ingress: int = 0, egress: int = 0) -> None:
         link = PodLink(record.container_id, record.netns, record.interface, record.addresses, ingress, egress)
         self._links.attach(link)
+        if self._announcer is not None:
+            self._announcer.announce(self._out_of_range(record))
         if not record.ports:
             return
         self._nft.run("".join(host_port_commands(spec, record) for spec in self.config.table_specs))
@@ -322,6 +318,8 @@ class NetworkAgent:
 
     def _detach(self, record: Record) -> None:
         self._links.detach(record.container_id, record.addresses)
+        if self._announcer is not None:
+            self._announcer.withdraw(self._out_of_range(record))
         if record.ports:
             # Rebuilt rather than deleted: a host port that another pod took over is kept.
             others = [r for r in self._held.values() if r.container_id != record.container_id]
@@ -329,8 +327,7 @@ class NetworkAgent:
 
     def _forget(self, container_id: str) -> None:
         self._records.forget(container_id)
-        self._addresses.release(container_id)
-        self._held.pop(container_id, None)
+        self._allocator.release(container_id, self._held.pop(container_id, None))
         if self.guard is not None:
             self.guard.gone()
 
@@ -339,10 +336,3 @@ class NetworkAgent:
             raise CNIError(Code.UNKNOWN_CONTAINER, f"sandbox {request.container_id[:13]} has no address")
         if not await self._run(self._links.present, request.container_id):
             raise CNIError(Code.LINK_FAILURE, f"the link of sandbox {request.container_id[:13]} is gone")
-
-
-def _addresses_of(pod: Obj) -> list[Address]:
-    """The addresses in the status of a pod that is still to run and has a network of its own."""
-    if has_ended(pod) or pod["spec"].get("hostNetwork"):
-        return []
-    return [ip_address(row["ip"]) for row in (pod.get("status") or {}).get("podIPs") or () if row.get("ip")]

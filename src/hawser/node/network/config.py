@@ -13,6 +13,7 @@ from hawser.node.network.netlink import Address
 from hawser.node.network.podtable import TableSpec
 from hawser.node.network.services import Family
 from hawser.node.network.servicetable import ServiceTable
+from hawser.node.network.uplink import Uplink
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,9 @@ class NetworkConfig:
     cni_bin_dir, cni_conf_dir: the folders that containerd's configuration names.
     mtu: of pods' links, in bytes; 0 takes that of the link with the default route.
     namespaces: the folder below which only this engine's runtime mounts network namespaces; None when it shares one.
-    cluster_cidr: the pods of all nodes, whose addresses are not translated; None when there are no other nodes.
+    cluster_cidrs: the pods of all nodes, whose addresses are not translated; empty when there are no other nodes.
+    node: the node's name; ledger: where nodes that share addresses write down whose they are (``ledger``).
+    uplink: how a further node is reached from the machine (``uplink``); None for the machine itself.
     """
 
     instance: str
@@ -44,7 +47,10 @@ class NetworkConfig:
     service_cidr6: IPv6Network | None = None
     balancers: tuple[Network, ...] = ()
     pools: Mapping[str, Network] = field(default_factory=dict)
-    cluster_cidr: IPv4Network | None = None
+    cluster_cidrs: tuple[Network, ...] = ()
+    node: str = ""
+    ledger: Path | None = None
+    uplink: Uplink | None = None
 
     @property
     def tag(self) -> str:
@@ -116,25 +122,28 @@ class NetworkConfig:
     @property
     def routed(self) -> tuple[Network, ...]:
         """Ranges whose packets never leave the machine."""
-        listed = (
-            self.pod_cidr,
-            self.service_cidr,
-            self.pod_cidr6,
-            self.service_cidr6,
-            *self.balancers,
-            *self.pools.values(),
-        )
+        return (*self.pod_cidrs, *self.pools.values(), *self.services)
+
+    @property
+    def services(self) -> tuple[Network, ...]:
+        """Ranges that are only Services'."""
+        listed = (self.service_cidr, self.service_cidr6, *self.balancers)
         return tuple(network for network in listed if network is not None)
+
+    @property
+    def swallowed(self) -> tuple[Network, ...]:
+        """Ranges of which the node keeps what leads to nobody. A pod of a further node's range may be elsewhere."""
+        return self.services if self.uplink is not None else self.routed
 
     @property
     def table_specs(self) -> tuple[TableSpec, ...]:
         """The tables of the pod network, one an address family."""
-        own = (self.cluster_cidr or self.pod_cidr, self.pod_cidr6, *self.pools.values())
+        own = (*(self.cluster_cidrs or self.pod_cidrs), *self.pools.values())
         return tuple(
             TableSpec(
                 self.table,
                 self.link_prefix,
-                tuple(network for network in own if network is not None and network.version == version),
+                tuple(network for network in own if network.version == version),
                 gateway,
                 self.node_link_prefix,
             )

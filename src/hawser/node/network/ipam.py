@@ -7,10 +7,11 @@ pod", "Migrate from one IP pool to another"): what is written for such a cluster
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
+from hawser.node.network import layout
 from hawser.node.network.netlink import Address
 
 Network = IPv4Network | IPv6Network
@@ -130,6 +131,11 @@ def request(annotations: Mapping[str, str]) -> Request | None:
     return Request(pools=pools) if pools else None
 
 
+def blocked(address: Address) -> str:
+    """The owner of an address that another node has."""
+    return f"@{address}"
+
+
 def _addresses(text: str) -> tuple[Address, ...]:
     try:
         found = tuple(ip_address(entry) for entry in json.loads(text))
@@ -154,7 +160,7 @@ class Addresses:
     """All pools of a node: one of each family, from which pods get their addresses, and those they may ask for.
 
     default: the pod ranges of the node, the primary family first. named: further ranges by name.
-    describe: how an owner is called in messages.
+    describe: how an owner is called in messages. cluster: the ranges of all nodes: a pod may ask for any address there.
     """
 
     def __init__(
@@ -162,16 +168,19 @@ class Addresses:
         default: Sequence[Network],
         named: Mapping[str, Network] | None = None,
         describe: Callable[[str], str] = lambda owner: f"sandbox {owner[:13]}",
+        cluster: Sequence[Network] = (),
     ) -> None:
         self._default: dict[int, Pool] = {network.version: Pool(network) for network in default}
         self._named = {name: Pool(network, 0, -1) for name, network in (named or {}).items()}
         for version, pool in self._default.items():
             self._named.setdefault(f"default-ipv{version}-ippool", pool)
+        self._elsewhere = [Pool(network) for network in cluster]
         self._describe = describe
 
     @property
-    def _pools(self) -> Iterable[Pool]:
-        return self._named.values()
+    def _pools(self) -> Iterator[Pool]:
+        yield from self._named.values()
+        yield from self._elsewhere
 
     def adopt(self, owner: str, addresses: Iterable[Address]) -> bool:
         """Take over what was given out before a restart; False when one is in no pool any more."""
@@ -208,14 +217,20 @@ class Addresses:
         for pool in self._pools:
             pool.release(owner)
 
+    def block(self, address: Address) -> None:
+        """Give an address to nobody: another node has it. ``release`` of ``blocked(address)`` ends that."""
+        for pool in self._pools:
+            if address in pool.network and pool.owner(address) is None:
+                pool.adopt(blocked(address), address)
+
     def _of(self, address: Address) -> Pool | None:
-        networks = (p for p in self._pools if p.network.version == address.version and address in p.network)
-        return next(networks, None)
+        return next((pool for pool in self._pools if address in pool.network), None)
 
     def _exactly(self, owner: str, address: Address) -> Address:
         pool = self._of(address)
-        if pool is None:
-            ranges = ", ".join(str(p.network) for p in self._pools if p.network.version == address.version)
+        if pool is None or (pool in self._elsewhere and layout.reserved(pool.network, address)):
+            listed = [pool.network for pool in self._elsewhere or self._pools]
+            ranges = ", ".join(str(network) for network in listed if network.version == address.version)
             raise PoolError(f"address {address} is not in the pod range {ranges or '(none of its family)'}")
         holder = pool.owner(address)
         if holder is not None and holder != owner:
@@ -227,7 +242,7 @@ class Addresses:
             return [self._default[version]]
         found = []
         for name in names:
-            ranges = (p for p in self._pools if str(p.network) == name)
+            ranges = (p for p in self._named.values() if str(p.network) == name)
             pool = self._named.get(name) or next(ranges, None)
             if pool is None or pool.network.version != version:
                 known = sorted(n for n, p in self._named.items() if p.network.version == version)

@@ -145,6 +145,11 @@ def delete_route(destination: Address, prefix: int, index: int) -> bytes:
     return _route(_DELROUTE, 0, destination, prefix, _SCOPE_LINK, _u32(_RTA_OIF, index))
 
 
+def delete_route_via(destination: Address, prefix: int, index: int) -> bytes:
+    """Remove a route made by new_route_via."""
+    return _route(_DELROUTE, 0, destination, prefix, _SCOPE_UNIVERSE, _u32(_RTA_OIF, index))
+
+
 def new_neighbour(index: int, address: Address, mac: bytes) -> bytes:
     """A permanent neighbour entry, so that the first packet need not wait for ARP."""
     body = struct.pack("=BxxxiHBB", _family(address), index, _NUD_PERMANENT, 0, 0)

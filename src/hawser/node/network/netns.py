@@ -52,13 +52,22 @@ def call_in(descriptor: int, work: Callable[[], T]) -> T:
 
 def make(path: Path) -> None:
     """Makes a network namespace and mounts it at path, as `ip netns add` does. Raises OSError."""
+    _mount(path, _CLONE_NEWNET)
+
+
+def keep(path: Path) -> None:
+    """Mounts the caller's own network namespace at path, as `ip netns attach` does. Raises OSError."""
+    _mount(path, 0)
+
+
+def _mount(path: Path, flags: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o444)
     failures: list[OSError] = []
 
     def unshare() -> None:
         # A new namespace is the thread's alone; the mount keeps it when the thread ends.
-        made = _libc.unshare(_CLONE_NEWNET) == 0
+        made = not flags or _libc.unshare(flags) == 0
         if not made or _libc.mount(b"/proc/thread-self/ns/net", str(path).encode(), None, _MS_BIND, None) != 0:
             number = ctypes.get_errno()
             failures.append(OSError(number, os.strerror(number), str(path)))
