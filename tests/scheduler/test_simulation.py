@@ -13,6 +13,7 @@ from hawser.scheduler.shapes import GANG_LABEL
 from hawser.scheduler.simulation import Simulation
 
 from .conftest import make_node, make_pod
+from .device_objects import claim, device, device_class, request, resource_slice
 
 
 def answers(*objects):
@@ -34,6 +35,26 @@ def test_the_important_go_first_and_take_the_place_of_others():
         ("default/high", "Preempting", ("default/low",)),
         ("default/later", "Unschedulable", ()),
     ]
+
+
+def test_devices_are_handed_out():
+    template = {
+        "kind": "ResourceClaimTemplate",
+        "metadata": {"name": "one", "namespace": "default"},
+        "spec": {"spec": {"devices": {"requests": [request()]}}},
+    }
+    own = [{"name": "gpu", "resourceClaimTemplateName": "one"}]
+    shared = [{"name": "gpu", "resourceClaimName": "shared"}]
+    devices = resource_slice(device("a"), device("b"), node="n2")
+    nodes = [make_node("n1"), make_node("n2")]
+    pods = [make_pod(f"own{number}", resourceClaims=own) for number in (1, 2)]
+    pods += [make_pod(f"shares{number}", resourceClaims=shared) for number in (1, 2)]
+    found = answers(*nodes, *pods, device_class(), devices, claim("shared"), template)
+    assert sorted(found[name] for name in ("own1", "own2")) == [("Placed", "n2"), ("Placed", "n2")]
+    assert {found[name] for name in ("shares1", "shares2")} == {("Unschedulable", "")}
+    more = resource_slice(device("c"), node="n1")
+    found = answers(*nodes, *pods[2:], device_class(), more, claim("shared"))
+    assert {found[name] for name in ("shares1", "shares2")} == {("Placed", "n1")}
 
 
 def test_pods_that_are_not_to_be_placed_say_so():

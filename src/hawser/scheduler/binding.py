@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from hawser.api.errors import APIError
 from hawser.client.controller import sentence
@@ -17,11 +18,14 @@ from hawser.scheduler.terms import NamespaceLabels
 from hawser.scheduler.volume_binder import Unbound, VolumeBinder, failure
 from hawser.scheduler.writing import Writer
 
+if TYPE_CHECKING:
+    from hawser.scheduler.device_binder import DeviceBinder
+
 log = logging.getLogger(__name__)
 
 
 class Binder:
-    """Makes what is counted as placed true in the API."""
+    """Makes what is counted as placed true in the API. devices: set when a pod claims some."""
 
     def __init__(
         self,
@@ -40,6 +44,7 @@ class Binder:
         self._writer = writer
         self._namespace_labels = namespace_labels
         self._counts = counts
+        self.devices: DeviceBinder | None = None
 
     async def bind(self, entry: Entry, placed: Placed) -> None:
         """Writes the binding of a pod; what fails is tried again later."""
@@ -50,7 +55,7 @@ class Binder:
         except Exception as err:
             self._timed("Bind", "Error", pod, began)
             self._counts.failed(entry)
-            self._unplace(placed)
+            await self._give_back(placed)
             if isinstance(err, APIError) and err.code == 404:
                 self._queue.delete(pod.key)
                 return
@@ -62,27 +67,39 @@ class Binder:
         self._counts.scheduled(entry)
         self._queue.delete(pod.key)
 
-    async def bind_with_volumes(self, entry: Entry, placed: Placed) -> None:
-        """The same for a pod whose volumes are to be bound, or made, before; that may take minutes."""
+    async def prepare_and_bind(self, entry: Entry, placed: Placed) -> None:
+        """The same for a pod whose volumes are to be bound or devices to be allocated before; that may take minutes."""
         pod = entry.pod
         seconds = self._decider.placement(pod).profile.bind_seconds
         began = perf_counter()
+        plugin = "VolumeBinding"
         try:
-            await self._volumes.bind(placed.binding, placed.node, seconds)
+            if self._decider.promises is not None:
+                await self._volumes.bind(placed.binding, placed.node, seconds)
+                self._decider.promises.end(placed.binding)
+            if placed.devices is not None:
+                plugin = "DynamicResources"
+                assert self.devices is not None
+                await self.devices.bind(placed.devices, pod, placed.node)
         except (APIError, Unbound) as err:
             self._timed("PreBind", "Error", pod, began)
             self._counts.failed(entry)
-            self._unplace(placed)
-            self._writer.event(pod, "Warning", "FailedScheduling", failure(err))
+            await self._give_back(placed)
+            self._writer.event(pod, "Warning", "FailedScheduling", failure(err, plugin))
             self._queue.delay(entry)
             return
         self._timed("PreBind", "Success", pod, began)
-        assert self._decider.promises is not None
-        self._decider.promises.end(placed.binding)
         if self._queue.get(pod.key) is entry:
             await self.bind(entry, placed)
         else:
-            self._unplace(placed)
+            await self._give_back(placed)
+
+    async def _give_back(self, placed: Placed) -> None:
+        """Undoes what was done for a pod that is not bound."""
+        self._unplace(placed)
+        if placed.devices is not None and self.devices is not None:
+            self._queue.wake(hints.refused_by("DynamicResources"))
+            await self.devices.release(placed.devices, placed.pod)
 
     def _timed(self, point: str, status: str, pod: PodInfo, began: float) -> None:
         self._counts.points.of(point, status, pod.shape.scheduler).observe(perf_counter() - began)

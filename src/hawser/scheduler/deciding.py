@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.filters import Refusal
@@ -19,25 +20,38 @@ from hawser.scheduler.promises import Promises
 from hawser.scheduler.shapes import PodInfo
 from hawser.scheduler.volumes import Binding
 
-NO_DEVICES = Refusal("DynamicResources", ("dynamic resource allocation is not supported by this scheduler",), True)
+if TYPE_CHECKING:
+    # Whoever has no pods that claim devices does not load what allocates them.
+    from hawser.scheduler.devices.plan import Devices, Reservation
+
 NO_GROUP = Refusal("Coscheduling", ("PodGroup not found",), True)
 NOTHING = Binding()
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A pod that is counted as placed, and what its volumes take."""
+    """A pod that is counted as placed, and what its volumes take; devices: what it gets of them, if it claims any."""
 
     pod: PodInfo
     node: str
     binding: Binding
+    devices: Reservation | None = None
+
+    @property
+    def prepares(self) -> bool:
+        """Whether something is to be done before the pod is bound."""
+        return self.devices is not None or bool(self.binding.static or self.binding.dynamic)
 
 
 class Decider:
-    """Decides by profile. placements: by name of the profile. promises: of volumes; None until a pod has claims."""
+    """Decides by profile. placements: by name of the profile.
+
+    promises: of volumes; None until a pod has claims. devices: the same for claims of devices.
+    """
 
     def __init__(self, cache: Cache, placements: Mapping[str, Placement]) -> None:
         self.promises: Promises | None = None
+        self.devices: Devices | None = None
         self._cache = cache
         self._placements = placements
 
@@ -50,19 +64,26 @@ class Decider:
         placement = self.placement(pod)
         if promised:
             self._cache.nominate(pod, "")
-        if pod.shape.devices and "DynamicResources" in placement.profile.filters:
-            return self.blocked(NO_DEVICES)
         check = self.check(pod)
         if isinstance(check, Refusal):
             return self.blocked(check)
         return placement.decide(pod, check, promised)
 
     def check(self, pod: PodInfo) -> NodeCheck | Refusal | None:
-        """What nodes must pass for the pod's volumes."""
-        if not pod.claims or not VOLUMES & self.placement(pod).profile.filters:
-            return None
-        assert self.promises is not None
-        return self.promises.check(pod)
+        """What nodes must pass for the pod's volumes and devices."""
+        found: NodeCheck | Refusal | None = None
+        if pod.claims and VOLUMES & self.placement(pod).profile.filters:
+            assert self.promises is not None
+            found = self.promises.check(pod)
+        if not self.wants_devices(pod) or isinstance(found, Refusal):
+            return found
+        assert self.devices is not None
+        devices = self.devices.check(pod)
+        return devices if found is None or isinstance(devices, Refusal) else _both(found, devices)
+
+    def wants_devices(self, pod: PodInfo) -> bool:
+        """Whether devices are to be allocated for the pod here."""
+        return pod.shape.devices and "DynamicResources" in self.placement(pod).profile.filters
 
     def blocked(self, refusal: Refusal) -> Decision:
         """No node can have the pod, whatever it is like."""
@@ -70,18 +91,36 @@ class Decider:
         message = f"0/{nodes} nodes are available: {', '.join(refusal.reasons)}."
         return Decision(None, message, {refusal: nodes}, blocked=True)
 
+    def explain(self, pod: PodInfo, decision: Decision, preemption: str, freed: bool = False) -> str:
+        """kube-scheduler's sentence on a pod that has no node and gets none by preemption either.
+
+        freed: a claim of the pod was deallocated, so that it may find one the next time.
+        """
+        if "DynamicResources" not in self.placement(pod).profile.filters:
+            return f"{decision.message} preemption: {preemption}"
+        if decision.blocked and "DynamicResources" not in decision.plugins:
+            # The original asks for what it noted of claims, and it came not to note any: the search ends there.
+            return f"{decision.message} not found"
+        claims = "no new claims to deallocate"
+        if self.wants_devices(pod) and not decision.blocked:
+            claims = "deallocation of ResourceClaim completed" if freed else "still not schedulable"
+        return f"{decision.message} {claims}, preemption: {preemption}"
+
     def place(self, pod: PodInfo, node: str) -> Placed:
         """Counts the pod as placed."""
         checked = pod.claims and VOLUMES & self.placement(pod).profile.filters
         binding = self.promises.make(pod, node) if checked and self.promises is not None else NOTHING
+        devices = self.devices.make(pod, node) if self.devices is not None and self.wants_devices(pod) else None
         self._cache.assume(pod, node)
-        return Placed(pod, node, binding)
+        return Placed(pod, node, binding, devices)
 
     def unplace(self, placed: Placed) -> None:
         """The pod does not get its place after all."""
         self._cache.forget(placed.pod.key)
         if self.promises is not None:
             self.promises.end(placed.binding)
+        if self.devices is not None and placed.devices is not None:
+            self.devices.end(placed.devices)
 
     def together(
         self, pods: Sequence[PodInfo], least: int, promised: Mapping[str, str] = MappingProxyType({})
@@ -112,6 +151,10 @@ class Decider:
         message = f"PodGroup {gang} gets rejected due to Pod {culprit} is unschedulable even after PostFilter"
         others = self.blocked(Refusal("Coscheduling", (message,)))
         return [], [*refused, *((each.pod, others) for each in placed)]
+
+
+def _both(first: NodeCheck, second: NodeCheck) -> NodeCheck:
+    return lambda name: first(name) or second(name)
 
 
 def _too_few(pod: PodInfo, count: int, least: int) -> Refusal:

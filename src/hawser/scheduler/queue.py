@@ -176,6 +176,15 @@ class SchedulingQueue:
         if self._entries.get(entry.pod.key) is not entry:
             return
         self._back_off(entry)
+        self._park(entry, plugins, likeness)
+
+    def gate(self, entry: Entry, plugins: frozenset[str]) -> None:
+        """Something that the pod needs is not there yet: it waits for ``wake``, and was not tried."""
+        if self._entries.get(entry.pod.key) is entry:
+            entry.tries -= 1
+            self._park(entry, plugins)
+
+    def _park(self, entry: Entry, plugins: frozenset[str], likeness: object = None) -> None:
         entry.plugins = plugins
         if entry.missed:
             entry.state = State.PARKED

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
+from hawser.api.errors import APIError
 from hawser.api.kinds import POD_DISRUPTION_BUDGET
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager, sentence
@@ -21,7 +22,7 @@ from hawser.scheduler.binding import Binder
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.configuration import Configuration, load
 from hawser.scheduler.counts import Counts
-from hawser.scheduler.deciding import NOTHING, Decider, Placed
+from hawser.scheduler.deciding import Decider, Placed
 from hawser.scheduler.filters import Refusal
 from hawser.scheduler.gang_placer import GangPlacer
 from hawser.scheduler.placement import Decision, Placement
@@ -122,6 +123,11 @@ class Scheduler(Controller):
             await self._volumes.start()
             self._decider.promises = self._volumes.promises
             self._waiting.again(entry)
+        elif self._decider.wants_devices(pod) and self._decider.devices is None:
+            await self._start_devices()
+            self._waiting.again(entry)
+        elif self._lacks_claims(entry):
+            self._waiting.gate(entry, frozenset(("DynamicResources",)))
         elif pod.gang:
             await self._gangs.place(entry)
         else:
@@ -149,22 +155,50 @@ class Scheduler(Controller):
                 return
         await self._refuse(entry, decision, result)
 
+    async def _start_devices(self) -> None:
+        """Begins to watch devices and their claims: what it takes is loaded when the first pod wants some."""
+        from hawser.scheduler.device_binder import DeviceBinder
+
+        if self._binder.devices is None:
+            pods, wake = self._watching.pods, self._waiting.wake
+            self._binder.devices = DeviceBinder(self._manager, self._cache, pods, wake, self._writer)
+        await self._binder.devices.start()
+        self._decider.devices = self._binder.devices.devices
+
+    def _lacks_claims(self, entry: Entry) -> bool:
+        """Whether claims that are to be made for the pod are not there yet; nobody is told about that."""
+        devices = self._decider.devices
+        return devices is not None and self._decider.wants_devices(entry.pod) and devices.lacks_claims(entry.pod)
+
     async def _bind(self, entry: Entry, placed: Placed) -> None:
-        if placed.binding is NOTHING or not (placed.binding.static or placed.binding.dynamic):
-            await self._binder.bind(entry, placed)
+        if placed.prepares:
+            # Nobody else waits for volumes and devices.
+            self._tasks.create_task(self._binder.prepare_and_bind(entry, placed))
         else:
-            # Nobody else waits for volumes.
-            self._tasks.create_task(self._binder.bind_with_volumes(entry, placed))
+            await self._binder.bind(entry, placed)
 
     async def _refuse(self, entry: Entry, decision: Decision, result: Preemption | None) -> None:
         """Neither a free node nor one that can be made free."""
         self._counts.unschedulable(entry)
+        freed = await self._deallocate(entry.pod, decision)
+        entry.missed |= freed
         self._waiting.park(entry, decision.plugins)
         if result is None:
             await self._writer.report(entry, decision.message)
             return
-        message = f"{decision.message} preemption: {result.message}"
+        message = self._decider.explain(entry.pod, decision, result.message, freed)
         await self._writer.report(entry, message, None if result.keeps else "")
+
+    async def _deallocate(self, pod: PodInfo, decision: Decision) -> bool:
+        """Frees a claim that keeps the pod from its place, if nobody uses it; whether there was one."""
+        binder = self._binder.devices
+        if binder is None or decision.blocked or not self._decider.wants_devices(pod):
+            return False
+        try:
+            return await binder.deallocate(pod, decision)
+        except APIError as err:
+            log.warning("a claim of pod %s is not deallocated: %s", pod.key, err.message)
+            return False
 
     # Preemption
 

@@ -104,7 +104,7 @@ class PodInfo:
     @property
     def likeness(self) -> object:
         """Pods of equal likeness have the same place, or none."""
-        return (self.shape, self.group, self.owner, self.key if self.claims else "")
+        return (self.shape, self.group, self.owner, self.key if self.claims or self.shape.devices else "")
 
     @property
     def look(self) -> object:

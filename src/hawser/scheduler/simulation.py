@@ -17,7 +17,7 @@ from hawser.api.types import Obj
 from hawser.client.informer import key_of
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.configuration import Configuration
-from hawser.scheduler.deciding import NO_GROUP, Decider
+from hawser.scheduler.deciding import NO_GROUP, Decider, Placed
 from hawser.scheduler.filters import Refusal
 from hawser.scheduler.mustering import Muster, muster
 from hawser.scheduler.placement import Decision, Placement
@@ -79,6 +79,10 @@ class Simulation:
         self._schedulers = frozenset(placements)
         self._decider = Decider(self.cache, placements)
         self._decider.promises = Promises(self._stock(), self.cache)
+        if any(self.cache.shapes.of(obj["spec"]).devices for obj in self._pending):
+            from hawser.scheduler.simulated_devices import devices_of
+
+            self._decider.devices = devices_of(self._kinds, self._pending, self.cache)
 
     def run(self) -> Iterator[Result]:
         """Places the pending pods, in the scheduler's order; yields what becomes of each."""
@@ -105,7 +109,7 @@ class Simulation:
     def _place(self, pod: PodInfo) -> Result:
         decision = self._decider.decide(pod)
         if decision.node is not None:
-            self._decider.place(pod, decision.node)
+            self._settle([self._decider.place(pod, decision.node)])
             return Result(pod.key, Outcome.PLACED, decision.node)
         return self._preempt(pod, decision)
 
@@ -114,10 +118,19 @@ class Simulation:
         if result is None:
             return Result(pod.key, Outcome.UNSCHEDULABLE, message=decision.message)
         if result.chosen is None:
-            return Result(pod.key, Outcome.UNSCHEDULABLE, message=f"{decision.message} preemption: {result.message}")
+            message = self._decider.explain(pod, decision, result.message)
+            return Result(pod.key, Outcome.UNSCHEDULABLE, message=message)
         victims = tuple(victim.key for victim in result.chosen.victims)
         self.cache.nominate(pod, result.chosen.node)
         return Result(pod.key, Outcome.PREEMPTING, result.chosen.node, decision.message, victims)
+
+    def _settle(self, placed: Iterable[Placed]) -> None:
+        """What pods get of devices counts as allocated."""
+        for each in placed:
+            if each.devices is not None and self._decider.devices is not None:
+                from hawser.scheduler.simulated_devices import record
+
+                record(self._decider.devices, each.devices)
 
     def _consider(self, pod: PodInfo, decision: Decision) -> Preemption | None:
         """Whether others should leave for the pod; None when that is no question."""
@@ -142,6 +155,7 @@ class Simulation:
         if not placed and (plan := muster(self.cache, self._decider, pods, least, self._consider)) is not None:
             yield from self._muster(plan, pods, {pod.key: why for pod, why in refused})
             return
+        self._settle(placed)
         yield from (Result(each.pod.key, Outcome.PLACED, each.node) for each in placed)
         yield from (Result(pod.key, Outcome.UNSCHEDULABLE, message=why.message) for pod, why in refused)
 
@@ -209,11 +223,15 @@ _KINDS = frozenset(
         "CSIDriver",
         "CSINode",
         "CSIStorageCapacity",
+        "DeviceClass",
         "Namespace",
         "PersistentVolume",
         "PersistentVolumeClaim",
         "PodDisruptionBudget",
         "PodGroup",
+        "ResourceClaim",
+        "ResourceClaimTemplate",
+        "ResourceSlice",
         "StorageClass",
     )
 )

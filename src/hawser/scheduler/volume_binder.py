@@ -32,10 +32,10 @@ _KINDS = (PERSISTENT_VOLUME_CLAIM, PERSISTENT_VOLUME, STORAGE_CLASS, CSI_DRIVER,
 
 
 class Unbound(Exception):
-    """The pod's volumes cannot be had; the message says why."""
+    """The pod's volumes or devices cannot be had; the message says why."""
 
 
-class _ByKey(Mapping[str, Obj]):
+class ByKey(Mapping[str, Obj]):
     """An informer's objects by key."""
 
     def __init__(self, informer: Informer) -> None:
@@ -84,9 +84,7 @@ class VolumeBinder:
             await informer.synced()
         if self._promises is None:
             claims, every, classes, drivers, nodes, capacities = self._informers
-            stock = Stock(
-                _ByKey(claims), _ByKey(every), _ByKey(classes), _ByKey(drivers), _ByKey(nodes), _List(capacities)
-            )
+            stock = Stock(ByKey(claims), ByKey(every), ByKey(classes), ByKey(drivers), ByKey(nodes), _List(capacities))
             self._promises = Promises(stock, self._cache)
             for informer in self._informers:
                 informer.on_change(self._on_change)
@@ -171,7 +169,7 @@ class _List:
         return iter(self._informer.list())
 
 
-def failure(err: Exception) -> str:
+def failure(err: Exception, plugin: str = "VolumeBinding") -> str:
     """What went wrong, as kube-scheduler says it."""
     what = err.message if isinstance(err, APIError) else str(err)
-    return f'running PreBind plugin "VolumeBinding": {what}'
+    return f'running PreBind plugin "{plugin}": {what}'

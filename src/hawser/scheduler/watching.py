@@ -66,9 +66,11 @@ class Watching:
             assert obj is not None
             self._pod_gone(key_of(obj))
             return
-        if old is not None and only_status(old, new):
-            return
         key = key_of(new)
+        if old is not None and only_status(old, new):
+            if new["spec"].get("resourceClaims") and _claimed(old) != _claimed(new):
+                self._queue.wake_one(key)
+            return
         node = new["spec"].get("nodeName")
         if node:
             self._pod_placed(self._cache.shapes.pod(new), node)
@@ -146,6 +148,10 @@ def only_status(old: Obj, new: Obj) -> bool:
 
 def _nominated(pod: Obj) -> str:
     return (pod.get("status") or {}).get("nominatedNodeName") or ""
+
+
+def _claimed(pod: Obj) -> object:
+    return (pod.get("status") or {}).get("resourceClaimStatuses")
 
 
 def _allocated(pod: Obj) -> list[object]:

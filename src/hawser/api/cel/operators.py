@@ -142,6 +142,8 @@ def contains(item: Any, holder: Any) -> bool:
             return not absent(keyed(holder, item))
         except TypeError:
             raise EvalError("unsupported key type") from None
+    if hasattr(holder, "holds"):
+        return bool(holder.holds(item))
     raise EvalError("no such overload")
 
 
@@ -165,6 +167,8 @@ def index(holder: Any, at: Any) -> Any:
         raise EvalError(f"index out of bounds: {at}")
     if type(holder) is Opt:
         return optional_index(holder, at)
+    if hasattr(holder, "item"):
+        return holder.item(at)
     raise EvalError("no such overload")
 
 
@@ -179,6 +183,8 @@ def optional_index(holder: Any, at: Any) -> Opt:
         return NONE if absent(found) else Opt(found)
     if type(holder) is list and type(at) in (int, UInt):
         return Opt(holder[at]) if 0 <= at < len(holder) else NONE
+    if hasattr(holder, "item"):
+        return Opt(holder.item(at))
     raise EvalError("no such overload")
 
 

@@ -140,7 +140,7 @@ def selectors(listed: list[Obj], path: str) -> Errors:
 
 def _expression(source: str, path: str) -> Errors:
     # Whoever has no selectors does not load the expression language.
-    from hawser.api.validation.device_expressions import selector_error
+    from hawser.api.device_selectors import selector_error
 
     if len(source.encode()) > _MAX_EXPRESSION:
         yield too_long(path, _MAX_EXPRESSION)

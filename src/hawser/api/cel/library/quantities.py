@@ -106,7 +106,8 @@ class Semver(Opaque):
         return hash((self.numbers, self.release))
 
 
-def _semver(text: str, normalize: bool = False) -> Semver:
+def version(text: str, normalize: bool = False) -> Semver:
+    """A semantic version of its text; normalize: "v1" and "1.01" will do. Raises EvalError."""
     if normalize:
         text = _normalized(text)
     match = _SEMVER.fullmatch(text) if len(text) <= 1024 else None
@@ -198,10 +199,10 @@ def overloads() -> Iterator[Overload]:
 
 def _versions() -> Iterator[Overload]:
     kind = "kubernetes.Semver"
-    yield function(f"semver(string) -> {kind}", _semver)
-    yield function(f"semver(string, bool) -> {kind}", _semver)
-    yield function("isSemver(string) -> bool", _valid(_semver))
-    yield function("isSemver(string, bool) -> bool", _valid(_semver))
+    yield function(f"semver(string) -> {kind}", version)
+    yield function(f"semver(string, bool) -> {kind}", version)
+    yield function("isSemver(string) -> bool", _valid(version))
+    yield function("isSemver(string, bool) -> bool", _valid(version))
     for place, name in enumerate(("major", "minor", "patch")):
         yield method(kind, f"{name}() -> int", lambda v, place=place: v.numbers[place])
     yield method(kind, f"isGreaterThan({kind}) -> bool", lambda a, b: _compare_versions(a, b) > 0)

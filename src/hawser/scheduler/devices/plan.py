@@ -1,0 +1,181 @@
+"""Which nodes a pod's ResourceClaims allow, and what is kept of devices for pods that are not bound yet. Pure.
+
+The plugin DynamicResources of kube-scheduler; its reasons, word for word.
+Source: "Dynamic Resource Allocation"; KEP-4381.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from hawser.api.types import Obj
+from hawser.client.informer import key_of
+from hawser.scheduler.cache import Cache
+from hawser.scheduler.devices import claims as of
+from hawser.scheduler.devices.allocator import allocate
+from hawser.scheduler.devices.asks import AllocationError, NodeError
+from hawser.scheduler.devices.claims import NotUsableError
+from hawser.scheduler.devices.inventory import Inventory, selector_matches
+from hawser.scheduler.devices.ledger import Ledger
+from hawser.scheduler.filters import Refusal
+from hawser.scheduler.shapes import PodInfo
+
+PLUGIN = "DynamicResources"
+SHORT = Refusal(PLUGIN, ("cannot allocate all claims",), True)
+ELSEWHERE = Refusal(PLUGIN, ("resourceclaim not available on the node",), True)
+BIND_SECONDS = 600.0
+
+
+@dataclass(slots=True)
+class Stock:
+    """What there is of devices. claims: by namespace/name. ledger: what is allocated, or about to be.
+
+    in_flight: UIDs of claims that are about to be allocated.
+    """
+
+    claims: Mapping[str, Obj] = field(default_factory=dict)
+    classes: Mapping[str, Obj] = field(default_factory=dict)
+    inventory: Inventory = field(default_factory=Inventory)
+    ledger: Ledger = field(default_factory=Ledger)
+    in_flight: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A pod's claims, and what was decided to allocate for some of them, by namespace/name."""
+
+    pod: Obj
+    claims: tuple[Obj, ...]
+    allocations: Mapping[str, Obj]
+
+
+class Devices:
+    """Decides on devices, and remembers what is decided until it is written.
+
+    pods: finds the pod's object by its key. now: the time. share_id: makes a UUID for a share of a device.
+    """
+
+    def __init__(
+        self,
+        stock: Stock,
+        cache: Cache,
+        pods: Callable[[str], Obj | None],
+        now: Callable[[], datetime],
+        share_id: Callable[[], str],
+    ) -> None:
+        self.stock = stock
+        self._cache = cache
+        self._pods = pods
+        self._now = now
+        self._share_id = share_id
+
+    def lacks_claims(self, pod: PodInfo) -> bool:
+        """Whether claims are still to be made for the pod of their templates."""
+        obj = self._pods(pod.key)
+        return obj is not None and of.lacks_names(obj)
+
+    def check(self, pod: PodInfo) -> Callable[[str], Refusal | None] | Refusal:
+        """What nodes must pass because of the pod's claims; a Refusal if no node could."""
+        try:
+            claims = self._claims(pod)
+        except NotUsableError as why:
+            return Refusal(PLUGIN, (str(why),), True)
+        wanted = [claim for claim in claims if of.allocation(claim) is None]
+
+        def check(name: str) -> Refusal | None:
+            # As in the original, what is to be allocated is looked at first.
+            found = self._allocate(wanted, name)
+            if isinstance(found, Refusal):
+                return found
+            return ELSEWHERE if any(self._is_elsewhere(claim, name) for claim in claims) else None
+
+        return check
+
+    def make(self, pod: PodInfo, node: str) -> Reservation:
+        """Keeps devices of the node, which has passed the check, for the pod."""
+        claims = self._claims(pod)
+        wanted = [claim for claim in claims if of.allocation(claim) is None]
+        found = self._allocate(wanted, node)
+        assert not isinstance(found, Refusal)
+        for claim, allocation in zip(wanted, found, strict=True):
+            uid = claim["metadata"]["uid"]
+            self.stock.in_flight.add(uid)
+            self.stock.ledger.put(uid, allocation)
+        obj = self._pods(pod.key)
+        assert obj is not None
+        return Reservation(obj, tuple(claims), dict(zip(map(key_of, wanted), found, strict=True)))
+
+    def end(self, reservation: Reservation) -> None:
+        """What was kept for the pod is allocated now, or taken back."""
+        for claim in reservation.claims:
+            if key_of(claim) in reservation.allocations:
+                self.settle(claim)
+
+    def settle(self, claim: Obj) -> None:
+        """A claim is not about to be allocated any more: from now on it has what the API says."""
+        uid = claim["metadata"]["uid"]
+        self.stock.in_flight.discard(uid)
+        known = self.stock.claims.get(key_of(claim))
+        same = known is not None and known["metadata"]["uid"] == uid
+        self.stock.ledger.put(uid, of.allocation(known) if known is not None and same else None)
+
+    def changed(self, old: Obj | None, new: Obj | None) -> None:
+        """A claim came, changed or went."""
+        if old is not None and (new is None or new["metadata"]["uid"] != old["metadata"]["uid"]):
+            self.stock.in_flight.discard(old["metadata"]["uid"])
+            self.stock.ledger.put(old["metadata"]["uid"], None)
+        if new is not None:
+            uid, allocation = new["metadata"]["uid"], of.allocation(new)
+            if allocation is not None or uid not in self.stock.in_flight:
+                self.stock.ledger.put(uid, allocation)
+
+    def idle(self, pod: PodInfo) -> Obj | None:
+        """A claim of a pod that was refused as ELSEWHERE: not for all nodes, and used by nobody else."""
+        try:
+            claims = self._claims(pod)
+        except NotUsableError:
+            return None
+        for claim in claims:
+            others = [consumer for consumer in of.consumers(claim) if consumer["uid"] != pod.uid]
+            if not others and any(self._is_elsewhere(claim, node.name) for node in self._cache.nodes.values()):
+                return claim
+        return None
+
+    def _claims(self, pod: PodInfo) -> list[Obj]:
+        obj = self._pods(pod.key)
+        if obj is None:
+            raise NotUsableError(f'pod "{pod.name}" not found')
+        claims = of.claims_of(obj, self.stock.claims)
+        for claim in claims:
+            of.check_usable(claim, pod.uid, self.stock.classes)
+            if of.allocation(claim) is None and claim["metadata"]["uid"] in self.stock.in_flight:
+                raise NotUsableError(f"resource claim {key_of(claim)} is in the process of being allocated")
+        return claims
+
+    def _is_elsewhere(self, claim: Obj, name: str) -> bool:
+        """Whether an allocated claim is not for the node, or is for none any more: its devices did not get ready."""
+        allocation = of.allocation(claim)
+        if allocation is None:
+            return False
+        node = self._cache.nodes[name]
+        selector = allocation.get("nodeSelector")
+        if selector is not None and not selector_matches(selector, name, node.labels):
+            return True
+        if not of.binds_slowly(claim):
+            return False
+        failed = bool(of.binding_failure(claim))
+        return failed or (not of.is_ready(claim) and of.is_late(claim, self._now(), BIND_SECONDS))
+
+    def _allocate(self, claims: Sequence[Obj], name: str) -> list[Obj] | Refusal:
+        if not claims:
+            return []
+        stock, labels = self.stock, self._cache.nodes[name].labels
+        try:
+            found = allocate(claims, stock.classes, stock.inventory, stock.ledger, name, labels, self._share_id)
+        except NodeError as why:
+            return Refusal(PLUGIN, (str(why),), True)
+        except AllocationError as why:
+            return Refusal(PLUGIN, (f'running "{PLUGIN}" filter plugin: {why}',), True)
+        return SHORT if found is None else found
