@@ -47,7 +47,8 @@ async def test_it_answers_for_the_nodes_containers(api_server: APIServerProcess,
                         await asyncio.sleep(0.01)
         asked = {"namespace": "shop", "name": "p", "uid": pod["metadata"]["uid"]}
         annotations = {f"io.kubernetes.cri.sandbox-{key}": value for key, value in asked.items()}
-        process = await asyncio.create_subprocess_exec(*command, "--kubeconfig", str(api_server.kubeconfig))
+        env = {**os.environ, "CONTAINER_RUNTIME_ENDPOINT": "unix:///run/nobody/containerd.sock"}
+        process = await asyncio.create_subprocess_exec(*command, "--kubeconfig", str(api_server.kubeconfig), env=env)
         try:
             async with asyncio.timeout(30):
                 while not path.exists():  # noqa: ASYNC110 - another process makes it
@@ -60,7 +61,8 @@ async def test_it_answers_for_the_nodes_containers(api_server: APIServerProcess,
                 await asyncio.to_thread(ask, str(path), annotations)
                 raise AssertionError("an image was mounted")
             except OptionError as error:
-                assert str(error) == "RichProfiles: b: agent w: node n has no way to mount images"
+                assert str(error).startswith("RichProfiles: b: agent w: ")
+                assert "/run/nobody/containerd.sock" in str(error)
         finally:
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(20):

@@ -119,6 +119,7 @@ class TestSystemd:
             "container=hawser",
             f"container_uuid={'0' * 32}",
             "SYSTEMD_UNIT_PATH=/dev/hawser/units:",
+            "SYSTEMD_GENERATOR_PATH=/dev/hawser/generators:",
         ]
 
     def test_new_mounts_lie_below_run_dev_and_tmp_only(self, spec: Spec) -> None:

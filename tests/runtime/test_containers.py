@@ -49,8 +49,16 @@ class TestSystemd:
         self, containers: Containers, debian: Path, spec: Spec
     ) -> None:
         container = containers.make(debian, rich(spec, SLEEP))
+        # A machine's file systems are not a container's: systemd would take their failures for an emergency.
+        (container.directory / "rootfs/etc/fstab").write_text(
+            "tmpfs /srv tmpfs defaults 0 0\nfiles:/x /mnt nfs hard 0 0\n"
+        )
         container.start()
         container.until("running", "systemctl", "is-system-running")
+        assert container.exec("sh", "-c", "journalctl --header | grep -c '^File path: /var/log/journal'") == "1"
+        assert container.exec("ls", "-A", "/run/log/journal") == "" or "No such" in container.exec(
+            "ls", "/run/log/journal"
+        )
         mask = sum(1 << _BITS[name] for name in DEFAULT_CAPABILITIES)
         status = dict(line.split(":\t") for line in container.exec("cat", "/proc/1/status").splitlines())
         assert {status[name] for name in ("CapPrm", "CapEff", "CapBnd")} == {f"{mask:016x}"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from hawser.api.status import has_ended
 from hawser.client.client import Client
 from hawser.client.events import EventRecorder
 from hawser.client.informer import Informer
+from hawser.node.agentlayers import AgentLayers
+from hawser.node.cri.client import Runtime
+from hawser.node.cri.endpoint import usual_endpoint
+from hawser.node.cri.errors import CRIError
 from hawser.node.rich import HANDLER, RichPods
 from hawser.rich.kept import KeptRoots
 from hawser.rich.profiles.resolver import Resolver
@@ -23,21 +28,24 @@ from hawser.rich.profiles.server import Server
 from hawser.rich.reporter import COMPONENT, Reporter
 from hawser.runtime.install import ROOTS
 
+log = logging.getLogger(__name__)
+
 _LOOK_SECONDS = 15.0
+_TIDY_SECONDS = 300.0
 
 
 async def run(client: Client, node: str, socket: Path, root: Path = Path("/"), view: Path | None = None) -> None:
     """Answers and reports until SIGTERM or SIGINT. Raises OSError where it cannot listen.
 
-    root: where the node's root directory is. view: the directory in which lxcfs is kept, None for no lxcfs. Images of
-    agents are not mounted here: that takes rights on the node which this agent is not given.
+    root: where the node's root directory is. view: the directory in which lxcfs is kept, None for no lxcfs.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     informer = Informer(client, POD, field_selector=f"spec.nodeName={node}")
     recorder = EventRecorder(client, COMPONENT, host=node)
-    server = Server(socket, lambda: Resolver(client, node, None, root))
+    layers = AgentLayers(Runtime(usual_endpoint()))
+    server = Server(socket, lambda: Resolver(client, node, layers, root))
     socket.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     await server.start()
     try:
@@ -47,6 +55,7 @@ async def run(client: Client, node: str, socket: Path, root: Path = Path("/"), v
                 tasks.create_task(Reporter(client, informer, node).run(), name="reporter"),
                 tasks.create_task(recorder.run(), name="events"),
                 tasks.create_task(KeptRoots(Path(ROOTS), informer, recorder).run(), name="kept root file systems"),
+                tasks.create_task(_tidy(layers), name="images of agents"),
             ]
             if view is not None:
                 running.append(tasks.create_task(_keep_view(RichPods(view, recorder), informer), name="view"))
@@ -56,6 +65,16 @@ async def run(client: Client, node: str, socket: Path, root: Path = Path("/"), v
     finally:
         with contextlib.suppress(OSError):
             await server.close()
+        await layers.close()
+
+
+async def _tidy(layers: AgentLayers) -> None:
+    while True:
+        try:
+            await layers.tidy()
+        except (CRIError, OSError) as error:
+            log.warning("images of agents are looked at later: %s", error)
+        await asyncio.sleep(_TIDY_SECONDS)
 
 
 async def _keep_view(pods: RichPods, informer: Informer) -> None:

@@ -14,18 +14,20 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from hawser.api.types import Obj
+from hawser.node.agentpulls import AgentPulls
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError, Unimplemented
 from hawser.node.cri.model import Image
 from hawser.node.cri.views import ImageViews
-from hawser.node.images.manager import ImageError, Images
+from hawser.node.images.manager import Images
 from hawser.node.volumes import mounts
 from hawser.node.volumes.images import mount_step
 from hawser.rich.profiles.merge import ProfileError
 
 _FOLDERS = ("dev", "proc", "run", "sys", "tmp")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
-_STARTING_SECONDS = 120.0
+STARTING_SECONDS = 120.0
 """So long a container that asked for an image may take until it has mounted it."""
 
 
@@ -34,27 +36,25 @@ class AgentImages:
 
     def __init__(self, runtime: Runtime, images: Images, folder: Path) -> None:
         self._views = ImageViews(runtime)
-        self._images = images
+        self._pulls = AgentPulls(images)
         self._folder = folder
-        self._pulls: dict[tuple[str, str], asyncio.Task[Image]] = {}
         self._asked: dict[str, float] = {}
         self._lock = asyncio.Lock()
 
-    async def root(self, image: str, policy: str) -> Path:
-        """A read-only directory with an image's files. A pull goes on when nobody waits for it any more. Raises
-        ProfileError."""
-        found = await asyncio.shield(self._pull(image, policy))
+    async def files(self, image: str, policy: str) -> Obj:
+        """The read-only directory with an image's files. Raises ProfileError."""
+        found = await self._pulls.get(image, policy)
         name = found.id.rpartition(":")[2]
         place = self._folder / name
         async with self._lock:
             self._asked[name] = time.monotonic()
             try:
-                await self._mount(place, _key(name), found)
+                await self._mount(place, view_key(name), found)
             except Unimplemented:
                 raise ProfileError("the container runtime does not say where images' files are") from None
             except (CRIError, KeyError, ValueError, OSError) as error:
                 raise ProfileError(f"image {image} can not be mounted: {error}") from error
-        return place / "root"
+        return {"root": str(place / "root")}
 
     async def held(self) -> set[str]:
         """Ids of the images that containers have or are about to have; what else is mounted is given up.
@@ -62,7 +62,7 @@ class AgentImages:
         Raises CRIError and OSError.
         """
         async with self._lock:
-            recent = time.monotonic() - _STARTING_SECONDS
+            recent = time.monotonic() - STARTING_SECONDS
             self._asked = {name: asked for name, asked in self._asked.items() if asked >= recent}
             places = list(self._folder.iterdir()) if self._folder.is_dir() else []
             idle = [place for place in places if place.name not in self._asked]
@@ -77,37 +77,16 @@ class AgentImages:
         for part in ("root", "image"):
             if mounts.is_mounted(place / part):
                 mounts.unmount(place / part)
-        await self._views.remove(_key(place.name))
+        await self._views.remove(view_key(place.name))
         shutil.rmtree(place)
-
-    def _pull(self, image: str, policy: str) -> asyncio.Task[Image]:
-        key = (image, policy)
-        if key not in self._pulls:
-            self._pulls[key] = asyncio.create_task(self._ensure(image, policy), name=f"agent image {image}")
-            self._pulls[key].add_done_callback(lambda task: self._done(key, task))
-        return self._pulls[key]
-
-    def _done(self, key: tuple[str, str], task: asyncio.Task[Image]) -> None:
-        del self._pulls[key]
-        if not task.cancelled():
-            task.exception()  # whoever waits has it; when nobody does, it is not unheard of
-
-    async def _ensure(self, image: str, policy: str) -> Image:
-        try:
-            return await self._images.ensure(image, policy, (), lambda *_: None)
-        except ImageError as error:
-            raise ProfileError(f"{error.reason}: {error.message}") from error
-        except CRIError as error:
-            raise ProfileError(error.text) from error
 
     async def _mount(self, place: Path, key: str, image: Image) -> None:
         files, skeleton, root = place / "image", place / "skeleton", place / "root"
         if mounts.is_mounted(root):
             return
-        for folder in (files, root, *(skeleton / name for name in _FOLDERS)):
+        for folder in (files, root):
             folder.mkdir(parents=True, exist_ok=True)
-        for name in _DEVICES:
-            (skeleton / "dev" / name).touch()
+        make_skeleton(skeleton)
         if not mounts.is_mounted(files):
             for step in await self._views.view(key, image.id):
                 mount_step(files, step)
@@ -115,13 +94,19 @@ class AgentImages:
 
     async def close(self) -> None:
         """Ends pulls that are under way; mounts stay, as containers do."""
-        tasks = list(self._pulls.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._pulls.close()
 
 
-def _key(name: str) -> str:
+def make_skeleton(place: Path) -> None:
+    """Makes the directories and files that are mounted over in an image's root. Raises OSError."""
+    for name in _FOLDERS:
+        (place / name).mkdir(parents=True, exist_ok=True)
+    for name in _DEVICES:
+        (place / "dev" / name).touch()
+
+
+def view_key(name: str) -> str:
+    """What the view of an image is called in containerd."""
     return f"hawser-agent-image-{name}"
 
 
@@ -135,10 +120,10 @@ def _is_used(root: Path, elsewhere: set[tuple[int, str]]) -> bool:
 
 def _mounted_elsewhere() -> set[tuple[int, str]]:
     """Devices, and where they are mounted, in other mount namespaces than this process's."""
-    return {mount for process in _of_namespaces() for mount in _mounts_of(process)}
+    return {mount for process in of_namespaces() for mount in _mounts_of(process)}
 
 
-def _of_namespaces() -> Iterator[Path]:
+def of_namespaces() -> Iterator[Path]:
     """A process of each other mount namespace."""
     seen = {Path("/proc/self/ns/mnt").readlink()}
     for process in Path("/proc").glob("[0-9]*"):

@@ -100,7 +100,8 @@ def _agent(entry: dict[str, Any]) -> Agent:
 
     return Agent(
         name=entry["name"],
-        root=entry["root"],
+        root=entry.get("root") or "",
+        layers=tuple(entry.get("layers") or ()),
         command=tuple(entry["command"]),
         chroot=bool(entry.get("chroot")),
         env=tuple((name, value) for name, value in (entry.get("env") or {}).items()),

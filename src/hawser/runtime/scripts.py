@@ -111,6 +111,9 @@ exec 3<&-
 ln -s "/proc/$!/fd" @STREAMS@
 """)
 BOOT = HOLD + 'exec "$@"\n'
+# All is mounted already: journald may write to /var/log/journal at once, if the image has that;
+# systemd-journald.service(8).
+BOOT_MOUNTED = HOLD + 'mkdir -p /run/systemd/journal && : >/run/systemd/journal/flushed\nexec "$@"\n'
 
 STARTED = _script("#!/bin/sh\n. @HOME@/lib\nrecord active\n")
 

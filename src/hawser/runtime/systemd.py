@@ -45,6 +45,16 @@ BindReadOnlyPaths=
 """
 # A login prompt on the container's console would take the application's terminal.
 _MASKED = ("console-getty.service", "getty@.service", "serial-getty@.service", "container-getty@.service")
+# What looks for devices, encrypted disks and kernel parameters that a container does not have; systemd.generator(7).
+_GENERATORS = (
+    *("bless-boot", "cryptsetup", "debug", "getty", "gpt-auto", "hibernate-resume", "integritysetup", "run"),
+    *("tpm2", "veritysetup"),
+)
+# Caches of what is in the image anyway, and of hardware: made anew at each start where /etc is older than /usr.
+_CACHES = ("ldconfig.service", "systemd-hwdb-update.service", "systemd-journal-catalog-update.service")
+# What mounts. Without CAP_SYS_ADMIN it only fails, and a failed mount of /etc/fstab would be an emergency. And with
+# nothing to mount, the journal is on /var/log/journal from its beginning: a flag says so.
+_MOUNTING = ("systemd-remount-fs.service", "systemd-journal-flush.service")
 # Own limits that a container's root may not raise where the host lacks cgroup2's nsdelegate; cgroups(7).
 _LIMIT_FILES = (  # noqa: SIM905
     "cgroup.freeze cgroup.kill cgroup.max.depth cgroup.max.descendants cpu.idle cpu.max cpu.max.burst cpu.weight "
@@ -94,6 +104,7 @@ def _pid1_environment(process: dict[str, Any], facts: Facts) -> list[str]:
         "container": "hawser",
         "container_uuid": given.get("container_uuid") or facts.machine_id,
         "SYSTEMD_UNIT_PATH": f"{HOME}/units:",
+        "SYSTEMD_GENERATOR_PATH": f"{HOME}/generators:",
     }
     if process.get("terminal"):
         env["TERM"] = given.get("TERM") or "xterm"
@@ -128,10 +139,14 @@ def _open_cgroup(spec: dict[str, Any], facts: Facts) -> None:
 
 def _files(process: dict[str, Any], options: Options, facts: Facts) -> Files:
     files = unit_files(process, options, facts)
+    masked, generators = [*_MASKED, *_CACHES], [*_GENERATORS]
     if "CAP_SYS_ADMIN" not in ((process.get("capabilities") or {}).get("bounding") or []):
         files["units/service.d/10-hawser.conf"] = File(_NO_NAMESPACES)
-    for unit in _MASKED:
-        files[f"units/{unit}"] = File("/dev/null", link=True)
+        files["boot"] = File(scripts.BOOT_MOUNTED, 0o755)
+        masked += _MOUNTING
+        generators.append("fstab")
+    files |= {f"units/{unit}": File("/dev/null", link=True) for unit in masked}
+    files |= {f"generators/systemd-{name}-generator": File("/dev/null", link=True) for name in generators}
     if facts.limits:
         # The limits that kubectl exec has are those of services too, and so of logins by ssh.
         limits = "".join(f"DefaultLimit{name}={value}\n" for name, value in facts.limits)

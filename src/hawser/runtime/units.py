@@ -24,8 +24,9 @@ class Agent(NamedTuple):
     """An operation agent, as the resolver of RichProfiles describes it."""
 
     name: str
-    root: str  # the host's directory with its files
+    root: str  # the host's directory with its files, or "":
     command: tuple[str, ...]
+    layers: tuple[str, ...] = ()  # the host's directories of an image's layers, the topmost first
     chroot: bool = False  # it lives in its own files (an image), not in the container's
     env: tuple[tuple[str, str], ...] = ()
     memory: int = 0  # bytes, 0 for no limit of its own
@@ -202,7 +203,10 @@ def agent_mounts(spec: dict[str, Any], agents: tuple[Agent, ...], made: list[Gro
     mounts, linux = spec["mounts"], spec["linux"]
     for agent in agents:
         place = f"{AGENTS}/{agent.name}"
-        mounts.append(_bind(agent.root, place, "ro"))
+        if agent.layers and linux.get("uidMappings"):
+            # runc mounts it as root of the container, who may not look into containerd's directories.
+            raise EditError(f"agent {agent.name}: this node mounts no images of agents in a user namespace")
+        mounts.append(_overlay(agent.layers, place) if agent.layers else _bind(agent.root, place, "ro"))
         if not agent.chroot:
             continue
         for kind, at in (("proc", "/proc"), ("sysfs", "/sys")):
@@ -220,6 +224,11 @@ def agent_mounts(spec: dict[str, Any], agents: tuple[Agent, ...], made: list[Gro
 
 def _kernels(path: str) -> bool:
     return path.startswith(("/proc/", "/sys/"))
+
+
+def _overlay(layers: tuple[str, ...], place: str) -> dict[str, Any]:
+    options = ["ro", "nosuid", "lowerdir=" + ":".join(layers)]
+    return {"destination": place, "type": "overlay", "source": "overlay", "options": options}
 
 
 def _bind(source: str, place: str, access: str) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def test_an_agent_is_told_in_the_runtimes_words() -> None:
         "restart": "OnFailure",
         "restartDelay": "500ms",
     }
-    assert agent(entry, "/r") == {
+    assert agent(entry, {"root": "/r"}) == {
         "name": "w",
         "root": "/r",
         "chroot": True,
@@ -81,7 +81,7 @@ def test_an_agent_is_told_in_the_runtimes_words() -> None:
         "restart": "on-failure",
         "restartSeconds": 0.5,
     }
-    assert agent({"name": "w", "hostPath": "/h", "command": ["x"]}, "/h")["chroot"] is False
+    assert agent({"name": "w", "hostPath": "/h", "command": ["x"]}, {"root": "/h"})["chroot"] is False
 
 
 @pytest.mark.parametrize(("text", "value"), [("5", 5.0), ("5s", 5.0), ("1.5s", 1.5), ("250ms", 0.25), ("2m", 120.0)])

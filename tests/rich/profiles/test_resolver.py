@@ -29,10 +29,10 @@ CRDS = BY_RESOURCE["apiextensions.k8s.io", "v1", "customresourcedefinitions"]
 class Roots:
     """Images whose files are anywhere; one is never there in time, one not at all."""
 
-    async def root(self, image: str, policy: str) -> Path:
+    async def files(self, image: str, policy: str) -> Obj:
         if image == "missing":
             raise ProfileError(f"ErrImagePull: {policy} {image}")
-        return Path("/images") / image
+        return {"root": f"/images/{image}"}
 
 
 class Node:

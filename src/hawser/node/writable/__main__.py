@@ -10,18 +10,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 from hawser.node.cri.client import Runtime
+from hawser.node.cri.endpoint import usual_endpoint
 from hawser.node.cri.errors import CRIError
 from hawser.node.writable import layer
 from hawser.node.writable.changes import changes
 from hawser.node.writable.place import NoOverlay, of_process
 
-_SOCKETS = ("/run/containerd/containerd.sock", "/run/crio/crio.sock")
 _NAMESPACE = "k8s.io"  # of containerd, the CRI plugin's
 
 
@@ -30,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="hawser.node.writable", description=__doc__)
     parser.add_argument("what", choices=("diff", "layer", "image"))
     parser.add_argument("--container", required=True, help="the container's id, as the runtime knows it")
-    parser.add_argument("--runtime-endpoint", default=os.environ.get("CONTAINER_RUNTIME_ENDPOINT") or _usual())
+    parser.add_argument("--runtime-endpoint", default=usual_endpoint())
     parser.add_argument("--root", default="", help="where the node's root directory is, if not at /")
     parser.add_argument("--without", action="append", default=[], help="a path that is left out, with all below")
     args = parser.parse_args(argv)
@@ -51,10 +49,6 @@ def main(argv: list[str] | None = None) -> int:
         print(error.text if isinstance(error, CRIError) else error, file=sys.stderr)
         return 1
     return 0
-
-
-def _usual() -> str:
-    return next((f"unix://{path}" for path in _SOCKETS if Path(path).exists()), f"unix://{_SOCKETS[0]}")
 
 
 async def _ask(endpoint: str, container: str) -> tuple[int, str]:

@@ -84,12 +84,12 @@ def merge(profiles: list[Obj]) -> Merged:
     return result
 
 
-def agent(entry: Obj, root: str) -> Obj:
-    """An agent as hawser-runtime is told of it. root: the node's directory with its files."""
+def agent(entry: Obj, files: Obj) -> Obj:
+    """An agent as hawser-runtime is told of it. files: where they are on the node, `root` or `layers`."""
     limits = entry.get("limits") or {}
     return {
         "name": entry["name"],
-        "root": root,
+        **files,
         "chroot": "image" in entry,
         "command": entry["command"],
         "env": {one["name"]: one.get("value", "") for one in entry.get("env") or []},

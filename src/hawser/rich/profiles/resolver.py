@@ -32,8 +32,9 @@ _STATIC = "kubernetes.io/config.hash"
 class Roots(Protocol):
     """Where images' files are on this node."""
 
-    async def root(self, image: str, policy: str) -> Path:
-        """A read-only directory with an image's files. Raises ProfileError."""
+    async def files(self, image: str, policy: str) -> Obj:
+        """`root`: a read-only directory with an image's files, or `layers`: those of its layers, the topmost first.
+        Raises ProfileError."""
 
 
 class Resolver:
@@ -58,7 +59,7 @@ class Resolver:
             if merged is None:
                 return {}
             try:
-                agents = [merge.agent(entry, await self._root(name, entry)) for name, entry in merged.agents]
+                agents = [merge.agent(entry, await self._files(name, entry)) for name, entry in merged.agents]
             except ProfileError as error:
                 self._report(merged.profiles, error)
                 raise
@@ -125,18 +126,18 @@ class Resolver:
             raise ProfileError(f"namespace {name} is gone")
         return found[0]
 
-    async def _root(self, profile: str, entry: Obj) -> str:
+    async def _files(self, profile: str, entry: Obj) -> Obj:
         if path := entry.get("hostPath"):
             place = self._machine / path.lstrip("/")
             # A link is the node's own: what it leads to is not seen from here.
             if not place.is_dir() and not place.is_symlink():
                 raise ProfileError(f"agent {entry['name']}: node {self._node} has no directory {path}", profile)
-            return str(path)
+            return {"root": str(path)}
         if self._roots is None:
             raise ProfileError(f"agent {entry['name']}: node {self._node} has no way to mount images", profile)
         try:
             async with asyncio.timeout(IMAGE_SECONDS):
-                return str(await self._roots.root(entry["image"], entry.get("imagePullPolicy", "")))
+                return await self._roots.files(entry["image"], entry.get("imagePullPolicy", ""))
         except ProfileError as error:
             raise ProfileError(f"agent {entry['name']}: {error.message}", profile) from None
         except TimeoutError:
