@@ -282,3 +282,24 @@ async def test_component_statuses_are_computed_and_deprecated(api: Any, kubectl:
 async def test_whoever_uses_endpoints_is_told_of_slices(api: Any) -> None:
     listed = await api.get(api.path("endpoints"))
     assert "use discovery.k8s.io/v1 EndpointSlice" in listed.headers["Warning"]
+
+
+async def test_devices_for_administration_are_claimed_in_labelled_namespaces_only(api: Any) -> None:
+    exactly = {"deviceClassName": "gpu", "adminAccess": True}
+    spec = {"devices": {"requests": [{"name": "r", "exactly": exactly}]}}
+    label = "resource.kubernetes.io/admin-access"
+    for plural, kind, wanted in (
+        ("resourceclaims", "ResourceClaim", spec),
+        ("resourceclaimtemplates", "ResourceClaimTemplate", {"spec": spec}),
+    ):
+        path = where(RESOURCE, plural, api.namespace)
+        home = f"/api/v1/namespaces/{api.namespace}"
+        await api.call("PATCH", home, {"metadata": {"labels": {label: None}}}, content=MERGE)
+        obj = {"metadata": {"name": "admin"}, "spec": wanted}
+        refused = await api.call("POST", path, obj)
+        assert refused.message == (
+            f'{kind}.resource.k8s.io "admin" is invalid: spec.devices.requests[0].adminAccess: Forbidden: admin access '
+            f"to devices requires the `{label}: true` label on the containing namespace"
+        )
+        await api.call("PATCH", home, {"metadata": {"labels": {label: "true"}}}, content=MERGE)
+        await api.create(path, obj)

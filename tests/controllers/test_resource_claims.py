@@ -103,3 +103,26 @@ async def test_a_claim_of_a_users_own_is_only_released(client: Client) -> None:
         return not claim.get("status") and not claim["metadata"].get("finalizers")
 
     await eventually(released)
+
+
+async def test_a_pod_that_was_assigned_past_the_scheduler_gets_its_claim_reserved(api_server: Any) -> None:
+    controller = ResourceClaimController()
+    async with running(api_server.kubeconfig, controller) as client:
+        await client.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "past"}})
+        metadata = {"name": "shared", "namespace": "past", "finalizers": [PROTECTION]}
+        await client.create(RESOURCE_CLAIM, {"metadata": metadata, "spec": {"devices": DEVICES}})
+        result = {"request": "gpu", "driver": "d.example.com", "pool": "p", "device": "one"}
+        status = {"allocation": {"devices": {"results": [result]}}}
+        await client.patch(RESOURCE_CLAIM, "shared", "past", {"status": status}, subresource="status")
+        made = wanting("placed", "past", nodeName="n1")
+        made["spec"]["resourceClaims"] = [{"name": "gpu", "resourceClaimName": "shared"}]
+        pod = await client.create(POD, made)
+
+        async def reserved() -> bool:
+            claim = await client.get(RESOURCE_CLAIM, "shared", "past")
+            uids = [one["uid"] for one in claim["status"].get("reservedFor") or ()]
+            return uids == [pod["metadata"]["uid"]]
+
+        await eventually(reserved)
+        shown = '{allocated="true",admin_access="false",source=""} 1'
+        assert f"resourceclaim_controller_resource_claims{shown}" in list(controller.exposed())

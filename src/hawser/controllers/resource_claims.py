@@ -6,6 +6,7 @@ Source: "Dynamic Resource Allocation" (ResourceClaimTemplate); API reference, Re
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterable
 
 from hawser.api.errors import APIError, ignoring
@@ -16,12 +17,23 @@ from hawser.client.client import STRATEGIC
 from hawser.client.controller import Controller, Manager, controller_of
 from hawser.client.informer import key_of
 from hawser.controllers import pods
+from hawser.exposition import gauge
+from hawser.series import Counters
 
 POD_CLAIM = "resource.kubernetes.io/pod-claim-name"
 PROTECTION = "resource.kubernetes.io/delete-protection"
 # Keys of pods; the others are claims'. No namespace has a colon in it.
 _POD = "pod:"
 _LONGEST = 57
+_MOST_CONSUMERS = 256
+_EXTENDED = "resource.kubernetes.io/extended-resource-claim"
+_CREATES = "Number of ResourceClaims creation requests, categorized by creation status and admin access"
+_CLAIMS = (
+    "Number of ResourceClaims, categorized by allocation status, admin access, and source. Source can be "
+    "'resource_claim_template' (created from a template), 'extended_resource' (extended resources), or empty (manually "
+    "created by a user)."
+)
+_LABELS = ("allocated", "admin_access", "source")
 
 
 def is_done(pod: Obj) -> bool:
@@ -71,6 +83,22 @@ def names_of(pod: Obj) -> Iterable[str]:
             yield status["resourceClaimName"]
 
 
+def is_for_admin(claim: Obj) -> bool:
+    """Whether the claim asks for devices to administer them."""
+    requests = (claim["spec"].get("devices") or {}).get("requests") or ()
+    return any((request.get("exactly") or {}).get("adminAccess") for request in requests)
+
+
+def _labels(claim: Obj) -> tuple[str, ...]:
+    """As what a claim is counted: see _LABELS."""
+    annotations = claim["metadata"].get("annotations") or {}
+    source = "resource_claim_template" if POD_CLAIM in annotations else ""
+    if annotations.get(_EXTENDED) == "true":
+        source = "extended_resource"
+    allocated = "allocation" in (claim.get("status") or {})
+    return str(allocated).lower(), str(is_for_admin(claim)).lower(), source
+
+
 class ResourceClaimController(Controller):
     """See the module."""
 
@@ -87,6 +115,12 @@ class ResourceClaimController(Controller):
         self._claims.on_change(self.enqueue)
         self._pods.on_change(self._pod_changed)
         self._templates.on_change(self._template_changed)
+        self._creates = Counters("resourceclaim_controller_creates_total", _CREATES, ("status", "admin_access"))
+
+    def exposed(self) -> Iterable[str]:
+        yield from self._creates.lines()
+        counted = Counter(map(_labels, self._claims.list()))
+        yield from gauge("resourceclaim_controller_resource_claims", _CLAIMS, counted, _LABELS)
 
     def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
         pod = new or old
@@ -96,7 +130,7 @@ class ResourceClaimController(Controller):
             namespace = pod["metadata"]["namespace"]
             for name in names_of(pod):
                 self.queue.add(f"{namespace}/{name}")
-        elif missing(new):
+        elif missing(new) or new["spec"].get("nodeName"):
             self.queue.add(_POD + key_of(new))
 
     def _template_changed(self, old: Obj | None, new: Obj | None) -> None:
@@ -112,6 +146,8 @@ class ResourceClaimController(Controller):
             pod = self._pods.get_key(key.removeprefix(_POD))
             if pod is not None and (entries := missing(pod)):
                 await self._provide(pod, entries)
+            elif pod is not None and pod["spec"].get("nodeName") and not is_done(pod):
+                await self._reserve(pod)
             return None
         claim = self._claims.get_key(key)
         if claim is not None:
@@ -152,9 +188,30 @@ class ResourceClaimController(Controller):
         if template is None:
             missing_one = f'resourceclaimtemplate.resource.k8s.io "{name}" not found'
             raise APIError(404, "NotFound", f'resource claim template "{name}": {missing_one}')
-        made = await self._client.create(RESOURCE_CLAIM, from_template(pod, entry["name"], template))
+        claim = from_template(pod, entry["name"], template)
+        admin = str(is_for_admin(claim)).lower()
+        try:
+            made = await self._client.create(RESOURCE_CLAIM, claim)
+        except APIError:
+            self._creates.add("failure", admin)
+            raise
+        self._creates.add("success", admin)
         self._claims.observe(made)
         return made
+
+    async def _reserve(self, pod: Obj) -> None:
+        """Reserves what is allocated for a pod that has a node, in case whoever assigned that has not."""
+        metadata = pod["metadata"]
+        for name in names_of(pod):
+            claim = self._claims.get(metadata["namespace"], name)
+            status = (claim or {}).get("status") or {}
+            reserved = status.get("reservedFor") or []
+            known = any(consumer["uid"] == metadata["uid"] for consumer in reserved)
+            if claim is None or known or "allocation" not in status or len(reserved) >= _MOST_CONSUMERS:
+                continue
+            consumer = {"resource": "pods", "name": metadata["name"], "uid": metadata["uid"]}
+            wanted = {**status, "reservedFor": [*reserved, consumer]}
+            self._claims.observe(await self._client.update(RESOURCE_CLAIM, {**claim, "status": wanted}, "status"))
 
     async def _see_to(self, claim: Obj) -> None:
         """Releases a claim from pods that are done, takes back what nobody uses, deletes what nobody will use."""

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from hawser.api.kinds import Kind
+from hawser.api.errors import invalid
+from hawser.api.kinds import NAMESPACE, Kind
 from hawser.api.types import Obj
+from hawser.api.validation.rules import forbidden
 from hawser.apiserver.strategies.base import Lookup, Strategy
 from hawser.apiserver.writes import timestamp
+
+_ADMIN = "resource.kubernetes.io/admin-access"
 
 
 class UpsertStrategy(Strategy):
@@ -34,8 +38,36 @@ class StatusOnlyStrategy(Strategy):
         obj["metadata"] = dict(old["metadata"])
 
 
+def _authorize(strategy: Strategy, obj: Obj, spec: Obj) -> None:
+    """Devices for administration are claimed only in namespaces that are labelled for it. Raises APIError."""
+    requests = (spec.get("devices") or {}).get("requests") or ()
+    asking = [number for number, one in enumerate(requests) if (one.get("exactly") or {}).get("adminAccess")]
+    if not asking:
+        return
+    metadata = obj["metadata"]
+    namespace = strategy.lookup.find(NAMESPACE, "", metadata["namespace"]) or {"metadata": {}}
+    if (namespace["metadata"].get("labels") or {}).get(_ADMIN) == "true":
+        return
+    why = f"admin access to devices requires the `{_ADMIN}: true` label on the containing namespace"
+    error = forbidden(f"spec.devices.requests[{asking[0]}].adminAccess", why)
+    kind = strategy.kind
+    raise invalid(kind.group, kind.kind, metadata.get("name") or metadata.get("generateName") or "", [error])
+
+
+class TemplateStrategy(Strategy):
+    """Templates of claims."""
+
+    def prepare_create(self, obj: Obj) -> None:
+        """Not everybody may make claims for administration of them."""
+        _authorize(self, obj, (obj.get("spec") or {}).get("spec") or {})
+
+
 class ClaimStrategy(StatusOnlyStrategy):
     """What a driver says of a device goes when the device is deallocated."""
+
+    def prepare_create(self, obj: Obj) -> None:
+        """Not everybody may claim devices for administration."""
+        _authorize(self, obj, obj.get("spec") or {})
 
     def prepare_status(self, obj: Obj, old: Obj) -> None:
         """Metadata stays; statuses of devices that are no longer allocated are dropped."""

@@ -47,6 +47,7 @@ _STRATEGIES: dict[Kind, str] = {
     kinds.PERSISTENT_VOLUME_CLAIM: "storage.ClaimStrategy",
     kinds.PRIORITY_LEVEL_CONFIGURATION: "cluster.StatusOnlyStrategy",
     kinds.RESOURCE_CLAIM: "cluster.ClaimStrategy",
+    kinds.RESOURCE_CLAIM_TEMPLATE: "cluster.TemplateStrategy",
     kinds.ROLE: "cluster.UpsertStrategy",
     kinds.ROLE_BINDING: "cluster.UpsertStrategy",
     kinds.SERVICE_CIDR: "cluster.StatusOnlyStrategy",
