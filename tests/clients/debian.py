@@ -64,6 +64,25 @@ def source(suite: str, package: str) -> Path:
     return root
 
 
+def program(tree: Path, name: str) -> Path:
+    """A program of a tree, made to run with the tree's own C library, which may be newer than the host's.
+
+    The tree has to have it: `unpacked` with dependencies "lib*". A script that calls the tree's ld.so would not do:
+    runc executes itself again, by /proc/self/exe.
+    """
+    place = next(path for path in (tree / "usr/bin" / name, tree / "usr/sbin" / name) if path.is_file())
+    made = tree / "run" / name
+    if not made.exists():
+        made.parent.mkdir(exist_ok=True)
+        libraries = tree / "usr/lib/x86_64-linux-gnu"
+        patchelf = unpacked(host_sources()[0], ["patchelf"]) / "usr/bin/patchelf"
+        options = ("--set-interpreter", str(libraries / "ld-linux-x86-64.so.2"), "--set-rpath", str(libraries))
+        fresh = made.with_name(f"{name}.{os.getpid()}")
+        _run([str(patchelf), *options, "--output", str(fresh), str(place)])
+        fresh.rename(made)
+    return made
+
+
 class _Apt:
     """apt-get with folders of its own: another release's lists, nothing installed."""
 

@@ -30,6 +30,8 @@ DEFAULT_CAPABILITIES = [
     *("CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL"),
     "CAP_AUDIT_WRITE",
 ]
+PATIENCE = float(os.environ.get("HAWSER_TEST_PATIENCE", "1"))
+"""How much longer than elsewhere anything may take: more in an emulated machine."""
 _BASE: dict[str, Any] = {
     "ociVersion": "1.0.2-dev",
     "process": {
@@ -94,11 +96,15 @@ def debian() -> Path:
 
 
 @pytest.fixture(scope="session")
-def debian_with(debian: Path) -> Callable[[str], Path]:
-    """Root file systems of Debian with some packages instead of systemd; made once each, kept in the cache."""
+def debian_with(debian: Path) -> Callable[..., Path]:
+    """Root file systems of Debian with some packages alone, of the host's release or another one; made once each,
+    kept in the cache."""
 
-    def make(packages: str) -> Path:
+    def make(packages: str, release: str = "") -> Path:
         suite, sources = host_sources()
+        if release:
+            plain = [line for line in sources if f" {suite} " in line]
+            suite, sources = release, [line.replace(f" {suite} ", f" {release} ") for line in plain]
         key = hashlib.sha256(f"{packages} {suite} {sources}".encode()).hexdigest()[:12]
         root = CACHE / "test-roots" / f"debian-{key}"
         with alone(root):
@@ -107,7 +113,11 @@ def debian_with(debian: Path) -> Callable[[str], Path]:
                 shutil.rmtree(partial, ignore_errors=True)
                 listed = root.with_suffix(".list")
                 listed.write_text("\n".join(sources) + "\n")
-                options = ("--quiet", "--mode=root", "--variant=minbase", "--format=directory", f"--include={packages}")
+                options = ["--quiet", "--mode=root", "--variant=minbase", "--format=directory", f"--include={packages}"]
+                # As the host's apt has it: a mirror may be one of a day.
+                validity = ["apt-config", "dump", '--format=%f "%v"', "Acquire::Check-Valid-Until"]
+                told = subprocess.run(validity, capture_output=True, text=True, check=True).stdout
+                options += [f"--aptopt={told}"] if told else []
                 subprocess.run(["mmdebstrap", *options, suite, partial, listed], check=True, capture_output=True)
                 partial.rename(root)
         return root
@@ -158,41 +168,43 @@ class Container:
     def run(self, seconds: float = 30) -> subprocess.CompletedProcess[bytes]:
         """Runs the container to its end."""
         words = self.command("run", "--bundle", str(self.directory), self.name)
-        return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds)
+        return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds * PATIENCE)
 
     def start(self) -> None:
         """Starts the container; its output goes to the files out and err."""
         with (self.directory / "out").open("wb") as out, (self.directory / "err").open("wb") as err:
             words = self.command("run", "--detach", "--bundle", str(self.directory), self.name)
-            subprocess.run(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, check=True, timeout=30)
+            subprocess.run(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, check=True, timeout=30 * PATIENCE)
 
     def exec(self, *words: str) -> str:
-        ran = subprocess.run(self.command("exec", self.name, *words), capture_output=True, text=True, timeout=30)
+        ran = subprocess.run(
+            self.command("exec", self.name, *words), capture_output=True, text=True, timeout=30 * PATIENCE
+        )
         return (ran.stdout + ran.stderr).strip()
 
     def kill(self, signal: str) -> None:
-        subprocess.run(self.command("kill", self.name, signal), check=True, timeout=30)
+        subprocess.run(self.command("kill", self.name, signal), check=True, timeout=30 * PATIENCE)
 
     def status(self) -> str:
-        ran = subprocess.run(self.command("state", self.name), capture_output=True, text=True, timeout=30)
+        ran = subprocess.run(self.command("state", self.name), capture_output=True, text=True, timeout=30 * PATIENCE)
         return str(json.loads(ran.stdout)["status"]) if ran.returncode == 0 else "gone"
 
     def until(self, check: str, *words: str, seconds: float = 30) -> None:
         """Waits until a command in the container prints `check`."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * PATIENCE
         while (printed := self.exec(*words)) != check:
             assert time.monotonic() < end, f"{words} still prints {printed!r}"
             time.sleep(0.05)
 
     def until_stopped(self, seconds: float = 30) -> None:
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * PATIENCE
         while self.status() not in ("stopped", "gone"):
             assert time.monotonic() < end, "the container does not stop"
             time.sleep(0.05)
 
-    def until_output(self, text: str, seconds: float = 30) -> None:
-        end = time.monotonic() + seconds
-        while text not in self.output():
+    def until_output(self, text: str, seconds: float = 30, name: str = "out") -> None:
+        end = time.monotonic() + seconds * PATIENCE
+        while text not in self.output(name):
             assert time.monotonic() < end, f"the application has not written {text!r}"
             time.sleep(0.05)
 

@@ -64,8 +64,8 @@ TOLD = 'echo "$HAWSER_EXIT_CODE $HAWSER_EXIT_SIGNAL $HAWSER_EXIT_REASON" >/volum
 
 def pid1(container: Container) -> int:
     """The host's pid of a container's first process."""
-    path = container.directory / "state" / container.name / "state.json"
-    return int(json.loads(path.read_text())["init_process_pid"])
+    state = subprocess.run(container.command("state", container.name), capture_output=True, check=True, timeout=30)
+    return int(json.loads(state.stdout)["pid"])
 
 
 def parent(pid: int) -> int:

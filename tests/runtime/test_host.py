@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hawser.runtime import host
+from hawser.runtime.edited import EditError
 from hawser.runtime.facts import Cgroups
 
 V1 = "30 25 0:26 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd\n"
@@ -15,16 +16,24 @@ V2 = "31 25 0:27 / /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw,nsde
 
 
 @pytest.mark.parametrize(
-    ("mountinfo", "layout"),
+    ("mountinfo", "systemd", "layout"),
     [
-        (V1, Cgroups(v2=False, named_systemd="/sys/fs/cgroup/systemd")),
-        (HYBRID, Cgroups(v2=False, named_systemd="/sys/fs/cgroup/systemd")),
-        (V2, Cgroups(v2=True, nsdelegate=True)),
-        (V2.replace(",nsdelegate", ""), Cgroups(v2=True, nsdelegate=False)),
+        (V1, 257, Cgroups(v2=False, nsdelegate=False, named_systemd="/sys/fs/cgroup/systemd/x")),
+        (HYBRID, 257, Cgroups(v2=False, nsdelegate=False, named_systemd="/sys/fs/cgroup/systemd/x")),
+        (HYBRID, 258, Cgroups(v2=True, nsdelegate=False, unified="/sys/fs/cgroup/unified/x")),
+        (V2, 257, Cgroups(v2=True, nsdelegate=True)),
+        (V2, 258, Cgroups(v2=True, nsdelegate=True)),
+        (V2.replace(",nsdelegate", ""), 257, Cgroups(v2=True, nsdelegate=False)),
     ],
 )
-def test_the_layout_of_control_groups(mountinfo: str, layout: Cgroups) -> None:
-    assert host.parse_mountinfo(mountinfo) == layout
+def test_the_layout_of_control_groups(mountinfo: str, systemd: int, layout: Cgroups) -> None:
+    assert host.cgroups({"linux": {"cgroupsPath": "/x"}}, "id", mountinfo, systemd) == layout
+    assert layout.limiting == (mountinfo.startswith("31"))
+
+
+def test_a_systemd_without_v1_is_refused_where_there_is_no_v2() -> None:
+    with pytest.raises(EditError, match="systemd 258 knows cgroup v2 alone, which this node has not mounted"):
+        host.cgroups({}, "id", V1, 258)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ class Edited(NamedTuple):
     spec: dict[str, Any]
     files: Files  # by path below the bundle's directory for them
     init: str  # systemd, busybox, sysvinit or minimal: what kill has to know
-    cgroup: str = ""  # a directory of the host's name=systemd hierarchy that must be there before the container
+    cgroup: str = ""  # v1: the container's directory of the host's control groups that must be there before it
     preload: str = ""  # the library that what runs in the container later needs in its environment
     hooks: str = ""  # the directory where its hooks are noted
 
@@ -66,5 +66,5 @@ def edit(spec: dict[str, Any], options: Options, facts: Facts) -> Edited:
 
         files = edit_minimal(result, facts)
     files = {**files, **apply_view(result, facts.view)}
-    cgroup = facts.cgroups.named_systemd if init == "systemd" else ""
+    cgroup = (facts.cgroups.named_systemd or facts.cgroups.unified) if init == "systemd" else ""
     return Edited(result, files, init, cgroup, LOADED if facts.view.musl else "")

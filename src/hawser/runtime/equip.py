@@ -34,7 +34,7 @@ def equip(
 
     wanted = profile.wanted(annotations, answer)
     made: list[Group] = []
-    if edited.init == "systemd" and wanted.agents and not facts.cgroups.v2:
+    if edited.init == "systemd" and wanted.agents and not facts.cgroups.limiting:
         with open("/proc/self/mountinfo", encoding="utf-8") as file:  # noqa: PTH123
             controllers = host.controllers(file.read())
         path = host.place(spec["linux"]["cgroupsPath"])

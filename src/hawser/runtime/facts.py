@@ -16,6 +16,12 @@ class Cgroups(NamedTuple):
     v2: bool = True
     nsdelegate: bool = True  # v2: the kernel keeps a container's own limits out of its reach
     named_systemd: str = ""  # v1: the host's directory of the container in the name=systemd hierarchy
+    unified: str = ""  # v1, for a systemd that knows v2 alone: the host's directory of it in the v2 hierarchy beside
+
+    @property
+    def limiting(self) -> bool:
+        """Whether the container's systemd has the controllers, and so limits its units."""
+        return self.v2 and not self.unified
 
 
 class ViewFacts(NamedTuple):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import resource
 
+from .edited import EditError
 from .facts import Cgroups
 from .light import TYPE_CHECKING, Any
 
@@ -26,24 +27,33 @@ _INITS = (
 )
 _LIMITS = "CPU FSIZE DATA STACK CORE RSS NOFILE AS NPROC MEMLOCK SIGPENDING MSGQUEUE NICE RTPRIO".split()  # noqa: SIM905
 _WATCHERS = 8192
+_V2_ONLY = 258  # the first systemd without cgroup v1
 _ELF_INTERPRETER = 3  # PT_INTERP, elf(5)
 
 
-def cgroups(spec: dict[str, Any], container_id: str, mountinfo: str) -> Cgroups:
-    """How control groups look on this host; on v1, gives `spec` a cgroup path whose place is known.
+def cgroups(spec: dict[str, Any], container_id: str, mountinfo: str, systemd: int = 0) -> Cgroups:
+    """How control groups look to this version of systemd; on v1, gives `spec` a cgroup path whose place is known.
 
     The path of a container has to be known before the runtime runs, because the mount of its own part of the
-    name=systemd hierarchy is part of the specification.
+    name=systemd hierarchy is part of the specification: or, for a systemd without v1 (258, NEWS), of the v2 hierarchy
+    that is beside it on a hybrid host. Raises EditError where there is none.
     """
     layout = parse_mountinfo(mountinfo)
     if not layout.named_systemd:
         return layout
+    if systemd >= _V2_ONLY and not layout.unified:
+        raise EditError(
+            f"init systemd: systemd {systemd} knows cgroup v2 alone, which this node has not mounted; "
+            "boot the node with systemd.unified_cgroup_hierarchy=1, or mount cgroup2 at /sys/fs/cgroup/unified"
+        )
     linux = spec.setdefault("linux", {})
     path = linux.get("cgroupsPath") or ""
     if not path.startswith("/") and path.count(":") != 2:
         # runc would put a relative path below its own group, which is nowhere that we know.
         path = linux["cgroupsPath"] = "/" + (path or container_id)
-    return layout._replace(named_systemd=layout.named_systemd + place(path))
+    if systemd >= _V2_ONLY:
+        return layout._replace(v2=True, named_systemd="", unified=layout.unified + place(path))
+    return layout._replace(named_systemd=layout.named_systemd + place(path), unified="")
 
 
 def place(path: str) -> str:
@@ -54,14 +64,20 @@ def place(path: str) -> str:
 def parse_mountinfo(mountinfo: str) -> Cgroups:
     """The layout that the host's /proc/self/mountinfo tells; proc_pid_mountinfo(5)."""
     unified: Cgroups | None = None
+    named = beside = ""
+    delegated = False
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
         kind, _, options = [*right.split(" "), "", ""][:3]
         place = left.split(" ")[4]
         if kind == "cgroup" and "name=systemd" in options.split(","):
-            return Cgroups(v2=False, named_systemd=place)
-        if kind == "cgroup2" and place == "/sys/fs/cgroup":
+            named = place
+        elif kind == "cgroup2" and place == "/sys/fs/cgroup":
             unified = Cgroups(v2=True, nsdelegate="nsdelegate" in options.split(","))
+        elif kind == "cgroup2" and not beside:
+            beside, delegated = place, "nsdelegate" in options.split(",")
+    if named:
+        return Cgroups(v2=False, nsdelegate=delegated, named_systemd=named, unified=beside)
     return unified or Cgroups(v2=True, nsdelegate=False)
 
 

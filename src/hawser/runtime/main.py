@@ -101,7 +101,7 @@ def _prepare(
         with open("/proc/self/mountinfo", encoding="utf-8") as file:
             facts = facts._replace(
                 machine_id=host.machine_id(annotations, call.container_id),
-                cgroups=host.cgroups(spec, call.container_id, file.read()),
+                cgroups=host.cgroups(spec, call.container_id, file.read(), facts.systemd_version),
             )
     edited = equip(spec, edit(spec, asked, facts), annotations, answer, rootfs, facts)
     if init != "minimal":

@@ -36,9 +36,10 @@ def _script(text: str) -> str:
 # Ends what the application left behind in its control group.
 _SWEEP = r"""sweep() {
 	group= procs=/sys/fs/cgroup
+	[ -e $procs/cgroup.procs ] || procs=$procs/systemd
 	while IFS=: read -r _ kind path; do
 		case $kind in
-		name=systemd) group=$path procs=/sys/fs/cgroup/systemd ;;
+		name=systemd) [ $procs = /sys/fs/cgroup ] || group=$path ;;
 		'') group=${group:-$path} ;;
 		esac
 	done </proc/self/cgroup

@@ -117,6 +117,10 @@ def _open_cgroup(spec: dict[str, Any], facts: Facts) -> None:
         # A service that runs out of memory ends alone, as on a machine; systemd must not end with it. What else the
         # limit hits is the application, whose end is the container's.
         (spec["linux"].get("resources") or {}).get("unified", {}).pop("memory.oom.group", None)
+        if cgroups.unified:
+            # A systemd without v1, on a host that has both: it sees v2 alone, in which nothing is limited.
+            spec["mounts"] = [mount for mount in spec["mounts"] if mount["destination"] != "/sys/fs/cgroup"]
+            spec["mounts"].append(_bound("/sys/fs/cgroup", cgroups.unified))
         for mount in spec["mounts"]:
             if mount["destination"] == "/sys/fs/cgroup":
                 mount["options"] = [option for option in mount.get("options") or [] if option not in ("ro", "rw")]
@@ -127,14 +131,12 @@ def _open_cgroup(spec: dict[str, Any], facts: Facts) -> None:
         return
     # v1: the controllers stay read-only, or root inside could lift its own limits. systemd needs only its named
     # hierarchy, which limits nothing.
-    spec["mounts"].append(
-        {
-            "destination": "/sys/fs/cgroup/systemd",
-            "type": "bind",
-            "source": cgroups.named_systemd,
-            "options": ["rbind", "rw", "nosuid", "nodev", "noexec"],
-        }
-    )
+    spec["mounts"].append(_bound("/sys/fs/cgroup/systemd", cgroups.named_systemd))
+
+
+def _bound(place: str, directory: str) -> dict[str, Any]:
+    options = ["rbind", "rw", "nosuid", "nodev", "noexec"]
+    return {"destination": place, "type": "bind", "source": directory, "options": options}
 
 
 def _files(process: dict[str, Any], options: Options, facts: Facts) -> Files:

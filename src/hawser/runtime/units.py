@@ -156,13 +156,13 @@ def _unit(agent: Agent, cgroups: Cgroups) -> str:
         f"RestartSec={agent.restart_seconds:g}",
         # Whoever has to go when the whole container runs short: the agent, not the application.
         "OOMScoreAdjust=1000",
-        "OOMPolicy=continue" if not cgroups.v2 else "OOMPolicy=stop",
+        "OOMPolicy=continue" if not cgroups.limiting else "OOMPolicy=stop",
         "KillMode=control-group",
         "TimeoutStopSec=5",
     ]
-    if cgroups.v2 and agent.memory:
+    if cgroups.limiting and agent.memory:
         lines += [f"MemoryMax={agent.memory}", "MemorySwapMax=0"]
-    if cgroups.v2 and agent.cpu:
+    if cgroups.limiting and agent.cpu:
         lines.append(f"CPUQuota={agent.cpu * 100:.4g}%")
     return "\n".join(lines) + "\n"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+IMPORT_SECONDS = 900.0  # a large image on a slow disk takes minutes
 NAMESPACE = "k8s.io"  # the one that the CRI plugin looks into
 
 
@@ -12,7 +13,9 @@ class ImportFailed(Exception):
     """containerd refused an archive; the text is ctr's."""
 
 
-def import_archive(archive: Path, socket: Path, namespace: str = NAMESPACE, timeout: float = 300) -> list[str]:
+def import_archive(
+    archive: Path, socket: Path, namespace: str = NAMESPACE, timeout: float = IMPORT_SECONDS
+) -> list[str]:
     """Imports an image archive; returns the names of the images in it.
 
     `socket` is containerd's, `timeout` in seconds. Raises ImportFailed.

@@ -10,7 +10,7 @@ from pathlib import Path
 from hawser.cli.engine import nodes
 from hawser.cli.engine.settings import Settings
 from hawser.cli.images.base import containerd_socket
-from hawser.cli.images.importer import NAMESPACE, ImportFailed, digests, import_archive
+from hawser.cli.images.importer import IMPORT_SECONDS, NAMESPACE, ImportFailed, digests, import_archive
 
 _SECONDS = 600.0
 
@@ -21,7 +21,7 @@ def sockets(engine: Settings) -> dict[str, Path]:
     return {node.name: containerd_socket(nodes.view(engine, node)) for node in running}
 
 
-def import_everywhere(engine: Settings, archive: Path, timeout: float = 300) -> list[str]:
+def import_everywhere(engine: Settings, archive: Path, timeout: float = IMPORT_SECONDS) -> list[str]:
     """Imports an archive on every node, each within `timeout` seconds; the names of the images in it.
 
     Raises ImportFailed.
