@@ -92,10 +92,21 @@ class Agent:
         self._shims = LostShims(options.runtime_endpoint) if private else None
         self._csi = CSIDrivers(self.client, lambda: self.registration.node)
         place = Place(options.root_dir, options.node_name, options.cdi_spec_dirs)
-        self.devices = Devices(place, self.client, self.runtime, lambda: self._version)
+        self.devices = Devices(
+            place,
+            self.client,
+            self.runtime,
+            lambda: self._version,
+            lambda *rows: self.registration.advertise(*rows),
+            lambda: self.pods.uids(),
+        )
         self._plugins = Registry(
             options.root_dir / "plugins_registry",
-            {"CSIPlugin": lambda: self._csi, "DRAPlugin": lambda: self.devices.claims().drivers},
+            {
+                "CSIPlugin": lambda: self._csi,
+                "DRAPlugin": lambda: self.devices.claims().drivers,
+                "DevicePlugin": self.devices.plugins,
+            },
         )
         self._tidying: asyncio.Task[None] | None = None
         self._reporting = self._keeping = False
@@ -176,13 +187,13 @@ class Agent:
             found = by_pod(*await asyncio.gather(self.runtime.list_pod_sandboxes(), self.runtime.list_containers()))
             await self._serve()
             await self.profiles.start()
+            await self.devices.start()
             self.pods.start_statics(set(found))
             await self._register()
             if complaint := node_complaint(self.resolv_conf, read_resolv_conf(self.resolv_conf)):
                 self.recorder.event(self.reference, "Warning", "CheckLimitsForResolvConf", complaint)
             # Variables of Services are never fewer than there are: the API's own is what every client looks for.
             await self.network.services.synced()
-            self.devices.start()
             self._plugins.start()
             self.pods.start()
             tasks.create_task(self.pods.statics.run(), name="static pods")

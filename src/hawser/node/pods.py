@@ -55,6 +55,12 @@ class Pods:
         """Every pod's worker."""
         return list(self._workers.values())
 
+    def uids(self) -> set[str] | None:
+        """The uids of all pods of the node; None before they are known."""
+        if not self._informer.has_synced:
+            return None
+        return set(self._workers) | {view.uid(pod) for pod in self._informer.list()}
+
     def logs(self) -> Iterator[tuple[str, Path, bool]]:
         """Id and log of every container that the runtime has, and whether it runs."""
         for worker in self._workers.values():

@@ -185,12 +185,30 @@ class Registration:
         self._reported = 0.0
         self._leased = False
         self._images: list[Obj] = []
+        self._own: Obj = wanted["status"]
+        self._unsaid = False
+        self._writing: asyncio.Task[None] | None = None
 
     @property
     def allocatable(self) -> Obj:
         """What pods may use."""
         result: Obj = (self.node.get("status") or {}).get("allocatable") or self._wanted["status"]["allocatable"]
         return result
+
+    def advertise(self, capacity: Mapping[str, str], allocatable: Mapping[str, str]) -> None:
+        """Adds devices to what the node has, or changes their numbers."""
+        both = {"capacity": {**self._own["capacity"], **capacity}}
+        both["allocatable"] = {**self._own["allocatable"], **allocatable}
+        self._wanted = {**self._wanted, "status": {**self._wanted["status"], **both}}
+        self._unsaid = True
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._report_devices(), name="devices of the node")
+
+    async def _report_devices(self) -> None:
+        # What fails is done by the next look at the node.
+        with contextlib.suppress(APIError):
+            while self._unsaid:
+                await self.report()
 
     async def register(self) -> None:
         """Creates the Node, or takes over the one that is there. Raises APIError."""
@@ -230,7 +248,12 @@ class Registration:
         # Addresses merge by type, which two families share.
         status["addresses"] = [*status["addresses"], {"$patch": "replace"}]
         body = {"status": status}
-        self.node = await self._client.patch(NODE, self.name, None, body, STRATEGIC, "status")
+        unsaid, self._unsaid = self._unsaid, False
+        try:
+            self.node = await self._client.patch(NODE, self.name, None, body, STRATEGIC, "status")
+        except APIError:
+            self._unsaid |= unsaid
+            raise
         self._reported = time.monotonic()
 
     async def _refresh(self) -> None:
@@ -247,7 +270,8 @@ class Registration:
         now = await self._conditions(old)
         before = {c["type"]: c["status"] for c in old}
         changed = (
-            any(before.get(c["type"]) != c["status"] for c in now)
+            self._unsaid
+            or any(before.get(c["type"]) != c["status"] for c in now)
             or bool(advertised(self.node, self._wanted))
             or await self._listed_images() != self._images
         )

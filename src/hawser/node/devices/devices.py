@@ -8,23 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hawser.api.types import Obj
 from hawser.client.client import Client
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError
 from hawser.node.cri.model import Version
+from hawser.node.deviceplugins.tables import deviceplugin
 from hawser.node.devices import slices
+from hawser.node.pod.env import ConfigError
+from hawser.node.pod.observed import Waiting
+from hawser.node.rpc.server import Server
 
 if TYPE_CHECKING:
+    from hawser.node.deviceplugins.manager import DevicePlugins
+    from hawser.node.deviceplugins.state import Allocation
     from hawser.node.dra.manager import ClaimManager
 
 log = logging.getLogger(__name__)
 
+Advertise = Callable[[dict[str, str], dict[str, str]], None]
+_PLUGINS = "device-plugins"
+_PLUGINS_SOCKET = "kubelet.sock"
+_PLUGINS_STATE = "kubelet_internal_checkpoint"
 _CLAIMS = "dra_manager_state"
 _CDI_FROM = (1, 7)
 _CDI_ALWAYS = (2, 0)
@@ -40,14 +50,30 @@ class Place:
 
 
 class Devices:
-    """See the module. version: of the container runtime, once it is known."""
+    """See the module. version: of the container runtime, once it is known.
 
-    def __init__(self, place: Place, client: Client, runtime: Runtime, version: Callable[[], Version]) -> None:
+    advertise: told capacity and allocatable of the node's devices when they are others. pods: the uids of all pods of
+    the node; None before they are known.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        client: Client,
+        runtime: Runtime,
+        version: Callable[[], Version],
+        advertise: Advertise,
+        pods: Callable[[], set[str] | None],
+    ) -> None:
         self._place = place
         self._client = client
         self._runtime = runtime
         self._version = version
+        self._advertise = advertise
+        self._pods = pods
         self._claims: ClaimManager | None = None
+        self._plugins: DevicePlugins | None = None
+        self._server: Server | None = None
         self._cdi: bool | None = None
         self._wiping: asyncio.Task[None] | None = None
 
@@ -59,18 +85,44 @@ class Devices:
             self._claims = ClaimManager(self._place.root / _CLAIMS, self._client, self._place.node)
         return self._claims
 
-    def start(self) -> None:
+    def plugins(self) -> DevicePlugins:
+        """Who knows the device plugins."""
+        if self._plugins is None:
+            from hawser.node.deviceplugins.manager import DevicePlugins
+
+            self._plugins = DevicePlugins(self._place.root / _PLUGINS, self._advertise, self._pods)
+        return self._plugins
+
+    async def start(self) -> None:
         """Takes up what an earlier agent has left.
 
         No driver has registered yet, so none of the devices that the API knows of this node can be had: drivers publish
-        them anew, as under a kubelet.
+        them anew, as under a kubelet. Device plugins find their sockets gone, which tells them to register again.
+        Raises OSError.
         """
         if (self._place.root / _CLAIMS).exists():
             self.claims()
+        folder = self._place.root / _PLUGINS
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        for path in folder.iterdir():
+            if path.is_socket():
+                path.unlink()
+        if (folder / _PLUGINS_STATE).exists():
+            self.plugins()
+        self._server = Server(folder / _PLUGINS_SOCKET)
+        self._server.add(deviceplugin(), "Registration", {"Register": self._register})
+        await self._server.start()
         self._wiping = asyncio.create_task(slices.wipe(self._client, self._place.node), name="slices of before")
+
+    async def _register(self, request: Any) -> Mapping[str, Any]:
+        return await self.plugins().register_request(request)
 
     async def close(self) -> None:
         """Leaves all as it is and ends."""
+        if self._server is not None:
+            await self._server.stop()
+        if self._plugins is not None:
+            self._plugins.close()
         if self._wiping is not None:
             self._wiping.cancel()
         if self._claims is not None:
@@ -89,38 +141,62 @@ class Devices:
             return f"Failed to prepare dynamic resources: prepare dynamic resources: {err.text}"
         return ""
 
+    async def admit(self, pod: Obj) -> Waiting | None:
+        """Gives devices of plugins to a pod that the node is about to take; why it gets none. Raises OSError."""
+        if self._plugins is None:
+            return None
+        try:
+            await self._plugins.allocate(pod)
+        except CRIError as err:
+            text = f"Allocate failed due to {err.message}, which is unexpected"
+            return Waiting("UnexpectedAdmissionError", text)
+        return None
+
     async def add(self, pod: Obj, spec: Obj, config: Obj) -> None:
         """Adds a container's devices to its ContainerConfig. Raises ConfigError, OSError."""
         names: list[str] = []
+        if self._plugins is not None:
+            try:
+                allocations = await self._plugins.starting(pod, spec)
+            except CRIError as err:
+                raise ConfigError(err.message) from err
+            for allocation in allocations:
+                _include(config, allocation)
+                names += allocation.cdi
         if pod["spec"].get("resourceClaims") or "extendedResourceClaimStatus" in (pod.get("status") or {}):
-            names = await self._claimed(pod, spec)
+            names += await self._claimed(pod, spec)
         if not names:
             return
         if await self._resolves_cdi():
-            config["CDI_devices"] = [{"name": name} for name in names]
+            config["CDI_devices"] = [{"name": name} for name in dict.fromkeys(names)]
             return
         from hawser.node.devices import cdi
 
-        cdi.inject(config, names, self._place.cdi)
+        cdi.inject(config, list(dict.fromkeys(names)), self._place.cdi)
 
     def holds(self, uid: str) -> bool:
         """Whether a pod has something to give back."""
+        if self._plugins is not None and uid in self._plugins.state.pods:
+            return True
         return self._claims is not None and bool(self._claims.state.of(uid))
 
     def uids(self) -> set[str]:
         """The pods that have something to give back."""
-        return (
-            set() if self._claims is None else {uid for row in self._claims.state.claims.values() for uid in row.pods}
-        )
+        found = set() if self._plugins is None else set(self._plugins.state.pods)
+        if self._claims is not None:
+            found |= {uid for row in self._claims.state.claims.values() for uid in row.pods}
+        return found
 
     async def release(self, uid: str) -> None:
         """Gives back what a pod had. Raises CRIError, OSError."""
-        if self._claims is not None and self.holds(uid):
+        if not self.holds(uid):
+            return
+        if self._claims is not None:
             await self._claims.release(uid)
+        if self._plugins is not None:
+            self._plugins.release(uid)
 
     async def _claimed(self, pod: Obj, spec: Obj) -> list[str]:
-        from hawser.node.pod.env import ConfigError
-
         try:
             found = self.claims().devices(pod, spec)
             if found is None:
@@ -141,3 +217,21 @@ class Devices:
             else:
                 self._cdi = parts >= _CDI_FROM and bool((await self._runtime.config()).get("enableCDI"))
         return self._cdi
+
+
+def _include(config: Obj, allocation: Allocation) -> None:
+    """Adds what comes with a plugin's devices; what the pod says itself goes before."""
+    known = {row["key"] for row in config["envs"]}
+    for key, value in allocation.envs.items():
+        if key not in known:
+            config["envs"].append({"key": key, "value": value.encode()})
+    mounted = {row["container_path"] for row in config["mounts"]}
+    for host, path, readonly in allocation.mounts:
+        if path not in mounted:
+            config["mounts"].append({"host_path": host, "container_path": path, "readonly": readonly})
+    there = {row["container_path"] for row in config["devices"]}
+    for host, path, permissions in allocation.nodes:
+        if path not in there:
+            row = {"host_path": host, "container_path": path, "permissions": permissions}
+            config["devices"].append(row)
+    config["annotations"] = {**allocation.annotations, **config["annotations"]}

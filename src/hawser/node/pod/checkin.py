@@ -24,7 +24,7 @@ async def refusal(context: Context, pod: Obj, *, begun: bool) -> Waiting | None:
     found = None
     if not begun:
         found = admission.rejection(pod, machine.features, machine.unsafe_sysctls)
-        found = found or context.pressure(pod) or book.refusal(pod, context.node())
+        found = found or context.pressure(pod) or await context.devices.admit(pod) or book.refusal(pod, context.node())
     if found is not None and found.reason in ("NodeAffinity", "TaintToleration"):
         # Labels and taints may be newer than what the node last heard of itself.
         with contextlib.suppress(APIError):
@@ -37,4 +37,6 @@ async def refusal(context: Context, pod: Obj, *, begun: bool) -> Waiting | None:
         found = book.refusal(pod, context.node()) if gone else found
     if found is None:
         book.enter(pod)
+    elif not begun:
+        await context.devices.release(view.uid(pod))
     return found

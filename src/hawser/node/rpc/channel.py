@@ -109,7 +109,7 @@ class Channel:
         answer: asyncio.Future[bytes] = loop.create_future()
         call = _Unary(answer)
         headers = _headers(self._authority, self._user_agent, method.path, metadata)
-        number = connection.request(headers + _timeout(max(0.001, end - loop.time())), _framed(body), call)
+        number = connection.request(headers + _timeout(max(0.001, end - loop.time())), framed(body), call)
         timer = loop.call_at(end, call.fail, Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
         try:
             return _decoded(method, await answer)
@@ -125,7 +125,7 @@ class Channel:
         connection = await self._connected(math.inf)
         call = _Streamed()
         headers = _headers(self._authority, self._user_agent, method.path, ())
-        number = connection.request(headers, _framed(body), call)
+        number = connection.request(headers, framed(body), call)
         try:
             while (message := await call.queue.get()) is not None:
                 yield _decoded(method, message)
@@ -296,7 +296,7 @@ def _decoded(method: Method, message: bytes) -> Any:
         raise RPCError(Code.INTERNAL, f"the response cannot be read: {error}") from None
 
 
-def _framed(message: bytes) -> bytes:
+def framed(message: bytes) -> bytes:
     """A message that is not compressed."""
     return b"\0" + len(message).to_bytes(4, "big") + message
 

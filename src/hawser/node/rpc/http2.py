@@ -1,5 +1,7 @@
 """One HTTP/2 connection, the client's side, as gRPC uses it: requests go out whole, answers come in pieces.
 
+The server's side is in ``server.py``.
+
 Source: RFC 9113. Priorities, pushes and upgrades are not used; what the other side says of them is passed over.
 """
 
@@ -15,11 +17,11 @@ from typing import Protocol, cast
 from hawser.node.rpc import hpack
 from hawser.node.rpc.hpack import Decoder, Header
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _FRAME_BYTES = 16384
-_FIRST_WINDOW = 65535
+FIRST_WINDOW = 65535
 # Answers of CRI may be 16 MiB; whoever reads them takes them at once, so there is nothing to hold back.
-_WINDOW = 1 << 24
+WINDOW = 1 << 24
 _LAST_STREAM = (1 << 31) - 1
 
 
@@ -51,11 +53,11 @@ class Reset(IntEnum):
     INADEQUATE_SECURITY = 12
 
 
-_END_STREAM = _ACK = 1
-_END_HEADERS = 4
+END_STREAM = _ACK = 1
+END_HEADERS = 4
 _PADDED = 8
 _PRIORITY = 32
-_ENABLE_PUSH, _INITIAL_WINDOW, _MAX_FRAME = 2, 4, 5
+_ENABLE_PUSH, INITIAL_WINDOW, _MAX_FRAME = 2, 4, 5
 
 
 class Stream(Protocol):
@@ -85,11 +87,12 @@ class Connection(asyncio.Protocol):
         self._next = 1
         self._buffer = b""
         self._block: tuple[int, int, bytes] | None = None
-        self._window = _FIRST_WINDOW
-        self._first_window = _FIRST_WINDOW
+        self._window = FIRST_WINDOW
+        self._first_window = FIRST_WINDOW
         self._frame_bytes = _FRAME_BYTES
         self._windows: dict[int, int] = {}
         self._waiting: deque[tuple[int, bytes]] = deque()
+        self._trailers: dict[int, bytes] = {}
         self._taken = 0
         self._given: dict[int, int] = {}
         self._why = ""
@@ -107,11 +110,11 @@ class Connection(asyncio.Protocol):
         self._next += 2
         self._streams[number] = stream
         self._windows[number] = self._first_window
-        head = _frame(Frame.HEADERS, _END_HEADERS, number, headers)
+        head = frame(Frame.HEADERS, END_HEADERS, number, headers)
         if len(body) <= min(self._window, self._first_window, self._frame_bytes) and not self._waiting:
             self._window -= len(body)
             self._windows[number] -= len(body)
-            self._write(head + _frame(Frame.DATA, _END_STREAM, number, body))
+            self._write(head + frame(Frame.DATA, END_STREAM, number, body))
         else:
             self._write(head)
             self._waiting.append((number, body))
@@ -121,7 +124,7 @@ class Connection(asyncio.Protocol):
     def cancel(self, number: int, code: Reset = Reset.CANCEL) -> None:
         """Gives a request up; its stream hears nothing more."""
         if self._forget(number):
-            self._write(_frame(Frame.RST_STREAM, 0, number, struct.pack(">I", code)))
+            self._write(frame(Frame.RST_STREAM, 0, number, struct.pack(">I", code)))
 
     def close(self) -> None:
         """Ends the connection at once."""
@@ -133,9 +136,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        settings = struct.pack(">HIHI", _ENABLE_PUSH, 0, _INITIAL_WINDOW, _WINDOW)
-        grown = struct.pack(">I", _WINDOW - _FIRST_WINDOW)
-        self._write(_PREFACE + _frame(Frame.SETTINGS, 0, 0, settings) + _frame(Frame.WINDOW_UPDATE, 0, 0, grown))
+        settings = struct.pack(">HIHI", _ENABLE_PUSH, 0, INITIAL_WINDOW, WINDOW)
+        grown = struct.pack(">I", WINDOW - FIRST_WINDOW)
+        self._write(PREFACE + frame(Frame.SETTINGS, 0, 0, settings) + frame(Frame.WINDOW_UPDATE, 0, 0, grown))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(str(exc) if exc else "the connection was closed by the other side")
@@ -147,13 +150,13 @@ class Connection(asyncio.Protocol):
             while size - i >= 9:
                 length = int.from_bytes(data[i : i + 3], "big")
                 if length > _FRAME_BYTES:
-                    raise _Broken("the other side does not speak HTTP/2")
+                    raise Broken("the other side does not speak HTTP/2")
                 if size - i - 9 < length:
                     break
                 number = int.from_bytes(data[i + 5 : i + 9], "big") & _LAST_STREAM
                 self._take(data[i + 3], data[i + 4], number, data[i + 9 : i + 9 + length])
                 i += 9 + length
-        except (_Broken, hpack.HeaderError, struct.error, IndexError) as error:
+        except (Broken, hpack.HeaderError, struct.error, IndexError) as error:
             if self._transport is not None:
                 self._transport.abort()
             self._end(str(error) or "a frame is cut short")
@@ -164,22 +167,22 @@ class Connection(asyncio.Protocol):
 
     def _take(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         if self._block is not None and kind != Frame.CONTINUATION:
-            raise _Broken("a header block is interrupted")
+            raise Broken("a header block is interrupted")
         if kind == Frame.DATA:
-            self._take_data(number, _unpadded(flags, payload), len(payload), bool(flags & _END_STREAM))
+            self._take_data(number, _unpadded(flags, payload), len(payload), bool(flags & END_STREAM))
         elif kind == Frame.HEADERS:
             block = _unpadded(flags, payload)
             self._take_block(number, flags, block[5:] if flags & _PRIORITY else block, flags)
         elif kind == Frame.CONTINUATION:
             if self._block is None or self._block[0] != number:
-                raise _Broken("a header block goes on that has not begun")
+                raise Broken("a header block goes on that has not begun")
             self._take_block(number, flags, self._block[2] + payload, self._block[1])
         elif kind == Frame.SETTINGS:
             if not flags & _ACK:
                 self._settle(payload)
         elif kind == Frame.PING:
             if not flags & _ACK:
-                self._write(_frame(Frame.PING, _ACK, 0, payload))
+                self._write(frame(Frame.PING, _ACK, 0, payload))
         elif kind == Frame.WINDOW_UPDATE:
             (grown,) = struct.unpack(">I", payload)
             if number == 0:
@@ -193,17 +196,18 @@ class Connection(asyncio.Protocol):
         elif kind == Frame.GOAWAY:
             self._go_away(payload)
         elif kind == Frame.PUSH_PROMISE:
-            raise _Broken("the other side pushes what was not asked for")
+            raise Broken("the other side pushes what was not asked for")
 
     def _take_block(self, number: int, flags: int, block: bytes, first_flags: int) -> None:
-        if not flags & _END_HEADERS:
-            if len(block) > _WINDOW:
-                raise _Broken("a header block is too long")
+        if not flags & END_HEADERS:
+            if len(block) > WINDOW:
+                raise Broken("a header block is too long")
             self._block = (number, first_flags, block)
             return
         self._block = None
-        rows = self._decoder.decode(block)
-        ended = bool(first_flags & _END_STREAM)
+        self._took_headers(number, self._decoder.decode(block), bool(first_flags & END_STREAM))
+
+    def _took_headers(self, number: int, rows: list[Header], ended: bool) -> None:
         stream = self._forget(number) if ended else self._streams.get(number)
         if stream is not None:
             stream.headers(rows, ended)
@@ -212,33 +216,37 @@ class Connection(asyncio.Protocol):
         """taken: bytes of the windows, padding included; they are given back when half of a window is gone."""
         self._taken += taken
         updates = b""
-        if self._taken > _WINDOW // 2:
-            updates = _frame(Frame.WINDOW_UPDATE, 0, 0, struct.pack(">I", self._taken))
+        if self._taken > WINDOW // 2:
+            updates = frame(Frame.WINDOW_UPDATE, 0, 0, struct.pack(">I", self._taken))
             self._taken = 0
         stream = self._streams.get(number)
         if stream is None:
             pass
         elif ended:
-            self._forget(number)
+            self._took_all(number)
         else:
             given = self._given[number] = self._given.get(number, 0) + taken
-            if given > _WINDOW // 2:
-                updates += _frame(Frame.WINDOW_UPDATE, 0, number, struct.pack(">I", given))
+            if given > WINDOW // 2:
+                updates += frame(Frame.WINDOW_UPDATE, 0, number, struct.pack(">I", given))
                 self._given[number] = 0
         if updates:
             self._write(updates)
         if stream is not None:
             stream.data(piece, ended)
 
+    def _took_all(self, number: int) -> None:
+        """Nothing more comes of a stream."""
+        self._forget(number)
+
     def _settle(self, payload: bytes) -> None:
         for name, value in struct.iter_unpack(">HI", payload):
-            if name == _INITIAL_WINDOW:
+            if name == INITIAL_WINDOW:
                 for number in self._windows:
                     self._windows[number] += value - self._first_window
                 self._first_window = value
             elif name == _MAX_FRAME:
                 self._frame_bytes = value
-        self._write(_frame(Frame.SETTINGS, _ACK, 0, b""))
+        self._write(frame(Frame.SETTINGS, _ACK, 0, b""))
         self._send_waiting()
 
     def _go_away(self, payload: bytes) -> None:
@@ -264,11 +272,16 @@ class Connection(asyncio.Protocol):
                 piece, body = body[:size], body[size:]
                 self._window -= size
                 self._windows[number] -= size
-                self._write(_frame(Frame.DATA, 0 if body else _END_STREAM, number, piece))
+                last = not body and number not in self._trailers
+                self._write(frame(Frame.DATA, END_STREAM if last else 0, number, piece))
+            if not body and (block := self._trailers.pop(number, None)) is not None:
+                self._write(frame(Frame.HEADERS, END_HEADERS | END_STREAM, number, block))
+                self._forget(number)
 
     def _forget(self, number: int) -> Stream | None:
         self._windows.pop(number, None)
         self._given.pop(number, None)
+        self._trailers.pop(number, None)
         stream = self._streams.pop(number, None)
         if self._why and not self._streams and self._transport is not None:
             self._transport.close()
@@ -289,11 +302,11 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
 
-class _Broken(Exception):
+class Broken(Exception):
     """The other side breaks the protocol."""
 
 
-def _frame(kind: int, flags: int, number: int, payload: bytes) -> bytes:
+def frame(kind: int, flags: int, number: int, payload: bytes) -> bytes:
     return struct.pack(">HBBBI", len(payload) >> 8, len(payload) & 255, kind, flags, number) + payload
 
 
@@ -302,5 +315,5 @@ def _unpadded(flags: int, payload: bytes) -> bytes:
         return payload
     end = len(payload) - payload[0]
     if end < 1:
-        raise _Broken("a frame is all padding")
+        raise Broken("a frame is all padding")
     return payload[1:end]
