@@ -42,16 +42,21 @@ def available() -> bool:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Containerd]:
-    """Starts containerd with the test images; stops it, its shims and its mounts at the end."""
+def running(folder: Path, *, programs: Path | None = None, cdi: Path | None = None) -> Iterator[Containerd]:
+    """Starts containerd with the test images; stops it, its shims and its mounts at the end.
+
+    programs: folder of another containerd than the machine's; cdi: of CDI specs that it reads.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     socket = folder / "c.sock"
     for part in ("cni/conf", "cni/bin"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     config = folder / "config.toml"
-    config.write_text(_config(folder, socket))
+    config.write_text(_config(folder, socket, cdi))
     with (folder / "containerd.log").open("w") as log:
-        process = subprocess.Popen(["containerd", "--config", str(config)], stdout=log, stderr=log)
+        path = f"{programs}:{os.environ['PATH']}" if programs else os.environ["PATH"]
+        command = [shutil.which("containerd", path=path) or "containerd", "--config", str(config)]
+        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PATH": path})
     try:
         _wait(socket, process)
         image = folder / "images.tar"
@@ -80,8 +85,9 @@ def _wait(socket: Path, process: subprocess.Popen[bytes]) -> None:
     raise RuntimeError(f"containerd did not start: see {socket.parent}/containerd.log")
 
 
-def _config(folder: Path, socket: Path) -> str:
+def _config(folder: Path, socket: Path, cdi: Path | None) -> str:
     text = json.dumps
+    devices = f"enable_cdi = true\n  cdi_spec_dirs = {text([str(cdi)])}" if cdi else ""
     return f"""version = 2
 root = {text(str(folder / "root"))}
 state = {text(str(folder / "state"))}
@@ -97,6 +103,7 @@ disabled_plugins = {text(_DISABLED)}
   restrict_oom_score_adj = true
   disable_apparmor = true
   netns_mounts_under_state_dir = true
+  {devices}
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = {text(str(folder / "cni/bin"))}
     conf_dir = {text(str(folder / "cni/conf"))}

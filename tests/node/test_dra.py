@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.clients import debian
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import POD, RESOURCE_CLAIM, RESOURCE_SLICE
 from hawser.client.client import Client
 from hawser.node.dra.drivers import Drivers
 
-from . import dra_driver
+from . import dra_driver, private_containerd
 from . import engine as engines
 from .batch import phase, pod, said, until
 from .dra_driver import NAME, Running
@@ -198,6 +200,38 @@ async def test_an_older_driver_is_spoken_to_in_its_version_and_one_of_none_is_re
         await claim(client, "old", await client.create(POD, claiming("old", "old")))
         await phase(client, "old", "Succeeded")
         await client.delete(POD, "old", "default", grace_period=0)
+
+
+@pytest.fixture
+def newer(tmp_path: Path) -> Iterator[Engine]:
+    """An engine with containerd 1.7, which reads CDI specs itself; its agent is told a folder without any."""
+    try:
+        programs = debian.unpacked("trixie", ["containerd"]) / "usr/bin"
+    except debian.Unavailable as err:
+        pytest.skip(f"containerd 1.7 cannot be had here: {err}")
+    flags = ("--cdi-spec-dirs", str(tmp_path / "none"))
+    # Paths of sockets are short.
+    with (
+        tempfile.TemporaryDirectory(dir="/var/tmp") as folder,
+        private_containerd.running(Path(folder) / "cd", programs=programs, cdi=tmp_path / "cdi") as containerd,
+        engines.running(Path(folder) / "engine", containerd, agent_flags=flags) as running,
+    ):
+        yield running
+    engines.remove_cgroups(running.cgroup_root)
+
+
+async def test_a_runtime_that_knows_cdi_is_told_the_names_of_devices(newer: Engine, tmp_path: Path) -> None:
+    registry = newer.folder / "agent/plugins_registry"
+    with dra_driver.running(tmp_path, registry, tmp_path / "cdi") as driver:
+        async with Client.from_kubeconfig(newer.kubeconfig) as client:
+            assert await registered(driver) == [True, ""]
+            made = await client.create(POD, claiming("newer", "red"))
+            uid = (await claim(client, "red", made))["metadata"]["uid"]
+            ended = await phase(client, "newer", "Succeeded")
+            assert log_of(newer, ended).split() == [f"TOY_RED={uid}", "toy-red", "/toy/red", "seen"]
+            await client.delete(POD, "newer", "default", grace_period=0)
+            await gone(client, "newer")
+        assert driver.calls("NodeUnprepareResources") == [["red"]]
 
 
 async def test_slices_go_with_their_driver_and_stay_with_one_that_comes_back(

@@ -16,6 +16,7 @@ def document(options: Options) -> Obj:
     """The configuration of an agent that was started with these options."""
     return {
         "enableServer": True,
+        "enableSystemLogHandler": True,
         "address": options.host,
         "port": options.port,
         "tlsCertFile": str(options.tls_cert or ""),

@@ -81,7 +81,10 @@ def tls_context(cert: Path, key: Path, client_ca: Path) -> ssl.SSLContext:
 
 
 class KubeletServer:
-    """See the module. access: who may ask; extra: further pages by path, such as ``/metrics``."""
+    """See the module. access: who may ask; extra: further pages by path, such as ``/metrics``.
+
+    logs_folder: what ``/logs/`` shows.
+    """
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class KubeletServer:
         access: Access,
         extra: Mapping[str, Extra] | None = None,
         counters: Counters | None = None,
+        logs_folder: Path = Path("/var/log"),
     ) -> None:
         self._pods = pods
         self._runtime = runtime
@@ -98,6 +102,7 @@ class KubeletServer:
         self._access = access
         self._extra = dict(extra or {})
         self._counters = counters or Counters()
+        self._logs_folder = logs_folder
         self._http: web.Server | None = None
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -171,6 +176,10 @@ class KubeletServer:
                 return await writable.answer(request, self._runtime.endpoint, container_id, what)
             case ["portForward", namespace, pod]:
                 return await self._port_forward(request, namespace, pod)
+            case ["logs", *_]:
+                from hawser.node.server import logfiles
+
+                return await logfiles.answer(request, self._logs_folder)
         raise not_found("", "path", path)
 
     async def _logs(self, request: web.BaseRequest, namespace: str, pod: str, container: str) -> web.StreamResponse:
