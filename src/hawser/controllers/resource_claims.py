@@ -81,6 +81,14 @@ def names_of(pod: Obj) -> Iterable[str]:
     for status in pod.get("status", {}).get("resourceClaimStatuses") or ():
         if status.get("resourceClaimName"):
             yield status["resourceClaimName"]
+    if extended := _extended(pod):
+        yield extended["resourceClaimName"]
+
+
+def _extended(pod: Obj) -> Obj | None:
+    """What the pod is told of the claim for its extended resources."""
+    found: Obj | None = (pod.get("status") or {}).get("extendedResourceClaimStatus")
+    return found
 
 
 def is_for_admin(claim: Obj) -> bool:
@@ -124,7 +132,7 @@ class ResourceClaimController(Controller):
 
     def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
         pod = new or old
-        if pod is None or not pod["spec"].get("resourceClaims"):
+        if pod is None or not (pod["spec"].get("resourceClaims") or _extended(pod)):
             return
         if new is None or is_done(new):
             namespace = pod["metadata"]["namespace"]

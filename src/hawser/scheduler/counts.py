@@ -67,6 +67,9 @@ class Counts:
         text = "Number of selected preemption victims"
         self.victims = Histograms("scheduler_preemption_victims", text, (), exponential(1.0, 2.0, 7))
 
+        text = "Number of ResourceClaims creation requests within scheduler"
+        self.claims = Counters("scheduler_resourceclaim_creates_total", text, ("status",))
+
     def scheduled(self, entry: Entry) -> None:
         """The pod is bound."""
         self._sli.of(str(entry.tries) if entry.tries < _MANY else f"{_MANY}+").observe(
@@ -91,7 +94,7 @@ class Counts:
     def lines(self, queue: SchedulingQueue, cache: Cache, pods: Iterable[Obj]) -> Iterator[str]:
         """In Prometheus' text format. pods: all pods, of which those count that wait behind gates."""
         families = (self._attempts, self._seconds, self.algorithm, self._sli, self._tries)
-        for each in (*families, self.points, self.preemptions, self.victims):
+        for each in (*families, self.points, self.preemptions, self.victims, self.claims):
             yield from each.lines()
         yield from gauge("scheduler_pending_pods", _PENDING, _pending(queue, pods), ("queue",))
         name = "scheduler_queue_incoming_pods_total"

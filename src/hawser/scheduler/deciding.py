@@ -46,12 +46,14 @@ class Placed:
 class Decider:
     """Decides by profile. placements: by name of the profile.
 
-    promises: of volumes; None until a pod has claims. devices: the same for claims of devices.
+    promises: of volumes; None until a pod has claims. devices: the same for claims of devices. backed: by extended
+    resource, the class whose devices it is.
     """
 
     def __init__(self, cache: Cache, placements: Mapping[str, Placement]) -> None:
         self.promises: Promises | None = None
         self.devices: Devices | None = None
+        self.backed: Mapping[str, str] = {}
         self._cache = cache
         self._placements = placements
 
@@ -83,7 +85,19 @@ class Decider:
 
     def wants_devices(self, pod: PodInfo) -> bool:
         """Whether devices are to be allocated for the pod here."""
-        return pod.shape.devices and "DynamicResources" in self.placement(pod).profile.filters
+        shape = pod.shape
+        if not shape.devices and not (shape.extended and any(map(self.backed.__contains__, shape.extended))):
+            return False
+        return "DynamicResources" in self.placement(pod).profile.filters
+
+    def back(self, backed: Mapping[str, str]) -> None:
+        """Other extended resources are devices now."""
+        self.backed = backed
+        for placement in self._placements.values():
+            placement.backed = backed.keys() if "DynamicResources" in placement.profile.filters else frozenset()
+            placement.forget()
+        if self.devices is not None:
+            self.devices.stock.backed = backed
 
     def blocked(self, refusal: Refusal) -> Decision:
         """No node can have the pod, whatever it is like."""
@@ -91,10 +105,10 @@ class Decider:
         message = f"0/{nodes} nodes are available: {', '.join(refusal.reasons)}."
         return Decision(None, message, {refusal: nodes}, blocked=True)
 
-    def explain(self, pod: PodInfo, decision: Decision, preemption: str, freed: bool = False) -> str:
+    def explain(self, pod: PodInfo, decision: Decision, preemption: str, freed: str = "") -> str:
         """kube-scheduler's sentence on a pod that has no node and gets none by preemption either.
 
-        freed: a claim of the pod was deallocated, so that it may find one the next time.
+        freed: what was done to a claim of the pod, so that it may find a node the next time.
         """
         if "DynamicResources" not in self.placement(pod).profile.filters:
             return f"{decision.message} preemption: {preemption}"
@@ -103,7 +117,7 @@ class Decider:
             return f"{decision.message} not found"
         claims = "no new claims to deallocate"
         if self.wants_devices(pod) and not decision.blocked:
-            claims = "deallocation of ResourceClaim completed" if freed else "still not schedulable"
+            claims = freed or "still not schedulable"
         return f"{decision.message} {claims}, preemption: {preemption}"
 
     def place(self, pod: PodInfo, node: str) -> Placed:

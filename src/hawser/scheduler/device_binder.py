@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import DEVICE_CLASS, RESOURCE_CLAIM, RESOURCE_SLICE
+from hawser.api.kinds import DEVICE_CLASS, POD, RESOURCE_CLAIM, RESOURCE_SLICE
 from hawser.api.types import Obj
 from hawser.client.client import STRATEGIC
 from hawser.client.clock import timestamp
@@ -19,15 +19,19 @@ from hawser.client.controller import Manager
 from hawser.client.informer import Informer, key_of
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.devices import claims as of
-from hawser.scheduler.devices.plan import BIND_SECONDS, ELSEWHERE, PLUGIN, Devices, Reservation, Stock
+from hawser.scheduler.devices.extended import Extended
+from hawser.scheduler.devices.plan import BIND_SECONDS, ELSEWHERE, LEFTOVER, PLUGIN, Devices, Reservation, Stock
 from hawser.scheduler.hints import Concerns, refused_by
 from hawser.scheduler.placement import Decision
 from hawser.scheduler.shapes import PodInfo
 from hawser.scheduler.volume_binder import ByKey, Unbound
+from hawser.series import Counters
 
 if TYPE_CHECKING:
     from hawser.scheduler.writing import Writer
 
+FREED = "deallocation of ResourceClaim completed"
+DELETED = "deletion of ResourceClaim completed"
 PROTECTION = "resource.kubernetes.io/delete-protection"
 _TRIES = 5
 
@@ -38,15 +42,19 @@ class DeviceBinder:
     """Watches devices and claims from the first pod on that wants some; until then it costs nothing.
 
     pods: the informer of all pods. wake: called with whom a change may help, and what kube-scheduler calls the change.
+    creates: counts claims that are made for extended resources, by what came of it.
     """
 
-    def __init__(self, manager: Manager, cache: Cache, pods: Informer, wake: Wake, writer: Writer) -> None:
+    def __init__(
+        self, manager: Manager, cache: Cache, pods: Informer, wake: Wake, writer: Writer, creates: Counters
+    ) -> None:
         self._manager = manager
         self._client = manager.client
         self._clock = manager.clock
         self._pods = pods
         self._wake = wake
         self._writer = writer
+        self._creates = creates
         self._claims = manager.informer(RESOURCE_CLAIM)
         self._classes = manager.informer(DEVICE_CLASS)
         self._slices = manager.informer(RESOURCE_SLICE)
@@ -109,10 +117,35 @@ class DeviceBinder:
                 allocation = reservation.allocations.get(key_of(claim))
                 self._claims.observe(await self._reserve(claim, allocation, pod))
                 self.devices.settle(claim)
+        if reservation.extended is not None:
+            await self._provide(reservation, reservation.extended, pod)
         if any(of.binds_slowly(claim) for claim in self._current(reservation)):
             message = f"waiting for binding conditions for device on node {node}"
             self._writer.event(pod, "Normal", "BindingConditionsPending", message)
             await self._ready(reservation)
+
+    async def _provide(self, reservation: Reservation, extended: Extended, pod: PodInfo) -> None:
+        """Makes the claim for extended resources, allocated and reserved, and tells the pod's node of it."""
+        key, metadata = key_of(extended.claim), dict(extended.claim["metadata"])
+        for field in ("name", "uid"):
+            del metadata[field]
+        wanted = {"apiVersion": RESOURCE_CLAIM.api_version, "kind": "ResourceClaim", **extended.claim}
+        try:
+            made = await self._client.create(RESOURCE_CLAIM, {**wanted, "metadata": metadata})
+        except APIError as err:
+            self._creates.add("failure")
+            raise Unbound(f"create claim for extended resources {key}: {err.message}") from None
+        self._creates.add("success")
+        self._claims.observe(made)
+        made = await self._reserve(made, reservation.allocations[key], pod)
+        self._claims.observe(made)
+        self.devices.settle(extended.claim)
+        status = {"requestMappings": [*extended.mappings], "resourceClaimName": made["metadata"]["name"]}
+        body = {"metadata": {"uid": pod.uid}, "status": {"extendedResourceClaimStatus": status}}
+        try:
+            await self._client.patch(POD, pod.name, pod.namespace, body, STRATEGIC, "status")
+        except APIError as err:
+            raise Unbound(f"update pod {pod.key} ExtendedResourceClaimStatus: {err.message}") from None
 
     async def _reserve(self, claim: Obj, allocation: Obj | None, pod: PodInfo) -> Obj:
         """The claim with its allocation, if it gets one, and reserved for the pod."""
@@ -188,6 +221,8 @@ class DeviceBinder:
 
     async def release(self, reservation: Reservation, pod: PodInfo) -> None:
         """The pod is not bound after all: others may have its claims; what is allocated stays so."""
+        if reservation.extended is not None:
+            await self._withdraw(pod)
         for claim in reservation.claims:
             known = self._claims.get_key(key_of(claim))
             if known is None or not of.is_reserved(known, pod.uid):
@@ -206,15 +241,35 @@ class DeviceBinder:
                 continue
             self._claims.observe(changed)
 
-    async def deallocate(self, pod: PodInfo, decision: Decision) -> bool:
-        """Takes its devices from a claim that keeps the pod from its place and that nobody uses: whether there was one.
-
-        Raises APIError.
-        """
-        claim = self.devices.idle(pod) if ELSEWHERE in decision.refusals else None
+    async def _withdraw(self, pod: PodInfo) -> bool:
+        """Deletes the claim that was made for the pod's extended resources; whether there was one."""
+        claim = self.devices.leftover(pod)
         if claim is None:
             return False
+        name, namespace = claim["metadata"]["name"], claim["metadata"]["namespace"]
+        try:
+            claim = await self._client.get(RESOURCE_CLAIM, name, namespace)
+            finalizers = [one for one in claim["metadata"].get("finalizers") or () if one != PROTECTION]
+            await self._client.update(
+                RESOURCE_CLAIM, {**claim, "metadata": {**claim["metadata"], "finalizers": finalizers}}
+            )
+            await self._client.delete(RESOURCE_CLAIM, name, namespace)
+        except APIError:
+            # As long as it is there, attempts for the pod come here.
+            return False
+        return True
+
+    async def deallocate(self, pod: PodInfo, decision: Decision) -> str:
+        """Takes its devices from a claim that keeps the pod from its place and that nobody uses.
+
+        Returns what was done, in kube-scheduler's words; nothing if there was no such claim. Raises APIError.
+        """
+        if LEFTOVER in decision.refusals:
+            return DELETED if await self._withdraw(pod) else ""
+        claim = self.devices.idle(pod) if ELSEWHERE in decision.refusals else None
+        if claim is None:
+            return ""
         gone = ("reservedFor", "allocation", "devices")
         status = {name: value for name, value in (claim.get("status") or {}).items() if name not in gone}
         self._claims.observe(await self._client.update(RESOURCE_CLAIM, {**claim, "status": status}, "status"))
-        return True
+        return FREED

@@ -6,7 +6,7 @@ Source: Kubernetes reference, "Scheduler Configuration" (the plugins), and "Assi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -121,6 +121,24 @@ def fits_but(ignored: Sequence[str]) -> Filter:
     return check
 
 
+def fits_with(backed: Collection[str], base: Filter) -> Filter:
+    """The same, whatever a node has none of that devices are to give. backed: such resources."""
+
+    def check(shape: Shape, node: NodeInfo) -> Refusal | None:
+        missing = base(shape, node)
+        if missing is None:
+            return None
+        given = {f"Insufficient {name}" for name in backed if not node.allocatable.get(name)}
+        reasons = tuple(reason for reason in missing.reasons if reason not in given)
+        if len(reasons) == len(missing.reasons):
+            return missing
+        names = [reason.removeprefix("Insufficient ") for reason in reasons]
+        final = any(shape.requests.get(name, 0) > node.allocatable.get(name, 0) for name in names)
+        return _short(reasons, final) if reasons else None
+
+    return check
+
+
 FILTERS: tuple[tuple[str, Filter], ...] = (
     ("NodeAffinity", named),
     ("NodeUnschedulable", schedulable),
@@ -132,6 +150,13 @@ FILTERS: tuple[tuple[str, Filter], ...] = (
 """With their plugins, in kube-scheduler's order: only the first that refuses a node is named."""
 
 DEFAULT = tuple(check for _, check in FILTERS)
+
+
+def chosen(names: Collection[str], ignored: Sequence[str], backed: Collection[str]) -> tuple[Filter, ...]:
+    """The filters of these plugins. ignored: see ``fits_but``; backed: see ``fits_with``."""
+    fit = fits_but(ignored) if ignored else fits
+    fit = fits_with(backed, fit) if backed else fit
+    return tuple(fit if check is fits else check for name, check in FILTERS if name in names)
 
 
 def refusal(shape: Shape, node: NodeInfo, filters: tuple[Filter, ...] = DEFAULT) -> Refusal | None:

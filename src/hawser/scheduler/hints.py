@@ -22,7 +22,7 @@ def node_came(node: NodeInfo) -> Concerns:
 
     def concerns(pod: PodInfo, plugins: frozenset[str]) -> bool:
         shape = pod.shape
-        if refusal(shape, node) is None:
+        if refusal(shape, node) is None or (shape.extended and "DynamicResources" in plugins):
             return True
         # Even a node that does not take the pod may be a domain with fewer pods than others, or close one.
         keys = [c["topologyKey"] for c in shape.spread]

@@ -9,13 +9,13 @@ away again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from hawser.api.node_affinity import node_matches, preference
 from hawser.scheduler import scores
 from hawser.scheduler.cache import HOSTNAME, Cache, NodeInfo
-from hawser.scheduler.filters import FILTERS, NOT_ADDED, Refusal, fits, fits_but, refusal
+from hawser.scheduler.filters import NOT_ADDED, Refusal, chosen, refusal
 from hawser.scheduler.profile import CPU_AND_MEMORY, Profile
 from hawser.scheduler.shapes import Group, PodInfo
 from hawser.scheduler.terms import Hold, NamespaceLabels
@@ -87,11 +87,12 @@ class Rated:
 class Outlook:
     """The nodes as pods like the given one see them; ``refresh`` first, then ask.
 
-    own: the wishes of such a pod. namespace_labels: for terms of others with a namespace selector.
+    own: the wishes of such a pod. labels: of namespaces, for terms of others with a namespace selector.
+    backed: resources that devices may give.
     """
 
     def __init__(
-        self, pod: PodInfo, profile: Profile, cache: Cache, own: list[Wish], namespace_labels: NamespaceLabels
+        self, pod: PodInfo, profile: Profile, cache: Cache, own: list[Wish], labels: NamespaceLabels, backed: Set[str]
     ) -> None:
         self.pod = pod
         self.refused: Counter[Refusal] = Counter()
@@ -102,12 +103,8 @@ class Outlook:
         self.places: dict[str, int] = {}
         self.profile = profile
         self._cache = cache
-        self._namespace_labels = namespace_labels
-        self._filters = tuple(
-            fits_but(profile.ignored) if check is fits and profile.ignored else check
-            for name, check in FILTERS
-            if name in profile.filters
-        )
+        self._namespace_labels = labels
+        self._filters = chosen(profile.filters, profile.ignored, backed & set(pod.shape.extended) if backed else ())
         self._packing = scores.packing_of(profile)
         plain = profile.balanced == CPU_AND_MEMORY
         self._balance = scores.balanced if plain else scores.balance_of(profile.balanced)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from itertools import islice
 from time import perf_counter
@@ -64,6 +64,7 @@ class Placement:
 
     rng: breaks ties between equally good nodes. namespace_labels: for namespace selectors of affinity terms.
     siblings: what selects the pods of a pod's Service or controller. points: where the time of decisions is counted.
+    backed: resources that devices may give.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Placement:
         points: Histograms | None = None,
     ) -> None:
         self.profile = profile or Profile()
+        self.backed: Set[str] = frozenset()
         self._cache = cache
         self._rng = rng or random.Random()
         self._namespace_labels = namespace_labels
@@ -144,7 +146,8 @@ class Placement:
         # Only constraints of the profile ask for siblings.
         siblings = self._siblings(pod) if not pod.shape.spread and self.profile.spread else None
         wishes = wishes_of(pod, self.profile, self._namespace_labels, siblings)
-        outlook = self._outlooks[key] = Outlook(pod, self.profile, self._cache, wishes, self._namespace_labels)
+        outlook = Outlook(pod, self.profile, self._cache, wishes, self._namespace_labels, self.backed)
+        self._outlooks[key] = outlook
         least, most = _OUTLOOKS_KEPT
         if len(self._outlooks) > max(least, min(most, _RATINGS_KEPT // (len(self._cache.nodes) or 1))):
             self._outlooks.popitem(last=False)

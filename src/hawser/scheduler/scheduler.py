@@ -18,6 +18,7 @@ from hawser.api.kinds import POD_DISRUPTION_BUDGET
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager, sentence
 from hawser.scheduler import hints
+from hawser.scheduler.backing import Backing
 from hawser.scheduler.binding import Binder
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.configuration import Configuration, load
@@ -77,6 +78,7 @@ class Scheduler(Controller):
         self._volumes = VolumeBinder(manager, self._cache, self._waiting.wake)
         self._writer = Writer(manager, self._watching.pods)
         self._preemptor = Preemptor(self._cache, self._watching.pods)
+        self._backing = Backing(manager, self._back)
         self._binder = Binder(
             self._cache, self._waiting, self._decider, self._volumes, self._writer, labels, self._counts
         )
@@ -123,6 +125,9 @@ class Scheduler(Controller):
             await self._volumes.start()
             self._decider.promises = self._volumes.promises
             self._waiting.again(entry)
+        elif pod.shape.extended and not self._backing.is_known:
+            await self._backing.start()
+            self._waiting.again(entry)
         elif self._decider.wants_devices(pod) and self._decider.devices is None:
             await self._start_devices()
             self._waiting.again(entry)
@@ -161,9 +166,16 @@ class Scheduler(Controller):
 
         if self._binder.devices is None:
             pods, wake = self._watching.pods, self._waiting.wake
-            self._binder.devices = DeviceBinder(self._manager, self._cache, pods, wake, self._writer)
+            creates = self._counts.claims
+            self._binder.devices = DeviceBinder(self._manager, self._cache, pods, wake, self._writer, creates)
         await self._binder.devices.start()
         self._decider.devices = self._binder.devices.devices
+        self._decider.back(self._decider.backed)
+
+    def _back(self, backed: Mapping[str, str]) -> None:
+        """Other extended resources are devices of a class now."""
+        self._decider.back(backed)
+        self._waiting.wake(hints.refused_by("NodeResourcesFit", "DynamicResources"), "DeviceClassUpdate")
 
     def _lacks_claims(self, entry: Entry) -> bool:
         """Whether claims that are to be made for the pod are not there yet; nobody is told about that."""
@@ -181,7 +193,7 @@ class Scheduler(Controller):
         """Neither a free node nor one that can be made free."""
         self._counts.unschedulable(entry)
         freed = await self._deallocate(entry.pod, decision)
-        entry.missed |= freed
+        entry.missed |= bool(freed)
         self._waiting.park(entry, decision.plugins)
         if result is None:
             await self._writer.report(entry, decision.message)
@@ -189,16 +201,16 @@ class Scheduler(Controller):
         message = self._decider.explain(entry.pod, decision, result.message, freed)
         await self._writer.report(entry, message, None if result.keeps else "")
 
-    async def _deallocate(self, pod: PodInfo, decision: Decision) -> bool:
-        """Frees a claim that keeps the pod from its place, if nobody uses it; whether there was one."""
+    async def _deallocate(self, pod: PodInfo, decision: Decision) -> str:
+        """Frees a claim that keeps the pod from its place, if nobody uses it; what was done, or nothing."""
         binder = self._binder.devices
         if binder is None or decision.blocked or not self._decider.wants_devices(pod):
-            return False
+            return ""
         try:
             return await binder.deallocate(pod, decision)
         except APIError as err:
             log.warning("a claim of pod %s is not deallocated: %s", pod.key, err.message)
-            return False
+            return ""
 
     # Preemption
 

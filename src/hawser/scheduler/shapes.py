@@ -11,6 +11,7 @@ import orjson
 from hawser.api.pod_claims import claim_name
 from hawser.api.pod_resources import Amounts, amount, pod_requests
 from hawser.api.types import Obj
+from hawser.scheduler.backing import is_extended
 from hawser.scheduler.terms import Hold, holds
 
 # What a container without requests is taken to use when nodes are compared (kube-scheduler's documented defaults).
@@ -30,6 +31,7 @@ class Shape:
     spec: nodeSelector, affinity and other fields as in the pod. scored: milli-CPU and memory for comparing.
     selects: there is a nodeSelector or node affinity. named: the only nodes that its node affinity allows by name.
     scheduler: who is to place it. preempts: it may take others' place. devices: it claims some.
+    extended: resources that may be devices, too.
     """
 
     spec: Obj
@@ -48,6 +50,7 @@ class Shape:
     priority: int
     preempts: bool
     devices: bool
+    extended: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,6 +265,7 @@ def _shape(spec: Obj, rest: Obj) -> Shape:
         priority=spec.get("priority") or 0,
         preempts=spec.get("preemptionPolicy") != "Never",
         devices=bool(spec.get("resourceClaims")),
+        extended=tuple(name for name, value in requests.items() if value and is_extended(name)),
     )
 
 

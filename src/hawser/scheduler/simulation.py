@@ -15,6 +15,7 @@ from hawser.api.selectors import LabelSelector
 from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.informer import key_of
+from hawser.scheduler.backing import backed
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.configuration import Configuration
 from hawser.scheduler.deciding import NO_GROUP, Decider, Placed
@@ -79,10 +80,12 @@ class Simulation:
         self._schedulers = frozenset(placements)
         self._decider = Decider(self.cache, placements)
         self._decider.promises = Promises(self._stock(), self.cache)
-        if any(self.cache.shapes.of(obj["spec"]).devices for obj in self._pending):
+        self._decider.back(backed(self._kinds.get("DeviceClass", {}).values()))
+        if any(self._decider.wants_devices(self.cache.shapes.pod(obj)) for obj in self._pending if self._is_ours(obj)):
             from hawser.scheduler.simulated_devices import devices_of
 
             self._decider.devices = devices_of(self._kinds, self._pending, self.cache)
+            self._decider.back(self._decider.backed)
 
     def run(self) -> Iterator[Result]:
         """Places the pending pods, in the scheduler's order; yields what becomes of each."""
@@ -123,6 +126,9 @@ class Simulation:
         victims = tuple(victim.key for victim in result.chosen.victims)
         self.cache.nominate(pod, result.chosen.node)
         return Result(pod.key, Outcome.PREEMPTING, result.chosen.node, decision.message, victims)
+
+    def _is_ours(self, obj: Obj) -> bool:
+        return (obj["spec"].get("schedulerName") or DEFAULT_SCHEDULER) in self._schedulers
 
     def _settle(self, placed: Iterable[Placed]) -> None:
         """What pods get of devices counts as allocated."""

@@ -17,6 +17,7 @@ from hawser.scheduler.devices import claims as of
 from hawser.scheduler.devices.allocator import allocate
 from hawser.scheduler.devices.asks import AllocationError, NodeError
 from hawser.scheduler.devices.claims import NotUsableError
+from hawser.scheduler.devices.extended import Extended, extended_claim, is_for
 from hawser.scheduler.devices.inventory import Inventory, selector_matches
 from hawser.scheduler.devices.ledger import Ledger
 from hawser.scheduler.filters import Refusal
@@ -25,6 +26,7 @@ from hawser.scheduler.shapes import PodInfo
 PLUGIN = "DynamicResources"
 SHORT = Refusal(PLUGIN, ("cannot allocate all claims",), True)
 ELSEWHERE = Refusal(PLUGIN, ("resourceclaim not available on the node",), True)
+LEFTOVER = Refusal(PLUGIN, ("cannot schedule extended resource claim",), True)
 BIND_SECONDS = 600.0
 
 
@@ -32,7 +34,7 @@ BIND_SECONDS = 600.0
 class Stock:
     """What there is of devices. claims: by namespace/name. ledger: what is allocated, or about to be.
 
-    in_flight: UIDs of claims that are about to be allocated.
+    in_flight: UIDs of claims that are about to be allocated. backed: by extended resource, the class that it is of.
     """
 
     claims: Mapping[str, Obj] = field(default_factory=dict)
@@ -40,15 +42,20 @@ class Stock:
     inventory: Inventory = field(default_factory=Inventory)
     ledger: Ledger = field(default_factory=Ledger)
     in_flight: set[str] = field(default_factory=set)
+    backed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A pod's claims, and what was decided to allocate for some of them, by namespace/name."""
+    """A pod's claims, and what was decided to allocate for some of them, by namespace/name.
+
+    extended: the claim that is to be made for extended resources, if devices give them.
+    """
 
     pod: Obj
     claims: tuple[Obj, ...]
     allocations: Mapping[str, Obj]
+    extended: Extended | None = None
 
 
 class Devices:
@@ -83,10 +90,13 @@ class Devices:
         except NotUsableError as why:
             return Refusal(PLUGIN, (str(why),), True)
         wanted = [claim for claim in claims if of.allocation(claim) is None]
+        if pod.shape.extended and self.leftover(pod) is not None:
+            return lambda name: LEFTOVER
 
         def check(name: str) -> Refusal | None:
             # As in the original, what is to be allocated is looked at first.
-            found = self._allocate(wanted, name)
+            extended = self._extended(pod, name)
+            found = self._allocate([*wanted, *([extended.claim] if extended else ())], name)
             if isinstance(found, Refusal):
                 return found
             return ELSEWHERE if any(self._is_elsewhere(claim, name) for claim in claims) else None
@@ -97,6 +107,9 @@ class Devices:
         """Keeps devices of the node, which has passed the check, for the pod."""
         claims = self._claims(pod)
         wanted = [claim for claim in claims if of.allocation(claim) is None]
+        extended = self._extended(pod, node)
+        if extended is not None:
+            wanted.append(extended.claim)
         found = self._allocate(wanted, node)
         assert not isinstance(found, Refusal)
         for claim, allocation in zip(wanted, found, strict=True):
@@ -105,13 +118,15 @@ class Devices:
             self.stock.ledger.put(uid, allocation)
         obj = self._pods(pod.key)
         assert obj is not None
-        return Reservation(obj, tuple(claims), dict(zip(map(key_of, wanted), found, strict=True)))
+        return Reservation(obj, tuple(claims), dict(zip(map(key_of, wanted), found, strict=True)), extended)
 
     def end(self, reservation: Reservation) -> None:
         """What was kept for the pod is allocated now, or taken back."""
         for claim in reservation.claims:
             if key_of(claim) in reservation.allocations:
                 self.settle(claim)
+        if reservation.extended is not None:
+            self.settle(reservation.extended.claim)
 
     def settle(self, claim: Obj) -> None:
         """A claim is not about to be allocated any more: from now on it has what the API says."""
@@ -142,6 +157,19 @@ class Devices:
             if not others and any(self._is_elsewhere(claim, node.name) for node in self._cache.nodes.values()):
                 return claim
         return None
+
+    def leftover(self, pod: PodInfo) -> Obj | None:
+        """The claim for extended resources that an attempt before made for the pod: it is to be deleted first."""
+        return next((one for one in self.stock.claims.values() if is_for(one, pod.uid)), None)
+
+    def _extended(self, pod: PodInfo, name: str) -> Extended | None:
+        """The claim for those extended resources of the pod that the node has of devices only."""
+        if not pod.shape.extended:
+            return None
+        backed, has = self.stock.backed, self._cache.nodes[name].allocatable
+        classes = {one: backed[one] for one in pod.shape.extended if one in backed and not has.get(one)}
+        obj = self._pods(pod.key) if classes else None
+        return extended_claim(obj, classes) if obj is not None else None
 
     def _claims(self, pod: PodInfo) -> list[Obj]:
         obj = self._pods(pod.key)
