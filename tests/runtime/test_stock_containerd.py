@@ -1,4 +1,4 @@
-"""Debian's containerd with its default configuration, prepared as `hawser rich install` prepares a node."""
+"""Containerd 1.6 and 2.1 with the configurations they come with, prepared as `hawser rich install` prepares a node."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 from tests.runtime.conftest import CACHE
+from tests.runtime.environments import newer
 from tests.runtime.test_containerd import CGROUP, GET, Pods
 
 from hawser.cli.images import local
 from hawser.cli.images.description import load
 from hawser.cli.images.importer import import_archive
 from hawser.cli.images.rich import build_rich
-from hawser.cli.installing import node
+from hawser.cli.installing import dropins, node
 from hawser.node.agentlayers import AgentLayers
 from hawser.node.cri.client import Runtime
 from hawser.rich.profiles import merge
@@ -27,33 +28,61 @@ from hawser.rich.profiles.server import Server
 
 pytestmark = pytest.mark.containerd
 EXAMPLE = Path(__file__).parents[2] / "examples/legacy-app/image.yaml"
-PAUSE = "registry.k8s.io/pause:3.6"  # what containerd 1.6 wants unless it is told otherwise
-STOCK = Path("/etc/containerd/config.toml")
+PAUSES = (
+    "registry.k8s.io/pause:3.6",
+    "registry.k8s.io/pause:3.10",
+)  # what containerd wants unless it is told otherwise
+_SECTION = '[plugins."io.containerd.grpc.v1.cri"]\n'
+_SETTING = "restrict_oom_score_adj"
 
 
-@pytest.fixture(scope="module")
-def stock(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def stock_of(kind: str) -> tuple[Path, str]:
+    """A containerd and the text of its configuration; `debian` as packaged, `default` as it prints its own."""
+    if kind == "1.6 debian":
+        found = shutil.which("containerd")
+        text = Path(dropins.CONTAINERD)
+        if not found or not text.exists():
+            pytest.skip("needs Debian's containerd")
+        return Path(found), text.read_text()
+    program = newer("containerd")
+    if kind == "2.1 debian":
+        return program, (program.parents[1] / dropins.CONTAINERD[1:]).read_text()
+    told = subprocess.run([program, "config", "default"], capture_output=True, text=True, check=True)
+    return program, told.stdout
+
+
+def restricted(text: str) -> str:
+    """With the one line that this kind of machine needs.
+
+    A process without CAP_SYS_RESOURCE may not lower oom_score_adj.
+    """
+    if _SETTING in text:
+        return text.replace(f"{_SETTING} = false", f"{_SETTING} = true")
+    assert text.count(_SECTION) == 1
+    return text.replace(_SECTION, f"{_SECTION}    {_SETTING} = true\n")
+
+
+@pytest.fixture(scope="module", params=["1.6 debian", "2.1 debian", "2.1 default"])
+def stock(request: pytest.FixtureRequest, debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The socket of a containerd that sees a node's /etc/containerd and /usr/local/bin where they always are."""
-    if not shutil.which("containerd") or not STOCK.exists():
-        pytest.skip("needs Debian's containerd")
+    containerd, text = stock_of(request.param)
     directory = CACHE / "test-stock" / str(os.getpid())
     root = directory / "node"
     for name in ("etc/containerd", "usr/local/bin", "usr/bin", "usr/sbin"):
         (root / name).mkdir(parents=True)
     for name in ("usr/bin/python3", "usr/bin/containerd", "usr/sbin/runc", "usr/bin/catatonit"):
         (root / name).symlink_to("/" + name)
-    # The one line that this kind of machine needs: a process without CAP_SYS_RESOURCE may not lower oom_score_adj.
-    section = '[plugins."io.containerd.grpc.v1.cri"]\n'
-    assert STOCK.read_text().count(section) == 1
-    text = STOCK.read_text().replace(section, section + "    restrict_oom_score_adj = true\n")
-    (root / "etc/containerd/config.toml").write_text(text)
+    (root / "etc/containerd/config.toml").write_text(restricted(text))
     socket = Path(f"/run/hawser-stock-{os.getpid()}/containerd.sock")
-    assert node.prepare(root, profiles=str(socket.parent / "profiles.sock")).restart == ("containerd",)
+    for restart in (("containerd",), ()):  # what is there already is left alone
+        assert node.prepare(root, profiles=str(socket.parent / "profiles.sock")).restart == restart
     binds = "".join(f"mount --bind {root / name} /{name}; " for name in ("etc/containerd", "usr/local/bin"))
     flags = f"--root {directory}/root --state {socket.parent}/state --address {socket}"
-    command = ["unshare", "--mount", "sh", "-ec", f"{binds} exec containerd {flags}"]
+    command = ["unshare", "--mount", "sh", "-ec", f"{binds} exec {containerd} {flags}"]
+    # containerd starts its shim by name.
+    env = {**os.environ, "PATH": f"{containerd.parent}:{containerd.parents[1]}/usr/bin:{os.environ['PATH']}"}
     with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
     try:
         while not socket.exists():
             assert process.poll() is None, (directory / "log").read_text()
@@ -65,8 +94,9 @@ def stock(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
             local.build_busybox(archives),
         ):
             import_archive(archive, socket)
-        tag = ["ctr", "--address", str(socket), "--namespace", "k8s.io", "images", "tag", local.PAUSE, PAUSE]
-        subprocess.run(tag, check=True, capture_output=True)
+        for pause in PAUSES:
+            tag = ["ctr", "--address", str(socket), "--namespace", "k8s.io", "images", "tag", local.PAUSE, pause]
+            subprocess.run(tag, check=True, capture_output=True)
         yield socket
     finally:
         # What it has mounted goes with its mount namespace.
