@@ -31,7 +31,7 @@ def restarts(engine: Engine, namespace: str, name: str) -> int:
 
 
 def test_what_a_container_writes_outlives_it_and_its_pod(engine: Engine, namespace: str) -> None:
-    template = keeper("db", rootfs_size="50Mi")
+    template = keeper("db")
     del template["apiVersion"], template["kind"], template["metadata"]["name"]
     spec = {"serviceName": "db", "replicas": 1, "selector": {"matchLabels": {"app": "db"}}, "template": template}
     engine.apply({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": spec}, namespace)
@@ -73,11 +73,18 @@ def test_what_a_container_writes_outlives_it_and_its_pod(engine: Engine, namespa
     eventually(lambda: not mounts(engine), "the end of the mounts")
 
 
-def test_more_than_may_be_kept_is_not_started_again(engine: Engine, namespace: str) -> None:
-    engine.apply(keeper("big", rootfs_size="1Mi"), namespace)
+def test_a_kept_root_file_system_is_full_at_its_size(engine: Engine, namespace: str) -> None:
+    engine.apply(keeper("big", rootfs_size="20Mi"), namespace)
     engine.wait_ready("big", namespace)
-    sh(engine, namespace, "big", "head -c 3000000 /dev/zero > /srv-file; kill -TERM 1")
-    eventually(lambda: "rootfs-size allows 1048576" in " ".join(m for _, m in engine.events(namespace, "big")), "why")
+    written = sh(engine, namespace, "big", "dd if=/dev/zero of=/file bs=64k count=640 2>&1; wc -c </file").splitlines()
+    assert "No space left on device" in written[0]
+    assert 20 << 20 <= int(written[-1]) < 25 << 20
+    sh(engine, namespace, "big", "kill -TERM 1")
+    eventually(lambda: restarts(engine, namespace, "big") == 1, "the restart")
+    engine.wait_ready("big", namespace)
+    assert sh(engine, namespace, "big", "rm /file; echo x >/small; ls -A / | grep -c small") == "1"
+    changed = engine.hawser("rich", "diff", "big", "-n", namespace).stdout
+    assert [line.split()[-1] for line in changed.splitlines()[1:]] == ["/small"]
 
 
 def test_a_limit_that_is_none_is_refused(engine: Engine, namespace: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hawser.runtime import kept
+from hawser.runtime import kept, keptdisk
 from hawser.runtime.edited import EditError
 
 LINE = "110 68 0:52 / {root} rw,relatime - overlay overlay rw,lowerdir={lower},upperdir=/c/6/fs,workdir=/c/6/work\n"
@@ -100,6 +100,55 @@ def test_what_is_written_is_there_for_the_next_container(folder: Path, count: in
     assert not any(
         "hawser-kept" in line for line in Path("/proc/mounts").read_text().splitlines() if str(folder) in line
     )
+
+
+def fill(root: Path, name: str) -> int:
+    """Writes until nothing more goes; the bytes that went."""
+    with (root / name).open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left on device"):
+        while True:
+            file.write(b"x" * 65536)
+    return (root / name).stat().st_size
+
+
+class TestLimit:
+    def test_a_full_one_is_a_full_disk_until_there_is_more_room(self, folder: Path) -> None:
+        spec, mebibyte = bundle(folder, 2), 1 << 20
+
+        def next_one(limit: int, **other: str) -> Path:
+            return Path(
+                kept.keep(json.loads(json.dumps(spec)), {**NAMES, **other}, "id", str(folder / "bundle"), limit)
+            )
+
+        place = folder / "roots/default/db-0/main"
+        first = next_one(8 * mebibyte)
+        assert 8 * mebibyte <= fill(first, "big") < 12 * mebibyte
+        (first / "file0").unlink()  # as it is an image's, this is written, too
+        second = next_one(16 * mebibyte)
+        assert 7 * mebibyte <= fill(second, "more") < 12 * mebibyte
+        kept.release(str(second))
+        with pytest.raises(EditError, match="can not be had in rootfs-size 2097152"):
+            next_one(2 * mebibyte)
+        third = next_one(0)  # no limit any more: the last one
+        assert not (third / "file0").exists()
+        (third / "big").unlink()
+        (third / "more").unlink()
+        kept.release(str(third))
+        fourth = next_one(2 * mebibyte)
+        assert fill(fourth, "big") < 6 * mebibyte
+        fifth = next_one(2 * mebibyte, **{"io.kubernetes.cri.image-name": "x:2"})
+        assert sorted(path.name for path in fifth.iterdir()) == ["file0", "file1"]
+        assert (place / "previous.ext4").exists()
+        kept.release(str(fifth))
+        assert not os.path.ismount(place / "space")
+        assert list((folder / "records/.roots").iterdir()) == []
+
+    def test_where_no_disk_can_be_made_it_is_measured(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(keptdisk, "_MAKE", ("/nonexistent/mkfs",))
+        spec = bundle(folder, 1)
+        root = Path(kept.keep(json.loads(json.dumps(spec)), NAMES, "id", str(folder / "bundle"), 1 << 20))
+        (root / "big").write_bytes(b"x" * (3 << 20))
+        with pytest.raises(EditError, match="bytes are kept for default/db-0/main, and rootfs-size allows 1048576"):
+            kept.keep(spec, NAMES, "id", str(folder / "bundle"), 1 << 20)
 
 
 def test_a_container_that_still_runs_is_not_disturbed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

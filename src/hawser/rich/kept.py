@@ -39,7 +39,10 @@ class Step(StrEnum):
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept for one container. limit: bytes, 0 for none. gone: since when there is no pod; since 1970, in s."""
+    """What is kept for one container.
+
+    limit: bytes to be measured, 0 for none. gone: since when there is no pod; since 1970, in s.
+    """
 
     path: Path
     namespace: str
@@ -148,5 +151,6 @@ def _read(path: Path, root: Path) -> Kept:
     gone = None
     with contextlib.suppress(OSError):
         gone = (path / "gone").stat().st_mtime
-    mounted = bool(told.get("mounted")) and os.path.ismount(str(told["mounted"]))
-    return Kept(path, namespace, pod, container, int(told.get("limit") or 0), gone, mounted)
+    mounted = any(os.path.ismount(place) for place in (str(told.get("mounted") or ""), path / "space") if place)
+    limit = 0 if told.get("enforced") else int(told.get("limit") or 0)  # the kernel's, or ours to look after
+    return Kept(path, namespace, pod, container, limit, gone, mounted)

@@ -17,8 +17,9 @@ _HERE = Path(__file__).parent
 _PACKAGE = "hawser_runtime"
 _MODULES = (
     *("application", "bundle", "edited", "elf", "entry", "equip", "facts", "faketime", "hookplan", "hookrun", "hooks"),
-    *("host", "initd", "kept", "light", "main", "minimal", "notes", "options", "preload", "profile", "quoting"),
-    *("records", "rootfs", "scripts", "spawn", "systemd", "unit", "units", "verbs", "view", "watch", "witness"),
+    *("host", "initd", "kept", "keptdisk", "light", "main", "minimal", "notes", "options", "preload", "profile"),
+    *("quoting", "records", "rootfs", "scripts", "spawn", "systemd", "unit", "units", "verbs", "view", "watch"),
+    "witness",
 )
 
 

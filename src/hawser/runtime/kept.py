@@ -1,5 +1,6 @@
 # Importing pathlib would double the start-up time of every container.
-# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH106, PTH110, PTH112, PTH116, PTH118, PTH120, PTH123, PTH211
+# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH106, PTH108, PTH110, PTH112, PTH115, PTH116, PTH118, PTH120, PTH123,
+# ruff: noqa: PTH211
 """Root file systems that are kept: what a container writes outlives it, on its node, for the next one of its name.
 
 An overlay of our own: below it the image's layers, as the node's container runtime unpacked them; its writable layer in
@@ -10,6 +11,8 @@ and a new one begun.
     ROOTS/NAMESPACE/POD/CONTAINER/upper       the writable layer
                                   previous    that of the image before, for whoever misses something
                                   kept.json   which image, which limit, where it is mounted
+
+With a limit, the writable layer lies in a file system of its own (keptdisk.py).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from __future__ import annotations
 import os
 import stat
 
-from . import spawn
+from . import keptdisk, spawn
 from .edited import EditError
 from .light import Any, dumps, loads, suppress
 
@@ -28,6 +31,7 @@ _NAMES = (
     ("io.kubernetes.cri.container-name", "io.kubernetes.container.name"),
 )
 _IMAGE = ("io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName")
+_SPACE = ".space"  # beside where it is mounted, a link to the file system of its writable layer; the launcher's, too
 _PAGE = 4000  # bytes of options, less than a page
 _SAID = ("index", "redirect_dir", "metacopy")  # that the kernel may have on: each makes a layer less than it seems
 
@@ -52,14 +56,22 @@ def keep(spec: dict[str, Any], annotations: dict[str, str], container_id: str, b
     image = {"name": next((annotations[key] for key in _IMAGE if annotations.get(key)), ""), "lowers": lowers}
     if before.get("image", image) != image:
         _put_aside(place)
-    _begin(place, lowers[0])
-    if limit and (used := size(os.path.join(place, "upper"))) > limit:
+    space = keptdisk.attach(place, limit)
+    _begin(space or place, lowers[0])
+    if limit and not space and (used := size(os.path.join(place, "upper"))) > limit:
         where = "/".join(names)
         raise EditError(f"rootfs: keep: {used} bytes are kept for {where}, and rootfs-size allows {limit}")
     mounted = os.path.join(os.environ["HAWSER_RECORDS"], ".roots", container_id)
-    _note(place, {"image": image, "limit": limit, "mounted": mounted, "container": container_id})
+    told = {"image": image, "limit": limit, "enforced": bool(space), "mounted": mounted, "container": container_id}
+    _note(place, told)
     os.makedirs(mounted, mode=0o700, exist_ok=True)
-    _mount(place, lowers, mounted)
+    if space:
+        os.symlink(space, mounted + _SPACE)
+    try:
+        _mount(place, lowers, mounted, space or place)
+    except EditError:
+        release(mounted)
+        raise
     spec["root"]["path"] = mounted
     return mounted
 
@@ -106,6 +118,9 @@ def release(mounted: str) -> None:
     spawn.run(["umount", "-l", mounted], quiet=True)
     with suppress(OSError):
         os.rmdir(mounted)
+    with suppress(OSError):
+        spawn.run(["umount", "-l", os.readlink(mounted + _SPACE)], quiet=True)
+        os.unlink(mounted + _SPACE)
 
 
 def _told(place: str) -> dict[str, Any]:
@@ -140,6 +155,7 @@ def _let_go(before: dict[str, Any]) -> None:
 def _put_aside(place: str) -> None:
     previous = os.path.join(place, "previous")
     _remove(previous)
+    keptdisk.put_aside(place)
     if os.path.lexists(os.path.join(place, "upper")):
         os.rename(os.path.join(place, "upper"), previous)
 
@@ -151,8 +167,8 @@ def _remove(folder: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _begin(place: str, top: str) -> None:
-    upper, work = os.path.join(place, "upper"), os.path.join(place, "work")
+def _begin(space: str, top: str) -> None:
+    upper, work = os.path.join(space, "upper"), os.path.join(space, "work")
     if not os.path.isdir(upper):
         # What an overlay's root is like, its writable layer says.
         info = os.stat(top)
@@ -163,9 +179,9 @@ def _begin(place: str, top: str) -> None:
     os.mkdir(work, 0o700)
 
 
-def _mount(place: str, lowers: list[str], target: str) -> None:
+def _mount(place: str, lowers: list[str], target: str, space: str) -> None:
     said = [f"{name}=off" for name in _SAID if os.path.exists(f"/sys/module/overlay/parameters/{name}")]
-    options = ",".join([f"upperdir={place}/upper", f"workdir={place}/work", *said])
+    options = ",".join([f"upperdir={space}/upper", f"workdir={space}/work", *said])
     folder, name = os.path.split(place)
     names = lowers
     if len(":".join(names)) + len(options) > _PAGE:

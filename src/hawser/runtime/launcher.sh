@@ -155,6 +155,10 @@ delete)
 		if [ -d "$kept" ]; then
 			umount -l "$kept"
 			rmdir "$kept"
+			if [ -L "$kept.space" ]; then
+				umount -l "$kept.space"
+				rm -f "$kept.space"
+			fi
 		fi
 		rm -f "$note"
 		exit 0
