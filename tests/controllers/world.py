@@ -83,6 +83,10 @@ class World:
         """All of a kind, to be looked at only."""
         return [obj for (known, _, _), obj in self._objects.items() if known == kind]
 
+    def past(self, kind: Kind) -> set[str]:
+        """The names of all of a kind that there have ever been."""
+        return {obj["metadata"]["name"] for _, _, known, obj in self._history if known == kind}
+
     def find(self, kind: Kind, name: str, namespace: str = "default") -> Obj | None:
         return self._objects.get((kind, namespace if kind.namespaced else "", name))
 
