@@ -149,8 +149,8 @@ class Pair:
     """Two processes that compete."""
 
     def __init__(self, kubeconfig: Path, folder: Path) -> None:
-        chosen = "--controllers=root-ca-cert-publisher,scheduler"
-        command = [sys.executable, "-m", "hawser.controllers", "--kubeconfig", str(kubeconfig), chosen, *_FLAGS]
+        flags = ("--controllers=root-ca-cert-publisher,scheduler", "--secure-port=0", *_FLAGS)
+        command = [sys.executable, "-m", "hawser.controllers", "--kubeconfig", str(kubeconfig), *flags]
         self.processes: list[subprocess.Popen[bytes]] = []
         for number in range(2):
             with (folder / f"{number}.log").open("wb") as log:

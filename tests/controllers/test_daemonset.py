@@ -277,8 +277,34 @@ async def test_daemons_roll_over_nodes_and_failed_ones_are_replaced(client: Clie
         return any(e["message"] == wanted for e in (await client.list(EVENT, namespace)).items)
 
     await eventually(said)
+    await _a_copy_of_its_revision_takes_its_place(client, namespace, set((await placed("b")).values()))
     for name in ("a", "b"):
         await client.delete(NODE, name)
+
+
+async def _a_copy_of_its_revision_takes_its_place(client: Client, namespace: str, names: set[str]) -> None:
+    """As Kubernetes' own "should manage the lifecycle of a ControllerRevision" makes one; no pod starts again for it.
+
+    names: of all pods.
+    """
+    current = max((await client.list(CONTROLLER_REVISION, namespace)).items, key=lambda r: r["revision"])
+    metadata = {field: current["metadata"][field] for field in ("namespace", "ownerReferences")}
+    labels = {**current["metadata"]["labels"], history.LABEL: "copy"}
+    copy = {**current, "metadata": {**metadata, "name": "agent-copy", "labels": labels}, "revision": 3}
+    await client.create(CONTROLLER_REVISION, copy)
+    assert len((await client.list(CONTROLLER_REVISION, namespace)).items) == 3
+    touched = {"metadata": {"annotations": {"touched": "yes"}}}
+    await client.patch(DAEMON_SET, "agent", namespace, touched)
+
+    async def merged() -> bool:
+        found = (await client.list(CONTROLLER_REVISION, namespace)).items
+        return {r["metadata"]["name"] for r in found} >= {"agent-copy"} and len(found) == 2
+
+    await eventually(merged)
+    labelled = {
+        p["metadata"]["name"]: p["metadata"]["labels"][history.LABEL] for p in (await client.list(POD, namespace)).items
+    }
+    assert labelled == dict.fromkeys(names, "copy")
 
 
 def test_the_generation_of_a_template_is_enough_for_its_pods() -> None:

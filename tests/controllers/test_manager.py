@@ -92,6 +92,7 @@ async def _true(value: bool) -> bool:
 
 def test_it_runs_small_and_ends_on_sigterm(api_server, tmp_path):
     command = [sys.executable, "-m", "hawser.controllers", "--kubeconfig", str(api_server.kubeconfig)]
+    command += ["--secure-port", "0"]
     log = tmp_path / "log"
     with log.open("wb") as file:
         process = subprocess.Popen(command, stderr=file, stdin=subprocess.DEVNULL)

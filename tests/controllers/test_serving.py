@@ -275,6 +275,11 @@ def test_a_taken_port_ends_the_process_with_a_sentence(served: Served, api_serve
     assert "Traceback" not in ended.stderr
 
 
+def test_health_and_metrics_are_where_those_of_kube_controller_manager_are() -> None:
+    options = arguments([])
+    assert (options.bind_address, options.secure_port) == ("127.0.0.1", 10257)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

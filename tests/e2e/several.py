@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from hawser.cli.engine import nodes, settings
@@ -42,7 +43,14 @@ def settled(cluster: Engine, name: str) -> Obj | None:
     return found if all(s["ready"] for s in found["status"]["containerStatuses"]) else None
 
 
-def replicated(name: str) -> Obj:
+def serving(cluster: Engine, namespace: str, service: str = "web") -> set[str]:
+    """The nodes of a Service's ready endpoints."""
+    slices = cluster.list("endpointslices", namespace, f"kubernetes.io/service-name={service}")
+    endpoints = [endpoint for one in slices for endpoint in one.get("endpoints") or ()]
+    return {endpoint["nodeName"] for endpoint in endpoints if endpoint["conditions"]["ready"]}
+
+
+def replicated(name: str, kind: str = "Deployment") -> Obj:
     """Three pods that leave a node one second after it was given up."""
     keys = ("node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready")
     tolerations = [{"key": k, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1} for k in keys]
@@ -52,14 +60,19 @@ def replicated(name: str) -> Obj:
         name, tolerations=tolerations, topologySpreadConstraints=[{**spread, "whenUnsatisfiable": "ScheduleAnyway"}]
     )
     template = {"metadata": {"labels": selector["matchLabels"]}, "spec": whole["spec"]}
+    extra: Obj = {"serviceName": name, "podManagementPolicy": "Parallel"} if kind == "StatefulSet" else {}
     return {
         "apiVersion": "apps/v1",
-        "kind": "Deployment",
+        "kind": kind,
         "metadata": {"name": name},
-        "spec": {"replicas": 3, "selector": selector, "template": template},
+        "spec": {"replicas": 3, "selector": selector, "template": template} | extra,
     }
 
 
 def restarted(cluster: Engine, name: str) -> bool:
     statuses = cluster.get("pod", name, NAMESPACE)["status"]["containerStatuses"]
     return all(s["ready"] and s["restartCount"] == 1 for s in statuses)
+
+
+def uids(pods: Mapping[str, Obj]) -> set[str]:
+    return {found["metadata"]["uid"] for found in pods.values()}

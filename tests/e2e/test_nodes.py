@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -19,9 +19,9 @@ from hawser.cli.engine import nodes
 from hawser.node.network.ipam import ADDRESSES, POOLS
 
 from .conftest import Engine, Obj, eventually
-from .load import rollout, served
+from .load import Load, answer, rollout, served
 from .machine import Node, assert_clean, reboot
-from .several import NAMESPACE, kept, on, prefix, ready, replicated, restarted, rows, settled
+from .several import NAMESPACE, kept, on, prefix, ready, replicated, restarted, rows, serving, settled, uids
 from .test_down import links, tables, traces
 
 SILENCE = 20
@@ -305,6 +305,18 @@ def test_a_node_that_cannot_be_heard_is_left_and_used_again_when_it_can(cluster:
         cluster.kubectl("delete", "pod", on_it[0]["metadata"]["name"], "--wait=false")
         eventually(there, f"a pod on {node}")
     (left,) = there()
+    space = "cut-off"
+    cluster.kubectl("create", "namespace", space)
+    with served(cluster, space, spread=True) as load:
+        eventually(lambda: serving(cluster, space) == {*names}, "a web server on every node")
+        _given_up_and_healed(cluster, node, left, there)
+    # Cut off is the node from the API server, not its pods from others: they serve until they are taken out.
+    assert load.failures == []
+    cluster.kubectl("delete", "deployment", "moves", "--wait=false")
+
+
+def _given_up_and_healed(cluster: Engine, node: str, left: str, there: Callable[[], list[str]]) -> None:
+    """left: the pod of the deployment "moves" on the node; there: its pods that the API has on the node."""
     cluster.hawser("node", "partition", node)
     eventually(lambda: ready(cluster, node) == "Unknown", f"{node} not to be Ready", 90)
     found = cluster.get("node", node, NAMESPACE)
@@ -341,7 +353,47 @@ def test_a_node_that_cannot_be_heard_is_left_and_used_again_when_it_can(cluster:
     eventually(lambda: not cluster.get("node", node, NAMESPACE)["spec"].get("taints"), "no taints")
     cluster.apply(on(node, "later"), NAMESPACE)
     cluster.wait_ready("later", NAMESPACE)
-    cluster.kubectl("delete", "deployment", "moves", "--wait=false")
+
+
+def test_a_node_that_shuts_down_in_good_order_is_missed_by_nobody(cluster: Engine, names: list[str]) -> None:
+    node, space = names[2], "good-order"
+    cluster.kubectl("create", "namespace", space)
+    with served(cluster, space, spread=True) as load:
+        eventually(lambda: serving(cluster, space) == {*names}, "a web server on every node")
+        cluster.hawser("node", "stop", node, "--graceful", "--grace", "30")
+        eventually(lambda: serving(cluster, space) == {*names[:2]}, "the others only")
+        cluster.hawser("node", "start", node)
+        eventually(lambda: ready(cluster, node) == "True", f"{node} Ready")
+        rollout(cluster, space)
+    assert load.failures == []
+
+
+def test_a_power_cut_is_felt_until_the_node_is_given_up_and_no_longer(cluster: Engine, names: list[str]) -> None:
+    node, space = names[2], "power-cut"
+    cluster.kubectl("create", "namespace", space)
+    cluster.apply(replicated("db", "StatefulSet"), space)
+
+    def members() -> dict[str, Obj]:
+        pods = cluster.list("pods", space, "app=db")
+        assert len({p["metadata"]["name"] for p in pods}) == len(pods) <= 3
+        return {p["spec"]["nodeName"]: p for p in pods if is_ready(p)}
+
+    with served(cluster, space, spread=True) as load, Load(load.address, tries=30) as patient:
+        eventually(lambda: serving(cluster, space) == members().keys() == {*names}, "a pod of both on every node")
+        name, uid = (members()[node]["metadata"][field] for field in ("name", "uid"))
+        cluster.hawser("node", "stop", node)
+        eventually(lambda: serving(cluster, space) == {*names[:2]}, "the others only", 120)
+        eventually(lambda: all(answer(load.address) for _ in range(30)), "the proxy's word of it")
+        with Load(load.address) as after:
+            eventually(lambda: "deletionTimestamp" in cluster.get("pod", name, space)["metadata"], "its eviction")
+            # It may run still, for all that is known: there is no second one of its name.
+            assert members().keys() == {*names[:2]}
+            eventually(lambda: len(after.answers) > 300, "requests")
+            cluster.hawser("node", "start", node)
+            eventually(lambda: serving(cluster, space) == {*names}, "its web server again")
+            eventually(lambda: len(members()) == 3 and uid not in uids(members()), f"another {name}")
+    assert (after.failures, patient.failures) == ([], [])
+    cluster.kubectl("delete", "namespace", space, "--wait=false")
 
 
 def test_a_drained_node_is_empty_and_nobody_notices(cluster: Engine, names: list[str]) -> None:

@@ -71,6 +71,7 @@ class DaemonSetController(Controller):
         if current is None:
             return None
         digest = current["metadata"]["labels"][history.LABEL]
+        owned = await self._merge(revisions, current, owned)
         nodes = self._nodes.list()
         failed = {node_of(p) for p in owned if (p.get("status") or {}).get("phase") == "Failed"}
         waits = {node: left for node in failed if (left := self._failures.left(_failure(ds, node)))}
@@ -83,6 +84,18 @@ class DaemonSetController(Controller):
             raise error
         await self._truncate(ds, revisions, current, owned)
         return self._look_again(ds, owned, waits)
+
+    async def _merge(self, revisions: list[Obj], current: Obj, owned: list[Obj]) -> list[Obj]:
+        """Other revisions of the current template, which somebody made by hand, go; their pods become the current's."""
+        same = [r for r in revisions if r is not current and r["data"] == current["data"]]
+        if not same:
+            return owned
+        digests = {_digest(revision) for revision in same}
+        label = {history.LABEL: _digest(current)}
+        relabelled = [await self._pods.relabel(pod, label) if _digest(pod) in digests else pod for pod in owned]
+        await self._history.delete(same)
+        revisions[:] = [r for r in revisions if r not in same]
+        return [pod for pod in relabelled if pod is not None]
 
     async def _apply(self, ds: Obj, todo: Plan, digest: str) -> APIError | None:
         for pod in todo.ended:
@@ -100,12 +113,8 @@ class DaemonSetController(Controller):
         return error
 
     async def _truncate(self, ds: Obj, revisions: list[Obj], current: Obj, owned: list[Obj]) -> None:
-        digests = {(pod["metadata"].get("labels") or {}).get(history.LABEL) for pod in owned}
-        live = {
-            r["metadata"]["name"]
-            for r in revisions
-            if r is current or (r["metadata"].get("labels") or {}).get(history.LABEL) in digests
-        }
+        digests = {_digest(pod) for pod in owned}
+        live = {r["metadata"]["name"] for r in revisions if r is current or _digest(r) in digests}
         await self._history.truncate(ds, revisions, live, len(live) - 1)
 
     def _look_again(self, ds: Obj, owned: list[Obj], waits: dict[str, float]) -> float | None:
@@ -124,6 +133,12 @@ class DaemonSetController(Controller):
             return
         with ignoring(404):
             self._sets.observe(await self._client.update(DAEMON_SET, {**ds, "status": wanted}, subresource="status"))
+
+
+def _digest(labelled: Obj) -> str | None:
+    """Which revision a pod is of, or that this revision is."""
+    found: str | None = (labelled["metadata"].get("labels") or {}).get(history.LABEL)
+    return found
 
 
 def _failure(ds: Obj, node: str) -> str:

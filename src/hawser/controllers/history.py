@@ -6,7 +6,7 @@ strategic merge patch that puts its template back in place of another, which is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,7 +118,9 @@ class History:
         self._revisions = manager.informer(CONTROLLER_REVISION)
         self._revisions.add_index("owner", pods.owner_uids)
         self._revisions.add_index("orphan", lambda r: [] if controller_of(r) else [r["metadata"]["namespace"]])
-        self._revisions.on_change(controller.enqueue_owner(kind.kind))
+        owner_is_queued = controller.enqueue_owner(kind.kind)
+        # New ones are this controller's own work.
+        self._revisions.on_change(lambda old, new: None if old is None else owner_is_queued(old, new))
 
     async def claim(self, owner: Obj) -> list[Obj] | None:
         """The owner's revisions, oldest first, with those adopted that have no controller and match its selector.
@@ -191,7 +193,11 @@ class History:
         live: names of those in use. counted: how many of those the limit is for, too.
         """
         limit = max(0, int(owner["spec"].get("revisionHistoryLimit", 10)) - counted)
-        for revision in beyond(revisions, live, limit):
+        await self.delete(beyond(revisions, live, limit))
+
+    async def delete(self, revisions: Iterable[Obj]) -> None:
+        """Deletes just these."""
+        for revision in revisions:
             metadata = revision["metadata"]
             with ignoring(404, 409):
                 await self._client.delete(

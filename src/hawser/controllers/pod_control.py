@@ -143,6 +143,10 @@ class PodControl:
         if self._finalizer in (pod["metadata"].get("finalizers") or ()):
             await self._change(pod, {_REMOVED: [self._finalizer]})
 
+    async def relabel(self, pod: Obj, labels: Obj) -> Obj | None:
+        """Sets labels; the pod as it is then, None when it is gone."""
+        return await self._change(pod, {"labels": labels})
+
     async def _change(self, pod: Obj, changes: Obj) -> Obj | None:
         """Patches the metadata of this very pod; None when it is gone."""
         metadata = pod["metadata"]

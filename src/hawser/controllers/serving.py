@@ -57,7 +57,8 @@ class Endpoint:
             tls = serving_flags.tls(self._options)
             self._server = await loop.create_server(self._protocol, host, port, ssl=tls)
         except OSError as err:
-            raise CannotListen(f"failed to create listener: failed to listen on {host}:{port}: {err}") from err
+            told = f"failed to create listener: failed to listen on {host}:{port}: {err}"
+            raise CannotListen(f"{told}; --secure-port names another port, 0 none") from err
         log.info("health and metrics at https://%s:%s", f"[{host}]" if ":" in host else host, port)
 
     def stop(self) -> None:

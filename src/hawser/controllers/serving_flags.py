@@ -15,14 +15,14 @@ _VERSIONS = {"VersionTLS12": ssl.TLSVersion.TLSv1_2, "VersionTLS13": ssl.TLSVers
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Adds them; nothing is served unless a port is named, so that several such processes run side by side."""
+    """Adds them. A second process on one machine needs a port of its own, or none."""
     listed = parser.add_argument_group("health and metrics")
     listed.add_argument(
         "--secure-port",
         type=_port,
-        default=0,
+        default=PORT,
         metavar="PORT",
-        help=f"port of /healthz, /livez, /readyz, /metrics and /configz over HTTPS; 0: none (kubeadm's is {PORT})",
+        help="port of /healthz, /livez, /readyz, /metrics and /configz over HTTPS; 0: none (default: %(default)s)",
     )
     listed.add_argument("--bind-address", default="127.0.0.1", metavar="IP", help="its address (default: %(default)s)")
     listed.add_argument(

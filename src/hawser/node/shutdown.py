@@ -21,7 +21,7 @@ from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.events import EventRecorder
 from hawser.node.pod import view
-from hawser.node.pod.observed import Waiting
+from hawser.node.pod.observed import SHUTDOWN, Waiting
 from hawser.node.pod.worker import Worker
 from hawser.node.shutdown_request import DONE, REQUEST, Request
 
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 NOT_READY = "node is shutting down"
 _SYSTEM_CRITICAL = 2_000_000_000
-_TERMINATED = Waiting("Terminated", "Pod was terminated in response to imminent node shutdown.")
 _REFUSED = Waiting("NodeShutdown", "Pod was rejected as the node is shutting down.")
 _DISRUPTION = "TerminationByKubelet"
 _POLL = 0.05
@@ -101,7 +100,7 @@ class Shutdown:
         for turn in turns([worker.pod for worker in self._workers()], request):
             workers = [worker for worker in self._workers() if worker.uid in turn.graces]
             for worker in workers:
-                worker.evict(_TERMINATED, turn.graces[worker.uid], _DISRUPTION, quiet=True)
+                worker.evict(SHUTDOWN, turn.graces[worker.uid], _DISRUPTION, quiet=True)
             await _until(partial(_have_ended, workers), turn.seconds)
         await _until(lambda: all(has_ended(worker.pod) for worker in self._workers()), _REPORTED_SECONDS)
         (self._folder / REQUEST).rename(self._folder / DONE)

@@ -111,7 +111,9 @@ def _controllers(settings: Settings) -> Role:
         "cluster-signing-key-file": settings.pki_dir / "ca.key",
         "local-volume-root": settings.volumes_dir,
     }
-    if settings.controllers_listen:
+    if not settings.controllers_listen:
+        arguments["secure-port"] = 0
+    else:
         host, port = split_listen(settings.controllers_listen)
         arguments |= {
             "bind-address": host,

@@ -55,6 +55,9 @@ class Waiting:
     message: str = ""
 
 
+SHUTDOWN = Waiting("Terminated", "Pod was terminated in response to imminent node shutdown.")
+
+
 @dataclass(slots=True)
 class Memory:
     """What the agent knows of a pod beyond the runtime's records; lost when the agent restarts, and rebuilt.

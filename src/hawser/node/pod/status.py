@@ -14,7 +14,7 @@ from hawser.api.quantity import Format, format_quantity
 from hawser.api.types import Obj
 from hawser.node.pod import conditions, resizing, resources, restarts, view
 from hawser.node.pod.container_status import Rows, close, stamp
-from hawser.node.pod.observed import Memory, Observed, Waiting
+from hawser.node.pod.observed import SHUTDOWN, Memory, Observed, Waiting
 
 _FAMILIES = {"memory": Format.BINARY, "ephemeral-storage": Format.BINARY}
 
@@ -40,6 +40,10 @@ def status(
     inits, apps, others = rows.of("initContainers"), rows.of("containers"), rows.of("ephemeralContainers")
     if ended:
         close(inits, apps)
+    if memory.evicted == SHUTDOWN:
+        # Endpoints are to leave it before it stops, whatever its probes say.
+        for row in (*inits, *apps):
+            row["ready"] = False
     phase = _phase(pod, inits, apps, ended)
     running = any(c.running for c in observed.every())
     if phase in ("Succeeded", "Failed") and running:
