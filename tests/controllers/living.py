@@ -37,6 +37,7 @@ class Living:
         self.rng = random.Random(seed)
         self._controllers = controllers
         self._task: asyncio.Task[None] | None = None
+        self._started = 0
         for number in range(nodes):
             self.add_node(f"n{number}")
 
@@ -107,8 +108,10 @@ class Living:
 
     def _running(self) -> Obj:
         since = timestamp(self.clock.now())
+        self._started += 1
         return {
             "phase": "Running",
+            "podIP": f"10.1.{self._started // 250}.{self._started % 250 + 1}",
             "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": since}],
         }
 

@@ -54,8 +54,8 @@ SERVICE: Obj = {
 }
 
 
-def fetch(address: str, port: int = 80, *, timeout: float = 5.0) -> str:
-    connection = http.client.HTTPConnection(address, port, timeout=timeout)
+def fetch(address: str, port: int = 80, *, timeout: float = 5.0, source: str = "") -> str:
+    connection = http.client.HTTPConnection(address, port, timeout=timeout, source_address=(source, 0))
     try:
         connection.request("GET", "/")
         response = connection.getresponse()
@@ -69,10 +69,12 @@ class Load:
     """Requests one after the other, each on a connection of its own, until stopped.
 
     tries: how often a request is tried, for a second each time, before it counts as failed; 1: once, for five.
+    source: the address that it comes from, "" for any.
     """
 
-    def __init__(self, address: str, *, tries: int = 1) -> None:
+    def __init__(self, address: str, *, tries: int = 1, source: str = "") -> None:
         self.address = address
+        self._source = source
         self._tries = tries
         self.answers: list[str] = []
         self.failures: list[str] = []
@@ -97,7 +99,7 @@ class Load:
     def _ask(self) -> None:
         for left in reversed(range(self._tries)):
             try:
-                self.answers.append(fetch(self.address, timeout=5 if self._tries == 1 else 1))
+                self.answers.append(fetch(self.address, timeout=5 if self._tries == 1 else 1, source=self._source))
                 return
             except (OSError, http.client.HTTPException, AssertionError) as e:
                 if not left:
