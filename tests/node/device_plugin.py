@@ -88,7 +88,12 @@ class ToyPlugin:
                     continue
                 seen = self._version
                 states = dict(self._toys)
-            rows = [{"ID": name, "health": "Healthy" if well else "Unhealthy"} for name, well in states.items()]
+            # The last one is near two processors.
+            numa = {name: [{"ID": node} for node in ((0, 1) if name == "c" else (0,))] for name in states}
+            rows = [
+                {"ID": name, "health": "Healthy" if well else "Unhealthy", "topology": {"nodes": numa[name]}}
+                for name, well in states.items()
+            ]
             yield {"devices": rows}
 
     def _answer(self, name: str, request: Any, context: grpc.ServicerContext) -> Obj:

@@ -15,6 +15,7 @@ from hawser.api.kinds import NODE, POD
 from hawser.client.client import Client
 from hawser.node.deviceplugins import tables
 from hawser.node.deviceplugins.manager import DevicePlugins
+from hawser.node.devices.podresources import podresources
 from hawser.node.rpc.server import Server
 
 from . import device_plugin
@@ -114,6 +115,41 @@ async def test_pods_for_which_there_are_no_devices_are_refused(client: Client, p
     words = f"no healthy devices present; cannot allocate unhealthy devices {NAME}"
     await said(client, "sick", "UnexpectedAdmissionError", f"{start}{words}, which is unexpected")
     await deleted(client, "greedy", "unlucky", "sick")
+
+
+async def resources(engine: Engine, name: str, **fields: str) -> Any:
+    """One call of the PodResources API."""
+    method = podresources().method("PodResourcesLister", name)
+    async with grpc.aio.insecure_channel(f"unix:{engine.folder}/agent/pod-resources/kubelet.sock") as channel:
+        call = channel.unary_unary(
+            method.path, request_serializer=method.request.encode, response_deserializer=method.response.decode
+        )
+        return await call(fields, timeout=10)
+
+
+def rows(found: Any) -> list[tuple[str, list[str], list[int]]]:
+    return [(row.resource_name, list(row.device_ids), [node.ID for node in row.topology.nodes]) for row in found]
+
+
+async def test_who_asks_on_the_node_is_told_which_container_has_what(
+    client: Client, engine: Engine, plugin: ToyPlugin
+) -> None:
+    plugin.set(b=False)
+    await amounts(client, "3", "2")
+    await client.create(POD, toy("plays", 2, FOREVER))
+    await client.create(POD, pod("idle", FOREVER, hostNetwork=True))
+    await asyncio.gather(*(seen(client, name, ready) for name in ("plays", "idle")))
+    listed = await resources(engine, "List")
+    found = {one.name: {c.name: rows(c.devices) for c in one.containers} for one in listed.pod_resources}
+    mine = [(NAME, ["a"], [0]), (NAME, ["c"], [0]), (NAME, ["c"], [1])]
+    assert found == {"plays": {"c": mine}, "idle": {"c": []}}
+    assert rows((await resources(engine, "GetAllocatableResources")).devices) == mine
+    one = await resources(engine, "Get", pod_name="plays", pod_namespace="default")
+    assert rows(one.pod_resources.containers[0].devices) == mine
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await resources(engine, "Get", pod_name="none", pod_namespace="default")
+    assert raised.value.details() == "pod none in namespace default not found"
+    await deleted(client, "plays", "idle")
 
 
 async def test_devices_are_remembered_by_an_agent_that_was_killed(

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from tests.clients import debian
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import POD, RESOURCE_CLAIM, RESOURCE_SLICE
 from hawser.client.client import Client
+from hawser.node.devices.podresources import podresources
 from hawser.node.dra.drivers import Drivers
 
 from . import dra_driver, private_containerd
@@ -166,6 +168,7 @@ async def test_an_agent_that_is_killed_while_a_claim_is_prepared_leaves_nothing(
         engine.start_agent()
         if not forced:
             await seen(client, name, ready)
+            await told_of(engine, name)
             engine.stop_agent(signal.SIGKILL)
             await client.delete(POD, name, "default", grace_period=0)
             engine.start_agent()
@@ -180,6 +183,21 @@ async def test_an_agent_that_is_killed_while_a_claim_is_prepared_leaves_nothing(
 
         await until(forgotten)
         assert list(cdi.iterdir()) == []
+
+
+async def told_of(engine: Engine, name: str) -> None:
+    """A monitoring agent is told what the pod of one claim of this name has."""
+    method = podresources().method("PodResourcesLister", "Get")
+    async with grpc.aio.insecure_channel(f"unix:{engine.folder}/agent/pod-resources/kubelet.sock") as channel:
+        call = channel.unary_unary(
+            method.path, request_serializer=method.request.encode, response_deserializer=method.response.decode
+        )
+        answer = await call({"pod_name": name, "pod_namespace": "default"}, timeout=10)
+    (has,) = answer.pod_resources.containers[0].dynamic_resources
+    (device,) = has.claim_resources
+    assert (has.claim_name, has.claim_namespace) == (name, "default")
+    assert (device.driver_name, device.pool_name, device.device_name) == (NAME, "pool", f"toy-{name}")
+    assert len(device.cdi_devices) == 1 and device.cdi_devices[0].name.startswith(f"{NAME}/toy=")
 
 
 async def test_an_older_driver_is_spoken_to_in_its_version_and_one_of_none_is_refused(

@@ -98,6 +98,7 @@ class Agent:
             self.runtime,
             lambda: self._version,
             lambda *rows: self.registration.advertise(*rows),
+            lambda: [worker.pod for worker in self.pods.all()],
             lambda: self.pods.uids(),
         )
         self._plugins = Registry(

@@ -56,10 +56,11 @@ class Pods:
         return list(self._workers.values())
 
     def uids(self) -> set[str] | None:
-        """The uids of all pods of the node; None before they are known."""
+        """The uids of the pods that the node is to have, not of those that it ends yet; None before all are known."""
         if not self._informer.has_synced:
             return None
-        return set(self._workers) | {view.uid(pod) for pod in self._informer.list()}
+        statics = {uid for uid, worker in self._workers.items() if view.is_static(worker.pod)}
+        return statics | {view.uid(pod) for pod in self._informer.list()}
 
     def logs(self) -> Iterator[tuple[str, Path, bool]]:
         """Id and log of every container that the runtime has, and whether it runs."""

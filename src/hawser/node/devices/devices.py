@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from hawser.node.cri.errors import CRIError
 from hawser.node.cri.model import Version
 from hawser.node.deviceplugins.tables import deviceplugin
 from hawser.node.devices import slices
+from hawser.node.devices.podresources import PodResources, podresources
 from hawser.node.pod.env import ConfigError
 from hawser.node.pod.observed import Waiting
 from hawser.node.rpc.server import Server
@@ -33,7 +34,8 @@ log = logging.getLogger(__name__)
 
 Advertise = Callable[[dict[str, str], dict[str, str]], None]
 _PLUGINS = "device-plugins"
-_PLUGINS_SOCKET = "kubelet.sock"
+_RESOURCES = "pod-resources"
+_SOCKET = "kubelet.sock"
 _PLUGINS_STATE = "kubelet_internal_checkpoint"
 _CLAIMS = "dra_manager_state"
 _CDI_FROM = (1, 7)
@@ -52,8 +54,8 @@ class Place:
 class Devices:
     """See the module. version: of the container runtime, once it is known.
 
-    advertise: told capacity and allocatable of the node's devices when they are others. pods: the uids of all pods of
-    the node; None before they are known.
+    advertise: told capacity and allocatable of the node's devices when they are others. pods: all pods of the node;
+    known: the uids of those that it is to have, None before all are known.
     """
 
     def __init__(
@@ -63,7 +65,8 @@ class Devices:
         runtime: Runtime,
         version: Callable[[], Version],
         advertise: Advertise,
-        pods: Callable[[], set[str] | None],
+        pods: Callable[[], Iterable[Obj]],
+        known: Callable[[], set[str] | None],
     ) -> None:
         self._place = place
         self._client = client
@@ -71,9 +74,10 @@ class Devices:
         self._version = version
         self._advertise = advertise
         self._pods = pods
+        self._known = known
         self._claims: ClaimManager | None = None
         self._plugins: DevicePlugins | None = None
-        self._server: Server | None = None
+        self._servers: tuple[Server, ...] = ()
         self._cdi: bool | None = None
         self._wiping: asyncio.Task[None] | None = None
 
@@ -90,7 +94,7 @@ class Devices:
         if self._plugins is None:
             from hawser.node.deviceplugins.manager import DevicePlugins
 
-            self._plugins = DevicePlugins(self._place.root / _PLUGINS, self._advertise, self._pods)
+            self._plugins = DevicePlugins(self._place.root / _PLUGINS, self._advertise, self._known)
         return self._plugins
 
     async def start(self) -> None:
@@ -102,16 +106,20 @@ class Devices:
         """
         if (self._place.root / _CLAIMS).exists():
             self.claims()
-        folder = self._place.root / _PLUGINS
-        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        folder, resources = self._place.root / _PLUGINS, self._place.root / _RESOURCES
+        for path in (folder, resources):
+            path.mkdir(parents=True, exist_ok=True, mode=0o750)
         for path in folder.iterdir():
             if path.is_socket():
                 path.unlink()
         if (folder / _PLUGINS_STATE).exists():
             self.plugins()
-        self._server = Server(folder / _PLUGINS_SOCKET)
-        self._server.add(deviceplugin(), "Registration", {"Register": self._register})
-        await self._server.start()
+        self._servers = Server(folder / _SOCKET), Server(resources / _SOCKET)
+        self._servers[0].add(deviceplugin(), "Registration", {"Register": self._register})
+        lister = PodResources(self._pods, lambda: self._plugins, lambda: self._claims)
+        self._servers[1].add(podresources(), "PodResourcesLister", lister.works)
+        for server in self._servers:
+            await server.start()
         self._wiping = asyncio.create_task(slices.wipe(self._client, self._place.node), name="slices of before")
 
     async def _register(self, request: Any) -> Mapping[str, Any]:
@@ -119,8 +127,8 @@ class Devices:
 
     async def close(self) -> None:
         """Leaves all as it is and ends."""
-        if self._server is not None:
-            await self._server.stop()
+        for server in self._servers:
+            await server.stop()
         if self._plugins is not None:
             self._plugins.close()
         if self._wiping is not None:

@@ -71,6 +71,15 @@ class ClaimManager:
             found.update(dict.fromkeys(device for request in requests for device in entry.of(request)))
         return list(found)
 
+    def of(self, pod: Obj, spec: Obj) -> list[Prepared]:
+        """The claims of a container that are prepared."""
+        try:
+            wanted = claims.requests(pod, spec)
+        except NotPrepared:
+            return []
+        found = (self.state.claims.get((view.key(pod)[0], name)) for name in wanted)
+        return [claim for claim in found if claim is not None and view.uid(pod) in claim.pods]
+
     async def release(self, uid: str) -> None:
         """Gives back what a pod had, unless others use it, too. Raises NotPrepared, OSError."""
         keys = [(entry.namespace, entry.name) for entry in self.state.of(uid)]
