@@ -64,7 +64,9 @@ def test_arguments_of_plugins():
         PodTopologySpread={"defaultingType": "List", "defaultConstraints": []},
         InterPodAffinity={"hardPodAffinityWeight": 7},
         VolumeBinding={"bindTimeoutSeconds": 60},
+        DynamicResources={"filterTimeout": "5s", "bindingTimeout": "90s"},
     )
+    assert profile.device_seconds == 90.0
     assert profile.packing is Packing.RATIO
     assert profile.ratio == ((0, 0), (100, 100))
     assert profile.resources == (("cpu", 3),)

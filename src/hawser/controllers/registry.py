@@ -105,6 +105,10 @@ CONTROLLERS: dict[str, Row] = {
         (kinds.RESOURCE_CLAIM, kinds.RESOURCE_CLAIM_TEMPLATE),
         "resource-claim-controller",
     ),
+    # Without devices, nothing is tainted.
+    "device-taint-eviction-controller": Row(
+        "controllers.device_taints:DeviceTaintEvictionController", (kinds.RESOURCE_SLICE,)
+    ),
     "resourcequota-controller": Row(
         "controllers.resourcequota:ResourceQuotaController", (kinds.RESOURCE_QUOTA,), "resourcequota"
     ),

@@ -70,17 +70,17 @@ class Binder:
     async def prepare_and_bind(self, entry: Entry, placed: Placed) -> None:
         """The same for a pod whose volumes are to be bound or devices to be allocated before; that may take minutes."""
         pod = entry.pod
-        seconds = self._decider.placement(pod).profile.bind_seconds
+        profile = self._decider.placement(pod).profile
         began = perf_counter()
         plugin = "VolumeBinding"
         try:
             if self._decider.promises is not None:
-                await self._volumes.bind(placed.binding, placed.node, seconds)
+                await self._volumes.bind(placed.binding, placed.node, profile.bind_seconds)
                 self._decider.promises.end(placed.binding)
             if placed.devices is not None:
                 plugin = "DynamicResources"
                 assert self.devices is not None
-                await self.devices.bind(placed.devices, pod, placed.node)
+                await self.devices.bind(placed.devices, pod, placed.node, profile.device_seconds)
         except (APIError, Unbound) as err:
             self._timed("PreBind", "Error", pod, began)
             self._counts.failed(entry)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hawser.api.durations import length
 from hawser.api.types import Obj
 from hawser.scheduler.profile import (
     CPU_AND_MEMORY,
@@ -243,7 +244,22 @@ def _volumes(profile: Profile, args: Obj, path: str) -> Profile:
     return replace(profile, bind_seconds=float(_integer(args, "bindTimeoutSeconds", path, 0, 600)))
 
 
+def _devices(profile: Profile, args: Obj, path: str) -> Profile:
+    _only(args, path, ("filterTimeout", "bindingTimeout"))
+    # How long a search may take is a matter of tries here: the time of the file has no meaning.
+    found = {}
+    for field in ("filterTimeout", "bindingTimeout"):
+        try:
+            found[field] = length(str(args.get(field) or "0"))
+        except ValueError as err:
+            raise ConfigurationError(f"{path}.{field}: {err}") from None
+    if args.get("bindingTimeout") and found["bindingTimeout"] < 1:
+        raise ConfigurationError(f"{path}.bindingTimeout: must be at least 1 second")
+    return replace(profile, device_seconds=found["bindingTimeout"] or profile.device_seconds)
+
+
 _ARGUMENTS = {
+    "DynamicResources": _devices,
     "NodeResourcesFit": _fit,
     "NodeResourcesBalancedAllocation": _balance,
     "PodTopologySpread": _spread,

@@ -80,7 +80,7 @@ class Decider:
         if not self.wants_devices(pod) or isinstance(found, Refusal):
             return found
         assert self.devices is not None
-        devices = self.devices.check(pod)
+        devices = self.devices.check(pod, self.placement(pod).profile.device_seconds)
         return devices if found is None or isinstance(devices, Refusal) else _both(found, devices)
 
     def wants_devices(self, pod: PodInfo) -> bool:

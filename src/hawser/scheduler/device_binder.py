@@ -20,7 +20,7 @@ from hawser.client.informer import Informer, key_of
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.devices import claims as of
 from hawser.scheduler.devices.extended import Extended
-from hawser.scheduler.devices.plan import BIND_SECONDS, ELSEWHERE, LEFTOVER, PLUGIN, Devices, Reservation, Stock
+from hawser.scheduler.devices.plan import ELSEWHERE, LEFTOVER, PLUGIN, Devices, Reservation, Stock
 from hawser.scheduler.hints import Concerns, refused_by
 from hawser.scheduler.placement import Decision
 from hawser.scheduler.shapes import PodInfo
@@ -110,8 +110,11 @@ class DeviceBinder:
 
     # Writing
 
-    async def bind(self, reservation: Reservation, pod: PodInfo, node: str) -> None:
-        """Writes what was decided, and waits until the devices can be bound. Raises Unbound, APIError."""
+    async def bind(self, reservation: Reservation, pod: PodInfo, node: str, seconds: float) -> None:
+        """Writes what was decided, and waits until the devices can be bound, so long at most.
+
+        Raises Unbound, APIError.
+        """
         for claim in reservation.claims:
             if not of.is_reserved(claim, pod.uid):
                 allocation = reservation.allocations.get(key_of(claim))
@@ -122,7 +125,7 @@ class DeviceBinder:
         if any(of.binds_slowly(claim) for claim in self._current(reservation)):
             message = f"waiting for binding conditions for device on node {node}"
             self._writer.event(pod, "Normal", "BindingConditionsPending", message)
-            await self._ready(reservation)
+            await self._ready(reservation, seconds)
 
     async def _provide(self, reservation: Reservation, extended: Extended, pod: PodInfo) -> None:
         """Makes the claim for extended resources, allocated and reserved, and tells the pod's node of it."""
@@ -178,34 +181,29 @@ class DeviceBinder:
         return await self._client.update(RESOURCE_CLAIM, changed)
 
     def _reserved(self, claim: Obj, allocation: Obj | None, pod: PodInfo) -> Obj:
-        status = claim.get("status") or {}
-        found = allocation or status.get("allocation") or {}
+        status = dict(claim.get("status") or {})
+        if allocation is not None:
+            status["allocation"] = {**allocation, "allocationTimestamp": timestamp(self._clock.now())}
         consumer = {"resource": "pods", "name": pod.name, "uid": pod.uid}
-        return {
-            **claim,
-            "status": {
-                **status,
-                "allocation": {"allocationTimestamp": timestamp(self._clock.now()), **found},
-                "reservedFor": [*(status.get("reservedFor") or ()), consumer],
-            },
-        }
+        status["reservedFor"] = [*(status.get("reservedFor") or ()), consumer]
+        return {**claim, "status": status}
 
-    async def _ready(self, reservation: Reservation) -> None:
+    async def _ready(self, reservation: Reservation, seconds: float) -> None:
         """Waits until all devices say that they can be bound."""
         try:
-            async with asyncio.timeout(BIND_SECONDS):
-                while not all(map(self._is_ready, self._current(reservation))):
+            async with asyncio.timeout(seconds):
+                while not all(self._is_ready(claim, seconds) for claim in self._current(reservation)):
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
             raise Unbound("device binding timeout") from None
 
-    def _is_ready(self, claim: Obj) -> bool:
+    def _is_ready(self, claim: Obj, seconds: float) -> bool:
         if why := of.binding_failure(claim):
             raise Unbound(why)
         if of.is_ready(claim):
             return True
-        if of.is_late(claim, self._clock.now(), BIND_SECONDS):
+        if of.is_late(claim, self._clock.now(), seconds):
             raise Unbound(f"claim {claim['metadata']['name']} binding timeout")
         return False
 
@@ -259,14 +257,15 @@ class DeviceBinder:
             return False
         return True
 
-    async def deallocate(self, pod: PodInfo, decision: Decision) -> str:
+    async def deallocate(self, pod: PodInfo, decision: Decision, seconds: float) -> str:
         """Takes its devices from a claim that keeps the pod from its place and that nobody uses.
 
+        seconds: in which devices have to be ready to be bound.
         Returns what was done, in kube-scheduler's words; nothing if there was no such claim. Raises APIError.
         """
         if LEFTOVER in decision.refusals:
             return DELETED if await self._withdraw(pod) else ""
-        claim = self.devices.idle(pod) if ELSEWHERE in decision.refusals else None
+        claim = self.devices.idle(pod, seconds) if ELSEWHERE in decision.refusals else None
         if claim is None:
             return ""
         gone = ("reservedFor", "allocation", "devices")

@@ -62,7 +62,8 @@ class Profile:
 
     filters, weights: the plugins that work there. ratio: points (utilization in percent, score 0 to 100) for RATIO.
     ignored: resources, or groups of them with a "/" at the end, whose lack is no reason to refuse a node.
-    percentage: of nodes to look at, None to choose by the size of the cluster.
+    percentage: of nodes to look at, None to choose by the size of the cluster. bind_seconds, device_seconds: how long
+    volumes, and devices, may take to be bound.
     """
 
     name: str = DEFAULT_SCHEDULER
@@ -82,6 +83,7 @@ class Profile:
     min_candidates_percent: int = 10
     min_candidates: int = 100
     bind_seconds: float = 600.0
+    device_seconds: float = 600.0
 
     @property
     def by_the_system(self) -> bool:

@@ -207,7 +207,7 @@ class Scheduler(Controller):
         if binder is None or decision.blocked or not self._decider.wants_devices(pod):
             return ""
         try:
-            return await binder.deallocate(pod, decision)
+            return await binder.deallocate(pod, decision, self._decider.placement(pod).profile.device_seconds)
         except APIError as err:
             log.warning("a claim of pod %s is not deallocated: %s", pod.key, err.message)
             return ""

@@ -80,8 +80,10 @@ class Simulation:
         self._schedulers = frozenset(placements)
         self._decider = Decider(self.cache, placements)
         self._decider.promises = Promises(self._stock(), self.cache)
-        self._decider.back(backed(self._kinds.get("DeviceClass", {}).values()))
-        if any(self._decider.wants_devices(self.cache.shapes.pod(obj)) for obj in self._pending if self._is_ours(obj)):
+        classes = self._kinds.get("DeviceClass", {}).values()
+        self._decider.back(backed(classes))
+        # Nothing is allocated without a class; but claims say what they lack.
+        if classes or any(obj["spec"].get("resourceClaims") for obj in self._pending):
             from hawser.scheduler.simulated_devices import devices_of
 
             self._decider.devices = devices_of(self._kinds, self._pending, self.cache)
@@ -126,9 +128,6 @@ class Simulation:
         victims = tuple(victim.key for victim in result.chosen.victims)
         self.cache.nominate(pod, result.chosen.node)
         return Result(pod.key, Outcome.PREEMPTING, result.chosen.node, decision.message, victims)
-
-    def _is_ours(self, obj: Obj) -> bool:
-        return (obj["spec"].get("schedulerName") or DEFAULT_SCHEDULER) in self._schedulers
 
     def _settle(self, placed: Iterable[Placed]) -> None:
         """What pods get of devices counts as allocated."""

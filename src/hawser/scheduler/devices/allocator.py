@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from hawser.api.quantity import Quantity
+from hawser.api.taints import NO_EXECUTE, NO_SCHEDULE, untolerated
 from hawser.api.types import Obj
 from hawser.client.informer import key_of
 from hawser.scheduler.devices.asks import MOST_RESULTS, AllocationError, Ask, NodeError, Order, check_pools, order
@@ -236,19 +237,7 @@ class _Search:
 
 def _kept_off(device: Device, ask: Ask) -> bool:
     """Whether a taint of the device keeps the request off."""
-    tolerations = ask.spec.get("tolerations") or ()
-    return any(
-        taint["effect"] in ("NoSchedule", "NoExecute") and not any(tolerates(one, taint) for one in tolerations)
-        for taint in device.spec.get("taints") or ()
-    )
-
-
-def tolerates(toleration: Obj, taint: Obj) -> bool:
-    """Whether a device toleration matches a device taint."""
-    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
+    taints = device.spec.get("taints")
+    if not taints:
         return False
-    if toleration.get("key") and toleration["key"] != taint.get("key"):
-        return False
-    if toleration.get("operator") == "Exists":
-        return True
-    return bool((toleration.get("value") or "") == (taint.get("value") or ""))
+    return untolerated(taints, ask.spec.get("tolerations") or (), (NO_SCHEDULE, NO_EXECUTE)) is not None

@@ -27,7 +27,6 @@ PLUGIN = "DynamicResources"
 SHORT = Refusal(PLUGIN, ("cannot allocate all claims",), True)
 ELSEWHERE = Refusal(PLUGIN, ("resourceclaim not available on the node",), True)
 LEFTOVER = Refusal(PLUGIN, ("cannot schedule extended resource claim",), True)
-BIND_SECONDS = 600.0
 
 
 @dataclass(slots=True)
@@ -83,8 +82,11 @@ class Devices:
         obj = self._pods(pod.key)
         return obj is not None and of.lacks_names(obj)
 
-    def check(self, pod: PodInfo) -> Callable[[str], Refusal | None] | Refusal:
-        """What nodes must pass because of the pod's claims; a Refusal if no node could."""
+    def check(self, pod: PodInfo, seconds: float) -> Callable[[str], Refusal | None] | Refusal:
+        """What nodes must pass because of the pod's claims; a Refusal if no node could.
+
+        seconds: in which devices have to be ready to be bound.
+        """
         try:
             claims = self._claims(pod)
         except NotUsableError as why:
@@ -99,7 +101,7 @@ class Devices:
             found = self._allocate([*wanted, *([extended.claim] if extended else ())], name)
             if isinstance(found, Refusal):
                 return found
-            return ELSEWHERE if any(self._is_elsewhere(claim, name) for claim in claims) else None
+            return ELSEWHERE if any(self._is_elsewhere(claim, name, seconds) for claim in claims) else None
 
         return check
 
@@ -146,7 +148,7 @@ class Devices:
             if allocation is not None or uid not in self.stock.in_flight:
                 self.stock.ledger.put(uid, allocation)
 
-    def idle(self, pod: PodInfo) -> Obj | None:
+    def idle(self, pod: PodInfo, seconds: float) -> Obj | None:
         """A claim of a pod that was refused as ELSEWHERE: not for all nodes, and used by nobody else."""
         try:
             claims = self._claims(pod)
@@ -154,7 +156,7 @@ class Devices:
             return None
         for claim in claims:
             others = [consumer for consumer in of.consumers(claim) if consumer["uid"] != pod.uid]
-            if not others and any(self._is_elsewhere(claim, node.name) for node in self._cache.nodes.values()):
+            if not others and any(self._is_elsewhere(claim, name, seconds) for name in self._cache.nodes):
                 return claim
         return None
 
@@ -182,7 +184,7 @@ class Devices:
                 raise NotUsableError(f"resource claim {key_of(claim)} is in the process of being allocated")
         return claims
 
-    def _is_elsewhere(self, claim: Obj, name: str) -> bool:
+    def _is_elsewhere(self, claim: Obj, name: str, seconds: float) -> bool:
         """Whether an allocated claim is not for the node, or is for none any more: its devices did not get ready."""
         allocation = of.allocation(claim)
         if allocation is None:
@@ -194,7 +196,7 @@ class Devices:
         if not of.binds_slowly(claim):
             return False
         failed = bool(of.binding_failure(claim))
-        return failed or (not of.is_ready(claim) and of.is_late(claim, self._now(), BIND_SECONDS))
+        return failed or (not of.is_ready(claim) and of.is_late(claim, self._now(), seconds))
 
     def _allocate(self, claims: Sequence[Obj], name: str) -> list[Obj] | Refusal:
         if not claims:
