@@ -108,7 +108,7 @@ class _Driver:
         spec = {"cdiVersion": "0.6.0", "kind": KIND, "devices": [{"name": claim.uid, "containerEdits": edits}]}
         self.cdi.mkdir(parents=True, exist_ok=True)
         (self.cdi / f"{claim.uid}.json").write_text(json.dumps(spec))
-        device = {"pool_name": "pool", "device_name": f"toy-{claim.name}", "request_names": ["one"]}
+        device = {"pool_name": "pool", "device_name": f"toy-{claim.name}"}
         return {"devices": [{**device, "cdi_device_ids": [f"{KIND}={claim.uid}"]}]}
 
     def _unprepare(self, claim: Any) -> Obj:

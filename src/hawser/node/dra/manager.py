@@ -51,13 +51,13 @@ class ClaimManager:
             entries = [self._enter(claim, view.uid(pod)) for claim in found]
             # Written first: whatever is cut short is given back at the end.
             self.state.save()
-            fresh = [entry for entry in entries if not entry.prepared]
+            fresh = [entry for entry in entries if not entry.called]
             for driver, rows in _by_driver(fresh).items():
                 answers = await self.drivers.call(driver, "NodePrepareResources", [_row(row) for row in rows])
                 for entry in rows:
                     entry.devices[driver] = [_device(device) for device in _devices(answers[entry.uid])]
             for entry in fresh:
-                entry.prepared = True
+                entry.prepared = entry.called = True
             if fresh:
                 self.state.save()
 

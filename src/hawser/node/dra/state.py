@@ -23,7 +23,11 @@ class Device:
 
 @dataclass(slots=True)
 class Prepared:
-    """A claim that is prepared, or on its way. pods: uids of those that use it; devices: by driver."""
+    """A claim that is prepared, or on its way. pods: uids of those that use it; devices: by driver.
+
+    called: whether this agent has had it prepared. For a container that starts again, what an earlier agent had will
+    do; for a new sandbox drivers are asked again: after a boot their CDI specs may be gone.
+    """
 
     namespace: str
     name: str
@@ -32,6 +36,7 @@ class Prepared:
     pods: list[str] = field(default_factory=list)
     devices: dict[str, list[Device]] = field(default_factory=dict)
     prepared: bool = False
+    called: bool = False
 
     def of(self, request: str) -> list[str]:
         """The CDI names of the devices for a request; "" is every one."""
@@ -53,7 +58,7 @@ class State:
         if file.exists():
             for row in orjson.loads(file.read_bytes()):
                 devices = {driver: [Device(**device) for device in rows] for driver, rows in row["devices"].items()}
-                claim = Prepared(**{**row, "devices": devices})
+                claim = Prepared(**{**row, "devices": devices, "called": False})
                 self.claims[claim.namespace, claim.name] = claim
 
     def save(self) -> None:
