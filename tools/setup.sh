@@ -20,7 +20,7 @@ fail() {
 # What decides whether the environment is up to date: the pinned dependencies and the profile.
 stamp=$root/.venv/.hawser-$profile
 wanted=$(cat pyproject.toml tools/setup.sh | sha256sum | cut -d' ' -f1)
-packages="containerd runc nftables busybox-static catatonit mmdebstrap iproute2 openssh-client ca-certificates"
+packages="containerd runc crun nftables busybox-static catatonit mmdebstrap iproute2 openssh-client ca-certificates"
 # What rich containers see of their limits and, if they ask, of another time; a small compiler for the library of that.
 packages="$packages lxcfs libfaketime tcc binutils"
 [ "$profile" = dev ] && packages="$packages gcc libc6-dev musl-tools"
@@ -30,8 +30,8 @@ installed() { dpkg-query -W -f='${db:Status-Abbrev}\n' "$1" 2>/dev/null | grep -
 missing_packages() {
     for package in $packages; do
         case $package in
-        # containerd and runc may come from other vendors' packages.
-        containerd | runc) command -v "$package" >/dev/null 2>&1 || [ -x "/usr/sbin/$package" ] || echo "$package" ;;
+        # containerd and its runtimes may come from other vendors' packages.
+        containerd | runc | crun) command -v "$package" >/dev/null 2>&1 || [ -x "/usr/sbin/$package" ] || echo "$package" ;;
         # Any C compiler does; gcc is sixty times as large.
         tcc | binutils) [ "$profile" != dev ] && command -v cc >/dev/null 2>&1 || installed "$package" || echo "$package" ;;
         *) installed "$package" || echo "$package" ;;

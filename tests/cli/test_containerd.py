@@ -1,11 +1,14 @@
 """The private containerd: what a machine must have for it."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hawser.cli.engine import containerd
+from hawser.cli.engine.crun import Crun
 from hawser.cli.engine.settings import Settings
 
 
@@ -62,8 +65,37 @@ def test_a_filesystem_without_overlays_is_said(engine: Settings, monkeypatch: py
 
 
 def test_runc_keeps_its_state_in_the_engines_own_directory(engine: Settings) -> None:
-    parsed = tomllib.loads(containerd.config(engine, may_raise_oom_score=True))
-    runtimes = parsed["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"]
+    runtimes = _tables(engine, "/opt/crun")["runtimes"]
     roots = {name: Path(table["options"]["Root"]) for name, table in runtimes.items()}
-    assert roots == dict.fromkeys(("runc", "rich"), containerd.runc_dir(engine))
-    assert containerd.runc_dir(engine).is_relative_to(engine.run_dir)
+    runc, crun = containerd.runc_dir(engine), containerd.crun_dir(engine)
+    assert roots == {"runc": runc, "rich": runc, "crun": crun}
+    assert all(folder.is_relative_to(engine.run_dir) for folder in (runc, crun))
+
+
+@pytest.mark.parametrize(
+    ("asked", "path", "default"),
+    [("", "/opt/crun", "crun"), ("crun", "/opt/crun", "crun"), ("runc", "/opt/crun", "runc"), ("", "", "runc")],
+)
+def test_plain_pods_run_by_crun_where_it_works_and_runc_was_not_asked_for(
+    engine: Settings, asked: str, path: str, default: str
+) -> None:
+    tables = _tables(replace(engine, oci_runtime=asked), path)
+    assert tables["default_runtime_name"] == default
+    assert tables["runtimes"].get("crun", {}).get("options", {}).get("BinaryName", "") == path
+
+
+def test_crun_that_was_asked_for_and_does_not_work_is_said(engine: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containerd.shutil, "which", lambda name: "/bin/echo")
+    monkeypatch.setattr(containerd, "version_of", lambda text: (1, 7))
+    monkeypatch.setattr(containerd.crun, "find", lambda folder: Crun("", "it is not installed"))
+    found = containerd.problem(replace(engine, oci_runtime="crun"))
+    assert found == (
+        "crun cannot run containers here: it is not installed",
+        "`hawser up --oci-runtime auto` takes runc then",
+    )
+
+
+def _tables(engine: Settings, crun_path: str) -> dict[str, Any]:
+    parsed = tomllib.loads(containerd.config(engine, may_raise_oom_score=True, crun_path=crun_path))
+    tables: dict[str, Any] = parsed["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]
+    return tables

@@ -116,9 +116,9 @@ class Node:
                 yield from tier.glob("pod*")
 
     def _mounts(self) -> list[str]:
-        # The agent's own folders are shared mounts as long as the engine is there; images of operation agents stay
-        # mounted for some minutes after the last container that had them.
-        own = {str(self.agent / name) for name in ("pods", "plugins")}
+        # The agent's own folders are shared mounts as long as the engine is there, and containerd's state may be in
+        # memory; images of operation agents stay mounted for some minutes after the last container that had them.
+        own = {*(str(self.agent / name) for name in ("pods", "plugins")), str(self.settings.cri_socket.parent)}
         images = f"{self.agent / 'agents'}/"
         found = cleanup.mounts_below(*cleanup.mount_dirs(self.settings))
         return [m for m in found if m not in own and not m.startswith(images)]

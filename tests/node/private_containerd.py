@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hawser.cli.engine import crun
+
 from .images import PAUSE, archive
 
 _DISABLED = [
@@ -43,7 +45,7 @@ def available() -> bool:
 
 @contextmanager
 def running(folder: Path, *, programs: Path | None = None, cdi: Path | None = None) -> Iterator[Containerd]:
-    """Starts containerd with the test images; stops it, its shims and its mounts at the end.
+    """Starts containerd with the test images, plain pods by crun where it works; stops it, shims and mounts at the end.
 
     programs: folder of another containerd than the machine's; cdi: of CDI specs that it reads.
     """
@@ -110,9 +112,11 @@ disabled_plugins = {text(_DISABLED)}
     max_conf_num = 1
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
-    default_runtime_name = "runc"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    default_runtime_name = "plain"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.plain]
       runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.plain.options]
+        BinaryName = {text(crun.find(folder / "bin").path)}
 """
 
 

@@ -38,6 +38,10 @@ def up(
         str | None,
         typer.Option(metavar="unix:///PATH", help="A CRI socket to use instead of a private containerd."),
     ] = None,
+    oci_runtime: Annotated[
+        str | None,
+        typer.Option(metavar="runc|crun|auto", help="What runs plain pods (default: auto, crun where it works)."),
+    ] = None,
     apiserver_arg: Annotated[
         list[str] | None,
         typer.Option(
@@ -105,6 +109,7 @@ def up(
         _flags(agent_arg),
         Shape(node_count, zones, node_cpu, node_memory),
         Ranges(dual_stack, load_balancer_range, _flags(ip_pool)),
+        oci_runtime,
     )
     with context.failures():
         context.need_root()
@@ -171,6 +176,7 @@ class Given:
     agent_args: tuple[str, ...] | None = None
     shape: Shape = Shape()
     ranges: Ranges = AS_IT_WAS
+    oci_runtime: str | None = None
 
     def check(self) -> None:
         """Raises Failure for what cannot be."""
@@ -178,6 +184,8 @@ class Given:
             settings.split_listen(self.listen)
         if self.runtime_endpoint and not self.runtime_endpoint.startswith("unix:///"):
             raise Failure(f"--runtime-endpoint wants unix:///PATH; got {self.runtime_endpoint!r}")
+        if self.oci_runtime not in (None, "runc", "crun", "auto"):
+            raise Failure(f"--oci-runtime wants runc, crun or auto; got {self.oci_runtime!r}")
         self.shape.check()
         # Only here, and only then: the commands do not know the parts of others.
         if self.apiserver_args:
@@ -201,6 +209,7 @@ class Given:
         return replace(
             engine,
             listen=self.listen or engine.listen,
+            oci_runtime=(self.oci_runtime or engine.oci_runtime).replace("auto", ""),
             runtime_endpoint=engine.runtime_endpoint if endpoint is None else endpoint,
             apiserver_args=engine.apiserver_args if flags is None else "\n".join(flags),
             controllers_args=engine.controllers_args if others is None else "\n".join(others),

@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import subprocess
+import sys
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
+from hawser.native import compiler
 from hawser.node.network.agent import NetworkAgent
 from hawser.node.network.cni import Request
 from hawser.node.network.ipam import PoolError
-from hawser.node.network.plugin import plugin_text
+from hawser.node.network.plugin import plugin_text, program
 
 from .conftest import Pod
 from .support import (
@@ -254,11 +257,21 @@ async def test_a_pods_traffic_is_limited_in_both_directions(host: None, short_pa
         await agent.teardown()
 
 
-@pytest.mark.parametrize("perl", ["/usr/bin/perl", None])
-async def test_both_plugins_speak_the_protocol(
-    agent: NetworkAgent, short_path: Path, new_pod: NewPod, perl: str | None
+@pytest.mark.parametrize("kind", ["cc", "tcc", "/usr/bin/perl", None])
+async def test_all_plugins_speak_the_protocol(
+    agent: NetworkAgent, short_path: Path, new_pod: NewPod, monkeypatch: pytest.MonkeyPatch, kind: str | None
 ) -> None:
-    (short_path / "bin" / "hawser").write_text(plugin_text(short_path / "cni.sock", perl))
+    binary, path = short_path / "bin" / "hawser", short_path / "cni.sock"
+    binary.unlink()
+    if kind is None or kind.startswith("/"):
+        binary.write_text(plugin_text(path, kind))
+        binary.chmod(0o755)
+    elif shutil.which(kind) is None:
+        pytest.skip(f"no {kind}")
+    else:
+        monkeypatch.setattr(compiler, "find_compiler", lambda: kind)
+        monkeypatch.setattr(sys, "prefix", str(short_path))
+        program(binary, path)
     await add(agent, short_path, new_pod, "c1")
     assert await plugin(short_path, "DEL", "c1") == (0, None)
     status, result = await plugin(short_path, "VERSION", "c1")

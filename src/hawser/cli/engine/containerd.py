@@ -5,6 +5,8 @@ It has its own root, state and socket, so a containerd of the host is never touc
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import re
@@ -13,12 +15,18 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from hawser.cli.engine import crun
 from hawser.cli.engine.settings import Settings
+from hawser.native import compiler
+from hawser.native.compiler import BuildError
 
 PAUSE_IMAGE = "hawser.dev/pause:1"
 _CAP_SYS_RESOURCE = 24
 _OLDEST = (1, 6)
 """The first containerd that speaks CRI's runtime.v1."""
+_SHIM = "containerd-shim-runc-v2"
+_KNOWN_TO_SHIM = (1, 6)
+"""The containerd whose calls of the shim native/shim.c answers."""
 _UNUSED_PLUGINS = (
     "io.containerd.internal.v1.opt",
     "io.containerd.internal.v1.tracing",
@@ -34,6 +42,12 @@ def command(settings: Settings) -> list[str]:
     """argv of the private containerd."""
     binary = shutil.which("containerd") or "/usr/bin/containerd"
     return [binary, "--config", str(config_path(settings))]
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What the private containerd has in its environment beside the supervisor's."""
+    folder = _shims(settings)
+    return {"PATH": f"{folder}:{os.environ.get('PATH', os.defpath)}"} if (folder / _SHIM).exists() else {}
 
 
 def config_path(settings: Settings) -> Path:
@@ -73,15 +87,53 @@ def runc_dir(settings: Settings) -> Path:
     return settings.cri_socket.parent / "runc"
 
 
+def crun_dir(settings: Settings) -> Path:
+    """The same for crun."""
+    return settings.cri_socket.parent / "crun"
+
+
 def prepare(settings: Settings) -> None:
     """Writes containerd's configuration and the directories it needs."""
     (settings.data_dir / "containerd").mkdir(exist_ok=True, mode=0o711)
     for directory in (cni_conf_dir(settings), cni_bin_dir(settings), settings.cri_socket.parent):
         directory.mkdir(parents=True, exist_ok=True, mode=0o711)
-    text = config(settings, may_raise_oom_score=_has_capability(_CAP_SYS_RESOURCE))
+    _keep_in_memory(settings.cri_socket.parent)
+    _provide_shim(settings)
+    found = crun.find(settings.data_dir / "bin")
+    may_raise_oom_score = _has_capability(_CAP_SYS_RESOURCE)
+    text = config(settings, may_raise_oom_score=may_raise_oom_score, crun_path=found.path)
     tmp = config_path(settings).with_suffix(".tmp")
     tmp.write_text(text)
     tmp.replace(config_path(settings))
+
+
+def _provide_shim(settings: Settings) -> None:
+    """Puts the shim's light front (native/shim.c) where containerd looks first, if it knows this containerd."""
+    target, real = _shims(settings) / _SHIM, shutil.which(_SHIM)
+    if real and _installed_version(command(settings)[0])[1] == _KNOWN_TO_SHIM:
+        with contextlib.suppress(OSError, BuildError):
+            compiler.provide(target, "shim.c", {"SHIM": real})
+    elif target.exists():
+        target.unlink()
+
+
+def _shims(settings: Settings) -> Path:
+    return settings.data_dir / "bin" / "shims"
+
+
+def _keep_in_memory(directory: Path) -> None:
+    """Mounts a tmpfs where /run is on a disk: what is there of containers is made, read and removed, and never kept.
+
+    Each container has some thirty files there. Best effort; what an engine has there already stays.
+    """
+    if _filesystem(directory) not in ("tmpfs", "ramfs") and not any(directory.iterdir()):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=711", "hawser", str(directory)], check=False)
+
+
+def _filesystem(directory: Path) -> str:
+    """The type of the file system that a directory is on (proc(5), /proc/self/mounts)."""
+    kinds = {line.split()[1]: line.split()[2] for line in Path("/proc/self/mounts").read_text().splitlines()}
+    return next((kinds[str(place)] for place in (directory, *directory.parents) if str(place) in kinds), "")
 
 
 def problem(settings: Settings) -> tuple[str, str] | None:
@@ -89,15 +141,26 @@ def problem(settings: Settings) -> tuple[str, str] | None:
     for name in ("containerd", "runc"):
         if shutil.which(name) is None:
             return f"{name} is not installed", "install it, on Debian and Ubuntu: apt-get install containerd runc"
-    said = subprocess.run([command(settings)[0], "--version"], capture_output=True, text=True, check=False).stdout
-    version = version_of(said)
+    said, version = _installed_version(command(settings)[0])
     if version is None or version < _OLDEST:
         wanted = ".".join(map(str, _OLDEST))
         return f"containerd is too old or unknown: {said.strip() or 'it says no version'}", f"install {wanted} or newer"
+    if settings.oci_runtime == "crun" and (why := crun.find(settings.data_dir / "bin").why):
+        return f"crun cannot run containers here: {why}", "`hawser up --oci-runtime auto` takes runc then"
     if why := _overlay_problem(settings.data_dir / "containerd"):
         hint = "name a directory on ext4, xfs or btrfs with --data-dir; /var/lib in a container is often no such"
         return f"containers cannot be stored in {settings.data_dir}: overlay mounts do not work there: {why}", hint
     return None
+
+
+@functools.cache
+def _installed_version(binary: str) -> tuple[str, tuple[int, int] | None]:
+    """What a containerd says of its version, and that."""
+    try:
+        said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        said = ""
+    return said, version_of(said)
 
 
 def version_of(text: str) -> tuple[int, int] | None:
@@ -118,11 +181,12 @@ def _overlay_problem(directory: Path) -> str:
     return "" if done.returncode == 0 else " ".join(done.stderr.split()) or f"exit code {done.returncode}"
 
 
-def config(settings: Settings, *, may_raise_oom_score: bool) -> str:
+def config(settings: Settings, *, may_raise_oom_score: bool, crun_path: str = "") -> str:
     """The config.toml (containerd's version 2 schema, understood by 1.6 to 2.x).
 
     may_raise_oom_score: False where the process lacks CAP_SYS_RESOURCE, as in some containers and microVMs: CRI then
-    must not ask for an oom_score_adj below its own.
+    must not ask for an oom_score_adj below its own. crun_path: "" where crun is not to be had. Containers of a sandbox
+    are made by what made the sandbox, whatever is the default by then.
     """
     root = settings.data_dir / "containerd" / "root"
     state = settings.cri_socket.parent / "state"
@@ -165,7 +229,7 @@ disabled_plugins = {text(list(_UNUSED_PLUGINS))}
 
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
-    default_runtime_name = "runc"
+    default_runtime_name = {text("crun" if crun_path and settings.oci_runtime != "runc" else "runc")}
     disable_snapshot_annotations = true
 
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
@@ -173,7 +237,7 @@ disabled_plugins = {text(list(_UNUSED_PLUGINS))}
 
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         {runc_root}
-
+{_crun_tables(settings, crun_path)}
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.rich]
       {runc}
       pod_annotations = ["rich.hawser.dev/*"]
@@ -182,6 +246,19 @@ disabled_plugins = {text(list(_UNUSED_PLUGINS))}
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.rich.options]
         BinaryName = {text(str(runtime_path(settings)))}
         {runc_root}
+"""
+
+
+def _crun_tables(settings: Settings, path: str) -> str:
+    if not path:
+        return ""
+    return f"""
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.crun]
+      runtime_type = "io.containerd.runc.v2"
+
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.crun.options]
+        BinaryName = {json.dumps(path)}
+        Root = {json.dumps(str(crun_dir(settings)))}
 """
 
 

@@ -66,7 +66,8 @@ def _containerd(engine: Settings, node: Node) -> list[Role]:
     view = nodes.view(engine, node)
     if view.runtime_endpoint:
         return []
-    role = Role(role_name("containerd", node), containerd.command(view), stop_after=15.0)
+    env = containerd.environment(view)
+    role = Role(role_name("containerd", node), containerd.command(view), env, stop_after=15.0)
     return [_inside(role, engine, node)]
 
 

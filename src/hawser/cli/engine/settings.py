@@ -43,6 +43,7 @@ class Settings:
     pod_cidr6, service_cidr6: the IPv6 ranges of a dual-stack engine, else "". load_balancer_range: CIDRs of Services of
     type LoadBalancer, comma-separated. ip_pools: further pod ranges, ``NAME=CIDR`` a line.
     controllers_listen: of health and metrics of the controllers; "" for an engine that was made before there were any.
+    oci_runtime: runc or crun, for pods without a RuntimeClass; "" for crun where it works.
     """
 
     data_dir: Path
@@ -64,6 +65,7 @@ class Settings:
     load_balancer_range: str = ""
     ip_pools: str = ""
     controllers_listen: str = ""
+    oci_runtime: str = ""
 
     @property
     def ports(self) -> set[int]:

@@ -10,16 +10,14 @@ would make the stack of every process executable: what tcc compiles is linked by
 from __future__ import annotations
 
 import hashlib
-import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from hawser.native.compiler import BuildError, find_compiler, run
 from hawser.runtime.view import LIBRARY, STEADY
 
 SOURCES = {LIBRARY: Path(__file__).with_name("shim.c"), STEADY: Path(__file__).with_name("steady.c")}
-_COMPILERS = ("cc", "gcc", "clang")
 # Nothing that a compiler adds by itself: each would be a symbol that some C library lacks.
 _COMPILE = (
     *("-shared", "-fPIC", "-O2", "-nostdlib", "-ffreestanding", "-fvisibility=default"),
@@ -28,27 +26,17 @@ _COMPILE = (
 _LINK = ("-z", "relro", "-z", "now", "-z", "noexecstack", "--hash-style=both", "--build-id=none")
 
 
-class BuildError(Exception):
-    """A library could not be built; the text says why."""
-
-
-def find_compiler() -> str:
-    """A compiler's name, "" when there is none."""
-    found = next((name for name in _COMPILERS if shutil.which(name)), "")
-    return found or ("tcc" if shutil.which("tcc") and shutil.which("ld") else "")
-
-
 def build(target: Path, compiler: str) -> None:
     """Builds the library of `target`'s name there, atomically. Raises BuildError, OSError."""
     source = str(SOURCES[target.name])
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
         made, between = Path(folder) / target.name, Path(folder) / "between.o"
         if compiler == "tcc":
-            _run("tcc", "-c", "-o", str(between), source)
-            _run("ld", "-shared", *_LINK, "-soname", target.name, "-o", str(made), str(between))
+            run("tcc", "-c", "-o", str(between), source)
+            run("ld", "-shared", *_LINK, "-soname", target.name, "-o", str(made), str(between))
         else:
             link = ",".join((*_LINK, "-soname", target.name))
-            _run(compiler, *_COMPILE, "-Wl," + link, "-o", str(made), source)
+            run(compiler, *_COMPILE, "-Wl," + link, "-o", str(made), source)
         made.chmod(0o644)
         made.replace(target)
 
@@ -81,12 +69,6 @@ def _provide(kept: Path, target: Path) -> None:
         if not (compiler := find_compiler()):
             raise BuildError("there is no C compiler")
         build(target, compiler)
-
-
-def _run(*command: str) -> None:
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ran.returncode:
-        raise BuildError(f"{command[0]} ended with {ran.returncode}: {' '.join(ran.stderr.split())[:300]}")
 
 
 def main() -> None:

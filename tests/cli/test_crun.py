@@ -1,0 +1,89 @@
+"""crun: which one is taken, and what executes it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hawser.cli.engine import crun
+from hawser.native import compiler
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("crun version 1.8.1\ncommit: f8a096be060b22ccd3d5f3ebe44108517fbf6c30\n", (1, 8)),
+        ("crun version 1.21.1\n", (1, 21)),
+        ("crun version UNKNOWN\n", None),
+        ("runc version 1.1.5+ds1\n", None),
+    ],
+)
+def test_versions(text: str, version: tuple[int, int] | None) -> None:
+    assert crun.version_of(text) == version
+
+
+@pytest.mark.parametrize(("listed", "refused"), [("hugetlb rdma\n", True), ("\n", False), (None, False)])
+def test_controllers_of_cgroup_v2_beside_v1_are_refused(tmp_path: Path, listed: str | None, refused: bool) -> None:
+    if listed is not None:
+        (tmp_path / "cgroup.controllers").write_text(listed)
+    assert crun.refuses_cgroups(tmp_path / "cgroup.controllers") is refused
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("crun version 0.17", "crun version 0.17 is older than 1.8"),
+        ("", "it is older than 1.8"),
+    ],
+)
+def test_an_old_crun_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, why: str) -> None:
+    (tmp_path / "crun").write_text(f"#!/bin/sh\necho '{said}'\n")
+    (tmp_path / "crun").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert crun.find(tmp_path / "bin") == crun.Crun("", why)
+
+
+def test_a_machine_without_crun_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert crun.find(tmp_path / "bin") == crun.Crun("", "it is not installed")
+
+
+# What a file system is mounted with, and how the program was told that it need not copy itself.
+_TELLS = """
+import os, sys
+print(sys.argv[1:], os.environ.get("_LIBCONTAINER_CLONED_BINARY"), os.environ.get("MARK"))
+print(bool(os.statvfs("/proc/self/exe").f_flag & os.ST_RDONLY), os.path.exists("/sys/fs/cgroup/unified/cgroup.procs"))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+@pytest.mark.parametrize("name", ["cc", "tcc"])
+def test_it_is_executed_from_a_read_only_mount_and_need_not_copy_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if shutil.which(name) is None:
+        pytest.skip(f"no {name}")
+    monkeypatch.setattr(compiler, "find_compiler", lambda: name)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    python = str(Path("/usr/bin/python3").resolve())
+    made = crun.provide(tmp_path / "crun", python, hybrid=False)
+    environment = {"MARK": "kept"}
+    ran = subprocess.run([made, "-c", _TELLS, "a b"], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[0] == "['a b'] 1 kept"
+    assert ran.stdout.splitlines()[1].startswith("True ")
+    hybrid = crun.provide(tmp_path / "crun", python, hybrid=True)
+    if Path("/sys/fs/cgroup/unified/cgroup.procs").exists():
+        ran = subprocess.run([hybrid, "-c", _TELLS], env=environment, capture_output=True, text=True, check=True)
+        assert ran.stdout.splitlines()[1] == "True False"
+        assert Path("/sys/fs/cgroup/unified/cgroup.procs").exists()
+
+
+def test_it_is_replaced_only_by_another_one(tmp_path: Path) -> None:
+    if not compiler.find_compiler():
+        pytest.skip("no C compiler")
+    first = crun.provide(tmp_path / "crun", "/bin/true", hybrid=False).stat()
+    assert crun.provide(tmp_path / "crun", "/bin/true", hybrid=False).stat().st_ino == first.st_ino
+    assert crun.provide(tmp_path / "crun", "/bin/false", hybrid=False).stat().st_ino != first.st_ino

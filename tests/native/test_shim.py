@@ -1,0 +1,120 @@
+"""The shim's light front: what it answers itself, and what it leaves to the real one."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hawser.native import compiler
+
+
+@pytest.fixture(params=["cc", "tcc"])
+def shim(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    if shutil.which(request.param) is None:
+        pytest.skip(f"no {request.param}")
+    monkeypatch.setattr(compiler, "find_compiler", lambda: request.param)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    real = tmp_path / "real"
+    real.write_text('#!/bin/sh\necho "real $*"\n')
+    real.chmod(0o755)
+    return compiler.provide(tmp_path / "shim", "shim.c", {"SHIM": str(real)})
+
+
+@pytest.fixture
+def bundles(tmp_path: Path) -> Path:
+    """A sandbox "box" whose shim listens, and its container "one", as containerd makes them."""
+    for name in ("box", "one"):
+        folder = tmp_path / "bundles" / name
+        (folder / "rootfs").mkdir(parents=True)
+        spec = {"process": {"args": ["x"] * 200}, "annotations": {"io.kubernetes.cri.sandbox-id": "box"}}
+        (folder / "config.json").write_text(json.dumps(spec, separators=(",", ":")))
+    return tmp_path / "bundles"
+
+
+def call(shim: Path, folder: Path, verb: str) -> bytes:
+    words = [
+        "-namespace",
+        "k8s.io",
+        "-address",
+        "/c.sock",
+        "-publish-binary",
+        "/usr/bin/containerd",
+        "-id",
+        folder.name,
+    ]
+    return subprocess.run([shim, *words, verb], cwd=folder, capture_output=True, check=True).stdout
+
+
+def listening(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[socket.socket, str]:
+    monkeypatch.chdir(bundles)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind("s")
+    listener.listen()
+    address = f"unix://{bundles}/s"
+    (bundles / "box" / "address").write_text(address)
+    return listener, address
+
+
+def test_a_further_container_gets_its_sandboxs_shim(shim: Path, bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listener, address = listening(bundles, monkeypatch)
+    with listener:
+        assert call(shim, bundles / "one", "start") == address.encode()
+    assert (bundles / "one" / "address").read_text() == address
+    assert not (bundles / "one" / ".address").exists()
+
+
+def test_a_sandbox_gets_a_real_shim(shim: Path, bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listener, _ = listening(bundles, monkeypatch)
+    with listener:
+        assert call(shim, bundles / "box", "start").startswith(b"real -namespace k8s.io")
+
+
+def test_a_container_whose_sandboxs_shim_is_dead_gets_a_real_one(
+    shim: Path, bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener, _ = listening(bundles, monkeypatch)
+    listener.close()
+    assert call(shim, bundles / "one", "start").startswith(b"real ")
+    assert not (bundles / "one" / "address").exists()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "{}",
+        '{"annotations":{"io.kubernetes.cri.sandbox-id":"../x"}}',
+        '{"annotations":{"io.kubernetes.cri.sandbox-id":"a\\\\"}}',
+        '{"annotations":{"io.kubernetes.cri.sandbox-id":"box"',
+        '{"annotations":{"io.containerd.runc.v2.group":"g","io.kubernetes.cri.sandbox-id":"box"}}',
+    ],
+)
+def test_what_is_not_as_expected_is_for_the_real_shim(shim: Path, bundles: Path, spec: str) -> None:
+    (bundles / "one" / "config.json").write_text(spec)
+    assert call(shim, bundles / "one", "start").startswith(b"real ")
+
+
+def test_of_a_container_that_was_deleted_only_its_end_is_told(shim: Path, bundles: Path, tmp_path: Path) -> None:
+    (bundles / "one" / "options.json").write_text(f'{{"root":"{tmp_path}/crun"}}')
+    (bundles / "one" / "init.pid").write_text("4711")
+    said = call(shim, bundles / "one", "delete")
+    # task.DeleteResponse: pid 4711, exit_status 137, exited_at a google.protobuf.Timestamp.
+    assert said[:8] == bytes([0x08, 0xE7, 0x24, 0x10, 0x89, 0x01, 0x1A, len(said) - 8])
+    assert said[8] == 0x08
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_container_that_the_runtime_may_still_know_is_for_the_real_shim(
+    shim: Path, bundles: Path, tmp_path: Path, known: bool
+) -> None:
+    if known:
+        (bundles / "one" / "options.json").write_text(f'{{"root":"{tmp_path}/crun"}}')
+        (tmp_path / "crun" / "k8s.io" / "one").mkdir(parents=True)
+    assert call(shim, bundles / "one", "delete").startswith(b"real ")
+
+
+def test_other_verbs_are_for_the_real_shim(shim: Path, bundles: Path) -> None:
+    assert call(shim, bundles / "one", "-v").startswith(b"real ")
