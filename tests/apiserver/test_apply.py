@@ -147,8 +147,8 @@ async def test_a_dry_run_shows_the_outcome_and_keeps_nothing(api: Any) -> None:
         ("?fieldManager=a", config_map("c", {}, uid="u"), 409, "uid mismatch: the provided object specified uid u"),
         ("?fieldManager=a", {**config_map("c", {}), "dta": {}}, 500, ".dta: field not declared in schema"),
         ("?fieldManager=a", {**config_map("c", {}), "data": {"k": 1}}, 400, "cannot be handled as a ConfigMap"),
-        ("?fieldManager=a", b"a: b: c", 400, "not valid YAML"),
-        ("?fieldManager=a", b"[]", 400, "must be an object"),
+        ("?fieldManager=a", b"a: b: c", 400, "error converting YAML to JSON"),
+        ("?fieldManager=a", b"[]", 400, "cannot unmarshal array into Go value of type map"),
     ],
 )
 async def test_what_cannot_be_applied_is_refused_with_the_reason(

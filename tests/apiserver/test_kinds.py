@@ -50,7 +50,7 @@ async def test_an_unbound_pod_is_deleted_at_once_and_a_bound_one_gracefully(api:
     assert (await api.call("DELETE", f"{path}/free")).json["metadata"]["name"] == "free"
     assert (await api.get(f"{path}/free")).status == 404
     await api.create(path, pod("bound"))
-    await api.create(f"{path}/bound/binding", {"target": {"kind": "Node", "name": "n1"}})
+    await api.create(f"{path}/bound/binding", {"metadata": {"name": "bound"}, "target": {"kind": "Node", "name": "n1"}})
     first = (await api.call("DELETE", f"{path}/bound")).json["metadata"]
     assert (first["deletionGracePeriodSeconds"], first["generation"]) == (30, 2)
     shorter = (await api.call("DELETE", f"{path}/bound", {"gracePeriodSeconds": 5})).json["metadata"]
@@ -65,12 +65,16 @@ async def test_an_unbound_pod_is_deleted_at_once_and_a_bound_one_gracefully(api:
 async def test_a_pod_is_bound_once(api: Any) -> None:
     path = api.path("pods")
     await api.create(path, pod("p"))
-    answer = await api.create(f"{path}/p/binding", {"target": {"kind": "Node", "name": "n1"}})
+    answer = await api.create(
+        f"{path}/p/binding", {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}}
+    )
     assert answer["status"] == "Success"
     found = (await api.get(f"{path}/p")).json
     assert found["spec"]["nodeName"] == "n1"
     assert found["status"]["conditions"][0]["type"] == "PodScheduled"
-    again = await api.call("POST", f"{path}/p/binding", {"target": {"kind": "Node", "name": "n2"}})
+    again = await api.call(
+        "POST", f"{path}/p/binding", {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n2"}}
+    )
     assert again.status == 409
     assert 'pod p is already assigned to node "n1"' in again.message
     listing = (await api.get(f"{path}?fieldSelector=spec.nodeName%3Dn1")).json

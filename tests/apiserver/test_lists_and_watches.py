@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
 import pytest
+from aiohttp import WSMsgType, WSServerHandshakeError
+from tests.apiserver.test_encodings import event
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
@@ -72,8 +76,8 @@ async def test_a_list_can_be_of_an_exact_version(api: Any) -> None:
     ("query", "message"),
     [
         ("labelSelector=a%3D%3D%3Db", "labelSelector" if False else ""),
-        ("fieldSelector=spec.foo%3Dx", "field label not supported: spec.foo"),
-        ("limit=x", "limit"),
+        ("fieldSelector=spec.foo%3Dx", '"spec.foo" is not a known field selector'),
+        ("limit=x", "invalid syntax"),
         ("continue=%21%21", "invalid continue token: continue key is not valid"),
         ("resourceVersion=abc", "resourceVersion"),
     ],
@@ -235,3 +239,73 @@ async def test_a_list_whose_snapshot_is_given_up_may_go_on_as_things_are_now(api
     assert [item["metadata"]["name"] for item in rest["items"]] == ["e", "f"]
     assert rest["metadata"]["resourceVersion"] == page["metadata"]["resourceVersion"]
     assert (await api.get(f"{path}?limit=2&continue={token}")).json["metadata"]["remainingItemCount"] == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "names", "ended"),
+    [
+        ("resourceVersion=0&allowWatchBookmarks=true", ["a"], True),
+        ("allowWatchBookmarks=yes", ["a"], True),
+        ("resourceVersion=0", ["a"], False),
+        (
+            "sendInitialEvents=false&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true",
+            [],
+            False,
+        ),
+    ],
+)
+async def test_a_watch_without_a_version_says_where_its_beginning_ends(
+    api: Any, query: str, names: list[str], ended: bool
+) -> None:
+    await api.config_map("a")
+    path = f"{api.path('configmaps')}?watch=true&timeoutSeconds=1&{query}"
+    events = [event async for event in api.watch(path)]
+    assert [e["object"]["metadata"]["name"] for e in events if e["type"] == "ADDED"] == names
+    bookmarks = [e["object"]["metadata"]["annotations"] for e in events if e["type"] == "BOOKMARK"]
+    assert bookmarks == [{"k8s.io/initial-events-end": "true"}] * ended
+
+
+@asynccontextmanager
+async def socket(api: Any, query: str, accept: str = "application/json") -> AsyncIterator[Any]:
+    """A watch on a WebSocket."""
+    url = f"{api.server.url}{api.path('configmaps')}?watch=true{query}"
+    headers = {"Authorization": "Bearer admin-token", "Accept": accept}
+    protocols = ("base64.binary.k8s.io",)
+    async with api.session.ws_connect(url, headers=headers, ssl=api.tls, protocols=protocols) as opened:
+        yield opened
+    # TLS' goodbye would outlive the test's event loop.
+    opened._writer.transport.abort()
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/vnd.kubernetes.protobuf"])
+async def test_a_watch_on_a_websocket_has_a_message_for_each_event(api: Any, accept: str) -> None:
+    await api.config_map("a")
+    await api.config_map("b")
+    async with socket(api, "", accept) as opened:
+        found = [_message(await opened.receive(), accept) for _ in range(2)]
+        await api.config_map("c")
+        found.append(_message(await opened.receive(), accept))
+    assert found == ["a", "b", "c"]
+
+
+def _message(message: Any, accept: str) -> str:
+    """The name of the object in an event."""
+    if accept == "application/json":
+        assert message.type is WSMsgType.TEXT
+        return str(orjson.loads(message.data)["object"]["metadata"]["name"])
+    assert message.type is WSMsgType.BINARY
+    kind, obj = event(message.data)
+    assert kind == "ADDED"
+    return str(obj["metadata"]["name"])
+
+
+async def test_a_watch_on_a_websocket_ends_when_its_time_is_over(api: Any) -> None:
+    async with socket(api, "&timeoutSeconds=1") as opened:
+        assert (await opened.receive()).type is WSMsgType.CLOSE
+
+
+async def test_a_watch_on_a_websocket_that_cannot_begin_is_told_why(api: Any) -> None:
+    with pytest.raises(WSServerHandshakeError) as caught:
+        async with socket(api, "&resourceVersion=x"):
+            pass
+    assert caught.value.status == 400

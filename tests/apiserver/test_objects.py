@@ -48,10 +48,10 @@ async def test_generate_name_adds_five_characters(api: Any) -> None:
         ({"metadata": {"name": "A_B"}}, 422, 'metadata.name: Invalid value: "A_B"'),
         ({"metadata": {"name": "x", "namespace": "other"}}, 400, "the namespace of the provided object does not match"),
         ({"kind": "Secret", "metadata": {"name": "x"}}, 400, "cannot be handled as a ConfigMap"),
-        ({"apiVersion": "v2", "metadata": {"name": "x"}}, 400, "does not match the expected API version"),
+        ({"apiVersion": "v2", "metadata": {"name": "x"}}, 400, 'no kind "ConfigMap" is registered for version "v2"'),
         ({"metadata": {"name": "x"}, "data": {"k": 1}}, 400, "cannot be handled as a ConfigMap"),
-        (b"{", 400, "not valid JSON"),
-        (b"[]", 400, "must be an object"),
+        (b"{", 400, "unexpected end of JSON input"),
+        (b"[]", 400, "cannot unmarshal array into Go value"),
     ],
 )
 async def test_what_cannot_be_created_is_refused_with_the_reason(

@@ -23,7 +23,7 @@ async def pod(api: Any, name: str = "p", ready: bool = True, node: str = "n1", *
     path = api.path("pods")
     body = {"metadata": {"name": name, "labels": {"app": "a"}}, "spec": {"containers": [container()], **spec}}
     await api.create(path, body)
-    await api.create(f"{path}/{name}/binding", {"target": {"kind": "Node", "name": node}})
+    await api.create(f"{path}/{name}/binding", {"metadata": {"name": name}, "target": {"kind": "Node", "name": node}})
     status = {"status": {"phase": "Running", "conditions": [READY] if ready else []}}
     return (await api.call("PATCH", f"{path}/{name}/status", status, content=MERGE)).json
 

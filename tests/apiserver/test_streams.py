@@ -64,7 +64,7 @@ async def agent(api: Any) -> AsyncIterator[Agent]:
     await api.create("/api/v1/nodes", {"metadata": {"name": api.namespace}, "status": status})
     for name, count in (("one", 1), ("two", 2), ("refuse", 1)):
         await api.create(api.path("pods"), {"metadata": {"name": name}, "spec": {"containers": CONTAINERS[:count]}})
-        binding = {"target": {"kind": "Node", "name": api.namespace}}
+        binding = {"metadata": {"name": name}, "target": {"kind": "Node", "name": api.namespace}}
         await api.create(api.path("pods", f"{name}/binding"), binding)
     yield found
     listener.close()

@@ -124,7 +124,7 @@ class APIError(Exception):
         }
         if self.reason:
             status["reason"] = self.reason
-        if self.details:
+        if self.details is not None:
             status["details"] = self.details
         status["code"] = self.code
         return status
@@ -141,12 +141,16 @@ class APIError(Exception):
 
 
 class Unfit(APIError):
-    """400 BadRequest: an object does not decode as what it should be. detail: why, in itself."""
+    """400 BadRequest: an object does not decode as what it should be. detail: why, in itself. wanted: that kind."""
 
-    def __init__(self, kind: str, version: str, detail: str) -> None:
-        message = f'{kind} in version "{version}" cannot be handled as a {kind}: {detail}'
+    def __init__(self, kind: str, version: str, detail: str, wanted: str = "") -> None:
+        message = f'{kind} in version "{version}" cannot be handled as a {wanted or kind}: {detail}'
         super().__init__(400, "BadRequest", message)
         self.detail = detail
+
+
+class Unreadable(Exception):
+    """What a client sent cannot be read at all; the text says why, as Go's decoders do."""
 
 
 @contextmanager
@@ -164,11 +168,7 @@ def _who(group: str, resource: str) -> str:
 
 
 def _details(group: str, resource: str, name: str) -> Obj:
-    details: Obj = {"name": name}
-    if group:
-        details["group"] = group
-    details["kind"] = resource
-    return details
+    return {key: value for key, value in (("name", name), ("group", group), ("kind", resource)) if value}
 
 
 def not_found(group: str, resource: str, name: str) -> APIError:
@@ -240,6 +240,13 @@ def method_not_supported(group: str, resource: str, verb: str) -> APIError:
         "MethodNotAllowed",
         f"{verb} is not supported on resources of kind {_who(group, resource)!r}".replace("'", '"'),
         details=_details(group, resource, ""),
+    )
+
+
+def not_routed() -> APIError:
+    """405 MethodNotAllowed of a path that is served, but not with this method."""
+    return APIError(
+        405, "MethodNotAllowed", "the server does not allow this method on the requested resource", details={}
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from hawser.api.errors import APIError, Cause, FieldError, bad_request, invalid, request_too_large
-from hawser.api.strategic import clone, strategic_merge, strategic_merge_patch, unprocessable
+from hawser.api.strategic import clone, go_text, strategic_merge, strategic_merge_patch, unprocessable
 from hawser.api.types import Obj
 
 __all__ = [
@@ -37,17 +37,6 @@ def invalid_patch(shown: Any, strategic: bool, detail: str) -> APIError:
     """422: a patch whose outcome does not decode. shown: the outcome, or a strategic merge patch itself."""
     text = go_text(shown) if strategic else orjson.dumps(shown).decode()
     return invalid("", "", "", [FieldError(Cause.INVALID, "patch", detail, text)])
-
-
-def go_text(value: Any) -> str:
-    """A value as Go's ``%+v`` prints it: ``map[spec:map[replicas:1]]``."""
-    if isinstance(value, dict):
-        return "map[" + " ".join(f"{key}:{go_text(value[key])}" for key in sorted(value)) + "]"
-    if isinstance(value, list):
-        return "[" + " ".join(map(go_text, value)) + "]"
-    if value is None:
-        return "<nil>"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def merge_patch(doc: Any, patch: Any) -> Any:
@@ -107,7 +96,8 @@ def json_patch(doc: Any, ops: Any) -> Any:
             f"json: cannot unmarshal {_NAMES.get(type(ops), 'value')} into Go value of type jsonpatch.Patch"
         )
     if len(ops) > MAX_OPERATIONS:
-        raise request_too_large(f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(ops)}")
+        message = f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(ops)}"
+        raise request_too_large(f"Request entity too large: {message}")
     patched = _JSONPatch(clone(doc))
     for op in ops:
         patched.apply(op)

@@ -87,7 +87,7 @@ def _merge_map(original: Obj, patch: Obj, schema: Obj) -> Obj:
             case "merge":
                 pass
             case unknown:
-                raise bad_request(f"unknown patch type: {unknown} in map: {patch}")
+                raise bad_request(f"unknown patch type: {unknown} in map: {go_text(patch)}")
     _retain_keys(original, patch)
     _set_orders(original, patch, schema)
     for written, value in patch.items():
@@ -205,7 +205,7 @@ def _merge_list(original: list[Any], patch: list[Any], field: _Field) -> list[An
             case "merge":
                 raise bad_request("merging lists cannot yet be specified in the patch")
             case unknown:
-                raise bad_request(f"unknown patch type: {unknown} in map: {item}")
+                raise bad_request(f"unknown patch type: {unknown} in map: {go_text(item)}")
     merged = list(original)
     for item in additions:
         place = next((i for i, have in enumerate(merged) if identity(have) == identity(item)), None)
@@ -254,3 +254,14 @@ def _list(value: Any, complaint: str) -> list[Any]:
     if not isinstance(value, list):
         raise bad_request(complaint)
     return value
+
+
+def go_text(value: Any) -> str:
+    """A value as Go's ``%+v`` prints it: ``map[spec:map[replicas:1]]``."""
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{go_text(value[key])}" for key in sorted(value)) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(map(go_text, value)) + "]"
+    if value is None:
+        return "<nil>"
+    return str(value).lower() if isinstance(value, bool) else str(value)

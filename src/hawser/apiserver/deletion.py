@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from hawser.api.errors import Cause, FieldError, bad_request, conflict, invalid
+from hawser.api.errors import Cause, FieldError, conflict, invalid
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
+from hawser.apiserver.paths import parse_flag, parse_integer
 from hawser.apiserver.strategies.base import Strategy
 
 ORPHAN = "orphan"
@@ -22,36 +23,39 @@ _POLICIES = {"Orphan": ORPHAN, "Foreground": FOREGROUND, "Background": ""}
 
 @dataclass(frozen=True, slots=True)
 class DeleteOptions:
-    """metav1.DeleteOptions. propagation: Orphan, Foreground, Background or empty when not given."""
+    """metav1.DeleteOptions.
+
+    propagation: Orphan, Foreground, Background or empty when not given. cascades: ``orphanDependents: false`` says so.
+    """
 
     grace_seconds: int | None = None
     propagation: str = ""
     uid: str | None = None
     resource_version: str | None = None
+    cascades: bool = False
 
     @classmethod
     def read(cls, body: Obj, query: dict[str, str]) -> DeleteOptions:
         """From the request's body; without one, from its query. APIError 400, 422 for values that cannot be."""
         grace = body.get("gracePeriodSeconds")
-        propagation = body.get("propagationPolicy") or ""
+        given = body.get("propagationPolicy")
         orphan = body.get("orphanDependents")
         if not body:
-            text = query.get("gracePeriodSeconds")
-            try:
-                grace = int(text) if text else None
-            except ValueError:
-                raise bad_request(f'invalid value for "gracePeriodSeconds": "{text}"') from None
-            propagation = query.get("propagationPolicy", "")
+            if "gracePeriodSeconds" in query:
+                grace = parse_integer(query["gracePeriodSeconds"])
+            given = query.get("propagationPolicy")
             if "orphanDependents" in query:
-                orphan = query["orphanDependents"].lower() in ("true", "1")
-        if propagation:
-            _check_propagation(propagation, orphan)
+                orphan = parse_flag(query["orphanDependents"])
+        propagation = given or ""
+        if given is not None:
+            _check_propagation(given, orphan)
         elif orphan is not None:
             propagation = "Orphan" if orphan else "Background"
-        if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
-            raise bad_request("gracePeriodSeconds must be an integer")
-        preconditions = body.get("preconditions") or {}
-        return cls(grace, propagation, preconditions.get("uid"), preconditions.get("resourceVersion"))
+        asked = body.get("preconditions") or {}
+        if not body:
+            asked = {key: query[key] for key in ("uid", "resourceVersion") if query.get(key)}
+        cascades = orphan is False
+        return cls(grace, propagation, asked.get("uid"), asked.get("resourceVersion"), cascades)
 
     def shown(self, dry_run: bool) -> Obj:
         """As a metav1.DeleteOptions."""

@@ -19,6 +19,7 @@ from hawser.api.types import Obj
 from hawser.apiserver import index, negotiation
 from hawser.apiserver.negotiation import As, Form, Media
 from hawser.apiserver.registry import Resource
+from hawser.apiserver.scheme import go_type
 from hawser.store.base import Record
 
 
@@ -28,7 +29,7 @@ def one(kind: Kind, value: bytes, form: Form, include: str, now: datetime) -> by
         return value
     if form.shape is As.METADATA_LIST:
         raise not_acceptable(
-            f"you requested PartialObjectMetadataList, but the requested object is not a list ({_go_type(kind)})"
+            f"you requested PartialObjectMetadataList, but the requested object is not a list (*{go_type(kind)})"
         )
     if form.media is Media.PROTOBUF:
         return _protobuf(kind, value, form)
@@ -169,7 +170,7 @@ def _message(kind: Kind) -> str:
         raise APIError(
             406,
             "NotAcceptable",
-            f"object {_go_type(kind)} does not implement the protobuf marshalling interface and cannot be encoded to a "
+            f"object *{go_type(kind)} does not implement the protobuf marshalling interface and cannot be encoded to a "
             "protobuf message",
         )
     return name
@@ -178,11 +179,5 @@ def _message(kind: Kind) -> str:
 def _check_list(kind: Kind, form: Form) -> None:
     if form.shape is As.METADATA:
         raise not_acceptable(
-            f"you requested PartialObjectMetadata, but the requested object is a list ({_go_type(kind, 'List')})"
+            f"you requested PartialObjectMetadata, but the requested object is a list (*{go_type(kind, 'List')})"
         )
-
-
-def _go_type(kind: Kind, suffix: str = "") -> str:
-    """What kube-apiserver calls a kind in these messages: the type of its own in Go."""
-    package = kind.group.partition(".")[0] or "core"
-    return f"*{package}.{kind.kind}{suffix}"

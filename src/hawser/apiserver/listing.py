@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 import orjson
 
+from hawser.api.crd.kinds import CustomKind
 from hawser.api.errors import APIError, Cause, FieldError, bad_request, expired, invalid
 from hawser.api.field_selectors import FieldSelector
-from hawser.api.kinds import Kind
+from hawser.api.kinds import JOB, REPLICA_SET, RESOURCE_SLICE, Kind
 from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
 from hawser.apiserver import index
+from hawser.apiserver.paths import parse_integer
 from hawser.apiserver.registry import Resource
 from hawser.store.base import Expired, Record
 
@@ -38,16 +40,17 @@ class Selection:
     def read(cls, kind: Kind, query: dict[str, str], name: str = "") -> Selection:
         """From a request's query; name: only this object. APIError 400 for selectors that cannot be understood."""
         labels = LabelSelector.parse(query.get("labelSelector", ""))
-        text = query.get("fieldSelector", "")
+        fields = FieldSelector.parse(query.get("fieldSelector", ""))
         if name:
-            text = f"metadata.name={name},{text}" if text else f"metadata.name={name}"
-        fields = FieldSelector.parse(text)
+            if not fields.empty and fields.exact("metadata.name") != name:
+                raise bad_request("fieldSelector metadata.name doesn't match requested name")
+            fields = FieldSelector.parse(f"metadata.name={name}") if fields.empty else fields
         for requirement in fields.requirements:
             path = requirement.path
-            if path == "metadata.name" or (path == "metadata.namespace" and kind.namespaced):
+            if path == "metadata.name" or (path == "metadata.namespace" and (kind.namespaced or _plain(kind))):
                 continue
             if path not in kind.selectable:
-                raise bad_request(f"field label not supported: {path}")
+                raise bad_request(_not_selectable(kind, path))
         if kind.field_names:
             fields = fields.renamed(dict(kind.field_names))
         return cls(labels, fields)
@@ -75,7 +78,8 @@ async def page(resource: Resource, namespace: str, selection: Selection, query: 
     """One page of a list. APIError 400, 410 when a snapshot is gone, 504 for a revision far in the future."""
     if query:
         check_options(query)
-    limit = _number(query, "limit")
+    limit = number(query, "limit")
+    number(query, "timeoutSeconds")
     token = query.get("continue", "")
     begun: Token | None = None
     if token:
@@ -225,14 +229,28 @@ def parse_revision(text: str) -> int:
     return int(text)
 
 
-def _number(query: dict[str, str], name: str) -> int:
-    text = query.get(name, "")
-    try:
-        return max(int(text), 0) if text else 0
-    except ValueError:
-        raise bad_request(f'{name}: Invalid value: "{text}": must be an integer') from None
+def number(query: dict[str, str], name: str) -> int:
+    """A number that must not be below nought of a query; nought when it is not there. APIError 400."""
+    return max(parse_integer(query[name]), 0) if name in query else 0
 
 
+def _plain(kind: Kind) -> bool:
+    """Whether a kind has nothing to select by but what all objects have, which then includes a namespace."""
+    return (not kind.selectable or kind is REPLICA_SET) and not isinstance(kind, CustomKind)
+
+
+def _not_selectable(kind: Kind, path: str) -> str:
+    """What kube-apiserver says of a field that objects of a kind cannot be selected by."""
+    if _plain(kind):
+        return f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+    if kind is JOB:
+        return f'field label "{path}" not supported for batchv1.Job'
+    if kind is RESOURCE_SLICE:
+        return f"field label not supported for {kind.api_version}, Kind={kind.kind}: {path}"
+    return f"field label not supported: {path}"
+
+
+_UNREADABLE = "invalid continue token: continue key is not valid"
 _TOO_OLD = "The resourceVersion for the provided list is too old."
 _GIVEN_UP = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
@@ -267,9 +285,11 @@ class Token(NamedTuple):
         """APIError 400 for what is none."""
         try:
             value = orjson.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+            if value["v"] != "meta.k8s.io/v1":
+                raise bad_request(f"{_UNREADABLE}: server does not recognize this encoded version {value['v']}")
             return cls(int(value["rv"]), str(value["start"]), int(value["left"]), int(value["at"]))
         except (ValueError, KeyError, TypeError):
-            raise bad_request("invalid continue token: continue key is not valid") from None
+            raise bad_request(_UNREADABLE) from None
 
     def too_old(self, newest: int) -> bool:
         """Whether its snapshot is given up; newest: the store's revision."""

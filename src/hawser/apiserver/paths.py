@@ -5,20 +5,21 @@ Source: API concepts, "Resource URIs"; the verbs are those of authorization ("De
 
 from __future__ import annotations
 
+import re
 from urllib.parse import parse_qsl, unquote
 
+from hawser.api.errors import bad_request
 from hawser.api.kinds import BY_RESOURCE, NAMESPACE, Kind
 from hawser.apiserver.identity import ANONYMOUS
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
 _EMPTY: dict[str, str] = {}
-_TRUE = ("true", "1", "")
 
 
 class Target:
     """What a request asks for.
 
-    path: decoded, without the query. query: the last value of each parameter. kind: None for paths that are not
+    path: decoded, without the query. query: the first value of each parameter. kind: None for paths that are not
     resources of the kind table. verb: create, update, patch, delete, deletecollection, get, list or watch; for other
     paths the method in lower case. rest: what follows the subresource (``nodes/n/proxy/REST``). user: who asks, once
     that is known. warnings: what the client is to be told beside the answer.
@@ -57,15 +58,38 @@ class Target:
         self.annotations: dict[str, str] | None = None
 
     def flag(self, name: str) -> bool:
-        """A boolean query parameter: given as ``true``, ``1`` or without a value."""
+        """A boolean query parameter; see ``parse_flag``."""
         value = self.query.get(name)
-        return value is not None and value.lower() in _TRUE
+        return value is not None and parse_flag(value)
+
+
+def parse_flag(text: str) -> bool:
+    """A boolean of a query as Kubernetes reads it: only ``0`` and ``false`` are not true."""
+    return text != "0" and text.lower() != "false"
+
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+
+
+def parse_integer(text: str) -> int:
+    """An integer of a query. APIError 400 in Go's words."""
+    if not _INTEGER.fullmatch(text):
+        raise bad_request(f"strconv.ParseInt: parsing {go_quoted(text)}: invalid syntax")
+    value = int(text)
+    if not -(1 << 63) <= value < 1 << 63:
+        raise bad_request(f"strconv.ParseInt: parsing {go_quoted(text)}: value out of range")
+    return value
+
+
+def go_quoted(text: str) -> str:
+    """A text as Go quotes it in errors."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def parse(method: str, raw: str) -> Target:
     """Read a request line's method and raw target (path and query, percent-encoded)."""
     path, mark, tail = raw.partition("?")
-    query = dict(parse_qsl(tail, keep_blank_values=True)) if mark else _EMPTY
+    query = dict(reversed(parse_qsl(tail, keep_blank_values=True))) if mark else _EMPTY
     parts = path.split("/")
     if "%" in path:
         parts = [unquote(part) for part in parts]

@@ -306,7 +306,7 @@ class Resource:
 
     async def _create_applied(self, namespace: str, name: str, change: Configuration, options: Options) -> Written:
         """Create an object of a configuration that is applied to nothing."""
-        obj, entries = applied_name(change, name)
+        obj, entries = applied_name(change, namespace, name)
         metadata = obj["metadata"]
         if metadata.get("uid"):
             detail = (

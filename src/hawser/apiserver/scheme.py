@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
-from hawser.api import schema
+from hawser.api import kinds, schema
 from hawser.api.crd.kinds import CustomKind
 from hawser.api.crd.warnings import warnings
 from hawser.api.defaults import apply_defaults
-from hawser.api.errors import Cause, FieldError, bad_request, invalid
+from hawser.api.errors import APIError, Cause, FieldError, Unfit, bad_request, invalid
 from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, Kind
 from hawser.api.types import Obj
 from hawser.api.validation import validate_create, validate_status_update, validate_update
@@ -76,21 +76,36 @@ def read(kind: Kind, obj: Obj, fields: Fields) -> None:
 
 
 def check_kind(kind: Kind, obj: Obj) -> None:
-    """APIError 400 unless apiVersion and kind are absent or what the URL says; absent ones are filled in."""
-    version = obj.get("apiVersion") or kind.api_version
-    if version != kind.api_version:
-        raise bad_request(
+    """APIError 400, 422 unless apiVersion and kind are absent or what the URL says; absent ones are filled in."""
+    version, name = obj.get("apiVersion") or kind.api_version, obj.get("kind") or kind.kind
+    if version != kind.api_version or name != kind.kind:
+        raise _mistaken(kind, version, name)
+    obj["apiVersion"], obj["kind"] = version, name
+
+
+IN_SCHEME = 'in scheme "pkg/api/legacyscheme/scheme.go:30"'
+"""Where kube-apiserver's kinds are registered, which it tells clients."""
+
+
+def _mistaken(kind: Kind, version: Any, name: Any) -> APIError:
+    """What is to be said of an object of another kind or version. Source: kube-apiserver's decoder."""
+    if version == kind.api_version and isinstance(kind, CustomKind):
+        return invalid(kind.group, kind.kind, "", [FieldError(Cause.INVALID, "kind", f"must be {kind.kind}", name)])
+    group, _, short = str(version).rpartition("/")
+    if isinstance(kind, CustomKind) or (group == kind.group and name == kind.kind and kinds.of(version, name)):
+        return bad_request(
             f"the API version in the data ({version}) does not match the expected API version ({kind.api_version})"
         )
-    name = obj.get("kind") or kind.kind
-    if name != kind.kind:
-        expected = f"{kind.group}, {kind.version}" if kind.group else f"/{kind.version}"
-        raise bad_request(
-            f"{name} in version {version.rpartition('/')[2]!r} cannot be handled as a {kind.kind}: "
-            f"no kind {name!r} is registered for {expected}".replace("'", '"')
-        )
-    obj["apiVersion"] = version
-    obj["kind"] = name
+    if kinds.of(str(version), str(name)) is None:
+        detail = f'no kind "{name}" is registered for version "{version}" {IN_SCHEME}'
+    else:
+        detail = f"converting ({short}.{name}) to ({go_type(kind)}): unknown conversion"
+    return Unfit(str(name), short, detail, kind.kind)
+
+
+def go_type(kind: Kind, suffix: str = "") -> str:
+    """What kube-apiserver calls a kind in messages: the type of its own in Go."""
+    return f"{kind.group.partition('.')[0] or 'core'}.{kind.kind}{suffix}"
 
 
 def check_create(kind: Kind, obj: Obj) -> None:

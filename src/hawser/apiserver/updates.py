@@ -6,12 +6,14 @@ others may be asked (webhooks), which is why they are apart.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hawser.api.apply import owners
 from hawser.api.apply.owners import Entry
 from hawser.api.crd.kinds import CustomKind
 from hawser.api.errors import Cause, FieldError, bad_request, conflict, invalid
+from hawser.api.kinds import Kind
 from hawser.api.strategic import clone
 from hawser.api.types import Obj
 from hawser.apiserver import deletion, index, ownership, scheme
@@ -214,29 +216,22 @@ class Update:
     def _settle(self, new: Obj, old: Obj, name: str) -> Obj:
         """Check identity and version of a changed object and restore the metadata that clients cannot change."""
         kind = self._resource.kind
-        metadata = new.setdefault("metadata", {})
         was = old["metadata"]
-        if metadata.get("name") and metadata["name"] != name:
-            raise bad_request(
-                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
-            )
-        if kind.namespaced and metadata.get("namespace") and metadata["namespace"] != was["namespace"]:
-            raise bad_request(
-                f"the namespace of the object ({metadata['namespace']}) does not match the namespace on the "
-                f"URL ({was['namespace']})"
-            )
-        if metadata.get("uid") and metadata["uid"] != was["uid"]:
-            detail = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {was['uid']}"
-            raise conflict(kind.group, kind.plural, name, detail)
+        check_name(kind, new, was.get("namespace", ""), name)
+        metadata = new["metadata"]
+        if metadata.get("uid", was["uid"]) not in ("", was["uid"]) and self._options.kind == "UpdateOptions":
+            raise conflict(kind.group, kind.plural, name, _another(kind, metadata["uid"], was))
         version = metadata.get("resourceVersion")
         if not version:
             if not self._resource.strategy.unconditional_update:
                 error = FieldError(
                     Cause.INVALID, "metadata.resourceVersion", "must be specified for an update", value=0
                 )
-                raise invalid(kind.group, kind.kind, name, [error])
+                raise invalid(kind.group, kind.plural, name, [error])
         elif version != was["resourceVersion"]:
             raise conflict(kind.group, kind.plural, name)
+        if errors := list(_changed(metadata, was)):
+            raise invalid(kind.group, kind.kind, name, errors)
         for field_name in _SERVER_OWNED:
             if field_name in was:
                 metadata[field_name] = was[field_name]
@@ -259,6 +254,45 @@ class Update:
         return new
 
 
+def check_name(kind: Kind, obj: Obj, namespace: str, name: str) -> None:
+    """APIError 400 unless an object that is sent says that it is what the URL says, or says nothing of its place."""
+    metadata = obj.get("metadata") or {}
+    if kind.namespaced and metadata.get("namespace") and metadata["namespace"] != namespace:
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+    if not metadata.get("name"):
+        raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+    if metadata["name"] != name:
+        raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
+
+
+def _changed(metadata: Obj, was: Obj) -> Iterator[FieldError]:
+    """What may not change of an object's metadata; other things of the server's are put back without a word."""
+    for name in ("uid", "deletionTimestamp", "deletionGracePeriodSeconds"):
+        value = metadata.get(name)
+        # The time of a deletion that has begun is put back.
+        if value not in (None, "", was.get(name)) and not (name == "deletionTimestamp" and name in was):
+            yield FieldError(Cause.INVALID, f"metadata.{name}", "field is immutable", value)
+
+
+_PREFIXES = {
+    "endpoints": "services/endpoints",
+    "ingresses": "ingress",
+    "nodes": "minions",
+    "replicationcontrollers": "controllers",
+    "services": "services/specs",
+}
+
+
+def _another(kind: Kind, uid: str, was: Obj) -> str:
+    """What kube-apiserver's storage says of an update of an object that is another by now."""
+    prefix = f"{kind.group}/{kind.plural}" if isinstance(kind, CustomKind) else _PREFIXES.get(kind.plural, kind.plural)
+    key = "/".join(("/registry", prefix, *([was["namespace"]] if kind.namespaced else ()), was["name"]))
+    return (
+        f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
+        f"Precondition failed: UID in precondition: {uid}, UID in object meta: {was['uid']}"
+    )
+
+
 def complete(status: Obj) -> None:
     """Conditions have a type and a status, if empty ones, as in Kubernetes: readers need not ask."""
     for condition in status.get("conditions") or ():
@@ -266,14 +300,11 @@ def complete(status: Obj) -> None:
         condition.setdefault("status", "")
 
 
-def applied_name(change: Configuration, name: str) -> tuple[Obj, list[Entry]]:
+def applied_name(change: Configuration, namespace: str, name: str) -> tuple[Obj, list[Entry]]:
     """The object and owners that a configuration makes of nothing. APIError 400 unless it is called so."""
     applied = change.apply({}, [])
-    metadata = applied.object.setdefault("metadata", {})
-    if not metadata.get("name"):
-        raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
-    if metadata["name"] != name:
-        raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
+    applied.object.setdefault("metadata", {})
+    check_name(change.kind, applied.object, namespace, name)
     return applied.object, applied.entries
 
 

@@ -18,15 +18,13 @@ from hawser.api.errors import (
     Unfit,
     bad_request,
     method_not_supported,
-    request_too_large,
-    unsupported_media_type,
+    not_routed,
 )
 from hawser.api.kinds import Kind
 from hawser.api.patch import invalid_patch, json_patch, merge_patch
 from hawser.api.strategic import strategic_merge_patch
 from hawser.api.types import Obj
-from hawser.apiserver import forms, listing, negotiation, ownership, posting, scheme
-from hawser.apiserver.connection import BODY_LIMIT
+from hawser.apiserver import bodies, forms, listing, negotiation, ownership, posting, scheme, websocket
 from hawser.apiserver.deletion import DeleteOptions
 from hawser.apiserver.listing import Selection
 from hawser.apiserver.negotiation import Form, Media
@@ -36,15 +34,10 @@ from hawser.apiserver.registry import Resource
 from hawser.apiserver.reply import JSON, Answer, Reply
 from hawser.apiserver.resources import Resources
 from hawser.apiserver.strategies import scale
+from hawser.apiserver.updates import check_name
 from hawser.apiserver.watching import Watcher
 from hawser.apiserver.writes import Options, Written, timestamp
 
-_PATCHES = (
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-)
-_APPLY = "application/apply-patch+yaml"
 # Deletions of a collection in flight at once: enough to share group commits.
 _PARALLEL = 64
 
@@ -69,11 +62,13 @@ class Verbs:
         """Answer a request for a kind. APIError for everything that cannot be."""
         verb = self._verbs.get(target.verb)
         if target.subresource and target.subresource not in kind.subresources:
-            raise APIError(404, "NotFound", "the server could not find the requested resource")
+            raise APIError(404, "NotFound", "the server could not find the requested resource", details={})
         if verb is None or (not target.subresource and target.verb not in kind.verbs):
-            raise method_not_supported(kind.group, kind.plural, target.verb)
+            raise _not_served(target, kind)
         if kind.namespaced and not target.namespace and target.verb not in ("list", "watch"):
-            raise method_not_supported(kind.group, kind.plural, target.verb)
+            raise _not_served(target, kind)
+        if bool(target.name) is (target.verb == "create" and not target.subresource) and target.verb in _NAMED:
+            raise _not_served(target, kind)
         answer: Answer = await verb(request, target, self._resources[kind])
         if kind.deprecated and isinstance(answer, Reply):
             answer.warned([kind.deprecated])
@@ -81,6 +76,8 @@ class Verbs:
 
     async def _get(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request, target, resource.kind)
+        if "export" in target.query and target.flag("export"):
+            raise bad_request("the export parameter, deprecated since v1.14, is no longer supported")
         revision = listing.parse_revision(target.query.get("resourceVersion", ""))
         if revision:
             await listing.wait_for(resource, revision)
@@ -108,50 +105,54 @@ class Verbs:
         selection = Selection.read(resource.kind, target.query, target.name)
         namespace = target.namespace if resource.kind.namespaced else ""
         form = _form(request, target, resource.kind)
-        watcher = Watcher(request, resource, namespace, selection, form, target.query, self._resources.now)
-        return await watcher.run()
+        serve: type[Watcher] = Watcher
+        if websocket.wanted(request):
+            from hawser.apiserver.watch_sockets import SocketWatcher
+
+            serve = SocketWatcher
+        return await serve(request, resource, namespace, selection, form, target.query, self._resources.now).run()
 
     async def _create(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request, target, resource.kind)
         options = _options(request, target, "CreateOptions")
-        obj = await _body(request, options)
+        obj = await bodies.sent(request, bodies.expected(target), options.fields)
         if target.subresource in posting.POSTED:
             return await posting.serve(self._resources, target, resource, obj, options)
-        if target.name:
-            raise method_not_supported(resource.kind.group, resource.kind.plural, target.verb)
         written = await resource.create(target.namespace, obj, options)
         return self._answer(written.value, 201, form, resource.kind, target)
 
     async def _update(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request, target, resource.kind)
         options = _options(request, target, "UpdateOptions")
-        obj = await _body(request, options)
+        obj = await bodies.sent(request, bodies.expected(target), options.fields)
         kind = resource.kind
         if target.subresource == "scale":
             return await self._scale(target, resource, lambda _: obj, options)
         _check_part(target, resource, "", "status", "finalize")
         scheme.check_kind(kind, obj)
+        check_name(kind, obj, target.namespace, target.name)
         create = obj if resource.strategy.create_on_update and not target.subresource else None
         if create is None or resource.store.get(resource.key(target.namespace, target.name)) is not None:
             scheme.read(kind, obj, options.fields)
             create = None
-        else:
-            obj.setdefault("metadata", {}).setdefault("name", target.name)
         written = await self._change(target, resource, lambda _: obj, options, create)
         return self._answer(written.value, 201 if written.created else 200, form, kind, target)
 
     async def _patch(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
-        form = _form(request, target, resource.kind)
         kind = resource.kind
-        media = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        options = _options(request, target, "PatchOptions", apply=media == _APPLY)
-        if media == _APPLY:
+        media = bodies.patch_type(request, target)
+        form = _form(request, target, kind)
+        options = _options(request, target, "PatchOptions", apply=media == bodies.APPLY_PATCH)
+        if media == bodies.APPLY_PATCH:
             return await self._server_side_apply(request, target, resource, options, form)
-        if isinstance(kind, CustomKind) and media == _PATCHES[2]:
-            raise _unknown_format(*_PATCHES[:2], _APPLY)
-        patch = await _patch_body(request, media, options)
+        try:
+            patch = await bodies.patch(request, media, options.fields)
+        except APIError:
+            # What is not there is said first.
+            resource.get(target.namespace, target.name)
+            raise
         # Whoever patches one of the owners' entries by its place must be shown them; nobody else need be.
-        options.sees_owners = media == _PATCHES[0] and b"managedFields" in orjson.dumps(patch)
+        options.sees_owners = media == bodies.JSON_PATCH and b"managedFields" in orjson.dumps(patch)
         if target.subresource == "scale":
             return await self._scale(target, resource, lambda old: _apply(media, old, patch, _SCALE_GVK), options)
         _check_part(target, resource, "", "status")
@@ -159,12 +160,12 @@ class Verbs:
         def change(old: Obj) -> Obj:
             new = _apply(media, old, patch, kind.gvk)
             if not isinstance(new, dict):
-                raise bad_request("the patch does not leave an object")
-            scheme.check_kind(kind, new)
+                raise invalid_patch(new, False, bodies.not_an_object(new))
             try:
+                scheme.check_kind(kind, new)
                 scheme.read(kind, new, options.fields)
             except Unfit as error:
-                strategic = media == _PATCHES[2]
+                strategic = media == bodies.STRATEGIC_PATCH
                 shown = patch if strategic else _apply(media, old, patch, kind.gvk)
                 raise invalid_patch(shown, strategic, error.detail) from None
             return new
@@ -176,7 +177,7 @@ class Verbs:
         self, request: web.BaseRequest, target: Target, resource: Resource, options: Options, form: Form
     ) -> Answer:
         kind = resource.kind
-        body = await _apply_body(request, options)
+        body = await bodies.applied(request, options.fields)
         force = target.flag("force")
         author = Author(options.manager, kind.api_version, timestamp(self._resources.now()), options.subresource)
         if target.subresource == "scale":
@@ -220,11 +221,12 @@ class Verbs:
     async def _delete(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request, target, resource.kind)
         if target.subresource:
-            raise method_not_supported(resource.kind.group, resource.kind.plural, target.verb)
+            raise _not_served(target, resource.kind)
         options, delete = await _deletion(request, target, resource)
         written = await resource.delete(target.namespace, target.name, delete, options)
         if not written.removed or resource.strategy.returns_deleted:
-            return self._answer(written.value, 200, form, resource.kind, target)
+            code = 202 if delete.cascades and not written.removed else 200
+            return self._answer(written.value, code, form, resource.kind, target)
         details: Obj = {"name": target.name, "kind": resource.kind.plural, "uid": written.uid}
         if resource.kind.group:
             details["group"] = resource.kind.group
@@ -270,7 +272,17 @@ _SCALE_GVK = ("autoscaling", "v1", "Scale")
 def _check_part(target: Target, resource: Resource, *known: str) -> None:
     """APIError 405 unless the subresource speaks the object's own type: one of known, or one of the kind's own."""
     if target.subresource not in known and target.subresource not in resource.strategy.parts:
-        raise method_not_supported(resource.kind.group, resource.kind.plural, target.verb)
+        raise _not_served(target, resource.kind)
+
+
+_NAMED = ("create", "update", "patch")
+
+
+def _not_served(target: Target, kind: Kind) -> APIError:
+    """The 405 of a verb that a path does not have. kube-apiserver has no route then, but for custom resources."""
+    if isinstance(kind, CustomKind):
+        return method_not_supported(kind.group, kind.plural, target.verb)
+    return not_routed()
 
 
 def _form(request: web.BaseRequest, target: Target, kind: Kind) -> Form:
@@ -299,92 +311,21 @@ def _options(request: web.BaseRequest, target: Target, options_kind: str, apply:
     return options
 
 
-async def _raw(request: web.BaseRequest) -> bytes:
-    """The body. APIError 413 above the limit."""
-    if (request.content_length or 0) > BODY_LIMIT:
-        raise _too_large()
-    if "Expect" in request.headers and request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    content = request.content
-    if content.is_eof():
-        # All there already, as small bodies mostly are: no waiting.
-        raw = content.read_nowait()
-        if len(raw) > BODY_LIMIT:
-            raise _too_large()
-        return raw
-    try:
-        return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise _too_large() from None
-
-
-def _too_large() -> APIError:
-    return request_too_large(f"Request entity too large: limit is {BODY_LIMIT}")
-
-
-async def _body(request: web.BaseRequest, options: Options, optional: bool = False) -> Obj:
-    """The decoded body, its repeated fields noted. optional: an absent one is an empty object."""
-    raw = await _raw(request)
-    if not raw:
-        if optional:
-            return {}
-        raise bad_request("the request body is empty")
-    content_type = request.headers.get("Content-Type", "")
-    lines: list[str] = []
-    value = negotiation.as_object(negotiation.decode(raw, content_type, lines))
-    if lines or (raw[:1] == b"{" and options.fields.mode != scheme.IGNORE):
-        fields = [] if lines else scheme.duplicates(raw, value)
-        if lines or fields:
-            options.fields.repeated = scheme.Repeated(fields, lines)
-    return value
-
-
 async def _deletion(request: web.BaseRequest, target: Target, resource: Resource) -> tuple[Options, DeleteOptions]:
     """What a DELETE says, its warnings noted."""
     options = _options(request, target, "DeleteOptions")
-    body = await _body(request, options, optional=True)
+    body = await bodies.deletion(request, options.fields)
     options.only_try(body.get("dryRun") or [])
     delete = DeleteOptions.read(body, target.query)
     target.warnings += resource.strategy.deletion_warnings(delete.propagation)
     return options, delete
 
 
-def _unknown_format(*accepted: str) -> APIError:
-    text = "the body of the request was in an unknown format - accepted media types include: "
-    return unsupported_media_type(text + ", ".join(accepted))
-
-
-async def _patch_body(request: web.BaseRequest, media: str, options: Options) -> Any:
-    if media not in _PATCHES:
-        raise _unknown_format(*_PATCHES, _APPLY)
-    raw = await _raw(request)
-    patch = negotiation.decode(raw, "application/json")
-    if isinstance(patch, dict) and options.fields.mode != scheme.IGNORE and (twice := scheme.duplicates(raw, patch)):
-        options.fields.repeated = scheme.Repeated(twice, [])
-    return patch
-
-
-async def _apply_body(request: web.BaseRequest, options: Options) -> Obj:
-    """What is to be applied: YAML, of which JSON is a part that is read faster. APIError 400 for repeated keys."""
-    raw = await _raw(request)
-    lines: list[str] = []
-    try:
-        value = negotiation.as_object(orjson.loads(raw))
-        if options.fields.mode != scheme.IGNORE and scheme.duplicates(raw, value):
-            negotiation.decode_yaml(raw, lines)
-    except orjson.JSONDecodeError:
-        value = negotiation.as_object(negotiation.decode_yaml(raw, lines))
-    if lines and options.fields.mode == scheme.STRICT:
-        raise bad_request(f"error strict decoding YAML: error converting YAML to JSON: {scheme.yaml_error(lines)}")
-    if options.fields.mode != scheme.IGNORE:
-        options.fields.warnings += lines
-    return value
-
-
 def _apply(media: str, old: Obj, patch: Any, gvk: tuple[str, str, str]) -> Any:
-    if media == "application/json-patch+json":
+    if media == bodies.JSON_PATCH:
         return json_patch(old, patch)
-    patch = negotiation.as_object(patch)
-    if media == "application/merge-patch+json":
+    if media == bodies.MERGE_PATCH:
         return merge_patch(old, patch)
-    return strategic_merge_patch(old, patch, gvk)
+    # It is a patch of this very type, whatever it says.
+    named = {name: old[name] for name in ("kind", "apiVersion") if name in old}
+    return {**strategic_merge_patch(old, patch, gvk), **named}

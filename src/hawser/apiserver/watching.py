@@ -14,13 +14,14 @@ from functools import cache
 from aiohttp import web
 
 from hawser.api.encoding import dumps
-from hawser.api.errors import bad_request, expired
+from hawser.api.errors import expired
 from hawser.api.types import Obj
 from hawser.apiserver import forms, listing
 from hawser.apiserver.connection import Connection
 from hawser.apiserver.listing import Selection
 from hawser.apiserver.metrics import sent
 from hawser.apiserver.negotiation import As, Form, Media
+from hawser.apiserver.paths import parse_flag
 from hawser.apiserver.registry import Resource
 from hawser.apiserver.reply import JSON, LAST_CHUNK, Finished, chunk, chunked_head, drain
 from hawser.store.base import EventType, Expired, Record, StoreEvent
@@ -35,7 +36,7 @@ _SLOW = 64 * 1024
 RECORD = "audit"
 """Where a request has its audit record, when it has one."""
 _PIECE = 128 * 1024
-_STALLED = 15.0
+STALLED = 15.0
 _INITIAL_END = "k8s.io/initial-events-end"
 
 
@@ -63,9 +64,12 @@ class Watcher:
         self._include = query.get("includeObject", "Metadata")
         self._now = now
         self._sent = sent(resource.kind)
-        self._bookmarks = query.get("allowWatchBookmarks", "").lower() in ("true", "1")
-        self._initial = query.get("sendInitialEvents", "").lower() in ("true", "1")
+        self._bookmarks = parse_flag(query.get("allowWatchBookmarks", "false"))
         self._version = query.get("resourceVersion", "")
+        asked = query.get("sendInitialEvents")
+        # A watch without a version begins with what is there, and nowadays says where that ends.
+        legacy = self._version in ("", "0") and not query.get("resourceVersionMatch")
+        self._initial = legacy if asked is None else parse_flag(asked)
         self._seconds = _timeout(query)
         self._columns = True
         self._waiting = False
@@ -85,7 +89,7 @@ class Watcher:
             if start:
                 await listing.wait_for(self._resource, start)
             start = store.revision
-            if self._initial or self._version in ("", "0"):
+            if self._initial:
                 initial = store.list(self._prefix)
         try:
             watch = store.watch(self._prefix, start)
@@ -102,7 +106,7 @@ class Watcher:
             self._head()
             await self._send_initial(initial, start)
             await self._follow(watch)
-            self._write(LAST_CHUNK)
+            self._end()
         except ConnectionResetError:
             # The peer left in the middle, which is how most watches end.
             return Finished(keep_alive=False)
@@ -113,13 +117,24 @@ class Watcher:
             if self._bookmark_timer is not None:
                 self._bookmark_timer.cancel()
             connection.on_end = None
-        return Finished(self._request.keep_alive)
+        return self._finished()
 
     def _head(self) -> None:
         media = JSON if self._form.media is Media.JSON else f"{self._form.media};stream=watch"
         self._write(chunked_head(media, self._request.keep_alive))
         if RECORD in self._request:
             self._request[RECORD].started()
+
+    def _end(self) -> None:
+        """All is sent."""
+        self._write(LAST_CHUNK)
+
+    def _finished(self) -> Finished:
+        return Finished(self._request.keep_alive)
+
+    def _packed(self, frames: Sequence[bytes]) -> bytes:
+        """Events as they are written."""
+        return chunk(frames[0] if len(frames) == 1 else b"".join(frames))
 
     async def _follow(self, watch: StoreWatch) -> None:
         try:
@@ -140,7 +155,7 @@ class Watcher:
         except StopAsyncIteration:
             return
         except Expired as error:
-            self._write(chunk(self._event("ERROR", expired(str(error)).status)))
+            self._write(self._packed([self._event("ERROR", expired(str(error)).status)]))
 
     def _deliver(self, batch: Sequence[StoreEvent]) -> bool:
         """Write events in the moment they are committed, unless the peer is slow: no task need wake up for them."""
@@ -167,10 +182,10 @@ class Watcher:
         for first in range(0, len(chosen), _BATCH):
             frames = [self._frame(EventType.ADDED, record) for record in chosen[first : first + _BATCH]]
             self._sent.observe(frames)
-            self._write(chunk(b"".join(frames)))
+            self._write(self._packed(frames))
             await self._drain()
         if self._initial and self._bookmarks:
-            self._write(chunk(self._bookmark(revision, initial_end=True)))
+            self._write(self._packed([self._bookmark(revision, initial_end=True)]))
 
     def _chunk(self, event: StoreEvent) -> bytes:
         """The wire bytes of an event for this watcher; empty when it does not concern it."""
@@ -187,7 +202,7 @@ class Watcher:
             else:
                 return b""
         if self._shared is None:
-            return chunk(self._frame(kind, record))
+            return self._packed([self._frame(kind, record)])
         key = (record.revision, kind)
         data = self._shared.found.get(key)
         if data is None:
@@ -217,7 +232,7 @@ class Watcher:
 
     def _send_bookmark(self, revision: int) -> None:
         if self._waiting and self._request.transport is not None:
-            self._request.transport.write(chunk(self._bookmark(revision)))
+            self._request.transport.write(self._packed([self._bookmark(revision)]))
         self._bookmark_timer = asyncio.get_running_loop().call_later(_jitter(), self._note_bookmark)
 
     def _bookmark(self, revision: int, initial_end: bool = False) -> bytes:
@@ -245,8 +260,9 @@ class Watcher:
     async def _expired(self, message: str) -> Finished:
         """A watch that starts too early is answered with 200 and one ERROR event, as clients expect."""
         self._head()
-        self._write(chunk(self._event("ERROR", expired(message).status)) + LAST_CHUNK)
-        return Finished(self._request.keep_alive)
+        self._write(self._packed([self._event("ERROR", expired(message).status)]))
+        self._end()
+        return self._finished()
 
     async def _drain(self) -> None:
         """Wait until the peer has read; one that reads nothing for long is dropped, and what waits for it with it."""
@@ -254,7 +270,7 @@ class Watcher:
         if protocol is None or not protocol.writing_paused:
             return
         try:
-            async with asyncio.timeout(_STALLED):
+            async with asyncio.timeout(STALLED):
                 await drain(self._request)
         except TimeoutError:
             if self._request.transport is not None:
@@ -317,9 +333,4 @@ def _jitter() -> float:
 
 
 def _timeout(query: dict[str, str]) -> float:
-    text = query.get("timeoutSeconds", "")
-    try:
-        seconds = float(int(text)) if text else 0.0
-    except ValueError:
-        raise bad_request(f'timeoutSeconds: Invalid value: "{text}": must be an integer') from None
-    return seconds if seconds > 0 else random.uniform(_SHORTEST, _LONGEST)
+    return listing.number(query, "timeoutSeconds") or random.uniform(_SHORTEST, _LONGEST)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+from collections.abc import Collection
 from typing import cast
 
 from aiohttp import web
@@ -20,7 +21,7 @@ from hawser.apiserver.piping import ClientEnd
 BINARY = "binary.k8s.io"
 BASE64 = "base64.binary.k8s.io"
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_TEXT, _BINARY, _CLOSE, _PING, _PONG = 1, 2, 8, 9, 10
+TEXT, BINARY_DATA, _CLOSE, _PING, _PONG = 1, 2, 8, 9, 10
 _MASKED, _FINAL = 0x80, 0x80
 _LARGEST = 1 << 16
 _LEAVING_SECONDS = 2.0
@@ -56,13 +57,16 @@ class Socket(ClientEnd):
         self._room.set()
 
     @classmethod
-    def accept(cls, request: web.BaseRequest) -> Socket:
-        """Answers the upgrade, with the first protocol that is known. APIError 400; ConnectionResetError."""
+    def accept(cls, request: web.BaseRequest, known: Collection[str] = (BINARY, BASE64)) -> Socket:
+        """Answers the upgrade, with the first protocol that is known. APIError 400; ConnectionResetError.
+
+        known: empty where the protocol does not matter.
+        """
         key = request.headers.get("Sec-WebSocket-Key", "")
         if request.headers.get("Sec-WebSocket-Version") != "13" or not key:
             raise bad_request("a WebSocket of version 13 with a Sec-WebSocket-Key is needed")
         asked = [name.strip() for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if name.strip()]
-        protocol = next((name for name in asked if name in (BINARY, BASE64)), "")
+        protocol = next((name for name in asked if name in known or not known), "")
         if asked and not protocol:
             raise bad_request(f"requested protocol(s) are not supported: {asked}; supports ['', {BINARY}, {BASE64}]")
         transport = request.transport
@@ -76,18 +80,27 @@ class Socket(ClientEnd):
         transport.write(f"{head}\r\n".encode())
         return socket
 
+    async def drain(self) -> None:
+        """Wait until the client has room for more."""
+        await self._room.wait()
+
     async def send(self, data: bytes) -> None:
         """Sends a piece, when the client has room for it. Raises ConnectionResetError."""
         if self.transport is None:
             raise ConnectionResetError
-        self.transport.write(frame(_TEXT, base64.b64encode(data)) if self._base64 else frame(_BINARY, data))
-        await self._room.wait()
+        self.transport.write(frame(TEXT, base64.b64encode(data)) if self._base64 else frame(BINARY_DATA, data))
+        await self.drain()
 
     async def finish(self) -> None:
         """Says that all is sent, and gives the client time to have it all."""
         self._say_end()
         await asyncio.wait((self.closed,), timeout=_LEAVING_SECONDS)
         self.close()
+
+    def abort(self) -> None:
+        """Leaves without a word, whatever is not sent yet."""
+        if self.transport is not None:
+            self.transport.abort()
 
     def leave(self) -> None:
         """Says that it is over, and closes."""

@@ -74,7 +74,7 @@ async def test_a_pods_token_names_the_pod_and_its_node_and_ends_with_it(api: Any
     await _account(api)
     pod = await _pod(api)
     node = await api.create("/api/v1/nodes", {"metadata": {"name": f"n-{api.namespace}"}})
-    binding = {"target": {"kind": "Node", "name": node["metadata"]["name"]}}
+    binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": node["metadata"]["name"]}}
     await api.create(api.path("pods", "p/binding"), binding)
     ref = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": pod["metadata"]["uid"]}
     token = await _token(api, boundObjectRef=ref)

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from hawser.api.encoding import dumps
-from hawser.api.errors import APIError
+from hawser.api.errors import APIError, Unreadable
 from hawser.api.types import Obj
 from hawser.apiserver import negotiation
 from hawser.apiserver.audit.log import AuditLog
@@ -159,7 +159,7 @@ class Record:
             media = "application/yaml" if "yaml" in media else "application/json"
         try:
             obj = negotiation.decode(raw, media)
-        except APIError:
+        except (APIError, Unreadable):
             return
         about = self._event.get("objectRef")
         if about is not None and isinstance(obj, dict) and isinstance(obj.get("metadata"), dict):
@@ -175,7 +175,7 @@ class Record:
         if answer.body and (answer.status >= 400 or self._choice.level >= Level.REQUEST_RESPONSE):
             try:
                 obj = negotiation.decode(answer.body, answer.content_type)
-            except APIError:
+            except (APIError, Unreadable):
                 obj = None
         if isinstance(obj, dict) and obj.get("kind") == "Status" and answer.status >= 400:
             status.update({name: obj[name] for name in _STATUS_FIELDS if name in obj})

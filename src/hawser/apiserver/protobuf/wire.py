@@ -14,9 +14,10 @@ from typing import Any
 import orjson
 
 from hawser.api.definitions import definition_name
-from hawser.api.errors import bad_request
+from hawser.api.errors import Unreadable
 from hawser.api.types import Obj
 from hawser.apiserver.protobuf.table import EXTENSIONS, INTEGERS, META, RUNTIME, Field, fields, message_of
+from hawser.apiserver.scheme import IN_SCHEME
 
 _MAGIC = b"k8s\x00"
 _DEPTH = 100
@@ -31,13 +32,17 @@ class _Malformed(Exception):
 
 
 def decode(body: bytes) -> Obj:
-    """The object in a protobuf body. APIError 400 when it cannot be read."""
+    """The object in a protobuf body. Raises Unreadable."""
+    if not body:
+        raise Unreadable("empty data")
+    if body == _MAGIC:
+        raise Unreadable("empty body")
     if not body.startswith(_MAGIC):
-        raise bad_request("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
+        raise Unreadable("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
     try:
         return _envelope(memoryview(body)[len(_MAGIC) :])
     except (_Malformed, struct.error, UnicodeDecodeError, OverflowError, ValueError) as error:
-        raise bad_request(f"the request body is not valid protobuf: {error}") from None
+        raise Unreadable(str(error)) from None
 
 
 def _envelope(data: memoryview) -> Obj:
@@ -50,8 +55,8 @@ def _envelope(data: memoryview) -> Obj:
         try:
             definition_name((group, name, kind))
         except KeyError:
-            raise bad_request(f'no kind "{kind}" is registered for version "{version}"') from None
-        raise bad_request(f'{kind} in version "{version}" cannot be sent as protobuf')
+            raise Unreadable(f'no kind "{kind}" is registered for version "{version}" {IN_SCHEME}') from None
+        raise Unreadable(f'{kind} in version "{version}" cannot be sent as protobuf')
     obj: Obj = {"kind": kind, "apiVersion": version}
     obj.update(_message(parts.get(2, _EMPTY), message, 0))
     return obj
@@ -155,9 +160,9 @@ def _parts(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         elif wire in (1, 5):
             length = 8 if wire == 1 else 4
         else:
-            raise _Malformed(f"unknown wire type {wire}")
+            raise _Malformed(f"proto: illegal wireType {wire}")
         if at + length > end:
-            raise _Malformed("unexpected end")
+            raise _Malformed("unexpected EOF")
         yield tag >> 3, data[at : at + length]
         at += length
 
@@ -166,7 +171,7 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
     result = shift = 0
     while True:
         if at >= len(data) or shift > 63:
-            raise _Malformed("unexpected end of a number")
+            raise _Malformed("unexpected EOF")
         byte = data[at]
         at += 1
         result |= (byte & 0x7F) << shift

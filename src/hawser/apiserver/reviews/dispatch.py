@@ -11,7 +11,7 @@ from hawser.api.encoding import dumps
 from hawser.api.errors import method_not_supported
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
-from hawser.apiserver import negotiation, scheme
+from hawser.apiserver import bodies, negotiation, scheme
 from hawser.apiserver.authentication import token_requests
 from hawser.apiserver.authentication.token_requests import TokenRequests
 from hawser.apiserver.identity import User
@@ -53,10 +53,9 @@ class Reviews:
         if target.name and not target.subresource:
             raise method_not_supported(kind.group, kind.plural, target.verb)
         negotiation.accept_whole(request.headers.get("Accept", ""))
-        body = negotiation.decode(await request.read() or b"{}", request.headers.get("Content-Type", ""))
-        review = negotiation.as_object(body)
-        scheme.check_kind(kind, review)
         fields = scheme.Fields(target.query.get("fieldValidation") or scheme.WARN)
+        review = await bodies.sent(request, kind.kind, fields)
+        scheme.check_kind(kind, review)
         scheme.read(kind, review, fields)
         target.warnings += fields.warnings
         await answerer(review, target, user)

@@ -80,8 +80,8 @@ def bind(pod: Obj, binding: Obj, now: str) -> Obj:
     if not node:
         raise invalid("", "Binding", name, [FieldError(Cause.REQUIRED, "target.name")])
     given = binding.get("metadata") or {}
-    if given.get("name") and given["name"] != name:
-        raise bad_request(f"the name of the object ({given['name']}) does not match the name on the URL ({name})")
+    if given.get("name") != name:
+        raise bad_request("name in URL does not match name in Binding object")
     if given.get("uid") and given["uid"] != metadata["uid"]:
         raise _refused(
             name, f"Precondition failed: UID in precondition: {given['uid']}, UID in object meta: {metadata['uid']}"
