@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from typing import Any
 
 import grpc
 
-from hawser.node.dra import tables
+from hawser.node.dra import health, tables
 from hawser.node.plugins import tables as plugins
 
 NAME = "toys.hawser.test"
@@ -47,6 +48,12 @@ class Running:
         fresh = self.folder / "orders.new"
         fresh.write_text(text)
         fresh.rename(self.folder / "orders")
+
+    def health(self, device: str, status: int, seconds: int = 0) -> None:
+        """How a device is from now on. seconds: for how long that counts."""
+        fresh = self.folder / "health.new"
+        fresh.write_text(json.dumps([device, status, seconds]))
+        fresh.rename(self.folder / "health")
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Ends the process."""
@@ -97,6 +104,19 @@ class _Driver:
         work = self._prepare if name == "NodePrepareResources" else self._unprepare
         return {"claims": [{"key": claim.uid, "value": work(claim)} for claim in request.claims]}
 
+    def watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Obj]:
+        """Tells what the file ``health`` says whenever it is another."""
+        known = ""
+        while context.is_active():
+            file = self.folder / "health"
+            text = file.read_text() if file.exists() else ""
+            if text != known:
+                known = text
+                device, status, seconds = json.loads(text)
+                row = {"device": {"pool_name": "pool", "device_name": device}, "health": status}
+                yield {"devices": [{**row, "health_check_timeout_seconds": seconds}]}
+            time.sleep(0.05)
+
     def _prepare(self, claim: Any) -> Obj:
         edits = {
             "env": [f"TOY_{claim.name.upper().replace('-', '_')}={claim.uid}"],
@@ -135,6 +155,12 @@ def main(folder: Path, registry: Path, cdi: Path, service: str) -> None:
     ):
         methods = {name: _handler(driver, schema.method(group, name), name) for name in names}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(f"{path}.{group}", methods),))
+    watch = health.health().method("DRAResourceHealth", "NodeWatchResources")
+    told = grpc.unary_stream_rpc_method_handler(
+        driver.watch, request_deserializer=watch.request.decode, response_serializer=watch.response.encode
+    )
+    handler = grpc.method_handlers_generic_handler("v1alpha1.DRAResourceHealth", {"NodeWatchResources": told})
+    server.add_generic_rpc_handlers((handler,))
     registry.mkdir(parents=True, exist_ok=True)
     sockets = (driver.socket, registry / f"{NAME}-reg.sock")
     for socket in sockets:

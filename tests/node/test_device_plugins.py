@@ -23,7 +23,7 @@ from . import engine as engines
 from .batch import phase, pod, said, until
 from .device_plugin import NAME, ToyPlugin
 from .engine import Engine
-from .running import FOREVER, gone, log_of, ready, seen
+from .running import FOREVER, gone, log_of, ready, seen, state
 
 pytestmark = pytest.mark.containerd
 Obj = dict[str, Any]
@@ -149,6 +149,13 @@ async def test_who_asks_on_the_node_is_told_which_container_has_what(
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await resources(engine, "Get", pod_name="none", pod_namespace="default")
     assert raised.value.details() == "pod none in namespace default not found"
+    health = [{"resourceID": "a", "health": "Healthy"}, {"resourceID": "c", "health": "Unhealthy"}]
+    plugin.set(c=False)
+    wanted = [{"name": NAME, "resources": health}]
+    await seen(client, "plays", lambda one: state(one).get("allocatedResourcesStatus") == wanted)
+    await asyncio.to_thread(plugin.stop)
+    wanted = [{"name": NAME, "resources": [{**row, "health": "Unknown"} for row in health]}]
+    await seen(client, "plays", lambda one: state(one).get("allocatedResourcesStatus") == wanted)
     await deleted(client, "plays", "idle")
 
 

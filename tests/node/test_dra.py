@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from .batch import phase, pod, said, until
 from .dra_driver import NAME, Running
 from .engine import Engine
 from .private_containerd import Containerd
-from .running import FOREVER, gone, log_of, ready, remove_pods, seen
+from .running import FOREVER, gone, log_of, ready, remove_pods, seen, state
 
 pytestmark = pytest.mark.containerd
 Obj = dict[str, Any]
@@ -118,6 +118,29 @@ async def test_claims_are_prepared_before_a_pod_and_given_back_after_it(
     for name in ("first", "second"):
         await client.delete(POD, name, "default", grace_period=0)
     assert json.loads((engine.folder / "agent/dra_manager_state").read_text()) == []
+
+
+async def test_the_health_of_claimed_devices_is_in_the_status_of_containers(client: Client, driver: Running) -> None:
+    assert await registered(driver) == [True, ""]
+    made = await client.create(POD, claiming("healthy", "well", script=FOREVER))
+    uid = (await claim(client, "well", made))["metadata"]["uid"]
+    row: Obj = {"name": "claim:well", "resources": [{"resourceID": f"{NAME}/toy={uid}", "health": "Unknown"}]}
+
+    def shows(word: str) -> Callable[[Obj], bool]:
+        row["resources"][0]["health"] = word
+        return lambda seen: state(seen).get("allocatedResourcesStatus") == [row]
+
+    await seen(client, "healthy", shows("Unknown"))
+    driver.health("toy-well", 1)
+    await seen(client, "healthy", shows("Healthy"))
+    driver.health("toy-well", 2)
+    await seen(client, "healthy", shows("Unhealthy"))
+    # What is not said again in the time that the driver gives counts no more.
+    driver.health("toy-well", 1, seconds=1)
+    await seen(client, "healthy", shows("Healthy"))
+    await seen(client, "healthy", shows("Unknown"))
+    await client.delete(POD, "healthy", "default", grace_period=0)
+    await gone(client, "healthy")
 
 
 async def test_what_keeps_a_claim_from_being_prepared_is_said(client: Client, driver: Running) -> None:
@@ -260,7 +283,7 @@ async def test_slices_go_with_their_driver_and_stay_with_one_that_comes_back(
         pool = {"name": "pool", "generation": 1, "resourceSliceCount": 1}
         spec = {"driver": driver, "nodeName": "far", "pool": pool, "devices": [{"name": "toy"}]}
         await client.create(RESOURCE_SLICE, {**made, "spec": spec})
-    drivers = Drivers(client, "far", wipe_after=0.5)
+    drivers = Drivers(client, "far", lambda: None, wipe_after=0.5)
     registry = tmp_path / "registry"
     with dra_driver.running(tmp_path, registry, cdi) as driver:
 

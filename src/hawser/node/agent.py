@@ -100,6 +100,7 @@ class Agent:
             lambda *rows: self.registration.advertise(*rows),
             lambda: [worker.pod for worker in self.pods.all()],
             lambda: self.pods.uids(),
+            lambda uid: self.pods.wake(uid),
         )
         self._plugins = Registry(
             options.root_dir / "plugins_registry",

@@ -121,6 +121,12 @@ class Pods:
         if worker is not None:
             worker.evict(PREEMPTED, view.grace_period(worker.pod), "TerminationByKubelet")
 
+    def wake(self, uid: str) -> None:
+        """Something that a pod's status or containers depend on has changed."""
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.retry()
+
     def exited(self, object_id: str) -> None:
         """A container or sandbox exited: its pod's worker looks; of one nobody knows yet, those that start some."""
         workers = self._workers.values()

@@ -16,7 +16,7 @@ from hawser.api.types import Obj
 from hawser.node.cri.errors import CRIError
 from hawser.node.deviceplugins import tables
 from hawser.node.deviceplugins.resource import GRACE_SECONDS, Resource
-from hawser.node.deviceplugins.state import Allocation, Containers, State
+from hawser.node.deviceplugins.state import Allocation, State
 from hawser.node.pod import view
 from hawser.node.rpc.channel import Code, RPCError
 
@@ -189,9 +189,12 @@ class DevicePlugins:
                     raise NotAllocated(err.message) from err
         return list(found.values())
 
-    def containers(self, uid: str) -> Containers:
-        """What the containers of a pod have."""
-        return self.state.pods.get(uid, {})
+    def health(self, uid: str, container: str) -> Iterator[tuple[str, str, str]]:
+        """The devices of a container: the resource, the device's name, and its health."""
+        for name, allocation in self.state.of(uid, container).items():
+            resource = self.resources.get(name)
+            for device in allocation.devices:
+                yield name, device, resource.health(device) if resource is not None else "Unknown"
 
     def release(self, uid: str) -> None:
         """Takes back what a pod had. Raises OSError."""

@@ -52,6 +52,13 @@ class Resource:
         """The devices that can be had."""
         return {name for name, device in self.devices.items() if device.healthy}
 
+    def health(self, device: str) -> str:
+        """Healthy, Unhealthy, or Unknown when the plugin does not say."""
+        known = self.devices.get(device)
+        if known is None or self._stopped is not None:
+            return "Unknown"
+        return "Healthy" if known.healthy else "Unhealthy"
+
     @property
     def gone(self) -> bool:
         """Whether the plugin has been away for too long."""

@@ -21,6 +21,7 @@ from hawser.node.cri.model import Version
 from hawser.node.deviceplugins.tables import deviceplugin
 from hawser.node.devices import slices
 from hawser.node.devices.podresources import PodResources, podresources
+from hawser.node.pod import view
 from hawser.node.pod.env import ConfigError
 from hawser.node.pod.observed import Waiting
 from hawser.node.rpc.server import Server
@@ -55,7 +56,8 @@ class Devices:
     """See the module. version: of the container runtime, once it is known.
 
     advertise: told capacity and allocatable of the node's devices when they are others. pods: all pods of the node;
-    known: the uids of those that it is to have, None before all are known.
+    known: the uids of those that it is to have, None before all are known. wake: has a pod (its uid) looked at, whose
+    devices may be well or ill now.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Devices:
         advertise: Advertise,
         pods: Callable[[], Iterable[Obj]],
         known: Callable[[], set[str] | None],
+        wake: Callable[[str], None],
     ) -> None:
         self._place = place
         self._client = client
@@ -75,6 +78,7 @@ class Devices:
         self._advertise = advertise
         self._pods = pods
         self._known = known
+        self._wake = wake
         self._claims: ClaimManager | None = None
         self._plugins: DevicePlugins | None = None
         self._servers: tuple[Server, ...] = ()
@@ -86,7 +90,8 @@ class Devices:
         if self._claims is None:
             from hawser.node.dra.manager import ClaimManager
 
-            self._claims = ClaimManager(self._place.root / _CLAIMS, self._client, self._place.node)
+            file = self._place.root / _CLAIMS
+            self._claims = ClaimManager(file, self._client, self._place.node, self._changed)
         return self._claims
 
     def plugins(self) -> DevicePlugins:
@@ -94,7 +99,7 @@ class Devices:
         if self._plugins is None:
             from hawser.node.deviceplugins.manager import DevicePlugins
 
-            self._plugins = DevicePlugins(self._place.root / _PLUGINS, self._advertise, self._known)
+            self._plugins = DevicePlugins(self._place.root / _PLUGINS, self._advertised, self._known)
         return self._plugins
 
     async def start(self) -> None:
@@ -181,6 +186,35 @@ class Devices:
         from hawser.node.devices import cdi
 
         cdi.inject(config, list(dict.fromkeys(names)), self._place.cdi)
+
+    def show(self, pod: Obj, rows: Iterable[Obj]) -> None:
+        """Adds the health of their devices to the statuses of a pod's containers (KEP-4680)."""
+        uid = view.uid(pod)
+        if not self.holds(uid):
+            return
+        for row in rows:
+            spec = view.find(pod, row["name"]) or {}
+            found: dict[str, dict[str, str]] = {}
+            given = self._plugins.health(uid, row["name"]) if self._plugins is not None else ()
+            claimed = self._claims.health(pod, spec) if self._claims is not None else ()
+            for name, device, health in (*given, *claimed):
+                found.setdefault(name, {})[device] = health
+            if found:
+                row["allocatedResourcesStatus"] = [
+                    {
+                        "name": name,
+                        "resources": [{"resourceID": key, "health": devices[key]} for key in sorted(devices)],
+                    }
+                    for name, devices in sorted(found.items())
+                ]
+
+    def _advertised(self, capacity: dict[str, str], allocatable: dict[str, str]) -> None:
+        self._advertise(capacity, allocatable)
+        self._changed()
+
+    def _changed(self) -> None:
+        for uid in self.uids():
+            self._wake(uid)
 
     def holds(self, uid: str) -> bool:
         """Whether a pod has something to give back."""

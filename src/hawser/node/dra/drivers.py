@@ -7,13 +7,14 @@ connected serves; ResourceSlices go 30 s after the last one did.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hawser.client.client import Client
 from hawser.node.cri.errors import CRIError
 from hawser.node.devices.slices import wipe
 from hawser.node.dra import tables
 from hawser.node.dra.claims import NotPrepared
+from hawser.node.dra.health import Health
 from hawser.node.plugins.service import Service
 
 _CALL_SECONDS = 45.0
@@ -31,7 +32,7 @@ class Driver(Service):
         super().__init__(tables.dra(service), "DRAPlugin", endpoint, lost=self._lost.set)
         self.endpoint = endpoint
         self.connected = False
-        self.watch: asyncio.Task[None] | None = None
+        self.tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def wait_lost(self) -> None:
         """Returns when the connection has ended."""
@@ -40,9 +41,15 @@ class Driver(Service):
 
 
 class Drivers:
-    """All of them, by name. node: this node's name; wipe_after: seconds until slices of a driver that is gone go."""
+    """All of them, by name. node: this node's name; changed: called when the health of a device is another.
 
-    def __init__(self, client: Client, node: str, wipe_after: float = WIPE_SECONDS) -> None:
+    wipe_after: seconds until slices of a driver that is gone go.
+    """
+
+    def __init__(
+        self, client: Client, node: str, changed: Callable[[], None], wipe_after: float = WIPE_SECONDS
+    ) -> None:
+        self.health = Health(changed)
         self._client = client
         self._node = node
         self._wipe_after = wipe_after
@@ -92,7 +99,10 @@ class Drivers:
             return f"endpoint {endpoint} already registered for DRA driver plugin {name}"
         plugin = Driver(endpoint, service)
         plugins.append(plugin)
-        plugin.watch = asyncio.create_task(self._watch(name, plugin), name=f"driver {name}")
+        plugin.tasks = (
+            asyncio.create_task(self._watch(name, plugin), name=f"driver {name}"),
+            asyncio.create_task(self.health.follow(name, endpoint), name=f"health of {name}"),
+        )
         return ""
 
     async def deregister(self, name: str, endpoint: str) -> None:
@@ -111,8 +121,8 @@ class Drivers:
                 await self._end(plugin)
 
     async def _end(self, plugin: Driver) -> None:
-        if plugin.watch is not None:
-            plugin.watch.cancel()
+        for task in plugin.tasks:
+            task.cancel()
         await plugin.close()
 
     async def _watch(self, name: str, plugin: Driver) -> None:

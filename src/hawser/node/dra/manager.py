@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,10 @@ from hawser.node.pod import view
 
 
 class ClaimManager:
-    """Prepares claims. file: where it is written down what was."""
+    """Prepares claims. file: where it is written down what was. changed: called when a device's health is another."""
 
-    def __init__(self, file: Path, client: Client, node: str) -> None:
-        self.drivers = Drivers(client, node)
+    def __init__(self, file: Path, client: Client, node: str, changed: Callable[[], None]) -> None:
+        self.drivers = Drivers(client, node, changed)
         self.state = State(file)
         self._client = client
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
@@ -79,6 +79,21 @@ class ClaimManager:
             return []
         found = (self.state.claims.get((view.key(pod)[0], name)) for name in wanted)
         return [claim for claim in found if claim is not None and view.uid(pod) in claim.pods]
+
+    def health(self, pod: Obj, spec: Obj) -> Iterator[tuple[str, str, str]]:
+        """The devices of a container's claims: name of the claim as a resource, the device's, and its health."""
+        asked = (spec.get("resources") or {}).get("claims") or ()
+        try:
+            objects = {name: claim for name, claim, _ in claims.names(pod)} if asked else {}
+        except NotPrepared:
+            return
+        for row in asked:
+            entry = self.state.claims.get((view.key(pod)[0], objects.get(row["name"], "")))
+            request = row.get("request") or ""
+            for driver, device in entry.found(request) if entry is not None else ():
+                named = device.cdi[0] if device.cdi else f"{driver}/{device.pool}/{device.device}"
+                resource = f"claim:{row['name']}" + (f"/{request}" if request else "")
+                yield resource, named, self.drivers.health.of(driver, device.pool, device.device)
 
     async def release(self, uid: str) -> None:
         """Gives back what a pod had, unless others use it, too. Raises NotPrepared, OSError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -38,15 +39,18 @@ class Prepared:
     prepared: bool = False
     called: bool = False
 
+    def found(self, request: str) -> Iterator[tuple[str, Device]]:
+        """The devices for a request with their drivers; "" is every one."""
+        # Which of several subrequests was met is the scheduler's to know.
+        base = request.partition("/")[0]
+        for driver, listed in self.devices.items():
+            for device in listed:
+                if not base or not device.requests or base in device.requests:
+                    yield driver, device
+
     def of(self, request: str) -> list[str]:
         """The CDI names of the devices for a request; "" is every one."""
-        return [
-            name
-            for listed in self.devices.values()
-            for device in listed
-            if not request or not device.requests or request in device.requests
-            for name in device.cdi
-        ]
+        return [name for _, device in self.found(request) for name in device.cdi]
 
 
 class State:

@@ -40,6 +40,7 @@ class Reporter:
         wanted = reporting.status(
             pod, observed, memory, decided.waiting, context.now(), context.machine.node_ips, ended=over
         )
+        context.devices.show(pod, wanted.get("containerStatuses") or ())
         if has_ended(pod):
             wanted["phase"] = pod["status"]["phase"]
         starting = bool(memory.busy) or any(isinstance(a, CreateSandbox | StartContainer) for a in decided.actions)
