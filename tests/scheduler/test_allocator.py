@@ -58,6 +58,10 @@ def test_the_first_free_devices_are_taken():
         ('device.capacity["gpu.example.com"].memory.compareTo(quantity("20Gi")) > 0', "big"),
         ('device.attributes["gpu.example.com"].version.isGreaterThan(semver("1.5.0"))', "big"),
         ('!("size" in device.attributes["gpu.example.com"])', "other"),
+        (
+            'cel.bind(own, device.attributes["gpu.example.com"], own.cores > 4 && cel.bind(s, own.size, s == "big"))',
+            "big",
+        ),
     ],
 )
 def test_expressions_select_devices(expression, expected):

@@ -13,7 +13,7 @@ from hawser.scheduler.shapes import GANG_LABEL
 from hawser.scheduler.simulation import Simulation
 
 from .conftest import make_node, make_pod
-from .device_objects import claim, device, device_class, request, resource_slice
+from .device_objects import claim, device, device_class, exactly, request, resource_slice
 
 
 def answers(*objects):
@@ -55,6 +55,17 @@ def test_devices_are_handed_out():
     more = resource_slice(device("c"), node="n1")
     found = answers(*nodes, *pods[2:], device_class(), more, claim("shared"))
     assert {found[name] for name in ("shares1", "shares2")} == {("Placed", "n1")}
+
+
+def test_a_node_that_has_the_first_choice_is_preferred():
+    choices = [{"name": name, **exactly(f'device.attributes["gpu.example.com"].kind == "{name}"')} for name in "ab"]
+    wish = {"name": "gpu", "firstAvailable": choices}
+    wants = make_pod("wants", resourceClaims=[{"name": "gpu", "resourceClaimName": "one"}])
+    # By itself the other node would be better: there is more room.
+    nodes = [make_node("n1", cpu="2"), make_node("n2", cpu="64"), make_pod("busy", node="n1", cpu="500m")]
+    slices = [resource_slice(device("x", kind="a"), node="n1"), resource_slice(device("x", kind="b"), node="n2")]
+    assert answers(*nodes, wants, device_class(), *slices, claim("one", wish)) == {"wants": ("Placed", "n1")}
+    assert answers(*nodes, wants, device_class(), slices[1], claim("one", wish)) == {"wants": ("Placed", "n2")}
 
 
 def test_pods_that_are_not_to_be_placed_say_so():

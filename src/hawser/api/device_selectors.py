@@ -5,6 +5,7 @@ Source: API reference, CELDeviceSelector; "Dynamic Resource Allocation" (DeviceC
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -17,8 +18,8 @@ from hawser.api.quantity import Quantity as Amount
 from hawser.api.types import Obj
 
 MOST_COST = 1_000_000
-# What this server's CEL does not know: lists of attributes, and names for parts of an expression.
-_UNKNOWN = ("includes(", "cel.bind(")
+# What this server's CEL does not know: lists of attributes.
+_UNKNOWN = ("includes(",)
 
 
 class SelectorError(Exception):
@@ -58,7 +59,7 @@ def _environment() -> Environment:
         "allowMultipleAllocations": BOOL,
     }
     shape = Shape(fields={name: Field(name, one) for name, one in fields.items()})
-    return environment({"device": Type("object", "kubernetes.DRADevice", shape=shape)})
+    return replace(environment({"device": Type("object", "kubernetes.DRADevice", shape=shape)}), bindings=True)
 
 
 def selector_error(source: str) -> str:

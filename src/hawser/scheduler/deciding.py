@@ -7,7 +7,7 @@ on pods. A group is planned in one go and nothing is kept for a part of it, so t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from hawser.scheduler.volumes import Binding
 
 if TYPE_CHECKING:
     # Whoever has no pods that claim devices does not load what allocates them.
-    from hawser.scheduler.devices.plan import Devices, Reservation
+    from hawser.scheduler.devices.plan import DeviceCheck, Devices, Reservation
 
 NO_GROUP = Refusal("Coscheduling", ("PodGroup not found",), True)
 NOTHING = Binding()
@@ -41,6 +41,23 @@ class Placed:
     def prepares(self) -> bool:
         """Whether something is to be done before the pod is bound."""
         return self.devices is not None or bool(self.binding.static or self.binding.dynamic)
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What a node, by its name, must pass besides what is the same for all pods that are alike."""
+
+    volumes: NodeCheck | None = None
+    devices: DeviceCheck | None = None
+
+    def __call__(self, name: str) -> Refusal | None:
+        refused = self.volumes(name) if self.volumes is not None else None
+        return self.devices(name) if refused is None and self.devices is not None else refused
+
+    @property
+    def worth(self) -> Callable[[str], int] | None:
+        """How good a node that passed is for the pod's devices; None if all are alike."""
+        return self.devices.worth if self.devices is not None and self.devices.ranked else None
 
 
 class Decider:
@@ -69,19 +86,22 @@ class Decider:
         check = self.check(pod)
         if isinstance(check, Refusal):
             return self.blocked(check)
-        return placement.decide(pod, check, promised)
+        return placement.decide(pod, check, promised, check.worth if check is not None else None)
 
-    def check(self, pod: PodInfo) -> NodeCheck | Refusal | None:
+    def check(self, pod: PodInfo) -> Checks | Refusal | None:
         """What nodes must pass for the pod's volumes and devices."""
-        found: NodeCheck | Refusal | None = None
+        volumes: NodeCheck | None = None
         if pod.claims and VOLUMES & self.placement(pod).profile.filters:
             assert self.promises is not None
             found = self.promises.check(pod)
-        if not self.wants_devices(pod) or isinstance(found, Refusal):
-            return found
+            if isinstance(found, Refusal):
+                return found
+            volumes = found
+        if not self.wants_devices(pod):
+            return Checks(volumes) if volumes is not None else None
         assert self.devices is not None
         devices = self.devices.check(pod, self.placement(pod).profile.device_seconds)
-        return devices if found is None or isinstance(devices, Refusal) else _both(found, devices)
+        return devices if isinstance(devices, Refusal) else Checks(volumes, devices)
 
     def wants_devices(self, pod: PodInfo) -> bool:
         """Whether devices are to be allocated for the pod here."""
@@ -165,10 +185,6 @@ class Decider:
         message = f"PodGroup {gang} gets rejected due to Pod {culprit} is unschedulable even after PostFilter"
         others = self.blocked(Refusal("Coscheduling", (message,)))
         return [], [*refused, *((each.pod, others) for each in placed)]
-
-
-def _both(first: NodeCheck, second: NodeCheck) -> NodeCheck:
-    return lambda name: first(name) or second(name)
 
 
 def _too_few(pod: PodInfo, count: int, least: int) -> Refusal:

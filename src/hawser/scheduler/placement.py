@@ -91,10 +91,17 @@ class Placement:
         self._outlooks.clear()
         self._failed.clear()
 
-    def decide(self, pod: PodInfo, check: NodeCheck | None = None, promised: str = "") -> Decision:
+    def decide(
+        self,
+        pod: PodInfo,
+        check: NodeCheck | None = None,
+        promised: str = "",
+        worth: Callable[[str], int] | None = None,
+    ) -> Decision:
         """The best node of those that can take the pod. Changes nothing; the caller assumes the pod there.
 
-        check: what nodes must pass besides. promised: the node that the pod goes to if it can.
+        check: what nodes must pass besides. promised: the node that the pod goes to if it can. worth: how good a node
+        that passed is by what the check found, the more the better.
         """
         likeness = pod.likeness
         if check is None:
@@ -128,7 +135,8 @@ class Placement:
             return decision
         if promised and any(promised in names for o in found for names in o.nodes.values()):
             return Decision(promised)
-        best = self._best(outlook, found)
+        weight = self.profile.weights.get("DynamicResources", 0)
+        best = self._best(outlook, _ranked(found, worth, weight) if worth is not None and weight else found)
         self._timed("Score", "Success", perf_counter() - chosen)
         return Decision(best)
 
@@ -193,6 +201,22 @@ class Placement:
                 "InterPodAffinity",
             )
         return extras
+
+
+def _ranked(found: list[_Open], worth: Callable[[str], int], weight: int) -> list[_Open]:
+    """The same nodes, their scores raised by what they are worth in comparison with the best."""
+    values = {name: worth(name) for o in found for names in o.nodes.values() for name in names}
+    most = max(values.values())
+    if not most:
+        return found
+    ranked: list[_Open] = []
+    for o in found:
+        nodes: dict[int, dict[str, None]] = {}
+        for score, names in o.nodes.items():
+            for name in names:
+                nodes.setdefault(score + weight * (values[name] * 100 // most), {})[name] = None
+        ranked.append(_Open(o.kind, nodes, o.size))
+    return ranked
 
 
 def _passed(kind: Class, check: NodeCheck, refusals: Counter[Refusal]) -> _Open:

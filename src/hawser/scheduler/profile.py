@@ -22,6 +22,7 @@ WEIGHTS: Mapping[str, int] = {
     "NodeResourcesFit": 1,
     "NodeResourcesBalancedAllocation": 1,
     "ImageLocality": 1,
+    "DynamicResources": 2,
 }
 FILTERING = (
     "NodeUnschedulable",

@@ -310,6 +310,8 @@ class _Checker:
         given = substitute(self.bound, self.check(node.range))
         if node.macro in ("optMap", "optFlatMap"):
             return self._optional(node, given)
+        if node.macro == "bind":
+            return self._bound(node, given)
         key, item = DYN, DYN
         if given.kind == "list":
             key, item = INT, given.params[0]
@@ -354,6 +356,14 @@ class _Checker:
         if node.macro == "optMap":
             return optional_of(result)
         return result if is_optional(result) or result.loose else self._unwrapped(node.result.at, result)
+
+    def _bound(self, node: Fold, given: Type) -> Type:
+        if not self._environment.bindings:
+            return self._problem(node.at, "undeclared reference to 'cel' (in container '')")
+        self._scopes.append({node.variables[0]: given})
+        result = self.check(node.result)
+        self._scopes.pop()
+        return result
 
     def _expect(self, node: Node, wanted: Type) -> None:
         given = self.check(node)

@@ -6,7 +6,7 @@ A function's declaration is one line, ``method("string", "startsWith(string) -> 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hawser.api.cel.types import Type, parse, parse_many
@@ -61,11 +61,12 @@ def by_name(overloads: Iterable[Overload], base: Functions | None = None) -> Fun
 @dataclass(frozen=True, slots=True)
 class Environment:
     """variables: by name. messages: object types that expressions may construct, by name; "*" stands for one whose
-    fields are not known and which is asked for by a prefix of its name."""
+    fields are not known and which is asked for by a prefix of its name. bindings: there is cel.bind."""
 
     variables: dict[str, Type]
     functions: Functions
     messages: dict[str, Type] = field(default_factory=dict)
+    bindings: bool = False
 
     def with_variables(self, variables: dict[str, Type]) -> Environment:
-        return Environment({**self.variables, **variables}, self.functions, self.messages)
+        return replace(self, variables={**self.variables, **variables})

@@ -152,7 +152,7 @@ class _Estimator:
 
     def _fold(self, node: Fold) -> tuple[Range, _Known]:
         cost, holder = self.cost(node.range)
-        if node.macro in ("optMap", "optFlatMap"):
+        if node.macro in ("optMap", "optFlatMap", "bind"):
             self._scopes.append({node.variables[0]: holder})
             own, known = self.cost(node.result)
             self._scopes.pop()

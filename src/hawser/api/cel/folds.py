@@ -27,6 +27,8 @@ def fold(compiler: Compiler, node: Fold) -> tuple[Run, int]:
     source, cost = compiler.compile(node.range)
     if node.macro in ("optMap", "optFlatMap"):
         return _optional(compiler, node, source), cost
+    if node.macro == "bind":
+        return _bound(compiler, node, source), cost
     places = compiler.enter(node.variables)
     parts = [compiler.compile(part) for part in node.parts]
     if node.macro in ("map", "transformMap", "transformMapEntry") and len(parts) == 2:
@@ -194,5 +196,17 @@ def _optional(compiler: Compiler, node: Fold, source: Run) -> Run:
         f[place] = given.value
         found = body(f)
         return found if flat else Opt(found)
+
+    return run
+
+
+def _bound(compiler: Compiler, node: Fold, source: Run) -> Run:
+    place = compiler.enter(node.variables)[0]
+    body = compiler.branch(node.parts[0])
+    compiler.leave()
+
+    def run(f: Frame) -> Any:
+        f[place] = source(f)
+        return body(f)
 
     return run

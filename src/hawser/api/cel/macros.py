@@ -1,4 +1,4 @@
-"""Macros: has, all, exists, exists_one, map, filter, their forms with two variables, optMap and optFlatMap.
+"""Macros: has, all, exists, exists_one, map, filter, their forms with two variables, optMap, optFlatMap, cel.bind.
 
 Source: CEL language definition, "Macros"; cel-go's "two variable comprehensions" extension and optional types. A macro
 keeps what it was beside its general form: the form gives types and costs, the macro is what is evaluated.
@@ -136,7 +136,27 @@ def _optional(at: int, name: str, target: Node, args: list[Node]) -> Node:
     )
 
 
-_MACROS: dict[tuple[str, int], Callable[[int, str, Node, list[Node]], Node]] = {
+def _bind(at: int, name: str, target: Node, args: list[Node]) -> Node | None:
+    """cel.bind: a name for a value, in another expression. Of cel-go's "bindings" extension."""
+    if not isinstance(target, Ident) or target.name != "cel":
+        return None
+    nothing: Node = Literal(at, None)
+    return Fold(
+        target.at,
+        name,
+        args[1],
+        (_variable(args[0]),),
+        RESULT,
+        nothing,
+        Literal(at, False),
+        nothing,
+        args[2],
+        [args[2]],
+    )
+
+
+_MACROS: dict[tuple[str, int], Callable[[int, str, Node, list[Node]], Node | None]] = {
+    ("bind", 3): _bind,
     **{(name, 2): _quantifier(1) for name in ("all", "exists", "exists_one", "existsOne")},
     **{(name, 3): _quantifier(2) for name in ("all", "exists", "exists_one", "existsOne")},
     ("map", 2): _mapping(1, False),

@@ -97,6 +97,8 @@ def _call(node: Call) -> tuple[str, int]:
 
 def _fold(node: Fold) -> str:
     name = node.macro
+    if name == "bind":
+        return f"cel.bind({node.variables[0]}, {unparse(node.range)}, {unparse(node.parts[0])})"
     if name == "map" and len(node.variables) == 2:
         name = "transformList"
     parts = ", ".join([*node.variables, *map(unparse, node.parts)])

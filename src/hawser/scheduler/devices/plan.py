@@ -26,6 +26,7 @@ from hawser.scheduler.shapes import PodInfo
 PLUGIN = "DynamicResources"
 SHORT = Refusal(PLUGIN, ("cannot allocate all claims",), True)
 ELSEWHERE = Refusal(PLUGIN, ("resourceclaim not available on the node",), True)
+MOST_CHOICES = 8
 LEFTOVER = Refusal(PLUGIN, ("cannot schedule extended resource claim",), True)
 
 
@@ -57,6 +58,46 @@ class Reservation:
     extended: Extended | None = None
 
 
+class DeviceCheck:
+    """What nodes must pass because of a pod's claims. find: what is allocated on a node, or why it does not do.
+
+    wanted: the claims that are to be allocated.
+    """
+
+    def __init__(self, find: Callable[[str], list[Obj] | Refusal], wanted: Sequence[Obj]) -> None:
+        self._find = find
+        self._choices = [_choices(claim) for claim in wanted]
+        self._worth: dict[str, int] = {}
+        self.ranked = any(self._choices)
+
+    def __call__(self, name: str) -> Refusal | None:
+        found = self._find(name)
+        if isinstance(found, Refusal):
+            return found
+        if self.ranked:
+            self._worth[name] = sum(map(_worth, self._choices, found))
+        return None
+
+    def worth(self, name: str) -> int:
+        """The more, the earlier in their lists are the choices that a node which has passed can give."""
+        return self._worth[name]
+
+
+def _choices(claim: Obj) -> dict[str, int]:
+    """What each choice of a claim's lists is worth, by its full name."""
+    requests = (claim["spec"].get("devices") or {}).get("requests") or ()
+    return {
+        f"{request['name']}/{choice['name']}": MOST_CHOICES - place
+        for request in requests
+        for place, choice in enumerate(request.get("firstAvailable") or ())
+    }
+
+
+def _worth(choices: Mapping[str, int], allocation: Obj) -> int:
+    taken = {result["request"] for result in allocation["devices"]["results"]}
+    return sum(choices.get(name, 0) for name in taken)
+
+
 class Devices:
     """Decides on devices, and remembers what is decided until it is written.
 
@@ -82,7 +123,7 @@ class Devices:
         obj = self._pods(pod.key)
         return obj is not None and of.lacks_names(obj)
 
-    def check(self, pod: PodInfo, seconds: float) -> Callable[[str], Refusal | None] | Refusal:
+    def check(self, pod: PodInfo, seconds: float) -> DeviceCheck | Refusal:
         """What nodes must pass because of the pod's claims; a Refusal if no node could.
 
         seconds: in which devices have to be ready to be bound.
@@ -91,19 +132,18 @@ class Devices:
             claims = self._claims(pod)
         except NotUsableError as why:
             return Refusal(PLUGIN, (str(why),), True)
-        wanted = [claim for claim in claims if of.allocation(claim) is None]
         if pod.shape.extended and self.leftover(pod) is not None:
-            return lambda name: LEFTOVER
+            return DeviceCheck(lambda name: LEFTOVER, [])
+        wanted = [claim for claim in claims if of.allocation(claim) is None]
 
-        def check(name: str) -> Refusal | None:
+        def find(name: str) -> list[Obj] | Refusal:
             # As in the original, what is to be allocated is looked at first.
             extended = self._extended(pod, name)
             found = self._allocate([*wanted, *([extended.claim] if extended else ())], name)
-            if isinstance(found, Refusal):
-                return found
-            return ELSEWHERE if any(self._is_elsewhere(claim, name, seconds) for claim in claims) else None
+            elsewhere = any(self._is_elsewhere(claim, name, seconds) for claim in claims)
+            return ELSEWHERE if elsewhere and not isinstance(found, Refusal) else found
 
-        return check
+        return DeviceCheck(find, wanted)
 
     def make(self, pod: PodInfo, node: str) -> Reservation:
         """Keeps devices of the node, which has passed the check, for the pod."""
