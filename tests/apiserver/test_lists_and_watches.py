@@ -273,8 +273,9 @@ async def socket(api: Any, query: str, accept: str = "application/json") -> Asyn
     protocols = ("base64.binary.k8s.io",)
     async with api.session.ws_connect(url, headers=headers, ssl=api.tls, protocols=protocols) as opened:
         yield opened
-    # TLS' goodbye would outlive the test's event loop.
-    opened._writer.transport.abort()
+        # TLS' goodbye would outlive the test's event loop.
+        if opened._writer.transport._ssl_protocol is not None:
+            opened._writer.transport.abort()
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/vnd.kubernetes.protobuf"])
