@@ -57,6 +57,17 @@ def test_on_v1_the_place_of_the_named_group_is_known(tmp_path: Path, path: str, 
     assert spec["linux"]["cgroupsPath"] == made
 
 
+def test_a_control_group_is_made_over_to_root_of_a_user_namespace(tmp_path: Path) -> None:
+    group = tmp_path / "pod/container"
+    host.delegate(str(group), (0, 0))
+    for name in ("cgroup.procs", "tasks", "memory.max"):
+        (group / name).touch()
+    host.delegate(str(group), (131072, 65536))
+    owners = {path.name: (path.stat().st_uid, path.stat().st_gid) for path in (group, *group.iterdir())}
+    theirs = (131072, 65536)
+    assert owners == {"container": theirs, "cgroup.procs": theirs, "tasks": theirs, "memory.max": (0, 0)}
+
+
 def test_limits_are_the_pods_over_the_inherited_ones() -> None:
     limits = dict(host.limits({"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 10, "hard": 2**64 - 1}]}))
     assert limits["NOFILE"] == "10:infinity"

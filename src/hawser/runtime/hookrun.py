@@ -97,8 +97,14 @@ def poststop(
         hook = hook_of(entry)
         _write(os.path.join(bundle, "config.json"), {**spec, "process": process(note, POSTSTOP, hook, ending)})
         runtime.call("delete", "--force", name)
-        words = runtime.words("run", "--bundle", bundle, name)
-        yield hook, run(words, hook, POSTSTOP, log, lambda: runtime.call("delete", "--force", name))
+        # What the runtime warns of (runc: mappings beside a user namespace to join) is no output of the hook.
+        said = os.path.join(bundle, "log")
+        words = runtime.words("--log", said, "run", "--bundle", bundle, name)
+        result = run(words, hook, POSTSTOP, log, lambda: runtime.call("delete", "--force", name))
+        if result.problem and not result.output:
+            with suppress(OSError), open(said, encoding="utf-8", errors="replace") as file:
+                result = result._replace(output=file.read()[-_KEPT:].strip())
+        yield hook, result
 
 
 def run(words: list[str], hook: Hook, phase: str, log: Log, stop: Callable[[], object]) -> Result:

@@ -92,6 +92,25 @@ def controllers(mountinfo: str) -> dict[str, str]:
     return found
 
 
+def delegate(directory: str, owner: tuple[int, int]) -> None:
+    """Makes a control group that is root's of the container, who is another one of the host with a user namespace.
+
+    Source: cgroups(7), "Cgroup delegation". v1 is the hierarchy of systemd alone, which limits nothing.
+    """
+    os.makedirs(directory, exist_ok=True)
+    if owner == (0, 0):
+        return
+    names = ["tasks", "cgroup.procs"]
+    try:
+        with open("/sys/kernel/cgroup/delegate", encoding="ascii") as file:
+            names += file.read().split()
+    except OSError:
+        names += ["cgroup.threads", "cgroup.subtree_control"]
+    for path in (directory, *(os.path.join(directory, name) for name in names)):
+        if os.path.exists(path):
+            os.chown(path, *owner)
+
+
 def make_groups(groups: list[Group]) -> None:
     """Makes control groups with their limits, before the runtime fills the one above. It also removes them."""
     for group in groups:

@@ -21,11 +21,14 @@ if [ -r /etc/hawser/runtime.conf ]; then
 	done </etc/hawser/runtime.conf
 fi
 if [ -z "$real" ]; then
+	# By PATH first, as the shim finds the runtime of ordinary containers: both are to be the same one.
+	IFS=:
 	for name in runc crun; do
-		for place in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
+		for place in $PATH /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
 			[ -z "$real" ] && [ -x "$place/$name" ] && real=$place/$name
 		done
 	done
+	unset IFS
 fi
 
 want='' verb='' id='' last='' root='' log='' bundle=. process=''

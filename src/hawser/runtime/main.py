@@ -181,7 +181,7 @@ def main(argv: list[str]) -> int:
             write(call.bundle, edited)
             if edited.cgroup:
                 # The real runtime would make it, too late for the mount. It also removes it.
-                os.makedirs(edited.cgroup, exist_ok=True)
+                host.delegate(edited.cgroup, _root_of(edited.spec))
             notes.note(os.environ["HAWSER_RECORDS"], call.container_id, edited.init, edited.preload)
             host.forget_login()
         real = os.environ.pop("HAWSER_REAL")
