@@ -220,16 +220,21 @@ def test_every_pod_comes_back_after_a_reboot(engine: Engine, node: Node, namespa
     fixed = pod("fixed")
     address = str(IPv4Network(node.settings.pod_cidr)[2345])
     fixed["metadata"]["annotations"] = {"cni.projectcalico.org/ipAddrs": json.dumps([address])}
+    machine = pod("machine", runtimeClassName="rich")
+    rich = {"init": "minimal", "rootfs": "keep", "rootfs-size": "20Mi"}
+    machine["metadata"]["annotations"] = {f"rich.hawser.dev/{key}": value for key, value in rich.items()}
     for manifest in (
         *(kinds(n) for n in (0, 1, 2, 3, 5, 7, 8)),
         pod("plain"),
         fixed,
+        machine,
         pod("once", restartPolicy="Never"),
         done,
     ):
         engine.apply(manifest, namespace)
-    names = ["s0", "s1", "s2", "s3", "s5", "s7", "s8", "plain", "fixed"]
+    names = ["s0", "s1", "s2", "s3", "s5", "s7", "s8", "plain", "fixed", "machine"]
     before = {name: engine.wait_ready(name, namespace) for name in (*names, "once")}
+    engine.kubectl("exec", "machine", "-n", namespace, "--", "sh", "-c", "echo mine >/etc/motd; sync")
     eventually(lambda: engine.get("pod", "done", namespace)["status"]["phase"] == "Succeeded", "its end")
     ended = engine.get("pod", "done", namespace)["status"]["containerStatuses"]
 
@@ -247,6 +252,8 @@ def test_every_pod_comes_back_after_a_reboot(engine: Engine, node: Node, namespa
         assert [s["restartCount"] for s in after["status"]["containerStatuses"]] == [1]
     assert before["fixed"]["status"]["podIP"] == address
     assert engine.get("pod", "fixed", namespace)["status"]["podIP"] == address
+    assert engine.kubectl("exec", "machine", "-n", namespace, "--", "cat", "/etc/motd").stdout == "mine\n"
+    engine.kubectl("delete", "pod", "machine", "-n", namespace, "--now")  # and all that it had mounted
     eventually(lambda: engine.get("pod", "once", namespace)["status"]["phase"] == "Failed", "the end of once")
     assert engine.get("pod", "done", namespace)["status"]["phase"] == "Succeeded"
     assert engine.get("pod", "done", namespace)["status"]["containerStatuses"] == ended

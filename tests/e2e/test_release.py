@@ -62,6 +62,10 @@ def test_the_application_is_replaced_inside_and_what_fails_is_undone(
     assert done["release"] in engine.wait_event(namespace, "a", "Released")
     assert json.loads(push(engine, namespace, "a", good, *more, "-o", "json").stdout)[0]["result"] == "unchanged"
 
+    refused = push(engine, namespace, "a", good.parent, "--dest", APP, "--unit", "shop", check=False)
+    assert (refused.returncode, "the container has no unit shop.service" in refused.stderr) == (1, True)
+    assert inside(engine, namespace, "a", "ls", APP) == "legacy_app.py\n"
+
     # The application ends at once: with neither a hold nor a rollback the container would end, too.
     bad = release_of(tmp_path, "third", "#!/usr/bin/python3\nraise SystemExit('no such luck')\n")
     (bad / "more").write_text("x")

@@ -17,6 +17,7 @@ from hawser.rich.application import (
     condition,
     event,
     hook_event,
+    misnamed,
     parse,
 )
 
@@ -172,3 +173,13 @@ def test_hooks_are_told_too() -> None:
     row |= {"problem": "", "phase": "poststop", "seconds": 0.1, "output": ""}
     assert hook_event(row) == ("Normal", "PoststopHookSucceeded", "poststop hook routes took 0.1 s")
     assert hook_event({"kind": "app"}) is None
+
+
+@pytest.mark.parametrize(
+    ("listed", "lost"), [("", ""), ("main", ""), ("main, first", ""), ("man", "man"), ("a,main, b,", "a, b")]
+)
+def test_a_name_of_no_container_is_told(listed: str, lost: str) -> None:
+    spec = {"containers": [{"name": "main"}], "initContainers": [{"name": "first"}]}
+    told = misnamed({"metadata": {"annotations": {"rich.hawser.dev/container": listed}}, "spec": spec})
+    text = "annotation rich.hawser.dev/container names {}: the pod has no such container, only first, main"
+    assert (told.message if told else "") == (text.format(lost) if lost else "")

@@ -16,7 +16,7 @@ from hawser.cli.engine.settings import DEFAULT_DATA_DIR
 from hawser.cli.tables import aligned, size_text
 
 app = typer.Typer(help="What changed in containers, and rich containers on other clusters.", no_args_is_help=True)
-Pod = Annotated[str, typer.Argument(help="Name of the pod.")]
+Pod = Annotated[str, typer.Argument(metavar="POD", help="Name of the pod.")]
 
 
 class Part(StrEnum):

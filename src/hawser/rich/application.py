@@ -48,6 +48,19 @@ class Told(NamedTuple):
     message: str
 
 
+def misnamed(pod: Obj) -> Told | None:
+    """A word about names of rich containers that are none of the pod's; who starts a container knows that one alone."""
+    annotation = "rich.hawser.dev/container"
+    listed = (pod["metadata"].get("annotations") or {}).get(annotation, "")
+    names = {one["name"] for field in ("initContainers", "containers") for one in pod["spec"].get(field) or ()}
+    lost = [name for name in map(str.strip, listed.split(",")) if name and name not in names]
+    if not lost:
+        return None
+    there = ", ".join(sorted(names))
+    text = f"annotation {annotation} names {', '.join(lost)}: the pod has no such container, only {there}"
+    return Told("Warning", "RichContainerNotFound", text)
+
+
 def parse(line: bytes) -> Application | None:
     """The application's state in a line of a journal; None for a line that is anything else."""
     try:

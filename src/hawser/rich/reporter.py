@@ -22,7 +22,7 @@ from hawser.client.client import STRATEGIC, Client
 from hawser.client.clock import Clock, SystemClock, timestamp
 from hawser.client.events import EventRecorder
 from hawser.client.informer import Informer
-from hawser.rich.application import Application, Row, Told, changed, condition, event, hook_event, parse
+from hawser.rich.application import Application, Row, Told, changed, condition, event, hook_event, misnamed, parse
 from hawser.rich.initmemory import InitMemory
 from hawser.rich.journal import ROOT, Notices, Place, directories, find, unread
 
@@ -138,6 +138,8 @@ class Reporter:
                 self._gone.popitem(last=False)
         else:
             self._keys[uid] = (pod["metadata"]["namespace"], pod["metadata"]["name"])
+            if old is None and (told := misnamed(pod)) is not None:
+                self._tell(pod, told)
         self._awake.set()
 
     async def _look(self) -> bool:

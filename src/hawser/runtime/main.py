@@ -65,9 +65,19 @@ def prepare(call: Call, spec: dict[str, Any]) -> Edited | None:
     if asked is None:
         return None
     answer = profile.ask(os.environ.get("HAWSER_PROFILES", ""), annotations)
-    if answer:
+    if not answer:
+        return _with(call, spec, annotations, answer, asked)
+    try:
         annotations = profile.merged(annotations, answer)
-        asked = options.read(annotations) or asked
+        return _with(call, spec, annotations, answer, options.read(annotations) or asked)
+    except (EditError, options.OptionError) as error:
+        # What is refused may be what the pod's manifest does not say.
+        raise type(error)(f"{error} (with RichProfiles: {', '.join(answer.get('profiles') or [])})") from error
+
+
+def _with(
+    call: Call, spec: dict[str, Any], annotations: dict[str, str], answer: profile.Answer, asked: options.Options
+) -> Edited:
     if asked.keep_rootfs:
         from . import kept  # here: few containers need it
 

@@ -37,6 +37,9 @@ async def push(archive: Path, reference: str, say: Callable[[str], None]) -> str
     try:
         async with aiohttp.ClientSession(timeout=_QUIET) as session:
             return await _Registry(session, host, name, known).push(archive, tag, say)
+    except aiohttp.ClientConnectorError as error:
+        why = error.os_error.strerror or str(error.os_error)
+        raise Failure(f"{base_url(host)} can not be reached: {why}") from None
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise Failure(f"{host} does not take the image: {error or 'no answer'}", HINT) from None
     except (tarfile.TarError, KeyError, ValueError) as error:

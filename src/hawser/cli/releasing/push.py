@@ -198,6 +198,7 @@ class _Push:
 
     async def _prepare(self, name: str, decided: Plan) -> None:
         """All that can fail without anything being changed."""
+        await self._find_unit(name, decided)
         gone = deepest_first((*decided.deleted, *decided.retyped))
         # What is of another type now goes before the old is put back.
         folders = [path for path in decided.touched if self._there[path].is_directory]
@@ -295,6 +296,16 @@ class _Push:
         await self._let_go()
         self.outcome.result = Result.UNDONE
         await record.write(self.client, self.pod, left, "ReleaseUndone", f"release {name} was undone as asked")
+
+    async def _find_unit(self, name: str, decided: Plan) -> None:
+        """Raises Failure when systemd has no such unit, and the release does not bring one."""
+        file = self.order.unit if "." in self.order.unit else self.order.unit + ".service"
+        if not self.order.unit or any(path.rpartition("/")[2] == file for path in decided.sent):
+            return
+        found = watch.unit_state(await self.inside.run(scripts.UNIT, name, self.order.unit))
+        if found.get("LoadState") == "not-found":
+            hint = "`systemctl list-units --type=service` inside shows them; --command runs something else instead"
+            raise Failure(f"the container has no unit {file}", hint)
 
     async def _restart(self) -> None:
         order = self.order
