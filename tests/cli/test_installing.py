@@ -86,10 +86,25 @@ def test_a_configuration_that_can_not_be_extended_is_left_alone(main: str, impor
         dropins.containerd_files(main, imported)
 
 
+# crio.conf(5), CRI-O 1.34: the options of a runtime handler, and the annotations that allowed_annotations may name.
+CRIO_HANDLER = """
+runtime_config_path runtime_path runtime_type runtime_root privileged_without_host_devices allowed_annotations
+monitor_path monitor_cgroup monitor_env monitor_exec_cgroup platform_runtime_paths runtime_pull_image
+container_min_memory no_sync_log inherit_default_runtime default_annotations stream_websockets exec_cpu_affinity
+seccomp_profile container_create_timeout
+"""
+CRIO_ANNOTATIONS = ("io.kubernetes.cri-o.", "io.containers.trace-syscall", "seccomp-profile.kubernetes.cri-o.io")
+
+
 def test_crio_gets_a_handler_of_its_own() -> None:
-    table = tomllib.loads(dropins.crio_drop_in())["crio"]["runtime"]["runtimes"]["rich"]
-    assert table["runtime_type"] == "oci"
-    assert table["allowed_annotations"] == ["rich.hawser.dev"]
+    document = tomllib.loads(dropins.crio_drop_in())
+    assert [*document] == ["crio"]
+    table = document["crio"]["runtime"]["runtimes"]["rich"]
+    assert {*table} <= {*CRIO_HANDLER.split()}
+    assert table["runtime_type"] in ("oci", "vm", "pod")
+    assert all(table[name].startswith("/") for name in ("runtime_path", "runtime_root"))
+    # Any other annotation there, and CRI-O does not start.
+    assert all(name.startswith(CRIO_ANNOTATIONS) for name in table.get("allowed_annotations", []))
 
 
 def test_a_node_is_prepared_once_and_left_as_it_was(tmp_path: Path) -> None:

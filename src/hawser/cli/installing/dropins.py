@@ -51,13 +51,16 @@ def containerd_drop_in(runtime: str = RUNTIME) -> str:
 
 
 def crio_drop_in(runtime: str = RUNTIME) -> str:
-    """The drop-in for CRI-O: its own pause process and monitor stay, and so does the default runtime."""
+    """The drop-in for CRI-O: its own pause process and monitor stay, and so does the default runtime.
+
+    Not allowed_annotations: that is about CRI-O's own, and with any other name in it CRI-O does not start. All other
+    annotations of a pod reach its containers' bundles.
+    """
     return (
         f"[crio.runtime.runtimes.{HANDLER}]\n"
         f"  runtime_path = {json.dumps(runtime)}\n"
         '  runtime_type = "oci"\n'
         '  runtime_root = "/run/hawser-rich"\n'
-        '  allowed_annotations = ["rich.hawser.dev"]\n'
     )
 
 
