@@ -304,6 +304,8 @@ def test_slices_come_change_and_go():
     inventory.put(first)
     inventory.put(resource_slice(device("b"), node="n1", name="s"))
     assert [one.spec["name"] for reach in inventory.at("n1", {}) for one in reach.devices] == ["b"]
+    inventory.put(resource_slice(device("c"), node="n1", pool="other", name="s"))
+    assert [reach.pool.id[1] for reach in inventory.at("n1", {})] == ["other"]
     inventory.remove("s")
     assert not inventory.at("n1", {})
     inventory.remove("s")

@@ -43,9 +43,16 @@ _ASKED = (
     kinds.CSI_DRIVER,
     kinds.CSI_NODE,
     kinds.CSI_STORAGE_CAPACITY,
-    POD_GROUP,
 )
-_DUMP = ",".join(kind.plural for kind in _ASKED if kind is not POD_GROUP)
+_DUMP = ",".join(kind.plural for kind in _ASKED)
+# Not every cluster has them.
+_ASKED_TOO = (
+    POD_GROUP,
+    kinds.DEVICE_CLASS,
+    kinds.RESOURCE_CLAIM,
+    kinds.RESOURCE_CLAIM_TEMPLATE,
+    kinds.RESOURCE_SLICE,
+)
 
 
 def schedule(
@@ -167,7 +174,7 @@ async def _live(kubeconfig: Path | None, name: str, data_dir: Path) -> list[Obj]
     """All objects that placement depends on, of a live cluster."""
     found: list[Obj] = []
     async with context.cluster(kubeconfig, name, data_dir) as client:
-        for kind in _ASKED:
+        for kind in (*_ASKED, *_ASKED_TOO):
             try:
                 items = (await client.list(kind)).items
             except APIError as e:

@@ -9,15 +9,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from hawser.api.errors import ignoring
 from hawser.api.kinds import POD, RESOURCE_CLAIM, RESOURCE_SLICE
 from hawser.api.status import has_ended
 from hawser.api.taints import NO_EXECUTE, tolerates
 from hawser.api.types import Obj
-from hawser.client.clock import timestamp
 from hawser.client.controller import Controller, Manager
 from hawser.client.informer import key_of
-from hawser.controllers.pods import is_terminating, set_conditions
+from hawser.controllers.pods import evict, is_terminating
 from hawser.series import Counters
 
 DeviceID = tuple[str, str, str]
@@ -115,18 +113,7 @@ class DeviceTaintEvictionController(Controller):
 
     async def _evict(self, pod: Obj) -> None:
         self._recorder.event(pod, "Normal", _EVENT, "Marking for deletion")
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "DeletionByDeviceTaintManager",
-            "message": _MESSAGE,
-            "lastTransitionTime": timestamp(self._clock.now()),
-        }
-        if not await set_conditions(self._client, pod, condition):
-            return
-        metadata = pod["metadata"]
-        with ignoring(404, 409):
-            await self._client.delete(POD, metadata["name"], metadata["namespace"], uid=metadata["uid"])
+        if await evict(self._client, pod, "DeletionByDeviceTaintManager", _MESSAGE, self._clock.now()):
             self._deleted.add()
 
     # What the informers tell

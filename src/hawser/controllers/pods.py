@@ -10,7 +10,7 @@ from hawser.api.kinds import POD, Kind
 from hawser.api.status import ENDED, condition
 from hawser.api.types import Obj
 from hawser.client.client import STRATEGIC, Client
-from hawser.client.clock import parse_timestamp
+from hawser.client.clock import parse_timestamp, timestamp
 from hawser.client.informer import Informer
 
 
@@ -29,6 +29,30 @@ async def set_conditions(client: Client, pod: Obj, *conditions: Obj, phase: str 
         await client.patch(POD, metadata["name"], metadata["namespace"], body, STRATEGIC, "status")
     except APIError as err:
         # The pod is gone, or another one has its name by now.
+        if err.code not in (404, 409):
+            raise
+        return False
+    return True
+
+
+async def evict(client: Client, pod: Obj, reason: str, message: str, now: datetime) -> bool:
+    """Deletes a pod that has to leave for the reason that its condition DisruptionTarget gives; whether it was there.
+
+    Raises APIError.
+    """
+    condition = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": timestamp(now),
+    }
+    if not await set_conditions(client, pod, condition):
+        return False
+    metadata = pod["metadata"]
+    try:
+        await client.delete(POD, metadata["name"], metadata["namespace"], uid=metadata["uid"])
+    except APIError as err:
         if err.code not in (404, 409):
             raise
         return False

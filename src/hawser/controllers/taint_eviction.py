@@ -10,14 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from hawser.api.errors import ignoring
 from hawser.api.kinds import NODE, POD
 from hawser.api.taints import NO_EXECUTE, tolerates
 from hawser.api.types import Obj
-from hawser.client.clock import timestamp
 from hawser.client.controller import Controller, Manager
 from hawser.client.informer import key_of
-from hawser.controllers.pods import by_node, set_conditions
+from hawser.controllers.pods import by_node, evict
 
 _MESSAGE = "Taint manager: deleting due to NoExecute taint"
 
@@ -84,21 +82,10 @@ class TaintEvictionController(Controller):
             del self._deadlines[mark]
 
     async def _evict(self, key: str, pod: Obj) -> None:
-        metadata = pod["metadata"]
-        if "deletionTimestamp" in metadata:
+        if "deletionTimestamp" in pod["metadata"]:
             return
         self._recorder.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key}")
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "DeletionByTaintManager",
-            "message": _MESSAGE,
-            "lastTransitionTime": timestamp(self._clock.now()),
-        }
-        if not await set_conditions(self._client, pod, condition):
-            return
-        with ignoring(404, 409):
-            await self._client.delete(POD, metadata["name"], metadata["namespace"], uid=metadata["uid"])
+        await evict(self._client, pod, "DeletionByTaintManager", _MESSAGE, self._clock.now())
 
     # What the informers tell
 

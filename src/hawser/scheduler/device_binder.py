@@ -58,6 +58,7 @@ class DeviceBinder:
         self._claims = manager.informer(RESOURCE_CLAIM)
         self._classes = manager.informer(DEVICE_CLASS)
         self._slices = manager.informer(RESOURCE_SLICE)
+        self._started = False
         self._changed = asyncio.Event()
         stock = Stock(ByKey(self._claims), ByKey(self._classes))
         self.devices = Devices(stock, cache, pods.get_key, self._clock.now, lambda: str(uuid4()))
@@ -66,6 +67,9 @@ class DeviceBinder:
         """Begins to watch, and returns when everything is known."""
         for informer in (self._claims, self._classes, self._slices):
             await informer.synced()
+        if self._started:
+            return
+        self._started = True
         self._claims.on_change(self._claim_changed)
         self._classes.on_change(self._class_changed)
         self._slices.on_change(self._slice_changed)

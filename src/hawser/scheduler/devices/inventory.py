@@ -130,12 +130,14 @@ class Inventory:
 
     def put(self, obj: Obj) -> None:
         """A slice came or changed."""
-        self._drop(obj["metadata"]["name"])
         made = _slice(obj)
+        known, pool = self._drop(made.name), _pool_id(made.spec)
         self._slices[made.name] = made
-        pool = _pool_id(made.spec)
         self._members.setdefault(pool, {})[made.name] = made
         self._rebuild(pool)
+        if known is not None and _pool_id(known.spec) != pool:
+            # Deleted, and made again while nobody looked.
+            self._rebuild(_pool_id(known.spec))
 
     def remove(self, name: str) -> None:
         """A slice is gone."""
