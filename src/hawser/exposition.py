@@ -87,17 +87,22 @@ def _ticks() -> tuple[float, float]:
     return float(os.sysconf("SC_CLK_TCK")), float(boot.split()[1])
 
 
+def started() -> float:
+    """When this process was started, in seconds of the epoch."""
+    ticks, boot = _ticks()
+    return boot + int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / ticks
+
+
 def process() -> Iterator[str]:
     """The standard process metrics of Prometheus' client libraries."""
     stat = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    ticks, boot = _ticks()
     page = resource.getpagesize()
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     values: tuple[tuple[str, str, float, str], ...] = (
         ("cpu_seconds_total", "counter", time.process_time(), "Total user and system CPU time spent in seconds."),
         ("resident_memory_bytes", "gauge", int(stat[21]) * page, "Resident memory size in bytes."),
         ("virtual_memory_bytes", "gauge", int(stat[20]), "Virtual memory size in bytes."),
-        ("start_time_seconds", "gauge", boot + int(stat[19]) / ticks, "Start time since unix epoch in seconds."),
+        ("start_time_seconds", "gauge", started(), "Start time since unix epoch in seconds."),
         ("open_fds", "gauge", sum(1 for _ in Path("/proc/self/fd").iterdir()), "Number of open file descriptors."),
         ("max_fds", "gauge", files, "Maximum number of open file descriptors."),
     )

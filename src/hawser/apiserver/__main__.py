@@ -212,7 +212,15 @@ def _config(parser: argparse.ArgumentParser, arguments: list[str] | None) -> Con
         encryption=given.encryption_provider_config,
         encryption_reload=given.encryption_provider_config_automatic_reload,
         shutdown_delay=given.shutdown_delay_duration,
+        flags=tuple((name.replace("_", "-"), _shown(value)) for name, value in sorted(vars(given).items())),
     )
+
+
+def _shown(value: object) -> str:
+    """A flag's value as Kubernetes' programs show it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _boolean(text: str) -> bool:

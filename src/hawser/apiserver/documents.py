@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import orjson
 from aiohttp import web
 
@@ -24,6 +26,9 @@ _PATHS = (
 )
 
 
+Page = Callable[[web.BaseRequest, Target], Reply]
+
+
 class Documents:
     """Serves them; a document that does not change is encoded once."""
 
@@ -36,6 +41,13 @@ class Documents:
         self._cache: dict[str, Reply] = {}
         self._served = kinds.discovered()
         self.health = Health(store)
+        self.pages: dict[str, Page] = {}
+        """What others serve, by path."""
+
+    @property
+    def paths(self) -> list[str]:
+        """Everything that is served beside resources."""
+        return sorted((*_PATHS, *(path for path in self.pages if not path.startswith("/debug/"))))
 
     @property
     def stopping(self) -> bool:
@@ -64,6 +76,8 @@ class Documents:
             if found is None:
                 raise unknown()
             return found
+        if path in self.pages:
+            return self.pages[path](request, target)
         if path == "/metrics":
             return Reply(exposition.render(self._metrics, self.store), 200, exposition.CONTENT_TYPE)
         accept = request.headers.get("Accept", "")
@@ -88,7 +102,7 @@ class Documents:
         if path == "/version":
             return discovery.version_document()
         if path == "/":
-            return {"paths": list(_PATHS)}
+            return {"paths": self.paths}
         if path == issuer_documents.CONFIGURATION:
             return self._issuer.configuration()
         if path == "/api":

@@ -125,7 +125,7 @@ class Handler:
             return await self._routes.serve(request, target, user)
         assert counts is not None
         if not self._flow.enters(level, counts):
-            await self._flow.enter(level, place, counts)
+            await self._flow.enter(level, place, counts, target)
         began = time.perf_counter()
         try:
             return await self._routes.serve(request, target, user)

@@ -78,7 +78,7 @@ def accepted(accept: str, custom: bool = False, stream: bool = False) -> Form:
     """
     if not accept:
         return PLAIN
-    for main, sub, parameters in _clauses(accept):
+    for main, sub, parameters in clauses(accept):
         for media in Media:
             if (main, sub) in ((media.partition("/")[0], media.partition("/")[2]), ("application", "*"), ("*", "*")):
                 form = _form(media, parameters, custom)
@@ -98,7 +98,7 @@ def accept_whole(accept: str) -> None:
 @lru_cache(maxsize=256)
 def document_media(accept: str) -> Media:
     """The encoding of a Status or another object that is no resource's; JSON when nothing accepted can be served."""
-    for main, sub, parameters in _clauses(accept):
+    for main, sub, parameters in clauses(accept):
         for media in Media:
             if f"{main}/{sub}" in (media, "application/*", "*/*") and not parameters.keys() & {"as", "g", "v"}:
                 return media
@@ -112,7 +112,7 @@ def pretty(query: dict[str, str], agent: str) -> bool:
     return agent.startswith(("curl", "Wget", "Mozilla/5.0"))
 
 
-def _clauses(accept: str) -> list[tuple[str, str, dict[str, str]]]:
+def clauses(accept: str) -> list[tuple[str, str, dict[str, str]]]:
     """(type, subtype, parameters) of an Accept header's items, best first."""
     clauses = []
     for item in accept.split(","):

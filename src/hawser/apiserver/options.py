@@ -43,7 +43,7 @@ class Config:
     front_proxy: whose word on users is taken. proxy_client: certificate and key shown to aggregated API servers.
     anonymous: requests without credentials are system:anonymous's, which RBAC decides; else they are refused.
     advertised: the address at which pods reach this server; empty when that is the one it listens on.
-    cluster_dns: the address of the Service kube-dns; without it there is none.
+    cluster_dns: the address of the Service kube-dns; without it there is none. flags: all of the command's, as text.
     """
 
     data: Path
@@ -78,6 +78,7 @@ class Config:
     plugins_off: frozenset[str] = frozenset()
     plugin_settings: Path | None = None
     toleration_seconds: tuple[int, int] = TOLERATION_SECONDS
+    flags: tuple[tuple[str, str], ...] = ()
 
     @property
     def address(self) -> str:

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from hawser import quickly
-from hawser.apiserver import bootstrap
+from hawser.apiserver import bootstrap, pages
 from hawser.apiserver.addresses import AddressKeeper
 from hawser.apiserver.admission import settings
 from hawser.apiserver.admission.plugins import Choice
@@ -100,6 +100,7 @@ async def run(config: Config) -> None:
         )
         flow = FlowControl(resources, config.seats)
         metrics.extra += [flow.metrics, resources.admission.counts.lines, aggregator.metrics]
+        pages.add(documents, config.flags, flow)
         routes = Routes(verbs, documents, reviews, streams, proxies, aggregator, MetricsAPI(resources, agents, relay))
         handler = Handler(who.authenticator, resources.access, routes, flow, metrics)
         if auditor is not None:

@@ -46,6 +46,16 @@ class Place:
     cleared: int = -1
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A request that waits. arrived: in seconds of the epoch."""
+
+    level: Level
+    flow: str
+    target: Target
+    arrived: float
+
+
 NOWHERE = Place(None, "", ())
 """Of requests that no schema speaks of."""
 
@@ -58,7 +68,8 @@ class FlowControl:
         self._schemas: list[FlowSchema] = []
         self.levels = Levels(seats)
         self._places: dict[tuple[str, ...], Place] = {}
-        self._counts: dict[tuple[str, str], Counts] = {}
+        self.counts: dict[tuple[str, str], Counts] = {}
+        self.waiting: dict[asyncio.Future[None], Waiting] = {}
         self._news = asyncio.Event()
         for kind in (PRIORITY_LEVEL_CONFIGURATION, FLOW_SCHEMA):
             resources.store.follow(resources[kind].prefix, lambda events: self.load())
@@ -101,7 +112,7 @@ class FlowControl:
                 flow = f"{schema.name}/{schema.flow(user, asked)}"
                 if target.subresource in _LASTING:
                     return Place(None, flow, headers)
-                counts = self._counts.setdefault((level.name, schema.name), Counts())
+                counts = self.counts.setdefault((level.name, schema.name), Counts())
                 return Place(None if target.verb == "watch" else level, flow, headers, counts)
         return NOWHERE
 
@@ -115,7 +126,7 @@ class FlowControl:
         counts.executing += 1
         return True
 
-    async def enter(self, level: Level, place: Place, counts: Counts) -> None:
+    async def enter(self, level: Level, place: Place, counts: Counts, target: Target) -> None:
         """Take a seat, as soon as there is one. APIError 429."""
         try:
             future = self.levels.enter(level, place.flow)
@@ -125,7 +136,11 @@ class FlowControl:
         if future is None:
             counts.waited.buckets[0] += 1
         else:
-            await self._wait(level, future, counts)
+            self.waiting[future] = Waiting(level, place.flow, target, time.time())
+            try:
+                await self._wait(level, future, counts)
+            finally:
+                del self.waiting[future]
         counts.dispatched += 1
         counts.executing += 1
 
@@ -137,7 +152,7 @@ class FlowControl:
 
     def metrics(self) -> Iterator[str]:
         """What is counted, as lines of Prometheus' text format."""
-        return exposed(self.levels, self._counts)
+        return exposed(self.levels, self.counts)
 
     async def _wait(self, level: Level, future: asyncio.Future[None], counts: Counts) -> None:
         """Until a seat is free. APIError 429 when that takes too long."""

@@ -68,6 +68,11 @@ class Level:
         self.most = queuing.get("queues", 0) * queuing.get("queueLengthLimit", 0)
 
     @property
+    def flows(self) -> list[tuple[str, int]]:
+        """The flows that wait, and how many requests of each."""
+        return [(flow, len(queue)) for flow, queue in self._flows.items()]
+
+    @property
     def lendable(self) -> int:
         """Seats of its own that others may use now."""
         return max(0, min(round(self.seats * self.lends / 100), self.seats - self.executing))
