@@ -10,9 +10,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from hawser.apiserver import eager
-from hawser.apiserver.framing import Heads, Whole, frame
+from hawser.apiserver.framing import Head, Heads, Whole, frame
 
 
 class _Protocol:
@@ -94,6 +95,31 @@ def test_what_is_remembered_of_a_head_is_what_the_parser_made_of_it(
     assert request.keep_alive
 
 
+@given(HEADERS, BODIES, BODIES, SPELLINGS, st.integers(0, 5), st.binary(max_size=5), st.data())
+def test_a_request_like_the_one_before_is_known_again_as_it_would_be_framed(
+    headers: list[tuple[str, str]],
+    body: bytes | None,
+    other: bytes | None,
+    spelling: str,
+    at: int,
+    more: bytes,
+    data: st.DataObject,
+) -> None:
+    first = written(headers, body, spelling, at)
+    found = frame(first)
+    assert found is not None
+    heads, head = Heads(), Head(CIMultiDictProxy(CIMultiDict()), (), "", {})
+    assert heads.again(first) is None
+    heads.note(first, found, head)
+    assert (heads.again(first) is None) == (body is None)
+    second = written(data.draw(st.just(headers) | HEADERS), other, data.draw(SPELLINGS), data.draw(st.integers(0, 5)))
+    second = second[: data.draw(st.integers(0, len(second)) | st.just(len(second)))] + more
+    again, framed = heads.again(second), frame(second)
+    if again is not None:
+        assert framed is not None and again == (head, framed.start, framed.body)
+        assert framed.lines == found.lines and framed.size == len(second)
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -138,12 +164,13 @@ async def test_a_coroutine_that_need_not_wait_is_done_at_once() -> None:
     assert steps == ["done", "None"]
 
 
-async def test_a_coroutine_that_waits_goes_on_as_a_task_with_its_time_limits() -> None:
+async def test_a_coroutine_that_waits_goes_on_with_its_time_limits() -> None:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[str] = loop.create_future()
     heard = asyncio.Event()
     steps: list[str] = []
-    tasks: list[asyncio.Task[None] | None] = []
+    ended = asyncio.Event()
+    tasks: list[eager.Running | None] = []
 
     async def work() -> None:
         try:
@@ -151,12 +178,14 @@ async def test_a_coroutine_that_waits_goes_on_as_a_task_with_its_time_limits() -
                 await asyncio.Event().wait()
         except TimeoutError:
             steps.append("late")
+        await asyncio.sleep(0)
         try:
             steps.append(await future)
             heard.set()
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             steps.append("cancelled")
+            ended.set()
             raise
 
     _outside(lambda: tasks.append(eager.begin(work(), loop)), loop)
@@ -166,9 +195,54 @@ async def test_a_coroutine_that_waits_goes_on_as_a_task_with_its_time_limits() -
     future.set_result("word")
     await heard.wait()
     task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await ended.wait()
     assert steps == ["late", "word", "cancelled"]
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_coroutine_that_waits_once_is_cancelled_there(late: bool) -> None:
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[str] = loop.create_future()
+    begun: list[eager.Running | None] = []
+    steps: list[str] = []
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await future
+        except asyncio.CancelledError:
+            steps.append("cancelled")
+            ended.set()
+            raise
+
+    _outside(lambda: begun.append(eager.begin(work(), loop)), loop)
+    await asyncio.sleep(0)
+    [running] = begun
+    assert running is not None
+    if late:
+        # It is about to be woken up.
+        future.set_result("word")
+    assert running.cancel()
+    await ended.wait()
+    assert steps == ["cancelled"] and not running.cancel()
+
+
+async def test_a_time_limit_of_a_coroutine_that_waits_once_is_its_own() -> None:
+    steps: list[str] = []
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            async with asyncio.timeout(0.01):
+                await asyncio.get_running_loop().create_future()
+        except TimeoutError:
+            steps.append("late")
+            ended.set()
+
+    loop = asyncio.get_running_loop()
+    _outside(lambda: eager.begin(work(), loop), loop)
+    await ended.wait()
+    assert steps == ["late"]
 
 
 async def test_what_a_coroutine_raises_before_it_waits_is_raised_at_once() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
@@ -17,6 +17,7 @@ class Kind:
     generation: the server counts ``metadata.generation`` up when something outside metadata and status changes.
     form_of: the row in whose form objects are kept, where this one is another version of theirs. field_names: what
     a selectable field is called there, where that differs. deprecated: the warning that clients get.
+    api_version: ``v1`` or ``apps/v1``. gvk: group, version and kind.
     """
 
     group: str
@@ -33,15 +34,23 @@ class Kind:
     form_of: Kind | None = None
     field_names: tuple[tuple[str, str], ...] = ()
     deprecated: str = ""
+    # Asked several times by every request, so they are made once.
+    api_version: str = field(init=False, compare=False, repr=False)
+    gvk: tuple[str, str, str] = field(init=False, compare=False, repr=False)
+    has_status: bool = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        made = {
+            "api_version": f"{self.group}/{self.version}" if self.group else self.version,
+            "gvk": (self.group, self.version, self.kind),
+            "has_status": "status" in self.subresources,
+        }
+        for name, value in made.items():
+            object.__setattr__(self, name, value)
 
     def __hash__(self) -> int:
         # Of all requests: a string knows its hash.
         return hash(self.plural)
-
-    @property
-    def api_version(self) -> str:
-        """``v1`` or ``apps/v1``."""
-        return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def singular(self) -> str:
@@ -50,14 +59,6 @@ class Kind:
     @property
     def list_kind(self) -> str:
         return f"{self.kind}List"
-
-    @property
-    def gvk(self) -> tuple[str, str, str]:
-        return (self.group, self.version, self.kind)
-
-    @property
-    def has_status(self) -> bool:
-        return "status" in self.subresources
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str = "") -> str:
         """The URL path of the collection, of an object or of its subresource (API concepts, "Resource URIs")."""

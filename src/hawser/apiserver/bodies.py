@@ -16,6 +16,7 @@ from hawser.api.scalars import json_type
 from hawser.api.types import Obj
 from hawser.apiserver import negotiation, scheme
 from hawser.apiserver.connection import BODY_LIMIT
+from hawser.apiserver.framing import Whole, by_lines
 from hawser.apiserver.paths import Target
 from hawser.apiserver.scheme import Fields
 
@@ -33,6 +34,8 @@ _TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind 
 
 async def raw(request: web.BaseRequest) -> bytes:
     """The body. APIError 413 above the limit."""
+    if type(request) is Whole:
+        return request.take()
     if (request.content_length or 0) > BODY_LIMIT:
         raise _too_large()
     if "Expect" in request.headers and request.transport is not None:
@@ -63,7 +66,7 @@ async def sent(request: web.BaseRequest, expected: str, fields: Fields) -> Obj:
     """The object that is sent, its repeated fields noted. expected: its kind. APIError 400, 413, 415."""
     body = await raw(request)
     try:
-        return _object(body, request.headers.get("Content-Type", ""), fields)
+        return _object(body, by_lines(request, _media), fields)
     except Unreadable as error:
         raise unrecognized(expected, body, str(error)) from None
 
@@ -81,7 +84,7 @@ async def deletion(request: web.BaseRequest, fields: Fields) -> Obj:
     if not body:
         return {}
     try:
-        found = _object(body, request.headers.get("Content-Type", ""), fields)
+        found = _object(body, by_lines(request, _media), fields)
     except Unreadable as error:
         raise bad_request(str(error)) from None
     _check_options(found)
@@ -112,13 +115,18 @@ def _check_options(found: Obj) -> None:
 _OPTIONS_SCHEME = 'in scheme "pkg/runtime/scheme.go:110"'
 
 
-def _object(body: bytes, content_type: str, fields: Fields) -> Obj:
-    """A decoded object. Raises Unreadable; APIError 415."""
+def _media(request: web.BaseRequest) -> str:
+    """The type of the body, without its parameters."""
+    return negotiation.media(request.headers.get("Content-Type", ""))
+
+
+def _object(body: bytes, media: str, fields: Fields) -> Obj:
+    """A decoded object. media: its type. Raises Unreadable; APIError 415."""
     lines: list[str] = []
     try:
-        value = negotiation.decode(body, content_type, lines)
+        value = negotiation.decoded(body, media, lines)
     except Unreadable as error:
-        if content_type.partition(";")[0].strip().lower() in ("", "application/json"):
+        if media in ("", "application/json"):
             raise Unreadable(_PARSING + str(error)) from None
         raise
     if value is None:

@@ -18,6 +18,21 @@ _NONE: tuple[Obj, ...] = ()
 _MOST = 4096
 
 
+class Presence:
+    """Whether there are objects of a kind at all: writes ask for what most clusters have none of. there: the answer."""
+
+    __slots__ = ("there",)
+
+    def __init__(self, store: Store, kind: Kind) -> None:
+        prefix = f"{kind.group or 'core'}/{kind.plural}/"
+
+        def look(events: object = None) -> None:
+            self.there = store.count(prefix) > 0
+
+        store.follow(prefix, look)
+        look()
+
+
 class Committed:
     """Objects of a store, as of the last commit. They are shared: nobody may change them."""
 

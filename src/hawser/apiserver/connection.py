@@ -12,9 +12,9 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from hawser.apiserver import eager
-from hawser.apiserver.framing import Frame, Heads, Whole, frame
+from hawser.apiserver.framing import Frame, Head, Heads, Whole, frame
 from hawser.apiserver.identity import Peer, User, from_certificate
-from hawser.apiserver.paths import Target, parse
+from hawser.apiserver.paths import Target, known, parse, remember
 
 log = logging.getLogger("hawser.apiserver")
 Handler = Callable[..., Any]
@@ -53,7 +53,7 @@ class Connection(RequestHandler):
         self._owed = 0
         """Requests that aiohttp has not answered yet."""
         self._begun = False
-        self._running: asyncio.Task[None] | None = None
+        self._running: eager.Running | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is over: read the certificate once for all requests."""
@@ -102,6 +102,11 @@ class Connection(RequestHandler):
 
     def _take(self, data: bytes) -> None:
         """Bytes that begin a request."""
+        again = self._heads.again(data)
+        if again is not None and len(data) <= again[2] + BODY_LIMIT and not self._owed:
+            head, start, body = again
+            if self._plain(data, head, start, body):
+                return
         found = frame(data)
         if found is None or len(data) > found.size or found.size > found.body + BODY_LIMIT:
             self._leave(data)
@@ -123,17 +128,32 @@ class Connection(RequestHandler):
         """Bytes that are one request."""
         head = self._heads.find(found.lines)
         if head is not None and not self._owed:
-            words = data[: found.start].decode("latin-1").split(" ")
-            if len(words) == 3 and words[2] == "HTTP/1.1" and words[1].isascii() and words[1].isprintable():
-                target = parse(words[0], words[1])
-                if target.kind is not None and target.verb in _PLAIN_VERBS and target.subresource in _PLAIN_PARTS:
-                    self._serve(Whole(words[0], words[1], head, data[found.body :], self), target)
-                    return
+            self._heads.note(data, found, head)
+            if self._plain(data, head, found.start, found.body):
+                return
         before = len(self._messages)
         self._owed += 1
         super().data_received(data)
         if head is None and not self._learnt(found, before):
             self._unframed = True
+
+    def _plain(self, data: bytes, head: Head, start: int, body: int) -> bool:
+        """Serve a request if it is for a plain verb. start: of its header lines; body: of its body."""
+        line = data[:start]
+        target = known(line)
+        if target is not None:
+            self._serve(Whole("POST", target.path, head, data[body:], self), target)
+            return True
+        words = line.decode("latin-1").split(" ")
+        if len(words) != 3 or words[2] != "HTTP/1.1" or not words[1].isascii() or not words[1].isprintable():
+            return False
+        target = parse(words[0], words[1])
+        if target.kind is None or target.verb not in _PLAIN_VERBS or target.subresource not in _PLAIN_PARTS:
+            return False
+        if words[0] == "POST" and target.path == words[1]:
+            remember(line, target)
+        self._serve(Whole(words[0], words[1], head, data[body:], self), target)
+        return True
 
     def _learnt(self, found: Frame, before: int) -> bool:
         """Whether the parser sees in these bytes the one request that framing sees."""

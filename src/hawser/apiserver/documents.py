@@ -123,12 +123,12 @@ class Documents:
         document = openapi.find(path, accept)
         if document is None:
             raise unknown()
-        headers = [("ETag", document.etag), ("Vary", "Accept-Encoding, Accept")]
+        headers = (("ETag", document.etag), ("Vary", "Accept-Encoding, Accept"))
         if request.headers.get("If-None-Match") == document.etag:
             return Reply(b"", 304, document.content_type, headers)
         if "gzip" in request.headers.get("Accept-Encoding", ""):
-            headers.append(("Content-Encoding", "gzip"))
-            return Reply(document.compressed, 200, document.content_type, headers, line=False)
+            packed = (*headers, ("Content-Encoding", "gzip"))
+            return Reply(document.compressed, 200, document.content_type, packed, line=False)
         return Reply(document.body, 200, document.content_type, headers, line=False)
 
     def _aggregated(self, path: str, version: str, request: web.BaseRequest) -> Reply:
@@ -136,10 +136,10 @@ class Documents:
         found = self._cache.get(key)
         if found is None:
             document = discovery.aggregated(core=path == "/api", version=version, kinds=self._served)
-            headers = [("ETag", discovery.etag(document)), ("Vary", "Accept")]
+            headers = (("ETag", discovery.etag(document)), ("Vary", "Accept"))
             content_type = discovery.aggregated_content_type(version)
             found = self._cache[key] = Reply(dumps(document), 200, content_type, headers)
-        tag = (found.headers or [("", "")])[0][1]
+        tag = found.headers[0][1] if found.headers else ""
         if tag and request.headers.get("If-None-Match") == tag:
             return Reply(b"", 304, found.content_type, found.headers)
         return Reply(found.body, found.status, found.content_type, found.headers, line=True)

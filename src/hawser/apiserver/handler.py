@@ -17,6 +17,7 @@ from hawser.apiserver.authentication.authenticator import Authenticator
 from hawser.apiserver.authorization.access import Access
 from hawser.apiserver.authorization.base import attributes, enforce
 from hawser.apiserver.flowcontrol.control import NOWHERE, FlowControl, Place
+from hawser.apiserver.framing import by_lines
 from hawser.apiserver.identity import User
 from hawser.apiserver.metrics import Metrics, Requests
 from hawser.apiserver.paths import Target, parse
@@ -79,9 +80,8 @@ class Handler:
             user = target.user = self._authenticator.authenticate(request)
             if self.audit is not None:
                 record = self.audit.begin(request, target)
-            headers = request._message.raw_headers
-            if impersonation.asked(headers):
-                user = target.user = impersonation.acting(headers, user, self._authorizer)
+            if by_lines(request, _impersonates):
+                user = target.user = impersonation.acting(request._message.raw_headers, user, self._authorizer)
             place = self._flow.place(user, target)
             if record is not None:
                 self._decided(record, request, target)
@@ -109,7 +109,7 @@ class Handler:
             record.end(answer)
         if isinstance(answer, Reply):
             if place.headers:
-                answer.headers = [*(answer.headers or ()), *place.headers]
+                answer.headers = (*answer.headers, *place.headers) if answer.headers else place.headers
             if target.warnings:
                 answer = answer.warned(target.warnings)
             if not settled(request, target, answer):
@@ -147,6 +147,10 @@ class Handler:
             log.warning("%s %s: %d in %.3f s", request.method, target.path, code, took)
 
 
+def _impersonates(request: web.BaseRequest) -> bool:
+    return impersonation.asked(request._message.raw_headers)
+
+
 def failure(error: APIError) -> Reply:
     """The answer that an APIError is."""
     headers = list(error.headers.items())
@@ -155,4 +159,4 @@ def failure(error: APIError) -> Reply:
     retry = (error.details or {}).get("retryAfterSeconds")
     if retry:
         headers.append(("Retry-After", str(retry)))
-    return Reply(dumps(error.status), error.code, JSON, headers or None)
+    return Reply(dumps(error.status), error.code, JSON, tuple(headers))

@@ -15,7 +15,7 @@ from hawser.store.base import Store
 __all__ = ["ROOTS", "Check", "Health"]
 
 _TEXT = "text/plain; charset=utf-8"
-_HEADERS = [("X-Content-Type-Options", "nosniff")]
+_HEADERS = (("X-Content-Type-Options", "nosniff"),)
 
 
 class Health:

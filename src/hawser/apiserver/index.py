@@ -6,6 +6,7 @@ import orjson
 
 from hawser.api import conversion
 from hawser.api.crd.kinds import CustomKind
+from hawser.api.encoding import dumps
 from hawser.api.field_selectors import field_value
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
@@ -15,14 +16,18 @@ _NO_LABELS: dict[str, str] = {}
 
 
 class Index:
-    """Labels and selectable fields of one stored object, and its protobuf form once somebody has asked for it."""
+    """Labels and selectable fields of one stored object, and its protobuf form once somebody has asked for it.
 
-    __slots__ = ("fields", "labels", "message")
+    metadata: the metadata as JSON, from the write until a watch of bare metadata has taken it.
+    """
+
+    __slots__ = ("fields", "labels", "message", "metadata")
 
     def __init__(self, labels: dict[str, str], fields: dict[str, str]) -> None:
         self.labels = labels
         self.fields = fields
         self.message: bytes | None = None
+        self.metadata: bytes | None = None
 
     def field(self, path: str) -> str:
         """The value of a field path, as field selectors ask for it."""
@@ -44,8 +49,17 @@ class CustomIndex(Index):
         self.shown: dict[str, bytes] = {}
 
 
+def written(kind: Kind, obj: Obj, bare: bool) -> Index:
+    """The index of an object that is about to be stored. bare: somebody watches the metadata of such objects."""
+    made = make(kind, obj)
+    if bare:
+        # Not to be taken out of the stored bytes again, which costs three times as much.
+        made.metadata = dumps(obj["metadata"])
+    return made
+
+
 def make(kind: Kind, obj: Obj) -> Index:
-    """The index of an object that is about to be stored."""
+    """The index of an object."""
     if type(kind) is CustomKind:
         return CustomIndex(kind, obj)
     if kind.form_of is not None:

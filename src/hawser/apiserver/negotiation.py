@@ -153,7 +153,17 @@ def decode(body: bytes, content_type: str, lines: list[str] | None = None) -> An
 
     Raises Unreadable; APIError 415 for other types.
     """
-    match content_type.partition(";")[0].strip().lower():
+    return decoded(body, media(content_type), lines)
+
+
+def media(content_type: str) -> str:
+    """The type of a body, without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def decoded(body: bytes, media: str, lines: list[str] | None = None) -> Any:
+    """As ``decode``, once the type is known."""
+    match media:
         case "" | "application/json":
             return decode_json(body)
         case "application/yaml":

@@ -62,6 +62,16 @@ class Target:
         value = self.query.get(name)
         return value is not None and parse_flag(value)
 
+    def again(self) -> Target:
+        """What a request of the same words asks for."""
+        made = Target(self.path, self.query)
+        made.kind = self.kind
+        made.group = self.group
+        made.resource = self.resource
+        made.namespace = self.namespace
+        made.verb = self.verb
+        return made
+
 
 def parse_flag(text: str) -> bool:
     """A boolean of a query as Kubernetes reads it: only ``0`` and ``false`` are not true."""
@@ -84,6 +94,24 @@ def parse_integer(text: str) -> int:
 def go_quoted(text: str) -> str:
     """A text as Go quotes it in errors."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+_creations: dict[bytes, Target] = {}
+_REMEMBERED = 1024
+
+
+def known(line: bytes) -> Target | None:
+    """What a request line asks for that is known to ask for a creation."""
+    found = _creations.get(line)
+    return found.again() if found is not None else None
+
+
+def remember(line: bytes, target: Target) -> None:
+    """Know a request line next time, if it is one of the few that come again and again."""
+    if target.verb == "create" and type(target.kind) is Kind and not target.query and not target.name:
+        if len(_creations) >= _REMEMBERED:
+            _creations.clear()
+        _creations[line] = target.again()
 
 
 def parse(method: str, raw: str) -> Target:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from hawser.api.crd.kinds import CustomKind
 from hawser.apiserver import forms, negotiation
+from hawser.apiserver.framing import by_lines
 from hawser.apiserver.negotiation import Media
 from hawser.apiserver.paths import Target
 from hawser.apiserver.reply import JSON, Reply
@@ -31,19 +32,23 @@ def settled(request: web.BaseRequest, target: Target, answer: Reply) -> bool:
         return False
     if target.verb in _NEGOTIATED and not target.subresource:
         return True
+    return not by_lines(request, _other)
+
+
+def _other(request: web.BaseRequest) -> bool:
+    """Whether a client takes another encoding than JSON."""
     accept = request.headers.get("Accept", "")
-    return "protobuf" not in accept and "yaml" not in accept
+    return "protobuf" in accept or "yaml" in accept
 
 
 async def present(request: web.BaseRequest, target: Target, answer: Reply) -> Reply:
     """The answer as the client takes it."""
-    if answer.headers and any(name == "Content-Encoding" for name, _ in answer.headers):
+    if any(name == "Content-Encoding" for name, _ in answer.headers):
         # A document that is kept compressed has one form only.
         return answer
     if answer.content_type == JSON:
-        accept = request.headers.get("Accept", "")
-        if "protobuf" in accept or "yaml" in accept:
-            _encode(accept, target, answer)
+        if _other(request):
+            _encode(request.headers["Accept"], target, answer)
         # What verbs answer is pretty already where it should be.
         loose = answer.content_type == JSON and (answer.status >= 400 or target.kind is None)
         if loose and answer.body and negotiation.pretty(target.query, request.headers.get("User-Agent", "")):
@@ -76,7 +81,7 @@ async def _compress(answer: Reply) -> None:
     """In a thread, which does not hold up other requests: zlib works without the interpreter's lock."""
     answer.body = await asyncio.to_thread(_gzip, answer.body, b"\n" if answer.line else b"")
     answer.line = False
-    answer.headers = [*(answer.headers or ()), ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+    answer.headers = (*answer.headers, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding"))
 
 
 def _gzip(body: bytes, end: bytes) -> bytes:

@@ -74,7 +74,7 @@ class Proxies:
         await self._resources.admission.admit(asked)
         if not below and request.method in ("GET", "HEAD"):
             # Relative links of a page need the slash.
-            return Reply(b"", 301, "text/plain", [("Location", f"{path}/{mark}{query}")])
+            return Reply(b"", 301, "text/plain", (("Location", f"{path}/{mark}{query}"),))
         goal = self._goal(kind.plural, target, (below or "/") + mark + query)
         uri = normpath(prefix + below) + ("/" if below.endswith("/") else "")
         return await self._relay.serve(request, replace(goal, prefix=prefix), [("X-Forwarded-Uri", uri)])

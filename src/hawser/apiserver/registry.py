@@ -42,7 +42,7 @@ from hawser.apiserver.writes import (
     generate,
     set_metadata,
     set_namespace,
-    timestamp,
+    stamp,
     tried,
     utc_now,
 )
@@ -59,7 +59,8 @@ class Resource:
     """The objects of one kind.
 
     as_stored: clients are shown the stored bytes. asks: somebody else must be asked before objects can be shown or
-    stored (``ready``, ``stored``). laborious: validation may take long (``check``). watches: those that may be ended.
+    stored (``ready``, ``stored``). laborious: validation may take long (``check``). watches: those that may be ended;
+    bare: those of them that see bare metadata only.
     before_create: called before admission. after_write: awaited before whoever wrote an object is answered.
     """
 
@@ -82,6 +83,7 @@ class Resource:
         self.store = store
         self.prefix = f"{kind.group or 'core'}/{kind.plural}/"
         self.watches: set[Watch] = set()
+        self.bare: set[Watch] = set()
         self.before_create: Callable[[str, Obj], Awaitable[None]] | None = None
         self.after_write: Callable[[], Awaitable[None]] | None = None
         self.admission = admission or Chain()
@@ -187,14 +189,14 @@ class Resource:
     ) -> Written:
         kind, options, obj = self.kind, request.options, request.new
         metadata = obj["metadata"]
-        set_metadata(kind, metadata, self._now())
+        set_metadata(kind, metadata, stamp(self._now))
         if kind.has_status:
             if not self.strategy.status_at_creation:
                 obj.pop("status", None)
             elif "status" in obj:
                 complete(obj["status"])
         self.strategy.prepare_create(obj)
-        await self.check(scheme.check_create, kind, obj)
+        await self.check(scheme.check_create, kind, obj) if self.laborious else scheme.check_create(kind, obj)
         options.fields.warnings.extend(self.strategy.warnings(obj, None))
         name = request.name = metadata["name"]
         plan.validate(request)
@@ -211,7 +213,7 @@ class Resource:
             if current is not None:
                 raise already_exists(kind.group, kind.plural, name)
             metadata["resourceVersion"] = kept["metadata"]["resourceVersion"] = str(revision)
-            made = index.make(kind, obj)
+            made = index.written(kind, obj, bool(self.bare))
             if self.asks:
                 self.remember(made, obj)
             return Put(self.encode(kept), made)
@@ -317,7 +319,7 @@ class Resource:
 
     def author(self, options: Options) -> Author:
         """The manager of a write."""
-        return Author(options.manager, self.kind.api_version, timestamp(self._now()), options.subresource)
+        return Author(options.manager, self.kind.api_version, stamp(self._now), options.subresource)
 
     def count_generation(self, new: Obj, old: Obj) -> None:
         """Set metadata.generation of a changed object."""
@@ -359,7 +361,7 @@ class Resource:
                 return Keep()
             new["metadata"]["resourceVersion"] = str(revision)
             # It stays in the version that it is kept in.
-            encoded, made = dumps(new), index.make(kind, new)
+            encoded, made = dumps(new), index.written(kind, new, bool(self.bare))
             return Delete(encoded, made) if removed else Put(encoded, made)
 
         for _ in range(_TRIES):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -20,6 +21,20 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 # Writes above this wait for the peer: a slow reader must not make the server hold many large answers.
 _DRAIN_ABOVE = 256 * 1024
 _PIECE = 512 * 1024
+
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@lru_cache(maxsize=512)
+def _begin(status: int, content_type: str, headers: Headers, keep_alive: bool) -> str:
+    """The head of an answer without what differs from one to the next."""
+    head = (
+        f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\nContent-Type: {content_type}\r\n"
+        "Cache-Control: no-cache, private\r\n"
+    )
+    head += "".join(f"{key}: {value}\r\n" for key, value in headers)
+    return head if keep_alive else head + "Connection: close\r\n"
 
 
 class _Clock:
@@ -50,7 +65,7 @@ class Reply:
         body: bytes,
         status: int = 200,
         content_type: str = JSON,
-        headers: list[tuple[str, str]] | None = None,
+        headers: Headers = (),
         line: bool | None = None,
     ) -> None:
         """line: unless said otherwise one follows JSON."""
@@ -63,7 +78,7 @@ class Reply:
 
     def warned(self, texts: list[str]) -> Reply:
         """This answer with Warning headers, each text once."""
-        self.headers = [*(self.headers or ()), *(("Warning", _warning(text)) for text in dict.fromkeys(texts))]
+        self.headers = (*self.headers, *(("Warning", _warning(text)) for text in dict.fromkeys(texts)))
         return self
 
     async def prepare(self, request: web.BaseRequest) -> None:
@@ -72,23 +87,19 @@ class Reply:
         if transport is None:
             raise ConnectionResetError
         self.keep_alive = request.keep_alive
-        end = b"\n" if self.line and self.body else b""
-        size = len(self.body) + len(end)
+        body = self.body
+        end = b"\n" if self.line and body else b""
         head = (
-            f"HTTP/1.1 {self.status} {_REASONS.get(self.status, '')}\r\nContent-Type: {self.content_type}\r\n"
-            f"Content-Length: {size}\r\nCache-Control: no-cache, private\r\nDate: {_Clock.date()}\r\n"
-        )
-        if self.headers:
-            head += "".join(f"{key}: {value}\r\n" for key, value in self.headers)
-        if not self.keep_alive:
-            head += "Connection: close\r\n"
+            f"{_begin(self.status, self.content_type, self.headers, self.keep_alive)}"
+            f"Content-Length: {len(body) + len(end)}\r\nDate: {_Clock.date()}\r\n\r\n"
+        ).encode("latin-1")
         if request.method == "HEAD":
-            transport.write(f"{head}\r\n".encode("latin-1"))
-        elif len(self.body) <= _DRAIN_ABOVE:
-            transport.write(f"{head}\r\n".encode("latin-1") + self.body + end)
+            transport.write(head)
+        elif len(body) <= _DRAIN_ABOVE:
+            transport.write(head + body + end)
         else:
-            transport.write(f"{head}\r\n".encode("latin-1"))
-            view = memoryview(self.body)
+            transport.write(head)
+            view = memoryview(body)
             for start in range(0, len(view), _PIECE):
                 transport.write(view[start : start + _PIECE])
                 await drain(request)
@@ -148,6 +159,6 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def json_reply(obj: object, status: int = 200, headers: list[tuple[str, str]] | None = None) -> Reply:
+def json_reply(obj: object, status: int = 200, headers: Headers = ()) -> Reply:
     """An answer that is encoded here."""
     return Reply(dumps(obj), status, JSON, headers)

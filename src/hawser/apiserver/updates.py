@@ -183,7 +183,7 @@ class Update:
         if not self.removed and not self._options.dry_run:
             self._reserve(new, old)
         new["metadata"]["resourceVersion"] = str(revision)
-        made = index.make(resource.kind, new)
+        made = index.written(resource.kind, new, bool(resource.bare))
         if self.kept is None:
             encoded = resource.encode(new)
         else:

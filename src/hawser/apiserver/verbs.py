@@ -26,6 +26,7 @@ from hawser.api.strategic import strategic_merge_patch
 from hawser.api.types import Obj
 from hawser.apiserver import bodies, forms, listing, negotiation, ownership, posting, scheme, websocket
 from hawser.apiserver.deletion import DeleteOptions
+from hawser.apiserver.framing import by_lines
 from hawser.apiserver.listing import Selection
 from hawser.apiserver.negotiation import Form, Media
 from hawser.apiserver.ownership import Configuration
@@ -287,11 +288,34 @@ def _not_served(target: Target, kind: Kind) -> APIError:
 
 def _form(request: web.BaseRequest, target: Target, kind: Kind) -> Form:
     """What the client wants its answer to be. APIError 406."""
+    if not target.query and target.verb != "watch":
+        # It depends on header lines only.
+        return by_lines(request, _custom_form if type(kind) is CustomKind else _plain_form)
     headers = request.headers
     form = negotiation.accepted(headers.get("Accept", ""), type(kind) is CustomKind, target.verb == "watch")
-    if form.media is Media.JSON and negotiation.pretty(target.query, headers.get("User-Agent", "")):
+    return _readable(form, target.query, request)
+
+
+def _plain_form(request: web.BaseRequest) -> Form:
+    form = negotiation.accepted(request.headers.get("Accept", ""))
+    return _readable(form, {}, request)
+
+
+def _custom_form(request: web.BaseRequest) -> Form:
+    form = negotiation.accepted(request.headers.get("Accept", ""), custom=True)
+    return _readable(form, {}, request)
+
+
+def _readable(form: Form, query: dict[str, str], request: web.BaseRequest) -> Form:
+    """The form, for people to read if it is people who ask."""
+    if form.media is Media.JSON and negotiation.pretty(query, request.headers.get("User-Agent", "")):
         return replace(form, pretty=True)
     return form
+
+
+def _agent(request: web.BaseRequest) -> str:
+    """The field manager of clients that name none."""
+    return ownership.manager_of(request.headers.get("User-Agent", ""))
 
 
 def _options(request: web.BaseRequest, target: Target, options_kind: str, apply: bool = False) -> Options:
@@ -300,7 +324,7 @@ def _options(request: web.BaseRequest, target: Target, options_kind: str, apply:
     manager = query.get("fieldManager") if query else None
     if manager is not None or apply or "force" in query:
         ownership.check_options(options_kind, manager, query.get("force"), apply)
-    manager = manager or ownership.manager_of(request.headers.get("User-Agent", ""))
+    manager = manager or by_lines(request, _agent)
     fields = scheme.Fields(query.get("fieldValidation") or scheme.WARN, target.warnings, options_kind)
     options = Options(False, fields, manager, target.subresource, user=target.user, kind=options_kind)
     target.annotations = options.annotations

@@ -27,6 +27,7 @@ class FormResource(Resource):
         """Share the keys and the watches of the resource that keeps the objects."""
         self.prefix = kept.prefix
         self.watches = kept.watches
+        self.bare = kept.bare
 
     def load(self, record: Record) -> Obj:
         """The object in this form."""

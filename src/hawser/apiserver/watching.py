@@ -99,6 +99,8 @@ class Watcher:
         assert isinstance(connection, Connection)
         connection.on_end = watch.close
         self._resource.watches.add(watch)
+        if self._form.shape is As.METADATA:
+            self._resource.bare.add(watch)
         timer = asyncio.get_running_loop().call_later(self._seconds, watch.close)
         bookmarks = asyncio.get_running_loop().call_later(_jitter(), self._note_bookmark) if self._bookmarks else None
         self._bookmark_timer = bookmarks
@@ -113,6 +115,7 @@ class Watcher:
         finally:
             watch.close()
             self._resource.watches.discard(watch)
+            self._resource.bare.discard(watch)
             timer.cancel()
             if self._bookmark_timer is not None:
                 self._bookmark_timer.cancel()
@@ -203,7 +206,7 @@ class Watcher:
                 return b""
         if self._shared is None:
             return self._packed([self._frame(kind, record)])
-        key = (record.revision, kind)
+        key = (record.revision, kind._value_)
         data = self._shared.found.get(key)
         if data is None:
             data = chunk(self._frame(kind, record))
@@ -223,6 +226,8 @@ class Watcher:
             value = forms.table(kind, [shown], metadata, form, self._include, self._now(), columns=self._columns)
             self._columns = False
             return _frame(event, value)
+        if form.shape is As.METADATA and self._resource.as_stored:
+            return _frame(event, forms.bare(self._resource, record, form, self._include, self._now))
         return _frame(event, forms.one(kind, shown, form, self._include, self._now()))
 
     def _note_bookmark(self) -> None:
@@ -299,7 +304,10 @@ def pieces(chunks: list[bytes]) -> Iterator[list[bytes]]:
 
 
 def _frame(event: EventType, value: bytes) -> bytes:
-    return b'{"type":"%b","object":%b}\n' % (event.value.encode(), value)
+    return b"%b%b}\n" % (_HEADS[event._value_], value)
+
+
+_HEADS = {event.value: b'{"type":"%b","object":' % event.encode() for event in EventType}
 
 
 _SHARED_BYTES = 4 << 20
@@ -311,10 +319,10 @@ class Shared:
     __slots__ = ("_size", "found")
 
     def __init__(self) -> None:
-        self.found: dict[tuple[int, EventType], bytes] = {}
+        self.found: dict[tuple[int, str], bytes] = {}
         self._size = 0
 
-    def keep(self, key: tuple[int, EventType], data: bytes) -> None:
+    def keep(self, key: tuple[int, str], data: bytes) -> None:
         """Remember a chunk, for as long as there are not too many."""
         self._size += len(data)
         if self._size > _SHARED_BYTES:

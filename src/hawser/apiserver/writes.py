@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -85,20 +86,26 @@ def set_namespace(kind: Kind, namespace: str, metadata: Obj) -> None:
         raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
 
 
-def set_metadata(kind: Kind, metadata: Obj, now: datetime) -> None:
-    """What a new object's metadata starts with; what clients may not set is dropped."""
-    for name in ("managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
-        metadata.pop(name, None)
-    drop_empty(metadata)
+_OURS = ("managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+_CONTAINERS = ("labels", "annotations", "ownerReferences", "finalizers")
+_LOOKED_AT = frozenset((*_OURS, *_CONTAINERS))
+
+
+def set_metadata(kind: Kind, metadata: Obj, now: str) -> None:
+    """What a new object's metadata starts with; what clients may not set is dropped. now: as of ``timestamp``."""
+    if not _LOOKED_AT.isdisjoint(metadata):
+        for name in _OURS:
+            metadata.pop(name, None)
+        drop_empty(metadata)
     metadata["uid"] = new_uid()
-    metadata["creationTimestamp"] = timestamp(now)
+    metadata["creationTimestamp"] = now
     if kind.generation:
         metadata["generation"] = 1
 
 
 def drop_empty(metadata: Obj) -> None:
     """Lists and maps of an object's metadata without anything in them are not there at all."""
-    for name in ("labels", "annotations", "ownerReferences", "finalizers"):
+    for name in _CONTAINERS:
         if name in metadata and not metadata[name]:
             del metadata[name]
 
@@ -128,6 +135,12 @@ def _format(second: int) -> str:
 def timestamp(moment: datetime) -> str:
     """A time as Kubernetes writes it, in whole seconds of UTC."""
     return _format(int(moment.timestamp()))
+
+
+def stamp(now: Callable[[], datetime]) -> str:
+    """What time a clock shows, as Kubernetes writes it."""
+    # The registry's clock is asked by every write: its text need not be worked out of a datetime.
+    return _format(int(time.time())) if now is utc_now else timestamp(now())
 
 
 def tried(key: str, fn: WriteFn, store: Store) -> Record:

@@ -43,9 +43,10 @@ class EventType(StrEnum):
     DELETED = "DELETED"
 
 
-@dataclass(frozen=True, slots=True)
+# What is made with every write is not frozen: that would take three times as long.
+@dataclass(slots=True)
 class StoreEvent:
-    """One committed write.
+    """One committed write. Read-only.
 
     record: the new state; for DELETED the last state, re-encoded with the deletion's revision.
     prev: the state before the write, None for ADDED.
@@ -56,7 +57,7 @@ class StoreEvent:
     prev: Record | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Put:
     """A write function's answer: store this value (it carries the revision it was given)."""
 
@@ -64,7 +65,7 @@ class Put:
     index: object = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delete:
     """A write function's answer: remove the key; value is the final state that watchers are shown."""
 

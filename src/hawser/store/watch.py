@@ -148,21 +148,26 @@ class Hub:
         if not watchers and not followers:
             return
         batches: dict[str, list[StoreEvent]] = {}
+        wanted: dict[str, tuple[str, ...]] = {}
         for event in events:
             key = event.record.key
-            end = 0
-            while True:
-                prefix = key[:end]
-                if prefix in watchers or prefix in followers:
-                    batches.setdefault(prefix, []).append(event)
-                end = key.find("/", end) + 1
-                if not end:
-                    break
+            folder = key[: key.rindex("/")]
+            prefixes = wanted.get(folder)
+            if prefixes is None:
+                # Of writes that are committed together most are of a few folders.
+                prefixes = wanted[folder] = self._wanted(key)
+            for prefix in prefixes:
+                batches.setdefault(prefix, []).append(event)
         for prefix, batch in batches.items():
             for follower in followers.get(prefix, ()):
                 _call(follower, batch)
             for watcher in tuple(watchers.get(prefix, ())):
                 watcher.push(batch)
+
+    def _wanted(self, key: str) -> tuple[str, ...]:
+        """The prefixes of a key that somebody watches or follows."""
+        ends = [0, *(end + 1 for end, char in enumerate(key) if char == "/")]
+        return tuple(key[:end] for end in ends if key[:end] in self._watchers or key[:end] in self._followers)
 
     def close(self) -> None:
         """Ends every watch."""

@@ -6,6 +6,7 @@ Source: KEP-555; the documented rules of structured-merge-diff. What a client ap
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -70,12 +71,17 @@ def _check_items(node: Items, items: list[Any], path: tuple[str, ...]) -> None:
         seen.add(element)
 
 
-def everything(node: Node, value: Any, always: bool = False) -> Fields:
-    """All that comes to be with value: what ``compare`` calls added when there was nothing before, as a node."""
+def everything(node: Node, value: Any, always: bool = False, skipped: Collection[str] = ()) -> Fields:
+    """All that comes to be with value: what ``compare`` calls added when there was nothing before, as a node.
+
+    skipped: fields of value that are not looked at.
+    """
     if isinstance(node, Granular) and isinstance(value, dict):
         made: Fields = {} if always else {SELF: MEMBER}
         known, rest = node.fields, node.rest
         for name, item in value.items():
+            if name in skipped:
+                continue
             if type(item) is str:
                 made["f:" + name] = MEMBER
             else:

@@ -62,17 +62,17 @@ class Author(NamedTuple):
 def created(node: Node, obj: Obj, author: Author, ignored: Collection[str] = ()) -> list[Entry]:
     """The entries of a new object that was not applied."""
     # As ``ownable`` of everything, without building what it would drop: every creation passes here.
-    fields = _new_fields(node, obj, ("apiVersion", "kind", "metadata", *ignored))
+    fields = everything(node, obj, True, (*_UNOWNED, *ignored) if ignored else _UNOWNED)
     metadata = obj.get("metadata")
-    if metadata and isinstance(node, Granular):
-        below = _new_fields(node.child("metadata"), metadata, NOBODYS)
+    if metadata and isinstance(node, Granular) and not metadata.keys() <= _NOBODYS:
+        below = everything(node.child("metadata"), metadata, True, NOBODYS)
         if below:
             fields["f:metadata"] = below
     return [author.entry(UPDATE, fields)] if fields else []
 
 
-def _new_fields(node: Node, obj: Obj, skipped: Collection[str]) -> Fields:
-    return everything(node, {name: value for name, value in obj.items() if name not in skipped}, True)
+_UNOWNED = ("apiVersion", "kind", "metadata")
+_NOBODYS = frozenset(NOBODYS)
 
 
 def updated(
@@ -276,12 +276,14 @@ _ENTRY = ("manager", "operation", "apiVersion", "time", "fieldsType", "fieldsV1"
 
 def encoded(entries: list[Entry], held: Sequence[Entry] = ()) -> list[Obj]:
     """Entries as they are written into an object; sets that were held before are in order already."""
-    known = [id(entry["fieldsV1"]) for entry in held]
-    return [
-        entry if id(fields) in known else {**entry, "fieldsV1": sets.encode(fields)}
-        for entry in entries
-        if (fields := entry["fieldsV1"])
-    ]
+    made = []
+    for entry in entries:
+        fields = entry["fieldsV1"]
+        if held and any(fields is before["fieldsV1"] for before in held):
+            made.append(entry)
+        elif fields:
+            made.append({**entry, "fieldsV1": sets.encode(fields)})
+    return made
 
 
 def _conflict(conflicts: list[tuple[Entry, Fields]]) -> APIError:

@@ -17,6 +17,8 @@ from hawser.api.validation.rules import (
 )
 
 MAX_ANNOTATIONS = 256 * 1024
+_PLAIN = frozenset(("name", "namespace", "generateName", "uid", "creationTimestamp", "resourceVersion"))
+"""Most new objects have no other metadata."""
 _STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 
 
@@ -39,6 +41,8 @@ def metadata(meta: Obj, namespaced: bool, name_rule: NameRule, any_finalizer: bo
             yield required("metadata.namespace")
     elif meta.get("namespace"):
         yield forbidden("metadata.namespace", "not allowed on this type")
+    if meta.keys() <= _PLAIN:
+        return
     if meta.get("generation", 0) < 0:
         yield invalid("metadata.generation", meta["generation"], "must be greater than or equal to 0")
     if meta.get("labels"):

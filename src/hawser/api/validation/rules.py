@@ -149,7 +149,8 @@ def label_errors(value: str) -> tuple[str, ...]:
 
 def subdomain_errors(value: str) -> tuple[str, ...]:
     """RFC 1123 subdomain: names of most objects."""
-    if _is_subdomain(value) and len(value) <= 253:
+    # Names of one label, as nearly all are, without the search for dots.
+    if (len(value) <= 63 and _is_label(value)) or (_is_subdomain(value) and len(value) <= 253):
         return ()
     return _name_errors(value, 253, _is_subdomain(value) is not None, SUBDOMAIN_RULE)
 

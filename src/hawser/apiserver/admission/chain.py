@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from hawser.api.errors import APIError
 from hawser.api.kind import Kind
 from hawser.apiserver import scheme
 from hawser.apiserver.admission.base import Hooks, Operation, Plugin, Request
@@ -74,16 +76,31 @@ class Chain:
 
     def _step(self, step: str, operation: Operation, calls: list[tuple[Plugin, Call]]) -> Call:
         """All of these calls in one, measured. What is no admission plugin of Kubernetes has no name to count by."""
-        timed = self.counts.timed
-        made = [timed(call, plugin.name, operation, step) if plugin.name else call for plugin, call in calls]
-        if not made:
+        if not calls:
             return _nothing
+        of = self.counts.step
+        admitted, refused = of("", operation, step)
+        made = [(call, *(of(plugin.name, operation, step) if plugin.name else (None, None))) for plugin, call in calls]
+        clock = time.perf_counter
 
         def run(request: Request) -> None:
-            for call in made:
-                call(request)
+            start = began = clock()
+            for call, passed, failed in made:
+                try:
+                    call(request)
+                except APIError:
+                    now = clock()
+                    if failed is not None:
+                        failed.observe(now - began)
+                    refused.observe(now - start)
+                    raise
+                now = clock()
+                if passed is not None:
+                    passed.observe(now - began)
+                began = now
+            admitted.observe(began - start)
 
-        return timed(run, "", operation, step)
+        return run
 
     def asked(self, kind: Kind, subresource: str, operation: Operation) -> Hooks | None:
         """The webhooks, when one of them wants to be asked of such writes."""

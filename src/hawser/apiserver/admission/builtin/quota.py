@@ -19,7 +19,7 @@ from hawser.api.types import Obj
 from hawser.apiserver.admission.base import Operation, Plugin, Request
 from hawser.apiserver.admission.refusals import refused
 from hawser.apiserver.admission.tally import Ledger
-from hawser.apiserver.committed import Committed
+from hawser.apiserver.committed import Committed, Presence
 from hawser.apiserver.writes import Undo
 
 _GROWING = frozenset((kinds.SERVICE, kinds.PERSISTENT_VOLUME_CLAIM, kinds.RESOURCE_CLAIM))
@@ -44,6 +44,7 @@ class ResourceQuota(Plugin):
 
     def __init__(self, committed: Committed, now: Callable[[], datetime]) -> None:
         self._committed = committed
+        self._quotas = Presence(committed.store, RESOURCE_QUOTA)
         self._now = now
         self._ledgers: dict[str, Ledger] = {}
         self._limited: tuple[Limited, ...] = ()
@@ -80,6 +81,8 @@ class ResourceQuota(Plugin):
 
     def _check(self, request: Request) -> list[tuple[Ledger, Usage]]:
         """What is needed of which quota."""
+        if not self._quotas.there and not self._limited:
+            return []
         quotas = self._committed.every(RESOURCE_QUOTA, request.namespace)
         if (not quotas and not self._limited) or _stays(request):
             return []

@@ -11,6 +11,7 @@ from hawser.api import kinds
 from hawser.api.kind import Kind
 from hawser.apiserver.admission.base import Operation
 from hawser.apiserver.admission.webhooks.configurations import twins
+from hawser.apiserver.committed import Presence
 from hawser.store.base import Record, Store
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Table:
     def __init__(self, store: Store, policies: Kind, bindings: Kind) -> None:
         self._store = store
         self._prefixes = tuple(f"{kind.group}/{kind.plural}/" for kind in (bindings, policies))
+        self._bindings = Presence(store, bindings)
         self._version: tuple[int, ...] = ()
         self._served: object = None
         self._bound: list[Bound] = []
@@ -33,9 +35,9 @@ class Table:
 
     def of(self, kind: Kind, subresource: str, operation: Operation) -> list[Bound]:
         """The bound policies whose rules may speak of such writes."""
-        bindings = self._store.list(self._prefixes[0])
-        if not bindings:
+        if not self._bindings.there:
             return []
+        bindings = self._store.list(self._prefixes[0])
         policies = self._store.list(self._prefixes[1])
         served = kinds.served()
         version = tuple(record.revision for record in (*bindings, *policies))
