@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +16,37 @@ from tests.runtime.test_containers import rich
 Spec = dict[str, Any]
 
 
-@pytest.fixture(scope="module", params=["bullseye", "trixie", "sid"])
+@pytest.fixture(scope="module", params=["bullseye", "trixie", "trixie as Fedora", "sid"])
 def release(request: pytest.FixtureRequest, debian_with: Callable[..., Path]) -> Path:
     """The root of a release with systemd and little else."""
+    suite, _, other = request.param.partition(" as ")
     try:
-        return debian_with("systemd-sysv,procps,dbus", request.param)
+        root = debian_with("systemd-sysv,procps,dbus", suite)
+        return as_fedora(root) if other else root
     except subprocess.CalledProcessError as error:
         pytest.skip(f"no {request.param}: {error.stderr[-300:].decode()}")
+
+
+def as_fedora(debian: Path) -> Path:
+    """The same packages in the layout of Fedora 42: one directory for programs, libraries in lib64, no machine id."""
+    root = debian.with_name(debian.name + "-fedora")
+    if root.exists():
+        return root
+    partial = root.with_suffix(".new")
+    shutil.rmtree(partial, ignore_errors=True)
+    subprocess.run(["cp", "-a", "--reflink=auto", debian, partial], check=True, capture_output=True)
+    usr = partial / "usr"
+    for name in [path.name for path in (usr / "sbin").iterdir()]:
+        if not os.path.lexists(usr / "bin" / name):
+            (usr / "sbin" / name).rename(usr / "bin" / name)
+    shutil.rmtree(usr / "sbin")
+    (usr / "sbin").symlink_to("bin")
+    (usr / "lib/x86_64-linux-gnu/systemd").rename(usr / "lib64/systemd")
+    (partial / "etc/ld.so.conf.d/systemd.conf").write_text("/usr/lib64/systemd\n")
+    (partial / "etc/machine-id").write_text("uninitialized\n")
+    subprocess.run(["chroot", partial, "ldconfig"], check=True, capture_output=True)
+    partial.rename(root)
+    return root
 
 
 def test_it_boots_and_ends_as_its_application(containers: Containers, release: Path, spec: Spec) -> None:
@@ -36,11 +62,12 @@ def test_it_boots_and_ends_as_its_application(containers: Containers, release: P
     systemctl show --value --property=ControlGroup hawser-app
     systemd-run --quiet --wait --pipe echo a unit of its own
     systemd-detect-virt --container
+    grep -cxE "[0-9a-f]{32}" /etc/machine-id
     (trap '' TERM; while :; do sleep 1; done) &
     exit 3"""
     command = ["sh", "-c", script]
     ran = containers.make(release, rich(spec, command)).run(60)
-    told = ["running", "/system.slice/hawser-app.service", "a unit of its own", "container-other"]
+    told = ["running", "/system.slice/hawser-app.service", "a unit of its own", "container-other", "1"]
     assert (ran.returncode, ran.stdout.decode().splitlines()) == (3, told), ran.stderr
     hooks = ["hawser: prestart prestart-1: prepared", "hawser: poststop poststop-1: ended 3"]
     assert ran.stderr.decode().splitlines() == hooks

@@ -97,3 +97,27 @@ def test_busybox_as_init_is_recognised(root: Path, link: str) -> None:
 def test_home_directories_come_from_passwd() -> None:
     passwd = "root:x:0:0:root:/root:/bin/sh\nx:x:7:7::/srv/x:/bin/sh\nbroken\n"
     assert [home_directory(passwd, uid) for uid in (0, 7, 8)] == ["/root", "/srv/x", "/"]
+
+
+@pytest.mark.parametrize(
+    ("init", "library", "version"),
+    [
+        ("/lib/systemd/systemd", "lib/systemd/libsystemd-shared-247.so", 247),  # Debian 11
+        ("../lib/systemd/systemd", "usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared-255.so", 255),  # Ubuntu 24.04
+        ("../lib/systemd/systemd", "usr/lib/aarch64-linux-gnu/systemd/libsystemd-shared-249.so", 249),
+        ("../lib/systemd/systemd", "usr/lib/systemd/libsystemd-shared-239.so", 239),  # RHEL 8
+        ("../lib/systemd/systemd", "usr/lib/systemd/libsystemd-shared-252-46.el9.so", 252),
+        ("../lib/systemd/systemd", "usr/lib64/systemd/libsystemd-shared-258.2-1.fc43.so", 258),
+        ("../lib/systemd/systemd", "usr/lib64/libsystemd.so.0", 0),  # RHEL 7
+    ],
+)
+def test_systemds_age_is_told_by_its_library(root: Path, init: str, library: str, version: int) -> None:
+    (root / "usr/sbin/init").unlink()
+    (root / "usr/sbin/init").symlink_to(init)
+    place = root / library
+    if place.parts[-3] == "lib":  # /lib is a link of the image
+        place = root / "usr" / library.removeprefix("usr/")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.touch()
+    facts = image_facts(RootFS(str(root), []), {"args": ["tool"]})
+    assert (facts.systemd, facts.systemd_version) == ("/sbin/init", version)

@@ -57,6 +57,7 @@ class Facts(NamedTuple):
     chroot: str = ""  # path of coreutils' chroot(1) in the image
     chown: str = ""  # path of chown(1) in the image
     machine_id: str = ""  # 32 hex digits, stable for the life of the pod's sandbox
+    first_boot: bool = False  # the image was never booted, by its /etc/machine-id
     cgroups: Cgroups = Cgroups()
     limits: tuple[tuple[str, str], ...] = ()  # resource limits the application would have had: ("NOFILE", "1024:4096")
     static_init: str = ""  # the host's static minimal init
@@ -84,6 +85,7 @@ def image_facts(rootfs: RootFS, process: dict[str, Any]) -> Facts:
         setpriv=_full(rootfs, "/usr/bin/setpriv", "/bin/setpriv"),
         chroot=_full(rootfs, "/usr/sbin/chroot", "/usr/bin/chroot"),
         chown=_first(rootfs, "/bin/chown", "/usr/bin/chown"),
+        first_boot=rootfs.read("/etc/machine-id") in (None, "uninitialized\n", "uninitialized"),
         inittab=rootfs.read("/etc/inittab") or "",
         login_environment=rootfs.read("/etc/environment"),
         **_init(rootfs),

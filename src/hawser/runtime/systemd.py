@@ -155,6 +155,10 @@ def _files(process: dict[str, Any], options: Options, facts: Facts) -> Files:
         files["system.conf"] = File("[Manager]\n" + limits)
     if facts.login_environment is not None:
         files["login"] = File(login_environment(process, facts.login_environment), 0o600)
+    if facts.first_boot and facts.machine_id:
+        # Else systemd asks the console for locale and password, and would have to mount the id that it takes.
+        files["machine-id"] = File(facts.machine_id + "\n")
+        files["units/systemd-machine-id-commit.service"] = File("/dev/null", link=True)
     if not facts.systemd_version and facts.shutdown:
         files["shutdown"] = File(scripts.SHUTDOWN, 0o755)
     return files
@@ -165,6 +169,7 @@ def _mounted(files: Files, facts: Facts) -> list[dict[str, Any]]:
     places = {
         "system.conf": "/run/systemd/system.conf.d/10-hawser.conf",
         "login": "/etc/environment",
+        "machine-id": "/etc/machine-id",
         "shutdown": facts.shutdown,
     }
     return [mounted_home(name, place) for name, place in places.items() if name in files]
