@@ -11,6 +11,8 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import accumulate, repeat
+from operator import mul
 from pathlib import Path
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -40,8 +42,8 @@ class Histogram:
 
 
 def exponential(first: float, factor: float, count: int) -> tuple[float, ...]:
-    """The edges of buckets, each ``factor`` times the one before."""
-    return tuple(first * factor**number for number in range(count))
+    """The edges of buckets, each ``factor`` times the one before, rounded as often as Go's library rounds them."""
+    return tuple(accumulate(repeat(factor, count - 1), mul, initial=first))
 
 
 def family(name: str, kind: str, text: str) -> str:
@@ -74,10 +76,23 @@ def histogram(name: str, labels: str, values: Histogram, first: int = 0) -> Iter
     for number, edge in enumerate((*values.edges, _UNBOUNDED)):
         count += values.buckets[number]
         if number >= first:
-            text = edge if edge is _UNBOUNDED else f"{edge:g}"
+            text = edge if isinstance(edge, str) else _shortest(edge)
             yield f'{name}_bucket{{{start}le="{text}"}} {count}'
     yield f"{name}_sum{braced(labels)} {values.total}"
     yield f"{name}_count{braced(labels)} {count}"
+
+
+@lru_cache(maxsize=256)
+def _shortest(value: float) -> str:
+    """The fewest digits that mean just this number, as Go writes it."""
+    text = f"{value:g}"
+    digits = 7
+    while float(text) != value:
+        text = f"{value:.{digits - 1}e}"
+        if -4 <= int(text.partition("e")[2]) < 6:
+            text = f"{value:.{digits}g}"
+        digits += 1
+    return text
 
 
 @lru_cache(maxsize=1)

@@ -208,11 +208,14 @@ class Living:
             raise self.world.broken[0]
 
 
-def interrupted(fault: Fault, live: Callable[[World], Coroutine[Any, Any, None]]) -> int:
-    """Lives the same life again and again, with a fault at its first write, its second…; how many writes it has."""
+def interrupted(fault: Fault, live: Callable[[World], Coroutine[Any, Any, None]], made: type[World] = World) -> int:
+    """Lives the same life again and again, with a fault at its first write, its second…; how many writes it has.
+
+    made: the kind of world that it is lived in.
+    """
     at = 0
     while True:
-        world = World(FakeClock(), [Fault.NONE] * at + [fault])
+        world = made(FakeClock(), [Fault.NONE] * at + [fault])
         asyncio.run(live(world))
         if at >= world.writes:
             return at

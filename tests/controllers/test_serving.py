@@ -152,6 +152,12 @@ async def test_what_happens_is_counted(served: Served, client: Client, api_serve
     for name in ("depth", "unfinished_work_seconds", "longest_running_processor_seconds"):
         assert f'workqueue_{name}{{name="serviceaccount"}}' in samples
     assert 'workqueue_work_duration_seconds_bucket{name="serviceaccount",le="+Inf"}' in samples
+    edges = ("1e-08", "1e-07", "1e-06", "9.999999999999999e-06", "9.999999999999999e-05", "0.001", "0.01", "0.1", "1")
+    for kind in ("queue", "work"):
+        name = f'workqueue_{kind}_duration_seconds_bucket{{name="serviceaccount",le='
+        assert [s.removeprefix(name) for s in samples if s.startswith(name)] == [
+            f'"{edge}"}}' for edge in (*edges, "10", "+Inf")
+        ]
     host = f"127.0.0.1:{api_server.port}"
     assert samples[f'rest_client_requests_total{{code="200",host="{host}",method="GET"}}'] > 10
     assert samples['leader_election_master_status{name="kube-controller-manager"}'] == 1

@@ -29,6 +29,7 @@ from hawser.client.clock import Clock, timestamp
 from .objects import Obj
 
 Key = tuple[Kind, str, str]
+_WAITS = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}
 
 
 class Fault(StrEnum):
@@ -126,18 +127,23 @@ class World:
         gone = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.revision)}}
         self._tell(kind, "DELETED", gone)
 
-    def delete(self, kind: Kind, name: str, namespace: str = "default") -> Obj:
-        """Deletes as a client does: pods on a node end first."""
+    def delete(self, kind: Kind, name: str, namespace: str = "default", propagation: str = "") -> Obj:
+        """Deletes as a client does: pods on a node end first, and dependents are seen to as they are to be."""
         key = (kind, namespace if kind.namespaced else "", name)
         obj = self._objects[key]
         metadata = obj["metadata"]
         runs = kind == POD and obj["spec"].get("nodeName") and obj["status"].get("phase") not in ("Failed", "Succeeded")
-        if not runs and not metadata.get("finalizers"):
+        finalizers = list(metadata.get("finalizers") or ())
+        if (waits := _WAITS.get(propagation)) and waits not in finalizers:
+            finalizers.append(waits)
+        if not runs and not finalizers:
             self.remove(kind, name, namespace)
             return obj
         if metadata.get("deletionTimestamp"):
             return obj
         going = {**metadata, "deletionTimestamp": timestamp(self.clock.now()), "deletionGracePeriodSeconds": 30}
+        if finalizers:
+            going["finalizers"] = finalizers
         return self._replace(key, obj, {**obj, "metadata": going})
 
     def collect(self) -> bool:
@@ -180,8 +186,12 @@ class World:
         if method == "GET":
             return old
         if method == "DELETE":
-            self._check_uid(kind, old, ((body or {}).get("preconditions") or {}).get("uid"))
-            return self.delete(kind, target.name, target.namespace)
+            asked = body or {}
+            only = asked.get("preconditions") or {}
+            self._check_uid(kind, old, only.get("uid"))
+            if only.get("resourceVersion", old["metadata"]["resourceVersion"]) != old["metadata"]["resourceVersion"]:
+                raise errors.conflict(kind.group, kind.plural, target.name)
+            return self.delete(kind, target.name, target.namespace, asked.get("propagationPolicy") or "")
         assert body is not None
         return self._replace(key, old, self._changed(target, method, body, content_type, old), target.subresource)
 

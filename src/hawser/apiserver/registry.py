@@ -33,7 +33,7 @@ from hawser.apiserver.admission.chain import Chain, Plan, ask, give_back
 from hawser.apiserver.deletion import DeleteOptions
 from hawser.apiserver.ownership import Configuration
 from hawser.apiserver.strategies.base import Strategy
-from hawser.apiserver.updates import Update, applied_name, complete, desired
+from hawser.apiserver.updates import Update, applied_name, begin_status, desired
 from hawser.apiserver.writes import (
     Change,
     Options,
@@ -191,10 +191,7 @@ class Resource:
         metadata = obj["metadata"]
         set_metadata(kind, metadata, stamp(self._now))
         if kind.has_status:
-            if not self.strategy.status_at_creation:
-                obj.pop("status", None)
-            elif "status" in obj:
-                complete(obj["status"])
+            begin_status(kind, obj, self.strategy.status_at_creation)
         self.strategy.prepare_create(obj)
         await self.check(scheme.check_create, kind, obj) if self.laborious else scheme.check_create(kind, obj)
         options.fields.warnings.extend(self.strategy.warnings(obj, None))

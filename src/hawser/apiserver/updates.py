@@ -293,6 +293,16 @@ def _another(kind: Kind, uid: str, was: Obj) -> str:
     )
 
 
+def begin_status(kind: Kind, obj: Obj, allowed: bool) -> None:
+    """The status of a new object: the client's, if it is allowed one; Kubernetes' own always have one, if empty."""
+    if not allowed:
+        obj.pop("status", None)
+    if type(kind) is not CustomKind:
+        complete(obj.setdefault("status", {}))
+    elif "status" in obj:
+        complete(obj["status"])
+
+
 def complete(status: Obj) -> None:
     """Conditions have a type and a status, if empty ones, as in Kubernetes: readers need not ask."""
     for condition in status.get("conditions") or ():

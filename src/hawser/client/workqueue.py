@@ -14,7 +14,7 @@ from hawser.exposition import Histogram, exponential
 
 BASE_SECONDS = 0.01
 LONGEST_SECONDS = 60.0
-_EDGES = exponential(1e-8, 10.0, 12)
+_EDGES = exponential(1e-8, 10.0, 10)
 
 
 class WorkQueue:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hawser.api import storage
-from hawser.controllers.storage import decisions, matching
+from hawser.controllers.storage import counts, decisions, matching
 from hawser.controllers.storage.decisions import ClaimStep, VolumeStep
 
 Obj = dict[str, Any]
@@ -248,3 +248,16 @@ def test_a_volume_that_nobody_can_reclaim_fails_with_the_reason(policy: str) -> 
     assert step.phase == "Failed"
     assert step.event is not None and step.event[1] == f"VolumeFailed{policy}"
     assert step.message == step.event[2]
+
+
+def test_attachments_are_told_by_driver_node_and_state() -> None:
+    disk = volume("disk", csi={"driver": "disks.example.com", "volumeHandle": "h"})
+    of = 'plugin_name="kubernetes.io/csi:disks.example.com"'
+    assert [
+        line for line in counts.of_attachments([("n1", disk), ("n2", disk)], [disk]) if not line.startswith("#")
+    ] == [
+        'storage_count_attachable_volumes_in_use{node="n1",volume_plugin="kubernetes.io/csi:disks.example.com"} 1',
+        'storage_count_attachable_volumes_in_use{node="n2",volume_plugin="kubernetes.io/csi:disks.example.com"} 1',
+        f'attachdetach_controller_total_volumes{{{of},state="desired_state_of_world"}} 2',
+        f'attachdetach_controller_total_volumes{{{of},state="actual_state_of_world"}} 1',
+    ]

@@ -17,6 +17,10 @@ _CLASS = "kubernetes.io/ingress.class"
 class IngressStrategy(Strategy):
     """An Ingress says its class in the spec."""
 
+    def prepare_create(self, obj: Obj) -> None:
+        """No load balancer yet."""
+        obj["status"] = {"loadBalancer": {}}
+
     def warnings(self, obj: Obj, old: Obj | None) -> Iterable[str]:
         """Of new ones that say it in an annotation only."""
         annotated = _CLASS in (obj["metadata"].get("annotations") or {})

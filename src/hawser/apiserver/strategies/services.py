@@ -66,6 +66,10 @@ class ServiceStrategy(Strategy):
         super().__init__(kind, lookup)
         self._allocator = allocator
 
+    def prepare_create(self, obj: Obj) -> None:
+        """No load balancer yet."""
+        obj["status"] = {"loadBalancer": {}}
+
     def prepare_update(self, obj: Obj, old: Obj) -> None:
         """Clients may leave out what was allocated; what the new type has no use for goes, unless it was changed."""
         spec, was = obj["spec"], old["spec"]

@@ -104,6 +104,10 @@ class CapacityStrategy(Strategy):
 class AttachmentStrategy(DriverStrategy):
     """The status is the attacher's; it changes nothing else."""
 
+    def prepare_create(self, obj: Obj) -> None:
+        """Nothing is attached yet."""
+        obj["status"] = {"attached": False}
+
     def prepare_status(self, obj: Obj, old: Obj) -> None:
         """Metadata stays as it was."""
         obj["metadata"] = dict(old["metadata"])

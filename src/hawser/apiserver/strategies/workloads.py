@@ -167,6 +167,18 @@ class PodTemplateStrategy(ReturningStrategy, TemplateStrategy):
     names_pods = False
 
 
+class ReplicaSetStrategy(CountingStrategy, TemplateStrategy):
+    """See its bases."""
+
+    counts = ("replicas",)
+
+
+class AutoscalerStrategy(CountingStrategy):
+    """See its base."""
+
+    counts = ("desiredReplicas",)
+
+
 class DisruptionBudgetStrategy(CountingStrategy):
     """Updates name the version they change."""
 

@@ -8,7 +8,7 @@ controller for names, events and ``node.status.volumesAttached``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hawser.api.errors import APIError, ignoring
@@ -18,6 +18,7 @@ from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
 from hawser.controllers.pods import by_node
+from hawser.controllers.storage import counts
 
 _SINGLE = {"ReadWriteOnce", "ReadWriteOncePod"}
 _AGAIN = 2.0
@@ -100,6 +101,12 @@ class AttachDetachController(Controller):
                 await self._detach(attachment)
         await self._report(key, [one for name, one in there.items() if name in needs])
         return _AGAIN if waits else None
+
+    def exposed(self) -> Iterable[str]:
+        nodes = {pod["spec"].get("nodeName") for pod in self._pods.list() if claims_of(pod)}
+        needed = [(need.node, need.volume) for node in sorted(filter(None, nodes)) for need in self._needs(node)]
+        listed = (self._volumes.get("", name) for one in self._attachments.list() for name in _volume(one))
+        return counts.of_attachments(needed, [volume for volume in listed if volume is not None])
 
     def _needs(self, node: str) -> Iterator[Need]:
         users: dict[str, list[Obj]] = {}

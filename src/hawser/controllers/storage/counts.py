@@ -1,6 +1,6 @@
-"""How many volumes and claims there are, and how many of them are bound, as the volume binder tells it.
+"""How many volumes and claims there are, bound and attached, as the volume binder and the attacher tell it.
 
-Source: Kubernetes metrics reference, pv_collector_*.
+Source: Kubernetes metrics reference, pv_collector_*, attachdetach_controller_*, storage_count_*.
 """
 
 from __future__ import annotations
@@ -28,6 +28,21 @@ def lines(volumes: Iterable[Obj], claims: Iterable[Obj]) -> Iterator[str]:
     names, text = ("namespace", "storage_class", "volume_attributes_class"), text.replace("volume", "volume claim")
     yield from gauge(f"{prefix}bound_pvc_count", text.format("bound"), bound, names)
     yield from gauge(f"{prefix}unbound_pvc_count", text.format("unbound"), unbound, names)
+
+
+def of_attachments(needed: Iterable[tuple[str, Obj]], attached: Iterable[Obj]) -> Iterator[str]:
+    """What the attach-detach controller tells. needed: nodes and volumes; attached: the volumes of attachments."""
+    in_use: _Counts = Counter()
+    states: _Counts = Counter()
+    for node, volume in needed:
+        in_use[node, plugin(volume)] += 1
+        states[plugin(volume), "desired_state_of_world"] += 1
+    for volume in attached:
+        states[plugin(volume), "actual_state_of_world"] += 1
+    name, text = "storage_count_attachable_volumes_in_use", "Measure number of volumes in use"
+    yield from gauge(name, text, in_use, ("node", "volume_plugin"))
+    name, text = "attachdetach_controller_total_volumes", "Number of volumes in A/D Controller"
+    yield from gauge(name, text, states, ("plugin_name", "state"))
 
 
 def plugin(volume: Obj) -> str:
