@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import yaml
 
-from .conftest import Engine, pod
+from hawser.node.agentlayers import FOLDER
+from hawser.rich.profiles.merge import PROFILE
+from hawser.rich.profiles.server import SOCKET
+from hawser.runtime.profile import ask
+
+from .conftest import Engine, Obj, pod
 
 
+def layers_of_an_agent(engine: Engine, namespace: str, pod: Obj) -> list[Path]:
+    """Asks the DaemonSet's agent for a profile with an agent of an image, as hawser-runtime does."""
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    agent = {"name": "w", "image": "docker.io/library/busybox:1.36", "command": ["sh"], "imagePullPolicy": "Never"}
+    profile = {"apiVersion": PROFILE.api_version, "kind": PROFILE.kind, "metadata": {"name": "watching"}}
+    engine.apply({**profile, "spec": {"namespaceSelector": selector, "agents": [agent]}}, namespace)
+    asked = {"namespace": namespace, "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
+    answer = ask(str(SOCKET), {f"io.kubernetes.cri.sandbox-{key}": value for key, value in asked.items()})
+    layers = answer["agents"][0]["layers"]
+    assert layers[-1] == str(FOLDER / "skeleton")
+    return [Path(path) for path in layers]
+
+
+@pytest.fixture
+def clean() -> Iterator[None]:
+    """The machine's folder for what such an agent knows of images goes again, unless it was there."""
+    there = FOLDER.exists()
+    yield
+    if not there:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+@pytest.mark.usefixtures("clean")
 def test_the_agent_of_the_daemon_set_reads_its_node(engine: Engine, namespace: str) -> None:
     engine.hawser("image", "build-agent", timeout=600)
     config = (engine.data_dir / "containerd/config.toml").read_text()
@@ -40,7 +71,10 @@ def test_the_agent_of_the_daemon_set_reads_its_node(engine: Engine, namespace: s
             check=False,
         )
         assert "Read-only file system" in touched.stderr
+        for path in layers_of_an_agent(engine, namespace, engine.get("pod", "b", namespace)):
+            assert path.is_dir(), path
     finally:
+        engine.kubectl("delete", "richprofile", "watching", check=False)
         engine.kubectl("delete", "namespace", "hawser-system", "--wait=false", check=False)
         engine.kubectl("delete", "pods", "--all", "-n", "hawser-system", "--grace-period=0", "--force", check=False)
         engine.kubectl("delete", "clusterrole,clusterrolebinding", "hawser-rich", check=False)
