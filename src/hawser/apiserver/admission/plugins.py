@@ -24,6 +24,7 @@ from hawser.apiserver.admission.chain import Chain
 from hawser.apiserver.admission.node_restriction import NodeRestriction
 from hawser.apiserver.admission.policies import mutating, validating
 from hawser.apiserver.admission.settings import Settings
+from hawser.apiserver.authorization.claim_status import ClaimStatus
 from hawser.apiserver.authorization.escalation import Escalation
 from hawser.apiserver.authorization.upsert import CreationByChange
 from hawser.apiserver.committed import Committed
@@ -144,4 +145,6 @@ def chain(resources: Resources, choice: Choice | None = None) -> Chain:
             plugin.configure(*choice.toleration_seconds)
         elif isinstance(plugin, quota.ResourceQuota):
             plugin.configure(choice.settings.limited)
-    return Chain((CreationByChange(resources.access), Escalation(resources.access), requesters.Requesters(), *made))
+    access = resources.access
+    unnamed = (CreationByChange(access), Escalation(access), ClaimStatus(access), requesters.Requesters())
+    return Chain((*unnamed, *made))
