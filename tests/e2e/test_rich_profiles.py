@@ -230,8 +230,9 @@ def test_poststop_runs_while_agent_and_containerd_are_dead(
     engine.apply(manifest, namespace)
     status = engine.wait_ready("a", namespace)["status"]["containerStatuses"][0]
     name = status["containerID"].partition("://")[2]
-    state = next(Path("/run/hawser").glob(f"**/runc/k8s.io/{name}/state.json"))
-    first = int(json.loads(state.read_text())["init_process_pid"])
+    notes = next(Path("/run/hawser").glob(f"**/runc/k8s.io/{name}/stat*"))  # runc's state.json, crun's status
+    note = json.loads(notes.read_text())
+    first = int(note.get("init_process_pid") or note["pid"])
     victims = [process(engine, "agent"), process(engine, "containerd")]
     for victim in victims:
         os.kill(victim, signal.SIGSTOP)  # nobody hears of the end before the hooks have run

@@ -197,11 +197,14 @@ class TestPrestart:
     def test_what_a_hook_leaves_running_does_not_keep_its_capabilities(
         self, containers: Containers, debian: Path, spec: Spec
     ) -> None:
-        before = [{"script": "setsid sleep 1000 >/dev/null 2>&1 &", "capabilities": ["NET_ADMIN"]}]
+        # The second one keeps the hook's output open, too, which runc would wait for.
+        sleepers = ("setsid sleep 1000 >/dev/null 2>&1 &", "echo said; trap '' TERM; sleep 1000 &")
+        before = [{"script": script, "capabilities": ["NET_ADMIN"], "timeout": "20s"} for script in sleepers]
         ran = containers.make(
             debian, hooked(spec, ["sh", "-c", "pgrep -c -r R,S,D sleep"], "minimal", prestart=before)
         ).run()
-        assert ran.stdout == b"0\n"
+        assert ran.stdout == b"0\n", ran.stderr
+        assert ran.stderr == b"hawser: prestart prestart-2: said\n"
 
     def test_it_is_root_though_the_application_is_not(self, containers: Containers, debian: Path, spec: Spec) -> None:
         hooked(

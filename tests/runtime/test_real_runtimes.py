@@ -39,7 +39,7 @@ def containers(
 def test_a_machine_lives_and_ends_as_its_application(containers: Containers, debian: Path, spec: Spec) -> None:
     """One container for all: boot, services, control groups, exec, the stop by a signal, hooks before and after."""
     spec["annotations"] |= {
-        "rich.hawser.dev/prestart": "echo prepared; (trap '' TERM; sleep 1000) >/dev/null 2>&1 &",
+        "rich.hawser.dev/prestart": "echo prepared; (trap '' TERM; sleep 1000) &",
         "rich.hawser.dev/poststop": 'echo "ended $HAWSER_EXIT_CODE $HAWSER_EXIT_REASON"',
     }
     script = "trap 'echo bye; exit 5' TERM; echo ready; sleep 1000 & while :; do sleep 0.1; done"

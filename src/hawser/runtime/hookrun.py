@@ -1,5 +1,5 @@
 # Importing pathlib would double the start-up time of every container.
-# ruff: noqa: PTH112, PTH115, PTH208, PTH103, PTH118, PTH123
+# ruff: noqa: PTH108, PTH112, PTH115, PTH208, PTH103, PTH118, PTH123
 """Running hooks, one after the other: with a time limit, with bounded output, and with nothing of them left behind."""
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _KEPT = 1024  # bytes of a hook's output in its record: the end of it, which tells what went wrong
 _COPIED = 64 * 1024  # bytes of it in the container's log
 _GONE_SECONDS = 5.0
+_LOOK_SECONDS = 0.1
 _SIGKILL = 9
 
 
@@ -74,8 +75,11 @@ def prestart(runtime: Runtime, note: dict[str, Any], pid: int, log: Log, home: s
         hook = hook_of(entry)
         path = os.path.join(home, "process.json")
         _write(path, process(note, PRESTART, hook))
-        words = runtime.words("exec", "--process", path, note["id"])
-        result = run(words, hook, PRESTART, log, lambda: clear(pid))
+        leader = os.path.join(home, "hook.pid")
+        with suppress(FileNotFoundError):
+            os.unlink(leader)
+        words = runtime.words("exec", "--pid-file", leader, "--process", path, note["id"])
+        result = run(words, hook, PRESTART, log, lambda: clear(pid), leader)
         # What a hook leaves running would keep its capabilities.
         if not clear(pid) and not result.problem:
             result = result._replace(problem="its processes could not be ended")
@@ -107,15 +111,19 @@ def poststop(
         yield hook, result
 
 
-def run(words: list[str], hook: Hook, phase: str, log: Log, stop: Callable[[], object]) -> Result:
-    """Runs a hook's command line. stop: ends all of the hook's processes; called when its time is over."""
+def run(words: list[str], hook: Hook, phase: str, log: Log, stop: Callable[[], object], pid_file: str = "") -> Result:
+    """Runs a hook's command line. stop: ends all of the hook's processes; called when its time is over.
+
+    pid_file: where the runtime notes the hook's own process. runc goes on as long as anybody keeps the output open, so
+    what is left when that process has ended is ended, too.
+    """
     began = time.monotonic()
     pipe, writing = os.pipe()
     child = spawn.start(words, {0: -1, 1: writing, 2: writing}, session=True)
     os.close(writing)
     output = _Output(log, f"hawser: {phase} {hook.name}: ".encode())
     over = os.pidfd_open(child)
-    in_time = _follow(pipe, over, output, began + hook.timeout)
+    in_time = _follow(pipe, over, output, began + hook.timeout, _Leader(pid_file, stop))
     if not in_time:
         stop()
         if not select.select([over], [], [], _GONE_SECONDS)[0]:
@@ -130,7 +138,42 @@ def run(words: list[str], hook: Hook, phase: str, log: Log, stop: Callable[[], o
     return Result(problem, output.tail(), time.monotonic() - began)
 
 
-def _follow(pipe: int, over: int, output: _Output, deadline: float) -> bool:
+class _Leader:
+    """A hook's own process, below the runtime that started it; `stop` is called once when it has ended."""
+
+    def __init__(self, pid_file: str, stop: Callable[[], object]) -> None:
+        self._file, self._stop = pid_file, stop
+        self._fds: list[int] = []
+
+    @property
+    def fds(self) -> list[int]:
+        """What select(2) is to watch for it; looked up as soon as the process is there."""
+        if self._file and not self._fds:
+            try:
+                with open(self._file, encoding="ascii") as file:
+                    self._fds = [os.pidfd_open(int(file.read()))]
+            except ProcessLookupError:
+                self._end()
+            except (FileNotFoundError, ValueError):
+                pass  # it is not there yet
+        return self._fds
+
+    def wait(self, seconds: float) -> float:
+        """How long to wait at most before the next look."""
+        return min(seconds, _LOOK_SECONDS) if self._file and not self._fds else seconds
+
+    def see(self, ready: list[int]) -> None:
+        """Takes what select(2) found."""
+        if self._fds and self._fds[0] in ready:
+            os.close(self._fds.pop())
+            self._end()
+
+    def _end(self) -> None:
+        self._file = ""
+        self._stop()
+
+
+def _follow(pipe: int, over: int, output: _Output, deadline: float, leader: _Leader) -> bool:
     """Reads until the child has ended, whoever else keeps its output open; False when time is over.
 
     over: the child, as pidfd_open(2) has it.
@@ -141,7 +184,9 @@ def _follow(pipe: int, over: int, output: _Output, deadline: float) -> bool:
         left = deadline - time.monotonic()
         if left <= 0:
             return False
-        ready, _, _ = select.select([pipe, over] if open_pipe else [over], [], [], left)
+        watched = [over, *leader.fds, *([pipe] if open_pipe else [])]
+        ready, _, _ = select.select(watched, [], [], leader.wait(left))
+        leader.see(ready)
         # The rest of what it wrote is in the pipe by the time it has ended.
         while open_pipe and (data := _read(pipe)) is not None:
             open_pipe = bool(data)
