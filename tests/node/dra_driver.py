@@ -1,7 +1,8 @@
 """A driver of dynamic resources for tests, a process of its own by ``python -m tests.node.dra_driver``.
 
 It registers in a folder, prepares each claim with one CDI device named after it, and writes down every call. What its
-``orders`` file says is done once: ``fail TEXT`` answers the next call with this error, ``hang`` never answers it.
+``orders`` file says is done once: ``fail TEXT`` answers the next call (or the next one of that name) with this error,
+``hang`` never answers it.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ class Running:
         rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
         return [row["claims"] for row in rows if row["call"] == name]
 
-    def order(self, text: str) -> None:
+    def order(self, text: str, call: str = "") -> None:
         """What is to happen to the next call."""
         fresh = self.folder / "orders.new"
-        fresh.write_text(text)
+        fresh.write_text(json.dumps([call, text]))
         fresh.rename(self.folder / "orders")
 
     def health(self, device: str, status: int, seconds: int = 0) -> None:
@@ -92,8 +93,8 @@ class _Driver:
         with (self.folder / "calls").open("a") as file:
             file.write(json.dumps(row) + "\n")
         orders = self.folder / "orders"
-        if orders.exists():
-            text = orders.read_text()
+        wanted, text = json.loads(orders.read_text()) if orders.exists() else ("none", "")
+        if wanted in ("", name):
             orders.unlink()
             if text == "hang":
                 threading.Event().wait()
@@ -147,7 +148,7 @@ def _handler(driver: _Driver, method: Any, name: str) -> Any:
 def main(folder: Path, registry: Path, cdi: Path, service: str) -> None:
     """Serves until a signal comes."""
     driver = _Driver(folder, cdi, service)
-    server = grpc.server(ThreadPoolExecutor(4))
+    server = grpc.server(ThreadPoolExecutor(16))
     package = f"k8s.io.kubelet.pkg.apis.dra.{service.partition('.')[0]}"
     for schema, path, group, names in (
         (plugins.registration(), "pluginregistration", "Registration", ("GetInfo", "NotifyRegistrationStatus")),

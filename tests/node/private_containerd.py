@@ -47,14 +47,15 @@ def available() -> bool:
 def running(folder: Path, *, programs: Path | None = None, cdi: Path | None = None) -> Iterator[Containerd]:
     """Starts containerd with the test images, plain pods by crun where it works; stops it, shims and mounts at the end.
 
-    programs: folder of another containerd than the machine's; cdi: of CDI specs that it reads.
+    programs: folder of another containerd than the machine's, which has runc: newer ones ask for versions of the OCI
+    specification that crun 1.8 refuses; cdi: of CDI specs that it reads.
     """
     folder.mkdir(parents=True, exist_ok=True)
     socket = folder / "c.sock"
     for part in ("cni/conf", "cni/bin"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     config = folder / "config.toml"
-    config.write_text(_config(folder, socket, cdi))
+    config.write_text(_config(folder, socket, "runc" if programs else crun.find(folder / "bin").path, cdi))
     with (folder / "containerd.log").open("w") as log:
         path = f"{programs}:{os.environ['PATH']}" if programs else os.environ["PATH"]
         command = [shutil.which("containerd", path=path) or "containerd", "--config", str(config)]
@@ -87,7 +88,7 @@ def _wait(socket: Path, process: subprocess.Popen[bytes]) -> None:
     raise RuntimeError(f"containerd did not start: see {socket.parent}/containerd.log")
 
 
-def _config(folder: Path, socket: Path, cdi: Path | None) -> str:
+def _config(folder: Path, socket: Path, runtime: str, cdi: Path | None) -> str:
     text = json.dumps
     devices = f"enable_cdi = true\n  cdi_spec_dirs = {text([str(cdi)])}" if cdi else ""
     return f"""version = 2
@@ -116,7 +117,7 @@ disabled_plugins = {text(_DISABLED)}
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.plain]
       runtime_type = "io.containerd.runc.v2"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.plain.options]
-        BinaryName = {text(crun.find(folder / "bin").path)}
+        BinaryName = {text(runtime)}
 """
 
 

@@ -223,6 +223,21 @@ async def told_of(engine: Engine, name: str) -> None:
     assert len(device.cdi_devices) == 1 and device.cdi_devices[0].name.startswith(f"{NAME}/toy=")
 
 
+async def test_a_pod_is_not_over_before_its_driver_has_taken_the_devices_back(client: Client, driver: Running) -> None:
+    assert await registered(driver) == [True, ""]
+    driver.order("fail not now", "NodeUnprepareResources")
+    await claim(client, "kept", await client.create(POD, claiming("kept", "kept", script="true")))
+
+    async def asked() -> int:
+        return len(driver.calls("NodeUnprepareResources"))
+
+    await until(asked)
+    assert (await client.get(POD, "kept", "default"))["status"]["phase"] not in ("Succeeded", "Failed")
+    await phase(client, "kept", "Succeeded")
+    assert await asked() == 2
+    await client.delete(POD, "kept", "default", grace_period=0)
+
+
 async def test_an_older_driver_is_spoken_to_in_its_version_and_one_of_none_is_refused(
     client: Client, engine: Engine, tmp_path: Path, cdi: Path
 ) -> None:

@@ -124,7 +124,11 @@ class Devices:
         lister = PodResources(self._pods, lambda: self._plugins, lambda: self._claims)
         self._servers[1].add(podresources(), "PodResourcesLister", lister.works)
         for server in self._servers:
-            await server.start()
+            try:
+                await server.start()
+            except OSError as err:
+                # The path of a socket has at most 107 bytes (unix(7)); all else goes on without it.
+                log.warning("%s is not served: %s", server.path, err)
         self._wiping = asyncio.create_task(slices.wipe(self._client, self._place.node), name="slices of before")
 
     async def _register(self, request: Any) -> Mapping[str, Any]:

@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
 _PULL_BACKOFF_SHOWS = 2.0
+_DEVICES_SECONDS = 3.0
 _PROBES = {"liveness": "livenessProbe", "startup": "startupProbe"}
 
 
@@ -254,8 +255,16 @@ class Worker:
             return False
         if not ending and not restarts.complete(pod, observed):
             return False
-        self._jobs.launch("devices", self.context.devices.release(self.uid))
+        self._jobs.launch("devices", self._give_back())
         return True
+
+    async def _give_back(self) -> None:
+        try:
+            await self.context.devices.release(self.uid)
+        except CRIError as err:
+            # As long as a driver is away the pod waits for it.
+            log.warning("pod %s: devices are given back later: %s", view.full_name(self.pod), err)
+            await asyncio.sleep(_DEVICES_SECONDS)
 
     def _adopt(self) -> None:
         self._adopted = True
@@ -324,7 +333,7 @@ class Worker:
                 launch("resize", self._resizer.apply(pod, action))
             case ResetContainers(ids=ids):
                 launch("reset", self._reset(ids))
-            case FinishDeletion():
+            case FinishDeletion() if not self.context.devices.holds(self.uid):
                 launch("finish", self._finish())
 
     def _job_ended(self, cut_short: bool) -> None:
@@ -356,7 +365,6 @@ class Worker:
     async def _finish(self) -> None:
         """The final status and the deletion in the API first, so that whoever waits does; cleaning up follows."""
         self.context.book.release(self.uid)
-        await self.context.devices.release(self.uid)
         if not self._removed:
             await self._reporter.flush()
             if not self._static:

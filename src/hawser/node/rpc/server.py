@@ -70,6 +70,7 @@ class Server:
         if self._server is not None:
             self._server.close()
             self.path.unlink(missing_ok=True)
+            self._server = None
         for connection in list(self._connections):
             connection.close()
 
