@@ -1,15 +1,24 @@
 """The shim's light front: what it answers itself, and what it leaves to the real one."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hawser.native import compiler
+
+# What a shim that was started finds.
+_TELL = """
+exec >../told
+echo "$@"; echo $GOMAXPROCS; readlink /proc/self/fd/3 /proc/self/fd/0; cat /proc/self/oom_score_adj; umask
+"""
 
 
 @pytest.fixture(params=["cc", "tcc"])
@@ -19,9 +28,9 @@ def shim(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(compiler, "find_compiler", lambda: request.param)
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     real = tmp_path / "real"
-    real.write_text('#!/bin/sh\necho "real $*"\n')
+    real.write_text('#!/bin/sh\n[ -e ../told ] || exec echo "real $*"\n' + _TELL)
     real.chmod(0o755)
-    return compiler.provide(tmp_path / "shim", "shim.c", {"SHIM": str(real)})
+    return compiler.provide(tmp_path / "shim", "shim.c", {"SHIM": str(real), "PROCESSORS": "2"})
 
 
 @pytest.fixture
@@ -35,17 +44,8 @@ def bundles(tmp_path: Path) -> Path:
     return tmp_path / "bundles"
 
 
-def call(shim: Path, folder: Path, verb: str) -> bytes:
-    words = [
-        "-namespace",
-        "k8s.io",
-        "-address",
-        "/c.sock",
-        "-publish-binary",
-        "/usr/bin/containerd",
-        "-id",
-        folder.name,
-    ]
+def call(shim: Path, folder: Path, verb: str, server: str = "/c.sock") -> bytes:
+    words = ["-namespace", "k8s.io", "-address", server, "-publish-binary", "/usr/bin/containerd", "-id", folder.name]
     return subprocess.run([shim, *words, verb], cwd=folder, capture_output=True, check=True).stdout
 
 
@@ -67,10 +67,32 @@ def test_a_further_container_gets_its_sandboxs_shim(shim: Path, bundles: Path, m
     assert not (bundles / "one" / ".address").exists()
 
 
-def test_a_sandbox_gets_a_real_shim(shim: Path, bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listener, _ = listening(bundles, monkeypatch)
-    with listener:
-        assert call(shim, bundles / "box", "start").startswith(b"real -namespace k8s.io")
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path leaves room for that of a socket."""
+    with tempfile.TemporaryDirectory(prefix="shim") as folder:
+        yield Path(folder)
+
+
+def test_a_sandbox_gets_a_shim_that_serves_a_socket_of_its_own(shim: Path, bundles: Path, short: Path) -> None:
+    (short / "s").mkdir()
+    os.mkfifo(bundles / "told")
+    address = call(shim, bundles / "box", "start", f"{short}/c.sock").decode()
+    assert address == f"unix://{short}/s/box" == (bundles / "box" / "address").read_text()
+    words, processors, served, stdin, score, umask = (bundles / "told").read_text().splitlines()
+    assert words == f"-namespace k8s.io -id box -address {short}/c.sock"
+    assert (processors, served[:8], stdin) == ("2", "socket:[", "/dev/null")
+    assert int(score) == int(Path("/proc/self/oom_score_adj").read_text()) + 1
+    assert int(umask, 8) == os.umask(0o022) == 0o022
+    assert (short / "s" / "box").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_sandbox_whose_socket_is_there_already_is_for_the_real_shim(shim: Path, bundles: Path, short: Path) -> None:
+    assert call(shim, bundles / "box", "start", f"{short}/c.sock").startswith(b"real "), "no folder for sockets"
+    (short / "s").mkdir()
+    (short / "s" / "box").touch()
+    assert call(shim, bundles / "box", "start", f"{short}/c.sock").startswith(b"real ")
+    assert not (bundles / "box" / "address").exists()
 
 
 def test_a_container_whose_sandboxs_shim_is_dead_gets_a_real_one(

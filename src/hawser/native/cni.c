@@ -29,13 +29,6 @@ static const char *get(const char *name)
 	return "";
 }
 
-static int same(const char *one, const char *other)
-{
-	while (*one && *one == *other)
-		one++, other++;
-	return *one == *other;
-}
-
 /* Whether the agent was sent what it is asked: the fields, then standard input. */
 static int asks(long agent)
 {

@@ -7,7 +7,8 @@
  *
  * Where /sys/fs/cgroup/unified is cgroup v2 beside v1 and has a controller (hugetlb, say), crun refuses to run. Nothing
  * of that controller is used here: crun gets a mount namespace in which that directory, HIDDEN, is empty, and works
- * with v1. Nobody else sees a difference, and what is mounted in shared places still reaches everybody.
+ * with v1. Nobody else sees a difference, and what is mounted in shared places still reaches everybody. `start` needs no
+ * cgroups: its containers have theirs.
  *
  * CRUN is the real crun's path; HIDDEN is "" where nothing is to be hidden.
  */
@@ -20,19 +21,27 @@ enum { MOST = 512 };
 static char *settings[MOST];
 static unsigned long read_only[4] = { RDONLY }; /* struct mount_attr */
 
-static int hides_v2(void)
+static void hide_v2(void)
 {
-	return !call(UNSHARE, CLONE_NEWNS, 0, 0, 0, 0) &&
-	       !call(MOUNT, P("none"), P("/sys/fs/cgroup"), 0, MS_REC | MS_PRIVATE, 0) &&
-	       !call(UMOUNT2, P(HIDDEN), DETACH, 0, 0, 0);
+	if (!call(UNSHARE, CLONE_NEWNS, 0, 0, 0, 0) &&
+	    !call(MOUNT, P("none"), P("/sys/fs/cgroup"), 0, MS_REC | MS_PRIVATE, 0))
+		call(UMOUNT2, P(HIDDEN), DETACH, 0, 0, 0);
+}
+
+static int starts(char **arguments)
+{
+	for (; *arguments; arguments++)
+		if (same(*arguments, "start"))
+			return 1;
+	return 0;
 }
 
 static void begin(char **arguments, char **environment)
 {
 	long count = 0, tree;
 
-	if (*HIDDEN)
-		hides_v2(); /* else crun says what it does not like */
+	if (*HIDDEN && !starts(arguments))
+		hide_v2(); /* where that fails, crun says what it does not like */
 	while (environment[count] && count < MOST - 2) {
 		settings[count] = environment[count];
 		count++;

@@ -112,7 +112,8 @@ def _provide_shim(settings: Settings) -> None:
     target, real = _shims(settings) / _SHIM, shutil.which(_SHIM)
     if real and _installed_version(command(settings)[0])[1] == _KNOWN_TO_SHIM:
         with contextlib.suppress(OSError, BuildError):
-            compiler.provide(target, "shim.c", {"SHIM": real})
+            compiler.provide(target, "shim.c", {"SHIM": real, "PROCESSORS": "1"})
+            (settings.cri_socket.parent / "s").mkdir(exist_ok=True, mode=0o700)
     elif target.exists():
         target.unlink()
 

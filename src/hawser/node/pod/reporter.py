@@ -15,7 +15,7 @@ from hawser.node.pod.publisher import Publisher
 
 # How long a status that only says "being created" waits for a better one.
 _PATIENCE = 0.3
-_PATIENCE_IN_A_RUSH = 1.0
+_PATIENCE_IN_A_RUSH = 2.0
 
 
 class Reporter:
