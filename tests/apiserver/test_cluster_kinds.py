@@ -303,3 +303,9 @@ async def test_devices_for_administration_are_claimed_in_labelled_namespaces_onl
         )
         await api.call("PATCH", home, {"metadata": {"labels": {label: "true"}}}, content=MERGE)
         await api.create(path, obj)
+    await api.call("PATCH", home, {"metadata": {"labels": {label: None}}}, content=MERGE)
+    given = {"request": "r", "driver": "d", "pool": "p", "device": "x", "adminAccess": True}
+    status = {"status": {"allocation": {"devices": {"results": [given]}}}}
+    claim = where(RESOURCE, "resourceclaims", api.namespace) + "/admin/status"
+    refused = await api.call("PATCH", claim, status, content=MERGE)
+    assert "status.allocation.devices.results[0].adminAccess: Forbidden: admin access" in refused.message

@@ -298,6 +298,15 @@ def test_a_hopeless_search_ends():
         allocated([asked], slices)
 
 
+def test_devices_that_are_alike_are_tried_once():
+    devices = [device(f"d{number:02}", numa=number % 2) for number in range(40)]
+    slices = [resource_slice(*devices, node="n1")]
+    same = {"matchAttribute": "gpu.example.com/numa"}
+    # 21 of one kind there are not, whichever twenty are chosen first.
+    assert allocated([claim("one", request(count=21), constraints=[same])], slices) is None
+    assert len(allocated([claim("one", request(count=20), constraints=[same])], slices)[0]) == 20
+
+
 def test_slices_come_change_and_go():
     inventory = Inventory()
     first = resource_slice(device("a"), node="n1", name="s")
@@ -370,7 +379,7 @@ def _satisfied(each, chosen):
     return True
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(problems())
 def test_a_solution_is_found_whenever_there_is_one_and_is_one(problem):
     claims, slices, devices, taken, held = problem

@@ -5,7 +5,7 @@ Source: API conventions, "Spec and Status"; API reference, ResourceClaimStatus a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from hawser.api.errors import invalid
@@ -38,20 +38,37 @@ class StatusOnlyStrategy(Strategy):
         obj["metadata"] = dict(old["metadata"])
 
 
-def _authorize(strategy: Strategy, obj: Obj, spec: Obj) -> None:
-    """Devices for administration are claimed only in namespaces that are labelled for it. Raises APIError."""
-    requests = (spec.get("devices") or {}).get("requests") or ()
-    asking = [number for number, one in enumerate(requests) if (one.get("exactly") or {}).get("adminAccess")]
-    if not asking:
+def _authorize(strategy: Strategy, obj: Obj, asking: Iterable[str]) -> None:
+    """Devices are used for administration only in namespaces that are labelled for it. Raises APIError.
+
+    asking: the paths of what does.
+    """
+    path = next(iter(asking), "")
+    if not path:
         return
     metadata = obj["metadata"]
     namespace = strategy.lookup.find(NAMESPACE, "", metadata["namespace"]) or {"metadata": {}}
     if (namespace["metadata"].get("labels") or {}).get(_ADMIN) == "true":
         return
     why = f"admin access to devices requires the `{_ADMIN}: true` label on the containing namespace"
-    error = forbidden(f"spec.devices.requests[{asking[0]}].adminAccess", why)
     kind = strategy.kind
-    raise invalid(kind.group, kind.kind, metadata.get("name") or metadata.get("generateName") or "", [error])
+    name = metadata.get("name") or metadata.get("generateName") or ""
+    raise invalid(kind.group, kind.kind, name, [forbidden(path, why)])
+
+
+def _requested(spec: Obj) -> Iterator[str]:
+    """The requests for administration."""
+    for number, request in enumerate((spec.get("devices") or {}).get("requests") or ()):
+        if (request.get("exactly") or {}).get("adminAccess"):
+            yield f"spec.devices.requests[{number}].adminAccess"
+
+
+def _given(status: Obj) -> Iterator[str]:
+    """The devices that are allocated for administration."""
+    devices = (status.get("allocation") or {}).get("devices") or {}
+    for number, result in enumerate(devices.get("results") or ()):
+        if result.get("adminAccess"):
+            yield f"status.allocation.devices.results[{number}].adminAccess"
 
 
 class TemplateStrategy(Strategy):
@@ -59,7 +76,7 @@ class TemplateStrategy(Strategy):
 
     def prepare_create(self, obj: Obj) -> None:
         """Not everybody may make claims for administration of them."""
-        _authorize(self, obj, (obj.get("spec") or {}).get("spec") or {})
+        _authorize(self, obj, _requested((obj.get("spec") or {}).get("spec") or {}))
 
 
 class ClaimStrategy(StatusOnlyStrategy):
@@ -67,12 +84,14 @@ class ClaimStrategy(StatusOnlyStrategy):
 
     def prepare_create(self, obj: Obj) -> None:
         """Not everybody may claim devices for administration."""
-        _authorize(self, obj, obj.get("spec") or {})
+        _authorize(self, obj, _requested(obj.get("spec") or {}))
 
     def prepare_status(self, obj: Obj, old: Obj) -> None:
         """Metadata stays; statuses of devices that are no longer allocated are dropped."""
         super().prepare_status(obj, old)
         status = obj["status"]
+        if not any(_given(old.get("status") or {})):
+            _authorize(self, obj, _given(status))
         gone = _allocated(old.get("status") or {}) - _allocated(status)
         if gone and status.get("devices"):
             left = [device for device in status["devices"] if _key(device) not in gone]

@@ -38,17 +38,32 @@ def allocate(
     node: str,
     labels: Mapping[str, str],
     share_id: Callable[[], str],
+    budget: Budget | None = None,
 ) -> list[Obj] | None:
     """A status.allocation for each claim, or None if the node's devices do not do.
 
-    share_id: makes a UUID for every share of a device. Raises AllocationError, NodeError.
+    share_id: makes a UUID for every share of a device. budget: of this and other searches. Raises AllocationError,
+    NodeError.
     """
     near = inventory.at(node, labels)
-    search = _Search([order(claim, classes, near) for claim in claims], ledger, near)
+    search = _Search([order(claim, classes, near) for claim in claims], ledger, near, budget or Budget())
     if not search.run():
         check_pools(near)
         return None
     return [outcome(each.claim, picks, node, share_id) for each, picks in zip(search.orders, search.picks, strict=True)]
+
+
+@dataclass(slots=True)
+class Budget:
+    """How often devices may still be tried."""
+
+    left: int = MOST_TRIES
+
+    def spend(self) -> None:
+        """One more try. Raises NodeError when there were too many."""
+        self.left -= 1
+        if self.left < 0:
+            raise NodeError(TIMED_OUT)
 
 
 @dataclass(slots=True)
@@ -58,13 +73,13 @@ class _Search:
     orders: Sequence[Order]
     ledger: Ledger
     near: Sequence[Reach]
+    budget: Budget
     picks: list[list[Pick]] = field(default_factory=list)
     mine: dict[DeviceID, list[int]] = field(default_factory=dict)
     shared: dict[DeviceID, list[dict[str, Quantity]]] = field(default_factory=dict)
     counted: Counters = field(default_factory=dict)
     left: dict[PoolID, Counters] = field(default_factory=dict)
     constraints: list[list[Constraint]] = field(default_factory=list)
-    tries: int = 0
 
     def run(self) -> bool:
         """Whether there is a solution; it is in ``picks`` then."""
@@ -124,9 +139,11 @@ class _Search:
             return self._request(number, place + 1)
         if len(self.picks[number]) + ask.count - have > MOST_RESULTS:
             raise _TooManyError
+        failed: set[object] = set()
         for at in range(start, start + 1 if ask.everything else len(ask.devices)):
             device = ask.devices[at]
-            if not self._pick(number, ask, device):
+            alone = not ask.admin and not device.shareable
+            if (alone and failed and device.likeness in failed) or not self._pick(number, ask, device):
                 continue
             done = False
             try:
@@ -136,15 +153,16 @@ class _Search:
                     self._put_back(number)
             if done:
                 return True
+            if alone:
+                # What is not possible with it is not with one that is like it.
+                failed.add(device.likeness)
         return False
 
     # One device
 
     def _pick(self, number: int, ask: Ask, device: Device) -> bool:
         """Takes a device for a claim if it can be had."""
-        self.tries += 1
-        if self.tries > MOST_TRIES:
-            raise NodeError(TIMED_OUT)
+        self.budget.spend()
         if not self._free(number, ask, device) or _kept_off(device, ask):
             return False
         amounts: dict[str, Quantity] | None = None

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+import orjson
+
 from hawser.api.node_affinity import term_matches
 from hawser.api.quantity import Quantity
 from hawser.api.types import Obj
@@ -34,6 +36,16 @@ class Device:
     consumes: Counters
     matched: dict[str, bool] = field(default_factory=dict)
     value: Obj | None = None
+    _likeness: object = field(default=None, init=False)
+
+    @property
+    def likeness(self) -> object:
+        """Devices of equal likeness differ in nothing but their name."""
+        if self._likeness is None:
+            rest = {name: value for name, value in self.spec.items() if name != "name"}
+            where = None if self.near is self.spec else id(self.near)
+            self._likeness = (self.id[:2], where, orjson.dumps(rest, option=orjson.OPT_SORT_KEYS))
+        return self._likeness
 
     @property
     def shareable(self) -> bool:

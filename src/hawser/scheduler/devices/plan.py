@@ -14,7 +14,7 @@ from hawser.api.types import Obj
 from hawser.client.informer import key_of
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.devices import claims as of
-from hawser.scheduler.devices.allocator import allocate
+from hawser.scheduler.devices.allocator import MOST_TRIES, Budget, allocate
 from hawser.scheduler.devices.asks import AllocationError, NodeError
 from hawser.scheduler.devices.claims import NotUsableError
 from hawser.scheduler.devices.extended import Extended, extended_claim, is_for
@@ -27,6 +27,7 @@ PLUGIN = "DynamicResources"
 SHORT = Refusal(PLUGIN, ("cannot allocate all claims",), True)
 ELSEWHERE = Refusal(PLUGIN, ("resourceclaim not available on the node",), True)
 MOST_CHOICES = 8
+MOST_IN_ALL = 2 * MOST_TRIES
 LEFTOVER = Refusal(PLUGIN, ("cannot schedule extended resource claim",), True)
 
 
@@ -135,11 +136,13 @@ class Devices:
         if pod.shape.extended and self.leftover(pod) is not None:
             return DeviceCheck(lambda name: LEFTOVER, [])
         wanted = [claim for claim in claims if of.allocation(claim) is None]
+        # Nobody else is placed meanwhile: all nodes share what may be tried.
+        budget = Budget(MOST_IN_ALL)
 
         def find(name: str) -> list[Obj] | Refusal:
             # As in the original, what is to be allocated is looked at first.
             extended = self._extended(pod, name)
-            found = self._allocate([*wanted, *([extended.claim] if extended else ())], name)
+            found = self._allocate([*wanted, *([extended.claim] if extended else ())], name, budget)
             elsewhere = any(self._is_elsewhere(claim, name, seconds) for claim in claims)
             return ELSEWHERE if elsewhere and not isinstance(found, Refusal) else found
 
@@ -238,12 +241,12 @@ class Devices:
         failed = bool(of.binding_failure(claim))
         return failed or (not of.is_ready(claim) and of.is_late(claim, self._now(), seconds))
 
-    def _allocate(self, claims: Sequence[Obj], name: str) -> list[Obj] | Refusal:
+    def _allocate(self, claims: Sequence[Obj], name: str, budget: Budget | None = None) -> list[Obj] | Refusal:
         if not claims:
             return []
         stock, labels = self.stock, self._cache.nodes[name].labels
         try:
-            found = allocate(claims, stock.classes, stock.inventory, stock.ledger, name, labels, self._share_id)
+            found = allocate(claims, stock.classes, stock.inventory, stock.ledger, name, labels, self._share_id, budget)
         except NodeError as why:
             return Refusal(PLUGIN, (str(why),), True)
         except AllocationError as why:
