@@ -145,6 +145,45 @@ async def test_openapi_is_not_sent_twice(api: Any) -> None:
     assert again.status == 304
 
 
+async def test_openapi_at_a_url_with_its_hash_may_be_kept(api: Any) -> None:
+    url = (await api.get("/openapi/v3")).json["paths"]["apis/apps/v1"]["serverRelativeURL"]
+    kept = await api.get(url)
+    assert kept.headers["Cache-Control"] == "public, immutable"
+    assert "Expires" in kept.headers
+    assert kept.headers["ETag"].strip('"') == url.partition("hash=")[2]
+    moved = await api.get("/openapi/v3/apis/apps/v1?hash=OLD")
+    # The client has followed.
+    assert (moved.status, moved.body) == (200, kept.body)
+    plain = await api.get("/openapi/v3/apis/apps/v1")
+    assert plain.headers["Cache-Control"] == "no-cache, private"
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "status", "content"),
+    [
+        ("/openapi/v3/api/v1", "application/com.github.proto-openapi.spec.v3@v1.0+protobuf", 406, "text/plain"),
+        (
+            "/openapi/v3/api/v1",
+            "application/com.github.proto-openapi.spec.v3@v1.0+protobuf;q=1, application/json;q=0.5",
+            200,
+            "application/json",
+        ),
+        ("/openapi/v2", "application/xml", 406, "text/plain"),
+        (
+            "/openapi/v2",
+            "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+            200,
+            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+        ),
+    ],
+)
+async def test_openapi_is_sent_in_a_form_that_is_taken(
+    api: Any, path: str, accept: str, status: int, content: str
+) -> None:
+    answer = await api.get(path, accept=accept)
+    assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (status, content)
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 async def test_nothing_acknowledged_is_lost_whatever_ends_the_server(own_server: Any, how: signal.Signals) -> None:
     own_server.start()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from email.utils import formatdate
 
 import orjson
 from aiohttp import web
@@ -11,15 +13,16 @@ from hawser.api import discovery, kinds, openapi
 from hawser.api.encoding import dumps
 from hawser.api.errors import APIError, method_not_supported
 from hawser.api.types import Obj
-from hawser.apiserver import exposition, health
+from hawser.apiserver import exposition, health, negotiation
 from hawser.apiserver.authentication import issuer_documents
 from hawser.apiserver.authentication.issuer_documents import IssuerDocuments
 from hawser.apiserver.health import Health
 from hawser.apiserver.metrics import Metrics
 from hawser.apiserver.paths import Target
-from hawser.apiserver.reply import Reply
+from hawser.apiserver.reply import JSON, Headers, Reply
 from hawser.store.base import Store
 
+_YEAR = 365 * 24 * 3600
 _PATHS = (
     *("/.well-known/openid-configuration", "/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2"),
     *("/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"),
@@ -82,7 +85,7 @@ class Documents:
             return Reply(exposition.render(self._metrics, self.store), 200, exposition.CONTENT_TYPE)
         accept = request.headers.get("Accept", "")
         if path.startswith("/openapi/"):
-            return self._openapi(path, accept, request)
+            return self._openapi(path, accept, request, target.query)
         if path in ("/api", "/apis"):
             version = discovery.accepted_aggregation(accept)
             if version:
@@ -118,12 +121,24 @@ class Documents:
             return discovery.api_resource_list(parts[2], parts[3], self._served)
         return None
 
-    def _openapi(self, path: str, accept: str, request: web.BaseRequest) -> Reply:
-        """Compressed for whoever takes that, which is how the documents are kept."""
+    def _openapi(self, path: str, accept: str, request: web.BaseRequest, query: dict[str, str]) -> Reply:
+        """Compressed for whoever takes that, which is how the documents are kept.
+
+        Source: kube-openapi's handlers. With ``hash``, as the index has it, an answer may be kept for good.
+        """
         document = openapi.find(path, accept)
         if document is None:
             raise unknown()
-        headers = (("ETag", document.etag), ("Vary", "Accept-Encoding, Accept"))
+        headers: Headers = (("ETag", document.etag), ("Vary", "Accept-Encoding, Accept"))
+        if document.content_type == JSON and not negotiation.takes(accept, JSON):
+            return Reply(b"", 406, "text/plain; charset=utf-8", headers[1:])
+        asked = query.get("hash", "") if path.startswith("/openapi/v3/") else ""
+        if asked and asked != document.hash:
+            # The URL is that of another time's document, which may be kept for ever.
+            return Reply(b"", 301, document.content_type, (("Location", f"{path}?hash={document.hash}"),), line=False)
+        if asked:
+            expires = formatdate(time.time() + _YEAR, usegmt=True)
+            headers += (("Cache-Control", "public, immutable"), ("Expires", expires))
         if request.headers.get("If-None-Match") == document.etag:
             return Reply(b"", 304, document.content_type, headers)
         if "gzip" in request.headers.get("Accept-Encoding", ""):

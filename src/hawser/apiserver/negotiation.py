@@ -105,6 +105,15 @@ def document_media(accept: str) -> Media:
     return Media.JSON
 
 
+@lru_cache(maxsize=256)
+def takes(accept: str, content_type: str) -> bool:
+    """Whether a client takes a document that has one form only."""
+    main, _, sub = content_type.partition("/")
+    return not accept or any(
+        (have, below) in ((main, sub), (main, "*"), ("*", "*")) for have, below, _ in clauses(accept)
+    )
+
+
 def pretty(query: dict[str, str], agent: str) -> bool:
     """Whether JSON is for people: when the query says so, or by the agent (curl, wget, browsers)."""
     if "pretty" in query:

@@ -29,10 +29,9 @@ Headers = tuple[tuple[str, str], ...]
 @lru_cache(maxsize=512)
 def _begin(status: int, content_type: str, headers: Headers, keep_alive: bool) -> str:
     """The head of an answer without what differs from one to the next."""
-    head = (
-        f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\nContent-Type: {content_type}\r\n"
-        "Cache-Control: no-cache, private\r\n"
-    )
+    head = f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\nContent-Type: {content_type}\r\n"
+    if all(key != "Cache-Control" for key, _ in headers):
+        head += "Cache-Control: no-cache, private\r\n"
     head += "".join(f"{key}: {value}\r\n" for key, value in headers)
     return head if keep_alive else head + "Connection: close\r\n"
 
