@@ -13,6 +13,7 @@ import orjson
 
 from hawser.api.apply import owners
 from hawser.api.apply.owners import Author, Entry
+from hawser.api.cel.patience import LaboriousError
 from hawser.api.encoding import dumps
 from hawser.api.errors import (
     APIError,
@@ -27,7 +28,7 @@ from hawser.api.errors import (
 )
 from hawser.api.kinds import Kind
 from hawser.api.types import Obj
-from hawser.apiserver import deletion, index, ownership, scheme
+from hawser.apiserver import index, laborious, ownership, removal, scheme
 from hawser.apiserver.admission.base import Hooks, Operation, Request
 from hawser.apiserver.admission.chain import Chain, Plan, ask, give_back
 from hawser.apiserver.deletion import DeleteOptions
@@ -35,7 +36,9 @@ from hawser.apiserver.ownership import Configuration
 from hawser.apiserver.strategies.base import Strategy
 from hawser.apiserver.updates import Update, applied_name, begin_status, desired
 from hawser.apiserver.writes import (
+    TRIES,
     Change,
+    Moved,
     Options,
     Undo,
     Written,
@@ -47,12 +50,6 @@ from hawser.apiserver.writes import (
     utc_now,
 )
 from hawser.store.base import Delete, Keep, Put, Record, Store, Watch, WriteFn
-
-_TRIES = 8
-
-
-class _Moved(Exception):
-    """The object has changed since webhooks were asked about it."""
 
 
 class Resource:
@@ -89,7 +86,7 @@ class Resource:
         self.admission = admission or Chain()
         self._plans: dict[tuple[str, Operation], Plan] = {}
         self._admit = admit
-        self._now = now
+        self.now = now
 
     def key(self, namespace: str, name: str) -> str:
         """The store key of an object."""
@@ -170,17 +167,20 @@ class Resource:
         plan = self.plan("", Operation.CREATE)
         hooks = self.admission.asked(self.kind, "", Operation.CREATE)
         request = Request(Operation.CREATE, self.kind, namespace, metadata.get("name") or "", obj, None, options)
-        plan.mutate(request)
+        try:
+            plan.mutate(request)
+        except LaboriousError as error:
+            await laborious.again(error, plan.mutate, request)
         if hooks is not None:
             await ask(hooks, plan, request)
         written_entries = owners.encoded(entries)
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             if generated:
                 request.new["metadata"]["name"] = generate(metadata["generateName"])
             try:
                 return await self._create(namespace, request, written_entries, plan, hooks)
             except APIError as error:
-                if not generated or error.reason != "AlreadyExists" or attempt == _TRIES - 1:
+                if not generated or error.reason != "AlreadyExists" or attempt == TRIES - 1:
                     raise
         raise internal("no free name was found")
 
@@ -189,14 +189,17 @@ class Resource:
     ) -> Written:
         kind, options, obj = self.kind, request.options, request.new
         metadata = obj["metadata"]
-        set_metadata(kind, metadata, stamp(self._now))
+        set_metadata(kind, metadata, stamp(self.now))
         if kind.has_status:
             begin_status(kind, obj, self.strategy.status_at_creation)
         self.strategy.prepare_create(obj)
         await self.check(scheme.check_create, kind, obj) if self.laborious else scheme.check_create(kind, obj)
         options.fields.warnings.extend(self.strategy.warnings(obj, None))
         name = request.name = metadata["name"]
-        plan.validate(request)
+        try:
+            plan.validate(request)
+        except LaboriousError as error:
+            await laborious.again(error, plan.validate, request)
         if hooks is not None:
             await hooks.validate(request)
         if (metadata.get("resourceVersion") or "0").strip("0").isdecimal():
@@ -217,7 +220,7 @@ class Resource:
 
         undos = [] if options.dry_run else self._reserve(request, plan)
         try:
-            record = await self._commit(self.key(namespace, name), fn, options)
+            record = await self.commit(self.key(namespace, name), fn, options)
         except BaseException:
             give_back(undos)
             raise
@@ -262,9 +265,10 @@ class Resource:
             return await self._create_applied(namespace, name, change, options)
         update = Update(self, namespace, name, change, options, status, finalize, binding)
         hooks = None if binding else self.admission.asked(self.kind, options.subresource, Operation.UPDATE)
+        update.again = not binding and self.admission.thinks(self.kind, options.subresource, Operation.UPDATE)
         try:
             if hooks is None and not self.asks and not self.laborious:
-                record = await self._commit(key, update.run, options)
+                record = await laborious.patiently(lambda: self.commit(key, update.run, options))
             else:
                 record = await self._update_asking(key, update, options, hooks)
         except BaseException:
@@ -280,26 +284,32 @@ class Resource:
 
         def fn(current: Record | None, revision: int) -> Put | Delete | Keep:
             if current is None or current.revision != update.base:
-                raise _Moved
+                raise Moved
             return update.outcome(revision)
 
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             current = self.store.get(key)
             if current is not None and self.asks:
                 await self.ready([current])
             update.begin(current)
-            update.mutate()
+            try:
+                update.mutate()
+            except LaboriousError as error:
+                await laborious.again(error, update.mutate)
             if hooks is not None:
                 await ask(hooks, update.plan or Plan(), update.request)
             await self.check(update.check)
-            update.admit()
+            try:
+                update.admit()
+            except LaboriousError as error:
+                await laborious.again(error, update.admit)
             if hooks is not None:
                 await hooks.validate(update.request)
             if self.asks:
                 update.kept = await self.stored(update.request.new)
             try:
-                return await self._commit(key, fn, options)
-            except _Moved:
+                return await self.commit(key, fn, options)
+            except Moved:
                 update.undo()
         raise conflict(self.kind.group, self.kind.plural, update.request.name)
 
@@ -316,7 +326,7 @@ class Resource:
 
     def author(self, options: Options) -> Author:
         """The manager of a write."""
-        return Author(options.manager, self.kind.api_version, stamp(self._now), options.subresource)
+        return Author(options.manager, self.kind.api_version, stamp(self.now), options.subresource)
 
     def count_generation(self, new: Obj, old: Obj) -> None:
         """Set metadata.generation of a changed object."""
@@ -329,60 +339,10 @@ class Resource:
 
     async def delete(self, namespace: str, name: str, delete: DeleteOptions, options: Options) -> Written:
         """Delete an object, or begin to: what remains has a deletionTimestamp. APIError 403, 404, 409."""
-        kind = self.kind
-        plan = self.plan("", Operation.DELETE)
-        hooks = self.admission.asked(kind, "", Operation.DELETE)
-        key = self.key(namespace, name)
-        request = Request(Operation.DELETE, kind, namespace, name, None, None, options)
-        if plan or hooks is not None:
-            request.delete = delete.shown(options.dry_run)
-        removed = False
-        asked = ""
-        final: Obj = {}
+        return await removal.remove(self, namespace, name, delete, options)
 
-        def fn(current: Record | None, revision: int) -> Put | Delete | Keep:
-            nonlocal removed, final
-            if current is None:
-                raise self.not_found(name)
-            new: Obj = orjson.loads(current.value)
-            deletion.check_preconditions(kind, new, delete)
-            if asked and new["metadata"]["uid"] != asked:
-                raise _Moved
-            if plan:
-                request.old = orjson.loads(current.value) if self.asks else self.load(current)
-                plan.mutate(request)
-                plan.validate(request)
-            removed = deletion.begin(self.strategy, new, delete, self._now())
-            final = new
-            if not removed and new == orjson.loads(current.value):
-                return Keep()
-            new["metadata"]["resourceVersion"] = str(revision)
-            # It stays in the version that it is kept in.
-            encoded, made = dumps(new), index.written(kind, new, bool(self.bare))
-            return Delete(encoded, made) if removed else Put(encoded, made)
-
-        for _ in range(_TRIES):
-            if hooks is not None:
-                found = self.get(namespace, name)
-                await self.ready([found])
-                request.old = self.load(found)
-                asked = request.old["metadata"]["uid"]
-                await hooks.mutate(request)
-                await hooks.validate(request)
-            try:
-                record = await self._commit(key, fn, options)
-                break
-            except _Moved:
-                continue
-        else:
-            raise conflict(kind.group, kind.plural, name)
-        if removed and not options.dry_run:
-            self.strategy.release(final)
-        if self.asks:
-            await self.ready([record])
-        return Written(self.show(record), removed=removed, uid=final["metadata"]["uid"])
-
-    async def _commit(self, key: str, fn: WriteFn, options: Options) -> Record:
+    async def commit(self, key: str, fn: WriteFn, options: Options) -> Record:
+        """Write, or try to where nothing is to be kept; the record as it is then. APIError 504, and what fn raises."""
         if options.dry_run:
             return tried(key, fn, self.store)
         record = await self.store.write(key, fn)

@@ -22,6 +22,14 @@ from hawser.store.base import Keep, Record, Store, WriteFn
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _NAME_LIMIT = 63
 
+TRIES = 8
+"""How often a write is begun anew when the object changes while others are asked about it, or a name is taken."""
+
+
+class Moved(Exception):
+    """The object has changed since others were asked about it."""
+
+
 Change = Callable[[Obj], Obj]
 """From the stored object (not to be changed) to what the client wants it to be."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 
 ENDLESS = 1 << 62
@@ -10,4 +11,11 @@ PATIENCE: ContextVar[int] = ContextVar("patience", default=ENDLESS)
 
 
 class LaboriousError(Exception):
-    """An evaluation takes longer than this context has time for; elsewhere it may well succeed."""
+    """An evaluation takes longer than this context has time for; elsewhere it may well succeed.
+
+    work: does it, for whoever can take it elsewhere; what was given up finds the result when it is tried again.
+    """
+
+    def __init__(self, work: Callable[[], None] | None = None) -> None:
+        super().__init__()
+        self.work = work

@@ -9,12 +9,15 @@ which ask somebody else, are asynchronous (``Hooks``).
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hawser.api.kind import Kind
 from hawser.api.types import Obj
 from hawser.apiserver.identity import User
 from hawser.apiserver.writes import Options, Undo
+
+if TYPE_CHECKING:
+    from hawser.apiserver.admission.deliberation import Deliberation
 
 
 class Operation(StrEnum):
@@ -33,11 +36,13 @@ class Request:
     subresources that are posted or connected to it is what was posted: Binding, Eviction, TokenRequest, PodExecOptions.
     old: what is stored (None for CREATE and CONNECT), never to be changed. name is empty while generateName is not
     used yet. delete: the DeleteOptions of a deletion. annotations: of the audit event (key -> value).
+    deliberation: what policies' expressions say of it, once there are some.
     """
 
     __slots__ = (
         "annotations",
         "delete",
+        "deliberation",
         "kind",
         "name",
         "namespace",
@@ -68,6 +73,7 @@ class Request:
         self.options = options
         self.subresource = subresource
         self.delete: Obj = {}
+        self.deliberation: Deliberation | None = None
         self.annotations = options.annotations
 
     @property
@@ -108,6 +114,10 @@ class Plugin:
     def handles(self, kind: Kind, subresource: str, operation: Operation) -> bool:
         """Whether it has anything to say of such writes; asked once for each kind of them: others cost nothing."""
         return True
+
+    def thinks(self, kind: Kind, subresource: str, operation: Operation) -> bool:
+        """Whether ``mutate`` or ``validate`` may be given up with LaboriousError, to be tried again."""
+        return False
 
     def mutate(self, request: Request) -> None:
         """Change ``request.object``."""

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from hawser.api.cel.patience import LaboriousError
 from hawser.api.errors import APIError
 from hawser.api.kind import Kind
-from hawser.apiserver import scheme
+from hawser.apiserver import laborious, scheme
 from hawser.apiserver.admission.base import Hooks, Operation, Plugin, Request
 from hawser.apiserver.admission.counts import ADMIT, VALIDATE, Counts
 from hawser.apiserver.writes import Undo
@@ -60,6 +61,7 @@ class Chain:
 
     def __init__(self, plugins: Iterable[Plugin] = ()) -> None:
         self._plugins = tuple(plugins)
+        self._thinking = tuple(plugin for plugin in self._plugins if type(plugin).thinks is not Plugin.thinks)
         self.hooks: Hooks | None = None
         self.counts = Counts()
 
@@ -102,6 +104,10 @@ class Chain:
 
         return run
 
+    def thinks(self, kind: Kind, subresource: str, operation: Operation) -> bool:
+        """Whether such writes may be given up with LaboriousError, to be tried again."""
+        return any(plugin.thinks(kind, subresource, operation) for plugin in self._thinking)
+
     def asked(self, kind: Kind, subresource: str, operation: Operation) -> Hooks | None:
         """The webhooks, when one of them wants to be asked of such writes."""
         hooks = self.hooks
@@ -111,10 +117,16 @@ class Chain:
         """All of admission for what is not an object of the registry: bindings, evictions, connections. APIError."""
         plan = self.plan(request.kind, request.subresource, request.operation)
         hooks = self.asked(request.kind, request.subresource, request.operation)
-        plan.mutate(request)
+        try:
+            plan.mutate(request)
+        except LaboriousError as error:
+            await laborious.again(error, plan.mutate, request)
         if hooks is not None:
             await hooks.mutate(request)
-        plan.validate(request)
+        try:
+            plan.validate(request)
+        except LaboriousError as error:
+            await laborious.again(error, plan.validate, request)
         if hooks is not None:
             await hooks.validate(request)
 
@@ -126,4 +138,7 @@ async def ask(hooks: Hooks, plan: Plan, request: Request) -> None:
     """
     if await hooks.mutate(request) and request.object is not None:
         scheme.read(request.kind, request.object, scheme.Fields(scheme.IGNORE))
-        plan.mutate(request)
+        try:
+            plan.mutate(request)
+        except LaboriousError as error:
+            await laborious.again(error, plan.mutate, request)

@@ -48,7 +48,7 @@ class Conditions:
                 errors.append(f"compilation error: {program}")
                 continue
             values = [*given.values(program.used), *more]
-            value, failure, cost = program.attempt(values, min(left, PER_CALL))
+            value, failure, cost = given.attempt(program, values, min(left, PER_CALL), more)
             left -= cost
             if isinstance(failure, CostError) and left <= 0:
                 return Outcome(False, error=OUT_OF_BUDGET)

@@ -6,16 +6,18 @@ Everything is made when an expression first refers to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hawser.api.cel.library.authorizer import Check
+from hawser.api.cel.program import Program
 from hawser.api.cel.request_types import NAMESPACE, VARIABLES
 from hawser.api.cel.schemas import converted
 from hawser.api.errors import APIError
 from hawser.api.kind import Kind
 from hawser.api.types import Obj
 from hawser.apiserver.admission.base import Request
+from hawser.apiserver.admission.deliberation import Deliberation, Result
 from hawser.apiserver.admission.webhooks import review
 from hawser.apiserver.authorization.base import Attributes, Decision, field_terms, label_terms
 from hawser.apiserver.identity import User
@@ -31,7 +33,7 @@ class Input:
     of the request's namespace, or None. allows: the server's authorizer; None when there is none to ask.
     """
 
-    __slots__ = ("_allows", "_kind", "_known", "_namespace", "_new", "_old", "_request")
+    __slots__ = ("_allows", "_kind", "_known", "_namespace", "_new", "_old", "_request", "deliberation")
 
     def __init__(
         self,
@@ -49,6 +51,14 @@ class Input:
         self._namespace = namespace
         self._allows = allows
         self._known: dict[str, Any] = {}
+        self.deliberation: Deliberation | None = None
+        """Set where expressions may be given up and tried again."""
+
+    def attempt(self, program: Program, values: Sequence[Any], limit: int, more: object = None) -> Result:
+        """What a program says of the request. more: what it depends on beside that. LaboriousError."""
+        if self.deliberation is None:
+            return program.attempt(values, limit)
+        return self.deliberation.attempt(program, values, limit, (self._new, self._old, more))
 
     def values(self, used: frozenset[str]) -> list[Any]:
         """The values of the variables, in the order of VARIABLES; None of those that are not used."""

@@ -46,6 +46,10 @@ class Policies(Plugin):
         """Policies are not asked about policies: it must be possible to mend them."""
         return kind not in _EXEMPT
 
+    def thinks(self, kind: Kind, subresource: str, operation: Operation) -> bool:
+        """Whether there are expressions to evaluate, which may be given up and tried again."""
+        return self.handles(kind, subresource, operation) and bool(self._table.of(kind, subresource, operation))
+
     def bound(self, request: Request) -> list[Bound]:
         """The policies that may have something to say."""
         return self._table.of(request.kind, request.subresource, request.operation)
@@ -81,6 +85,7 @@ class Policies(Plugin):
 
     def given(self, request: Request, kind: Kind) -> Input:
         """The variables of a request in a version. APIError when it cannot be shown in that version."""
+        from hawser.apiserver.admission.deliberation import Deliberation
         from hawser.apiserver.admission.inputs import Input
 
         def namespace() -> Obj | None:
@@ -89,7 +94,11 @@ class Policies(Plugin):
             return self._committed.get(NAMESPACE, "", request.namespace)
 
         new, old = (self.shown(request, kind, obj) for obj in (request.object, request.old))
-        return Input(request, kind, new, old, namespace, self._resources.access.authorizer.allows)
+        given = Input(request, kind, new, old, namespace, self._resources.access.authorizer.allows)
+        if request.deliberation is None:
+            request.deliberation = Deliberation()
+        given.deliberation = request.deliberation
+        return given
 
     def shown(self, request: Request, kind: Kind, obj: Obj | None) -> Obj | None:
         """An object of the request in a version: the subresource's own."""

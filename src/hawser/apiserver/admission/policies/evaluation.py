@@ -82,7 +82,7 @@ class Evaluation:
 
     def _attempt(self, program: Program) -> tuple[Any, Exception | None, int]:
         values = [self._value(name) if name in program.used else None for name in program.names]
-        return program.attempt(values, PER_CALL)
+        return self._given.attempt(program, values, PER_CALL, self._params)
 
     def _value(self, name: str) -> Any:
         if name == "params":
