@@ -177,3 +177,21 @@ async def test_a_device_that_fails_to_be_attached_is_given_up(cluster):
     assert await eventually(bound(cluster, "waiter")) == "n1"
     (result,) = (await status_of(cluster, "unlucky"))["allocation"]["devices"]["results"]
     assert result["device"] == "b"
+
+
+async def test_what_was_kept_for_a_pod_is_given_back_when_it_goes(cluster):
+    await add_node(cluster, "n1")
+    await cluster.create(DEVICE_CLASS, device_class())
+    slow = device("a", bindingConditions=["attached"], bindingFailureConditions=["failed"])
+    await cluster.create(RESOURCE_SLICE, resource_slice(slow, node="n1"))
+    for name in ("mine", "other"):
+        await add_claim(cluster, name)
+    await add_wanting(cluster, "leaver", claim_name="mine")
+    await eventually(event(cluster, "leaver", "BindingConditionsPending"))
+    await add_wanting(cluster, "next", claim_name="other")
+    await eventually(scheduled_condition(cluster, "next"))
+    await cluster.delete(POD, "leaver", "default", grace_period=0)
+    await eventually(event(cluster, "next", "BindingConditionsPending"))
+    assert await status_of(cluster, "mine") == {}
+    (result,) = (await status_of(cluster, "other"))["allocation"]["devices"]["results"]
+    assert result["device"] == "a"

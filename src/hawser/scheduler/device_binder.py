@@ -203,6 +203,8 @@ class DeviceBinder:
             raise Unbound("device binding timeout") from None
 
     def _is_ready(self, claim: Obj, seconds: float) -> bool:
+        if of.allocation(claim) is None:
+            raise Unbound(f"claim {claim['metadata']['name']} got deallocated in the meantime")
         if why := of.binding_failure(claim):
             raise Unbound(why)
         if of.is_ready(claim):
