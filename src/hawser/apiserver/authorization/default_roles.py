@@ -141,6 +141,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         "get list patch update watch / resource.k8s.io / resourceclaims/status",
         "get list patch update watch / core / pods/finalizers",
         f"{_READ} / resource.k8s.io / resourceslices",
+        "create delete / resource.k8s.io / resourceclaims",
         "patch update / resource.k8s.io / resourceclaims/binding",
     ),
     "system:kubelet-api-admin": (
