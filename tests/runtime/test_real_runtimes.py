@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runtime.conftest import CACHE, Containers
+from tests.runtime.conftest import CACHE, Container, Containers
 from tests.runtime.environments import newer, remove_groups, within
 from tests.runtime.test_containers import SLEEP, rich
 
@@ -42,6 +44,7 @@ def test_a_machine_lives_and_ends_as_its_application(containers: Containers, deb
         "rich.hawser.dev/prestart": "echo prepared; (trap '' TERM; sleep 1000) &",
         "rich.hawser.dev/poststop": 'echo "ended $HAWSER_EXIT_CODE $HAWSER_EXIT_REASON"',
     }
+    spec["process"]["oomScoreAdj"] = 500
     script = "trap 'echo bye; exit 5' TERM; echo ready; sleep 1000 & while :; do sleep 0.1; done"
     container = containers.make(debian, rich(spec, ["bash", "-c", script]))
     container.start()
@@ -52,6 +55,7 @@ def test_a_machine_lives_and_ends_as_its_application(containers: Containers, deb
     assert container.exec("systemd-run", "--quiet", "--wait", "--pipe", "sh", "-c", "echo inside") == "inside"
     assert container.exec("systemd-detect-virt", "-c") == "container-other"
     assert container.exec("/dev/hawser/ready") == "active"
+    assert executed(container, spec, "cat", "/proc/self/oom_score_adj") == "500\n"
     container.until_output("ready")
     container.kill("TERM")
     container.until_stopped()
@@ -60,6 +64,14 @@ def test_a_machine_lives_and_ends_as_its_application(containers: Containers, deb
     assert container.output() == "ready\nbye\n"
     told = container.output("err").splitlines()
     assert told == ["hawser: prestart prestart-1: prepared", "hawser: poststop poststop-1: ended 0 Completed"]
+
+
+def executed(container: Container, spec: Spec, *words: str) -> str:
+    """What a command prints that is executed as a CRI has it: with all that the container's own process has."""
+    path = container.directory / "process.json"
+    path.write_text(json.dumps({**spec["process"], "args": words, "cwd": "/"}, separators=(",", ":")))
+    command = container.command("exec", "--process", str(path), container.name)
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 3", 3), ("kill -9 $$", 137)])

@@ -107,6 +107,13 @@ exec)
 		if [ -n "$preload" ] && ! grep -q '"LD_PRELOAD=' "$process"; then
 			sed -i "s|\"env\":\[|&\"LD_PRELOAD=$preload\",|" "$process"
 		fi
+		# crun leaves to what it executes its own score, and then the application would go first when memory is short.
+		case ${real##*/} in
+		crun*)
+			score=$(sed -n 's/.*"oomScoreAdj":\(-*[0-9]*\).*/\1/p' "$process")
+			[ -z "$score" ] || echo "$score" 2>/dev/null >/proc/self/oom_score_adj
+			;;
+		esac
 	fi
 	;;
 kill)
