@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 import pytest
 
 from hawser.api.errors import APIError
@@ -118,3 +120,24 @@ async def gone(client: Client, name: str, seconds: float = 40) -> None:
         return False
 
     await until(look, seconds)
+
+
+async def ask(engine: Engine, path: str, token: str | None = None) -> tuple[int, str]:
+    """As somebody who asks the agent itself: with a token, or as the API server with its certificate."""
+    pki = engine.settings.pki_dir
+    tls = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+    if token is None:
+        tls.load_cert_chain(pki / "apiserver-kubelet-client.crt", pki / "apiserver-kubelet-client.key")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls)) as session,
+        session.get(f"https://{engine.settings.kubelet_listen}{path}", headers=headers) as answer,
+    ):
+        return answer.status, await answer.text()
+
+
+async def page(engine: Engine, path: str) -> str:
+    """A page of the agent."""
+    status, text = await ask(engine, path)
+    assert status == 200, text
+    return text

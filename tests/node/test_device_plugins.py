@@ -16,6 +16,7 @@ from hawser.client.client import Client
 from hawser.node.deviceplugins import tables
 from hawser.node.deviceplugins.manager import DevicePlugins
 from hawser.node.devices.podresources import podresources
+from hawser.node.metrics.devices import DeviceCounters, render
 from hawser.node.rpc.server import Server
 
 from . import device_plugin
@@ -216,8 +217,9 @@ async def test_what_is_no_device_plugin_is_refused(
 
 
 async def test_a_resource_is_none_when_its_plugin_has_been_away_for_long(tmp_path: Path) -> None:
+    counters = DeviceCounters()
     told: list[tuple[dict[str, str], dict[str, str]]] = []
-    plugins = DevicePlugins(tmp_path, lambda *rows: told.append(rows), lambda: None, grace=0.5)
+    plugins = DevicePlugins(tmp_path, lambda *rows: told.append(rows), lambda: None, counters, grace=0.5)
     server = Server(tmp_path / "kubelet.sock")
     server.add(tables.deviceplugin(), "Registration", {"Register": plugins.register_request})
     await server.start()
@@ -235,5 +237,6 @@ async def test_a_resource_is_none_when_its_plugin_has_been_away_for_long(tmp_pat
     await says("1", "0")
     await says("0", "0")
     assert plugins.resources == {}
+    assert f'kubelet_device_plugin_registration_total{{resource_name="{NAME}"}} 1' in render(counters, {})
     plugins.close()
     await server.stop()

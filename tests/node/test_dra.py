@@ -19,6 +19,7 @@ from hawser.api.kinds import POD, RESOURCE_CLAIM, RESOURCE_SLICE
 from hawser.client.client import Client
 from hawser.node.devices.podresources import podresources
 from hawser.node.dra.drivers import Drivers
+from hawser.node.metrics.devices import DeviceCounters
 
 from . import dra_driver, private_containerd
 from . import engine as engines
@@ -26,7 +27,7 @@ from .batch import phase, pod, said, until
 from .dra_driver import NAME, Running
 from .engine import Engine
 from .private_containerd import Containerd
-from .running import FOREVER, gone, log_of, ready, remove_pods, seen, state
+from .running import FOREVER, gone, log_of, page, ready, remove_pods, seen, state
 
 pytestmark = pytest.mark.containerd
 Obj = dict[str, Any]
@@ -118,6 +119,14 @@ async def test_claims_are_prepared_before_a_pod_and_given_back_after_it(
     for name in ("first", "second"):
         await client.delete(POD, name, "default", grace_period=0)
     assert json.loads((engine.folder / "agent/dra_manager_state").read_text()) == []
+    shown = await page(engine, "/metrics")
+    call = f'driver_name="{NAME}",grpc_status_code="OK",method_name="/k8s.io.kubelet.pkg.apis.dra.v1.DRAPlugin/'
+    for line in (
+        'dra_resource_claims_in_use{driver_name="<any>"} 0',
+        f'dra_grpc_operations_duration_seconds_count{{{call}NodePrepareResources"}} ',
+        'dra_operations_duration_seconds_count{operation_name="UnprepareResources",is_error="false"} 2',
+    ):
+        assert line in shown
 
 
 async def test_the_health_of_claimed_devices_is_in_the_status_of_containers(client: Client, driver: Running) -> None:
@@ -140,7 +149,11 @@ async def test_the_health_of_claimed_devices_is_in_the_status_of_containers(clie
     await seen(client, "healthy", shows("Healthy"))
     await seen(client, "healthy", shows("Unknown"))
     await client.delete(POD, "healthy", "default", grace_period=0)
-    await gone(client, "healthy")
+
+    async def given_back() -> list[list[str]]:
+        return driver.calls("NodeUnprepareResources")
+
+    assert await until(given_back) == [["well"]]
 
 
 async def test_what_keeps_a_claim_from_being_prepared_is_said(client: Client, driver: Running) -> None:
@@ -154,7 +167,7 @@ async def test_what_keeps_a_claim_from_being_prepared_is_said(client: Client, dr
     await said(client, "others", "FailedPrepareDynamicResources", text + words)
     await claim(client, "lost", made["lost"], driver="gone.hawser.test")
     await said(client, "lost", "FailedPrepareDynamicResources", f"{text}DRA driver gone.hawser.test is not registered")
-    driver.order("fail the toy is broken")
+    driver.order("fail the toy is broken", "NodePrepareResources")
     await claim(client, "bad", made["bad"])
     words = "NodePrepareResources failed for ResourceClaim bad: the toy is broken"
     await said(client, "bad", "FailedPrepareDynamicResources", text + words)
@@ -177,7 +190,7 @@ async def test_an_agent_that_is_killed_while_a_claim_is_prepared_leaves_nothing(
     assert await registered(driver) == [True, ""]
     for name, forced in (("kept", False), ("forced", True)):
         prepared, unprepared = len(driver.calls("NodePrepareResources")), len(driver.calls("NodeUnprepareResources"))
-        driver.order("hang")
+        driver.order("hang", "NodePrepareResources")
         made = await client.create(POD, claiming(name, name, script=FOREVER))
         await claim(client, name, made)
 
@@ -298,7 +311,7 @@ async def test_slices_go_with_their_driver_and_stay_with_one_that_comes_back(
         pool = {"name": "pool", "generation": 1, "resourceSliceCount": 1}
         spec = {"driver": driver, "nodeName": "far", "pool": pool, "devices": [{"name": "toy"}]}
         await client.create(RESOURCE_SLICE, {**made, "spec": spec})
-    drivers = Drivers(client, "far", lambda: None, wipe_after=0.5)
+    drivers = Drivers(client, "far", lambda: None, DeviceCounters(), wipe_after=0.5)
     registry = tmp_path / "registry"
     with dra_driver.running(tmp_path, registry, cdi) as driver:
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -20,6 +18,7 @@ from . import engine as engines
 from .engine import NODE, Engine
 from .images import BUSYBOX
 from .private_containerd import Containerd
+from .running import ask, page
 
 pytestmark = pytest.mark.containerd
 Obj = dict[str, Any]
@@ -102,39 +101,19 @@ async def _token(client: Client, name: str) -> str:
     return str(made["status"]["token"])
 
 
-async def _get(engine: Engine, path: str, token: str | None = None) -> tuple[int, str]:
-    """As somebody who asks the agent itself: with a token, or as the API server with its certificate."""
-    pki = engine.settings.pki_dir
-    tls = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-    if token is None:
-        tls.load_cert_chain(pki / "apiserver-kubelet-client.crt", pki / "apiserver-kubelet-client.key")
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    async with (
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls)) as session,
-        session.get(f"https://{engine.settings.kubelet_listen}{path}", headers=headers) as answer,
-    ):
-        return answer.status, await answer.text()
-
-
-async def _page(engine: Engine, path: str) -> str:
-    status, text = await _get(engine, path)
-    assert status == 200, text
-    return text
-
-
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/cadvisor", "/metrics/resource", "/metrics/probes"])
 async def test_a_pod_with_the_right_may_scrape_the_agent(engine: Engine, client: Client, path: str) -> None:
-    status, text = await _get(engine, path, await _token(client, "scraper"))
+    status, text = await ask(engine, path, await _token(client, "scraper"))
     assert status == 200
     names = [family.name for family in text_string_to_metric_families(text)]
     assert len(names) == len(set(names))
-    assert (await _get(engine, path, await _token(client, "nobody")))[0] == 403
-    assert (await _get(engine, path, ""))[0] == 401
+    assert (await ask(engine, path, await _token(client, "nobody")))[0] == 403
+    assert (await ask(engine, path, ""))[0] == 401
 
 
 async def _samples(engine: Engine, path: str) -> dict[str, list[tuple[dict[str, str], float]]]:
     found: dict[str, list[tuple[dict[str, str], float]]] = {}
-    for family in text_string_to_metric_families(await _page(engine, path)):
+    for family in text_string_to_metric_families(await page(engine, path)):
         for sample in family.samples:
             found.setdefault(sample.name, []).append((sample.labels, sample.value))
     return found
@@ -181,7 +160,7 @@ async def test_probes_are_counted(engine: Engine) -> None:
 
 async def test_the_summary_shows_what_a_pod_uses(engine: Engine) -> None:
 
-    made = orjson.loads(await _page(engine, "/stats/summary"))
+    made = orjson.loads(await page(engine, "/stats/summary"))
     assert made["node"]["nodeName"] == NODE
     assert made["node"]["cpu"]["usageNanoCores"] > 0
     assert made["node"]["runtime"]["imageFs"]["capacityBytes"] > 0
@@ -199,13 +178,13 @@ async def test_the_summary_shows_what_a_pod_uses(engine: Engine) -> None:
     assert pod["ephemeral-storage"]["usedBytes"] >= 300 * 1024
     assert pod["network"]["name"] == "eth0"
     assert pod["process_stats"]["process_count"] >= 2
-    brief = orjson.loads(await _page(engine, "/stats/summary?only_cpu_and_memory=true"))
+    brief = orjson.loads(await page(engine, "/stats/summary?only_cpu_and_memory=true"))
     assert "ephemeral-storage" not in brief["pods"][0]
 
 
 async def test_pods_that_run_and_settings_are_shown(engine: Engine) -> None:
 
-    running = orjson.loads(await _page(engine, "/runningpods/"))
+    running = orjson.loads(await page(engine, "/runningpods/"))
     assert [row["metadata"]["name"] for row in running["items"]] == ["busy"]
-    settings = orjson.loads(await _page(engine, "/configz"))["kubeletconfig"]
+    settings = orjson.loads(await page(engine, "/configz"))["kubeletconfig"]
     assert settings["cgroupDriver"] == "cgroupfs"

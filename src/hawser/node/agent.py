@@ -247,7 +247,7 @@ class Agent:
             log.warning("without --tls-cert, --tls-key and --client-ca there is no kubelet API: no logs, no exec")
             return
         tls = tls_context(options.tls_cert, options.tls_key, options.client_ca)
-        pages = Pages(options, self.client, self.runtime, self.pods, self.counters, self.collector).all()
+        pages = Pages(options, self.client, self.runtime, self.pods, self.counters, self.collector, self.devices).all()
         access = Access(self.client.create, options.node_name)
         served = ServedPods(self.pods, options.root_dir)
         self.server = KubeletServer(served, self.runtime, tls, access, pages, self.counters)

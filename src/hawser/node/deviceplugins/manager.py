@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hawser.node.cri.errors import CRIError
 from hawser.node.deviceplugins import tables
 from hawser.node.deviceplugins.resource import GRACE_SECONDS, Resource
 from hawser.node.deviceplugins.state import Allocation, State
+from hawser.node.metrics.devices import DeviceCounters
 from hawser.node.pod import view
 from hawser.node.rpc.channel import Code, RPCError
 
@@ -43,9 +45,11 @@ class DevicePlugins:
         folder: Path,
         changed: Callable[[dict[str, str], dict[str, str]], None],
         pods: Callable[[], set[str] | None],
+        counters: DeviceCounters,
         grace: float = GRACE_SECONDS,
     ) -> None:
         self._pods = pods
+        self._counters = counters
         self._grace = grace
         self.state = State(folder / CHECKPOINT)
         self._folder = folder
@@ -67,6 +71,7 @@ class DevicePlugins:
     async def register_request(self, request: Any) -> Mapping[str, Any]:
         """The Registration service. Raises RPCError."""
         name = request.resource_name
+        self._counters.registrations[name] += 1
         if request.version != tables.VERSION:
             text = f'requested API version "{request.version}" is not supported by kubelet. Supported version is '
             raise RPCError(Code.UNKNOWN, f'{text}["{tables.VERSION}"]')
@@ -170,7 +175,11 @@ class DevicePlugins:
             order = [*(device for device in dict.fromkeys(liked) if device in free), *sorted(free - set(liked))]
             chosen += order[:needed]
         rows = self.state.pods.setdefault(uid, {}).setdefault(container, {})
-        rows[name] = await resource.allocate(chosen)
+        began = time.perf_counter()
+        try:
+            rows[name] = await resource.allocate(chosen)
+        finally:
+            self._counters.allocated(name, time.perf_counter() - began)
         return chosen
 
     async def starting(self, pod: Obj, spec: Obj) -> list[Allocation]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from hawser.node.cri.model import Version
 from hawser.node.deviceplugins.tables import deviceplugin
 from hawser.node.devices import slices
 from hawser.node.devices.podresources import PodResources, podresources
+from hawser.node.metrics.devices import DeviceCounters, render
 from hawser.node.pod import view
 from hawser.node.pod.env import ConfigError
 from hawser.node.pod.observed import Waiting
@@ -79,6 +80,7 @@ class Devices:
         self._pods = pods
         self._known = known
         self._wake = wake
+        self.counters = DeviceCounters()
         self._claims: ClaimManager | None = None
         self._plugins: DevicePlugins | None = None
         self._servers: tuple[Server, ...] = ()
@@ -91,7 +93,7 @@ class Devices:
             from hawser.node.dra.manager import ClaimManager
 
             file = self._place.root / _CLAIMS
-            self._claims = ClaimManager(file, self._client, self._place.node, self._changed)
+            self._claims = ClaimManager(file, self._client, self._place.node, self._changed, self.counters)
         return self._claims
 
     def plugins(self) -> DevicePlugins:
@@ -99,7 +101,7 @@ class Devices:
         if self._plugins is None:
             from hawser.node.deviceplugins.manager import DevicePlugins
 
-            self._plugins = DevicePlugins(self._place.root / _PLUGINS, self._advertised, self._known)
+            self._plugins = DevicePlugins(self._place.root / _PLUGINS, self._advertised, self._known, self.counters)
         return self._plugins
 
     async def start(self) -> None:
@@ -211,6 +213,10 @@ class Devices:
                     }
                     for name, devices in sorted(found.items())
                 ]
+
+    def metrics(self) -> Iterator[str]:
+        """The lines of ``/metrics`` on devices."""
+        return render(self.counters, self._claims.in_use() if self._claims is not None else {"<any>": 0})
 
     def _advertised(self, capacity: dict[str, str], allocatable: dict[str, str]) -> None:
         self._advertise(capacity, allocatable)

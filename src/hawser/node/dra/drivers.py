@@ -7,6 +7,7 @@ connected serves; ResourceSlices go 30 s after the last one did.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 from hawser.client.client import Client
@@ -15,6 +16,7 @@ from hawser.node.devices.slices import wipe
 from hawser.node.dra import tables
 from hawser.node.dra.claims import NotPrepared
 from hawser.node.dra.health import Health
+from hawser.node.metrics.devices import DeviceCounters
 from hawser.node.plugins.service import Service
 
 _CALL_SECONDS = 45.0
@@ -47,8 +49,14 @@ class Drivers:
     """
 
     def __init__(
-        self, client: Client, node: str, changed: Callable[[], None], wipe_after: float = WIPE_SECONDS
+        self,
+        client: Client,
+        node: str,
+        changed: Callable[[], None],
+        counters: DeviceCounters,
+        wipe_after: float = WIPE_SECONDS,
     ) -> None:
+        self._counters = counters
         self.health = Health(changed)
         self._client = client
         self._node = node
@@ -66,10 +74,14 @@ class Drivers:
     async def call(self, driver: str, name: str, claims: list[dict[str, str]]) -> dict[str, object]:
         """One RPC of a driver for some claims; its answer for each, by the claims' uids. Raises NotPrepared."""
         plugin = self.find(driver)
+        began, status = time.perf_counter(), "OK"
         try:
             answer = await plugin.call(name, seconds=_CALL_SECONDS, claims=claims)
         except CRIError as err:
+            status = err.text.partition("code = ")[2].partition(" ")[0]
             raise NotPrepared(f"{name}: {err.text}") from err
+        finally:
+            self._counters.call(driver, plugin.path(name), status, time.perf_counter() - began)
         named = {claim["uid"]: claim["name"] for claim in claims}
         found: dict[str, object] = {}
         for row in answer.claims:

@@ -6,9 +6,10 @@ Source: Kubernetes documentation, "Dynamic Resource Allocation"; KEP-4381; words
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -21,14 +22,18 @@ from hawser.node.dra import claims
 from hawser.node.dra.claims import NotPrepared
 from hawser.node.dra.drivers import Drivers
 from hawser.node.dra.state import Device, Key, Prepared, State
+from hawser.node.metrics.devices import DeviceCounters
 from hawser.node.pod import view
 
 
 class ClaimManager:
     """Prepares claims. file: where it is written down what was. changed: called when a device's health is another."""
 
-    def __init__(self, file: Path, client: Client, node: str, changed: Callable[[], None]) -> None:
-        self.drivers = Drivers(client, node, changed)
+    def __init__(
+        self, file: Path, client: Client, node: str, changed: Callable[[], None], counters: DeviceCounters
+    ) -> None:
+        self.drivers = Drivers(client, node, changed, counters)
+        self._counters = counters
         self.state = State(file)
         self._client = client
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
@@ -37,11 +42,29 @@ class ClaimManager:
         """Leaves all as it is and ends."""
         await self.drivers.close()
 
+    @contextmanager
+    def _counted(self, operation: str) -> Iterator[None]:
+        began, failed = time.perf_counter(), True
+        try:
+            yield
+            failed = False
+        finally:
+            self._counters.operation(operation, time.perf_counter() - began, failed=failed)
+
+    def in_use(self) -> dict[str, int]:
+        """How many claims there are of each driver, and of any."""
+        found = Counter(driver for claim in self.state.claims.values() for driver in claim.drivers)
+        return {"<any>": len(self.state.claims), **found}
+
     async def prepare(self, pod: Obj) -> None:
         """Has everything prepared that a pod claims. Raises NotPrepared, OSError.
 
         All is looked at before anything is done, so that a pod that fails here has nothing to give back.
         """
+        with self._counted("PrepareResources"):
+            await self._prepare(pod)
+
+    async def _prepare(self, pod: Obj) -> None:
         found = [await self._fetch(pod, name, owned=owned) for _, name, owned in claims.names(pod)]
         for claim in found:
             for driver in claims.drivers(claim):
@@ -97,6 +120,10 @@ class ClaimManager:
 
     async def release(self, uid: str) -> None:
         """Gives back what a pod had, unless others use it, too. Raises NotPrepared, OSError."""
+        with self._counted("UnprepareResources"):
+            await self._release(uid)
+
+    async def _release(self, uid: str) -> None:
         keys = [(entry.namespace, entry.name) for entry in self.state.of(uid)]
         async with self._locked(keys):
             mine = self.state.of(uid)

@@ -20,6 +20,10 @@ class Service:
         self._service = service
         self._channel = Channel(f"unix://{socket}", lost=lost)
 
+    def path(self, name: str) -> str:
+        """The path of an RPC."""
+        return self._schema.method(self._service, name).path
+
     async def call(self, name: str, seconds: float = _CALL_SECONDS, **fields: Any) -> Any:
         """One RPC by name; its response."""
         method = self._schema.method(self._service, name)

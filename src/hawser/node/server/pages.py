@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import chain
 
 import orjson
 
@@ -16,6 +17,7 @@ from hawser.client.client import Client
 from hawser.exposition import CONTENT_TYPE
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.model import ContainerState, Labels
+from hawser.node.devices.devices import Devices
 from hawser.node.metrics.counters import Counters
 from hawser.node.options import Options
 from hawser.node.pod import view
@@ -37,8 +39,16 @@ class Pages:
     """Makes them."""
 
     def __init__(
-        self, options: Options, client: Client, runtime: Runtime, pods: Pods, counters: Counters, collector: Collector
+        self,
+        options: Options,
+        client: Client,
+        runtime: Runtime,
+        pods: Pods,
+        counters: Counters,
+        collector: Collector,
+        devices: Devices,
     ) -> None:
+        self._devices = devices
         self._options = options
         self._client = client
         self._runtime = runtime
@@ -89,7 +99,8 @@ class Pages:
         )
         # Nothing is measured for this page but volumes with claims.
         pods = (await self._collector.snapshot(full=True)).pods if subjects.claims(self._pods) else ()
-        return _text(kubelet.render(state, self._counters, self._runtime.operations, pods))
+        lines = kubelet.render(state, self._counters, self._runtime.operations, pods)
+        return _text(chain(lines, self._devices.metrics()))
 
     async def _cadvisor(self, query: Mapping[str, str]) -> tuple[str, bytes]:
         from hawser.node.metrics import cadvisor
