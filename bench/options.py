@@ -9,7 +9,10 @@ from http1 import Target
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """seconds: of each load; rounds: how often each load is run. pods, watchers, burst: sizes of those measures."""
+    """seconds: of each load; rounds: how often each load is run. pods, watchers, burst: sizes of those measures.
+
+    node: of the pods, "" for any.
+    """
 
     target: Target
     only: frozenset[str]
@@ -20,4 +23,5 @@ class Options:
     watchers: int
     burst: int
     image: str
+    node: str
     keep: bool

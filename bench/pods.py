@@ -89,11 +89,16 @@ def run(options: Options, report: Report, processes: Processes) -> None:
             follower.close()
 
 
+def _pod(options: Options, name: str) -> dict[str, Any]:
+    made = shell_pod(name, options.image, _WAIT)
+    return {**made, "spec": {**made["spec"], "nodeName": options.node}} if options.node else made
+
+
 def _single(options: Options, report: Report, connection: Connection, path: str, follower: Follower) -> None:
     started, removed = [], []
     for number in range(SINGLE + 1):
         name = f"one-{number}"
-        answer = connection.must("POST", path, shell_pod(name, options.image, _WAIT))
+        answer = connection.must("POST", path, _pod(options, name))
         follower.wait([name], follower.ready, 60)
         deleted = connection.must("DELETE", f"{path}/{name}")
         follower.wait([name], follower.gone, 60)
@@ -110,7 +115,7 @@ def _burst(
 ) -> None:
     names = [f"burst-{number}" for number in range(options.burst)]
     cpu = processes.cpu()
-    sent = [connection.must("POST", path, shell_pod(name, options.image, _WAIT)).sent for name in names]
+    sent = [connection.must("POST", path, _pod(options, name)).sent for name in names]
     follower.wait(names, follower.ready, 180)
     elapsed = max(follower.ready[name] for name in names) - sent[0]
     report.check("pod_burst", not follower.restarted, f"containers were restarted: {follower.restarted}")

@@ -43,6 +43,7 @@ def _arguments() -> argparse.Namespace:
     add("--watchers", type=int, default=200, help="(default: %(default)s)")
     add("--burst", type=int, default=30, help="pods of the burst (default: %(default)s)")
     add("--image", default="docker.io/library/busybox:1.36", help="needs sh and sleep (default: %(default)s)")
+    add("--node", default="", help="name of the node that the pods are bound to (default: the scheduler's choice)")
     add("--pids", action="append", default=[], metavar="NAME=PID,...", help="report these processes' memory and CPU")
     add("--json", default="", help="write the figures to this file too")
     add("--keep", action="store_true", help="do not clean up")
@@ -75,6 +76,7 @@ def main() -> int:
         watchers=given.watchers,
         burst=given.burst,
         image=given.image,
+        node=given.node,
         keep=given.keep,
     )
     # SIGTERM unwinds like Ctrl-C, so that namespaces are removed.

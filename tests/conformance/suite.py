@@ -1,20 +1,16 @@
-"""Kubernetes' end-to-end suite, built of Debian's source package with the Go of its time."""
+"""Kubernetes' end-to-end suite and the images of its tests."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..clients import debian
 from . import images
+from .golang import SUITE, Tree
 
-SUITE = "bookworm"
-"""The last release whose source package of Kubernetes is whole."""
-_GO = ("bullseye", ("golang-1.15-go", "golang-1.15-src"))
-_ETCD = ("sid", ("etcd-server",))
-_HERE = "k8s.io/kubernetes"
+ETCD = ("sid", ("etcd-server",))
 _BINDATA = (
     "test/conformance/testdata",
     "test/e2e/testing-manifests",
@@ -49,9 +45,8 @@ def build(cache: Path = debian.CACHE) -> Suite:
     made = Suite(place / "ginkgo", place / "e2e.test", place / "images.tar")
     if made.images.exists():
         return made
-    source = debian.source(SUITE, "kubernetes")
-    go = _Go(debian.unpacked(*_GO) / "usr/lib/go-1.15", place, source)
-    place.mkdir(parents=True, exist_ok=True)
+    go = Tree(place)
+    source = go.source
     for name, (old, new) in _MENDED.items():
         text = (source / name).read_text()
         assert old in text or new in text, f"{name} is not as it is known"
@@ -65,36 +60,6 @@ def build(cache: Path = debian.CACHE) -> Suite:
     go.build("agnhost", "test/images/agnhost")
     go.build("nonewprivs", "test/images/nonewprivs")
     go.build("sample-apiserver", "vendor/k8s.io/sample-apiserver")
-    etcd = debian.unpacked(*_ETCD) / "usr/bin/etcd"
+    etcd = debian.unpacked(*ETCD) / "usr/bin/etcd"
     images.build(made.images, source / "test/images", place, etcd, images.debian(SUITE, place))
     return made
-
-
-class _Go:
-    """Builds as before modules: sources are found by their path, nothing is fetched."""
-
-    def __init__(self, root: Path, place: Path, source: Path) -> None:
-        self._root = root
-        self._place = place
-        tree = place / "go/src" / _HERE
-        tree.parent.mkdir(parents=True, exist_ok=True)
-        tree.unlink(missing_ok=True)
-        tree.symlink_to(source)
-        self._tree = tree
-        self._environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(place),
-            "GOROOT": str(root),
-            "GOPATH": str(place / "go"),
-            "GO111MODULE": "off",
-            "GOCACHE": os.environ.get("GOCACHE") or str(place / "cache"),
-            "CGO_ENABLED": "0",
-        }
-
-    def build(self, name: str, package: str, *command: str) -> None:
-        """A program of a package of the source."""
-        print(f"building {name} …", flush=True)
-        words = [self._root / "bin/go", *(command or ("build",)), "-o", self._place / name, f"{_HERE}/{package}"]
-        # Of the working directory Go takes the path that PWD says: the one below GOPATH, not where the link leads.
-        environment = {**self._environment, "PWD": str(self._tree)}
-        subprocess.run(words, cwd=self._tree, env=environment, check=True)
