@@ -64,7 +64,7 @@ def expected(target: Target) -> str:
 
 async def sent(request: web.BaseRequest, expected: str, fields: Fields) -> Obj:
     """The object that is sent, its repeated fields noted. expected: its kind. APIError 400, 413, 415."""
-    body = await raw(request)
+    body = request.take() if type(request) is Whole else await raw(request)
     try:
         return _object(body, by_lines(request, _media), fields)
     except Unreadable as error:

@@ -27,13 +27,19 @@ Headers = tuple[tuple[str, str], ...]
 
 
 @lru_cache(maxsize=512)
-def _begin(status: int, content_type: str, headers: Headers, keep_alive: bool) -> str:
-    """The head of an answer without what differs from one to the next."""
+def _begin(status: int, content_type: str, headers: Headers, keep_alive: bool) -> bytes:
+    """The head of an answer as far as the length, which with the time differs from one to the next."""
     head = f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\nContent-Type: {content_type}\r\n"
     if all(key != "Cache-Control" for key, _ in headers):
         head += "Cache-Control: no-cache, private\r\n"
     head += "".join(f"{key}: {value}\r\n" for key, value in headers)
-    return head if keep_alive else head + "Connection: close\r\n"
+    if not keep_alive:
+        head += "Connection: close\r\n"
+    return f"{head}Content-Length: ".encode("latin-1")
+
+
+_HEAD = b"%b%d%b"
+_ANSWER = _HEAD + b"%b%b"
 
 
 class _Clock:
@@ -41,14 +47,22 @@ class _Clock:
 
     second = 0
     text = ""
+    end = b""
 
     @classmethod
     def date(cls) -> str:
+        cls.line()
+        return cls.text
+
+    @classmethod
+    def line(cls) -> bytes:
+        """The end of a head, from the end of the line before."""
         now = int(time.time())
         if now != cls.second:
             cls.second = now
             cls.text = formatdate(now, usegmt=True)
-        return cls.text
+            cls.end = f"\r\nDate: {cls.text}\r\n\r\n".encode()
+        return cls.end
 
 
 class Reply:
@@ -88,16 +102,14 @@ class Reply:
         self.keep_alive = request.keep_alive
         body = self.body
         end = b"\n" if self.line and body else b""
-        head = (
-            f"{_begin(self.status, self.content_type, self.headers, self.keep_alive)}"
-            f"Content-Length: {len(body) + len(end)}\r\nDate: {_Clock.date()}\r\n\r\n"
-        ).encode("latin-1")
+        size = len(body) + len(end)
+        head = _begin(self.status, self.content_type, self.headers, self.keep_alive)
         if request.method == "HEAD":
-            transport.write(head)
-        elif len(body) <= _DRAIN_ABOVE:
-            transport.write(head + body + end)
+            transport.write(_HEAD % (head, size, _Clock.line()))
+        elif size <= _DRAIN_ABOVE:
+            transport.write(_ANSWER % (head, size, _Clock.line(), body, end))
         else:
-            transport.write(head)
+            transport.write(_HEAD % (head, size, _Clock.line()))
             view = memoryview(body)
             for start in range(0, len(view), _PIECE):
                 transport.write(view[start : start + _PIECE])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -48,7 +48,7 @@ class Verbs:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._verbs: dict[str, Callable[[web.BaseRequest, Target, Resource], Any]] = {
+        self._verbs: dict[str, Callable[[web.BaseRequest, Target, Resource], Awaitable[Answer]]] = {
             "get": self._get,
             "list": self._list,
             "watch": self._watch,
@@ -59,8 +59,8 @@ class Verbs:
             "deletecollection": self._delete_collection,
         }
 
-    async def serve(self, request: web.BaseRequest, target: Target, kind: Kind) -> Answer:
-        """Answer a request for a kind. APIError for everything that cannot be."""
+    def serve(self, request: web.BaseRequest, target: Target, kind: Kind) -> Awaitable[Answer]:
+        """The answer to a request for a kind, to be awaited. APIError, now or then, for everything that cannot be."""
         verb = self._verbs.get(target.verb)
         if target.subresource and target.subresource not in kind.subresources:
             raise APIError(404, "NotFound", "the server could not find the requested resource", details={})
@@ -70,10 +70,8 @@ class Verbs:
             raise _not_served(target, kind)
         if bool(target.name) is (target.verb == "create" and not target.subresource) and target.verb in _NAMED:
             raise _not_served(target, kind)
-        answer: Answer = await verb(request, target, self._resources[kind])
-        if kind.deprecated and isinstance(answer, Reply):
-            answer.warned([kind.deprecated])
-        return answer
+        answer = verb(request, target, self._resources[kind])
+        return _deprecated(kind, answer) if kind.deprecated else answer
 
     async def _get(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request, target, resource.kind)
@@ -265,6 +263,12 @@ class Verbs:
         include = target.query.get("includeObject", "Metadata")
         body = forms.one(kind, value, form, include, self._resources.now())
         return Reply(body, status, form.content_type, line=form.line)
+
+
+async def _deprecated(kind: Kind, serving: Awaitable[Answer]) -> Answer:
+    """The answer, with the warning of its kind."""
+    answer = await serving
+    return answer.warned([kind.deprecated]) if isinstance(answer, Reply) else answer
 
 
 _SCALE_GVK = ("autoscaling", "v1", "Scale")

@@ -16,10 +16,11 @@ def collection_of(key: str) -> str:
 
     Raises ValueError for a key without a collection.
     """
-    end = key.find("/", key.find("/") + 1) + 1
-    if not end or key[0] == "/":
+    # Quicker than to look for the second "/": every write and read comes here.
+    parts = key.split("/", 2)
+    if len(parts) < 3 or not parts[0]:
         raise ValueError(f"store key {key!r} does not start with <group>/<plural>/")
-    return key[:end]
+    return f"{parts[0]}/{parts[1]}/"
 
 
 class Collection:
