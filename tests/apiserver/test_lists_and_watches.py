@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import orjson
 import pytest
 from aiohttp import WSMsgType, WSServerHandshakeError
+from tests.apiserver.conftest import abandon
 from tests.apiserver.test_encodings import event
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
@@ -204,6 +205,30 @@ async def test_a_single_object_is_watched_by_name(api: Any) -> None:
     await fill(api, 2)
     events = await take(api.watch(f"{api.path('configmaps')}?watch=1&fieldSelector=metadata.name%3Dc1"), 1)
     assert events[0]["object"]["metadata"]["name"] == "c1"
+
+
+async def test_watchers_of_bare_metadata_see_the_metadata_of_every_write(api: Any) -> None:
+    path, before = api.path("configmaps"), await api.config_map("before")
+    forms = [f"application/json;as=PartialObjectMetadata;v={version};g=meta.k8s.io" for version in ("v1", "v1beta1")]
+    with ExitStack() as stack:
+        answers: list[Any] = []
+        for accept in (*forms, forms[0], "application/json"):
+            headers = {"Accept": accept, "Authorization": "Bearer admin-token"}
+            url = f"{api.server.url}{path}?watch=1&resourceVersion={before['metadata']['resourceVersion']}"
+            answers.append(await api.session.get(url, headers=headers, ssl=api.tls))
+            stack.callback(abandon, answers[-1])
+        await api.config_map("a", {"x": "y"})
+        await api.call("PATCH", f"{path}/a", {"metadata": {"annotations": {"note": "<&>"}}}, content=MERGE)
+        await api.call("DELETE", f"{path}/a")
+        bare, older, again, whole = [
+            [orjson.loads(await answer.content.readline()) for _ in range(3)] for answer in answers
+        ]
+    assert bare == again
+    assert [event["type"] for event in bare] == ["ADDED", "MODIFIED", "DELETED"]
+    for one, other, full in zip(bare, older, whole, strict=True):
+        shown = {"kind": "PartialObjectMetadata", "metadata": full["object"]["metadata"]}
+        assert one == {"type": full["type"], "object": {**shown, "apiVersion": "meta.k8s.io/v1"}}
+        assert other == {"type": full["type"], "object": {**shown, "apiVersion": "meta.k8s.io/v1beta1"}}
 
 
 async def test_watched_tables_have_their_columns_once(api: Any) -> None:

@@ -6,7 +6,7 @@ resources"; metav1.Table and metav1.PartialObjectMetadata of the API reference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import orjson
@@ -39,15 +39,6 @@ def one(kind: Kind, value: bytes, form: Form, include: str, now: datetime) -> by
     elif form.shape is As.METADATA:
         value = dumps({**tables.partial_object(orjson.loads(value)), "apiVersion": form.meta})
     return text(value, form)
-
-
-def bare(resource: Resource, record: Record, form: Form, include: str, now: Callable[[], datetime]) -> bytes:
-    """The metadata of an object that was just written; what the write left of it is taken."""
-    found = record.index
-    if not isinstance(found, index.Index) or found.metadata is None or form.media is not Media.JSON or form.pretty:
-        return one(resource.kind, resource.show(record), form, include, now())
-    metadata, found.metadata = found.metadata, None
-    return b'{"kind":"PartialObjectMetadata","apiVersion":"%b","metadata":%b}' % (form.meta.encode(), metadata)
 
 
 def listed(

@@ -58,6 +58,15 @@ def written(kind: Kind, obj: Obj, bare: bool) -> Index:
     return made
 
 
+def take_metadata(record: Record) -> bytes | None:
+    """The metadata that a write left for a watch, once; None when it left none."""
+    found = record.index
+    if not isinstance(found, Index):
+        return None
+    metadata, found.metadata = found.metadata, None
+    return metadata
+
+
 def make(kind: Kind, obj: Obj) -> Index:
     """The index of an object."""
     if type(kind) is CustomKind:

@@ -16,7 +16,7 @@ from aiohttp import web
 from hawser.api.encoding import dumps
 from hawser.api.errors import expired
 from hawser.api.types import Obj
-from hawser.apiserver import forms, listing
+from hawser.apiserver import forms, index, listing
 from hawser.apiserver.connection import Connection
 from hawser.apiserver.listing import Selection
 from hawser.apiserver.metrics import sent
@@ -60,6 +60,12 @@ class Watcher:
         # For a watch bare metadata is one shape, whatever it is called; people read events a line each.
         shape = As.METADATA if form.shape is As.METADATA_LIST else form.shape
         self._form = form = Form(shape, form.media, form.meta)
+        name = selection.fields.exact("metadata.name")
+        self._tail = "" if name is None else f"/{name}"
+        """The end of the keys that can be meant at all."""
+        self._bare = b""
+        if resource.as_stored and shape is As.METADATA and form.media is Media.JSON:
+            self._bare = _BARE % form.meta.encode()
         self._shared = _shared(form) if resource.as_stored and shape is not As.TABLE else None
         self._include = query.get("includeObject", "Metadata")
         self._now = now
@@ -195,6 +201,8 @@ class Watcher:
         kind = event.type
         record = event.record
         if self._selection is not None:
+            if self._tail and not record.key.endswith(self._tail):
+                return b""
             matches = kind is not EventType.DELETED and self._selection.matches(self._resource.kind, record)
             matched = event.prev is not None and self._selection.matches(self._resource.kind, event.prev)
             if matches:
@@ -215,6 +223,8 @@ class Watcher:
 
     def _frame(self, event: EventType, record: Record) -> bytes:
         form = self._form
+        if self._bare and (left := index.take_metadata(record)) is not None:
+            return self._bare % (_NAMES[event._value_], left)
         if form.media is Media.PROTOBUF:
             return forms.event(self._resource, event, record, form)
         shown = self._resource.show(record)
@@ -226,8 +236,6 @@ class Watcher:
             value = forms.table(kind, [shown], metadata, form, self._include, self._now(), columns=self._columns)
             self._columns = False
             return _frame(event, value)
-        if form.shape is As.METADATA and self._resource.as_stored:
-            return _frame(event, forms.bare(self._resource, record, form, self._include, self._now))
         return _frame(event, forms.one(kind, shown, form, self._include, self._now()))
 
     def _note_bookmark(self) -> None:
@@ -304,10 +312,11 @@ def pieces(chunks: list[bytes]) -> Iterator[list[bytes]]:
 
 
 def _frame(event: EventType, value: bytes) -> bytes:
-    return b"%b%b}\n" % (_HEADS[event._value_], value)
+    return b'{"type":"%b","object":%b}\n' % (_NAMES[event._value_], value)
 
 
-_HEADS = {event.value: b'{"type":"%b","object":' % event.encode() for event in EventType}
+_NAMES = {event.value: event.encode() for event in EventType}
+_BARE = b'{"type":"%%b","object":{"kind":"PartialObjectMetadata","apiVersion":"%b","metadata":%%b}}\n'
 
 
 _SHARED_BYTES = 4 << 20
