@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from hawser.api.errors import APIError, Unreadable
@@ -106,3 +108,13 @@ def test_aliases_and_merges_work() -> None:
     text = b"a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}\nd: 2026-01-01\n"
     assert negotiation.decode_yaml(text) == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "y": 2}, "d": "2026-01-01"}
     assert negotiation.decode_yaml(b"") is None
+
+
+@pytest.mark.parametrize(
+    ("decode", "size"),
+    [(negotiation.decode_yaml, 60_000), (negotiation.decode_json, 60_000), (negotiation.decode_json, 3_000_000)],
+)
+def test_nonsense_without_end_is_refused_at_once(decode: Any, size: int) -> None:
+    for nonsense in (b"[" * size, b'{"a":' * (size // 5)):
+        with pytest.raises(Unreadable):
+            decode(nonsense)

@@ -187,6 +187,10 @@ def decoded(body: bytes, media: str, lines: list[str] | None = None) -> Any:
     )
 
 
+_EXPLAINED = 1 << 16
+"""Bytes of a body in which the fault is searched for Go's words of it: that is slow, and others wait."""
+
+
 def decode_json(body: bytes) -> Any:
     """The value of a JSON body. Raises Unreadable."""
     try:
@@ -195,7 +199,7 @@ def decode_json(body: bytes) -> Any:
         from hawser.api import syntax
 
         # What Go takes and this reader does not: bytes that are no UTF-8, halves of surrogate pairs.
-        if why := syntax.complaint(body):
+        if len(body) <= _EXPLAINED and (why := syntax.complaint(body)):
             raise Unreadable(why) from None
         try:
             text = json.dumps(json.loads(body.decode("utf-8", "replace")), ensure_ascii=False)
@@ -224,10 +228,15 @@ def decode_yaml(body: bytes, lines: list[str] | None = None) -> Any:
         finally:
             loader.dispose()
         return orjson.loads(orjson.dumps(value))
-    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
+    except RecursionError:
+        # To look at it once more, from without, would take very long.
+        raise Unreadable("yaml: exceeded max depth of 10000") from None
+    except yaml.YAMLError as error:
         from hawser.api import syntax
 
-        raise Unreadable(syntax.yaml_complaint(body) or f"yaml: {str(error).removeprefix('yaml: ')}") from None
+        raise Unreadable((len(body) <= _EXPLAINED and syntax.yaml_complaint(body)) or f"yaml: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise Unreadable(f"yaml: {str(error).removeprefix('yaml: ')}") from None
 
 
 _MOST_NODES = 1_000_000
