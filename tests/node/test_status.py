@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hawser.node.pod.observed import Memory, Observed, Waiting
+from hawser.node.pod.observed import SHUTDOWN, Memory, Observed, Waiting
 from hawser.node.pod.status import status
 
 from .test_plan import DOWN, NOW, UP, box, pod, sandbox
@@ -51,6 +51,13 @@ def test_a_pod_without_probes_is_ready_as_it_runs() -> None:
 def test_a_container_that_has_not_started_is_not_ready() -> None:
     of = made(pod("a"), [sandbox()], [box("a", UP)], started={"a0": False}, ready={"a0": True})
     assert condition(of, "Ready") == "False"
+
+
+@pytest.mark.parametrize(("why", "ready"), [(SHUTDOWN, "False"), (Waiting("Evicted", "low on memory"), "True")])
+def test_a_pod_whose_node_shuts_down_is_not_ready_while_it_still_runs(why: Waiting, ready: str) -> None:
+    known = {"started": {"a0": True}, "ready": {"a0": True}, "evicted": why, "disruption": "TerminationByKubelet"}
+    of = made(pod("a"), [sandbox()], [box("a", UP)], **known)
+    assert (of["phase"], condition(of, "Ready"), condition(of, "DisruptionTarget")) == ("Running", ready, "True")
 
 
 def test_readiness_gates_hold_a_ready_pod_back() -> None:
