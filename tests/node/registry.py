@@ -51,6 +51,7 @@ class Registry(http.server.ThreadingHTTPServer):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.1"  # who tries TLS first is answered in HTTP, by which containerd 2 tells
     server: Registry
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
