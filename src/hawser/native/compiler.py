@@ -59,9 +59,8 @@ def provide(
     rooms = {name: name.ljust(_LONGEST, ".") for name in paths}
     defines = [f"-D{name}={_literal(text)}" for name, text in {**texts, **rooms}.items()]
     parts = (*defines, *_COMPILE, _HEADER.read_text(), (_FOLDER / source).read_text())
-    kept = Path(sys.prefix) / "lib" / "hawser" / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    kept = _place(target) / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
         _build(kept, _FOLDER / source, defines)
     content = kept.read_bytes()
     for name, room in rooms.items():
@@ -75,6 +74,19 @@ def provide(
         fresh.chmod(0o755)
         fresh.replace(target)
     return target
+
+
+def _place(target: Path) -> Path:
+    """Where what was built is kept: beside Hawser's own files, for all engines; where that cannot be, for this one."""
+    folder = Path(sys.prefix) / "lib" / "hawser"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        pass
+    if not os.access(folder, os.W_OK):
+        folder = target.parent / ".built"
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _build(target: Path, source: Path, defines: list[str]) -> None:
