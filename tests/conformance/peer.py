@@ -14,10 +14,12 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -28,7 +30,7 @@ from .suite import ETCD
 _MARK = "+k8s:openapi-gen=true"
 # Generated where the release is built: what is generated, and of which folders.
 _OPENAPI = {
-    "pkg/generated/openapi": ("vendor/k8s.io", "pkg", "cmd"),
+    "pkg/generated/openapi": ("vendor/k8s.io/*", "pkg", "cmd"),
     "staging/src/k8s.io/kube-aggregator/pkg/generated/openapi": (
         "vendor/k8s.io/kube-aggregator",
         "vendor/k8s.io/apimachinery/pkg",
@@ -61,8 +63,10 @@ def build(*names: str) -> Path:
 def _generate(tree: Tree, place: Path) -> None:
     tree.build("openapi-gen", "vendor/k8s.io/kube-openapi/cmd/openapi-gen")
     for package, folders in _OPENAPI.items():
+        listed = sorted(place for folder in folders for place in tree.tree.glob(folder))
         found = subprocess.run(
-            ["grep", "-rl", "--include=*.go", _MARK, *(f"{folder}/" for folder in folders)],
+            # What is in vendor/k8s.io are links, which are followed where they are named.
+            ["grep", "-rl", "--include=*.go", _MARK, *(f"{f.relative_to(tree.tree)}/" for f in listed if f.is_dir())],
             cwd=tree.tree, capture_output=True, text=True, check=True,
         ).stdout.split()  # fmt: skip
         inputs = sorted({f"{HERE}/{Path(name).parent}" for name in found if "zz_generated" not in name})
@@ -84,6 +88,21 @@ def _running(folder: Path, name: str, *command: str | Path) -> Iterator[int]:
             process.wait(20)
         process.kill()
         process.wait()
+
+
+def _wait(folder: Path, url: str, pids: Iterable[int]) -> None:
+    """Until the API server is ready. Raises RuntimeError when a process ends before, or it takes too long."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {_TOKEN}"})
+    for _ in range(120):
+        time.sleep(0.5)
+        if any(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z" for pid in pids):
+            break
+        with suppress(OSError), urllib.request.urlopen(request, context=context, timeout=5):
+            return
+    logs = ("\n".join(log.read_text(errors="replace").splitlines()[-2:]) for log in sorted(folder.glob("*.log")))
+    raise RuntimeError("the control plane does not come up:\n" + "\n".join(logs))
 
 
 def control_plane(folder: Path, port: int, processes: ExitStack) -> str:
@@ -122,10 +141,11 @@ def control_plane(folder: Path, port: int, processes: ExitStack) -> str:
         *("--max-requests-inflight=4000", "--max-mutating-requests-inflight=2000", "--advertise-address=192.0.2.2"),
         "--service-cluster-ip-range=10.96.0.0/20",
     )
-    client = ("--kubeconfig=kubeconfig", *_UNLIMITED, "--leader-elect=false")
-    manager = "kube-controller-manager"
-    pids["controllers"] = start(manager, place / manager, *client, "--service-account-private-key-file=sa.key")
-    pids["scheduler"] = start("kube-scheduler", place / "kube-scheduler", *client)
+    client = ("--kubeconfig=kubeconfig", *_UNLIMITED, "--leader-elect=false", "--port=0")
+    manager, keys = "kube-controller-manager", "--service-account-private-key-file=sa.key"
+    pids["controllers"] = start(manager, place / manager, *client, keys, f"--secure-port={port + 2}")
+    pids["scheduler"] = start("kube-scheduler", place / "kube-scheduler", *client, f"--secure-port={port + 3}")
+    _wait(folder, f"{server}/readyz", pids.values())
     listed = ",".join(f"{name}={pid}" for name, pid in pids.items())
     return f"--server {server} --token {_TOKEN} --insecure --pids {listed}"
 
@@ -210,7 +230,9 @@ def main() -> int:
     )
     parser.add_argument("what", choices=("control-plane", "kubelet"))
     parser.add_argument("--data-dir", type=Path, default=Path("/var/lib/hawser"), help="of the engine")
-    parser.add_argument("--port", type=int, default=16443, help="of the API server; etcd has the next (%(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=16443, help="of the API server; the next three are others' (%(default)s)"
+    )
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp/hawser-peer"), help="its own (%(default)s)")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
