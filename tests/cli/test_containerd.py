@@ -87,7 +87,7 @@ def test_plain_pods_run_by_crun_where_it_works_and_runc_was_not_asked_for(
 def test_crun_that_was_asked_for_and_does_not_work_is_said(engine: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(containerd.shutil, "which", lambda name: "/bin/echo")
     monkeypatch.setattr(containerd, "version_of", lambda text: (1, 7))
-    monkeypatch.setattr(containerd.crun, "find", lambda folder: Crun("", "it is not installed"))
+    monkeypatch.setattr(containerd.crun, "find", lambda folder, version: Crun("", "it is not installed"))
     found = containerd.problem(replace(engine, oci_runtime="crun"))
     assert found == (
         "crun cannot run containers here: it is not installed",

@@ -51,6 +51,17 @@ def test_a_machine_without_crun_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     assert crun.find(tmp_path / "bin") == crun.Crun("", "it is not installed")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="crun makes cgroups")
+def test_a_crun_that_is_older_than_containerd_is_left_alone(tmp_path: Path) -> None:
+    found = crun.find(tmp_path, (1, 6))
+    if not found.path:
+        pytest.skip(f"crun: {found.why}")
+    assert crun.takes(found.path, "1.0.2") and not crun.takes(found.path, "99.0.0")
+    newest = crun.find(tmp_path)
+    assert bool(newest.path) == crun.takes(found.path, "1.3.0")
+    assert newest.path or "no container of version 1.3.0" in newest.why
+
+
 # What a file system is mounted with, and how the program was told that it need not copy itself.
 _TELLS = """
 import os, sys

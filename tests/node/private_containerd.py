@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hawser.cli.engine import crun
+from hawser.cli.engine.containerd import installed_version
 
 from .images import PAUSE, archive
 
@@ -55,7 +56,14 @@ def running(folder: Path, *, programs: Path | None = None, cdi: Path | None = No
     for part in ("cni/conf", "cni/bin"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     config = folder / "config.toml"
-    config.write_text(_config(folder, socket, "runc" if programs else crun.find(folder / "bin").path, cdi))
+    config.write_text(
+        _config(
+            folder,
+            socket,
+            "runc" if programs else crun.find(folder / "bin", installed_version("containerd")[1]).path,
+            cdi,
+        )
+    )
     with (folder / "containerd.log").open("w") as log:
         path = f"{programs}:{os.environ['PATH']}" if programs else os.environ["PATH"]
         command = [shutil.which("containerd", path=path) or "containerd", "--config", str(config)]

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from hawser.cli.engine import crun
+from hawser.cli.engine.crun import Crun
 from hawser.cli.engine.settings import Settings
 from hawser.native import compiler
 from hawser.native.compiler import BuildError
@@ -99,7 +100,7 @@ def prepare(settings: Settings) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o711)
     _keep_in_memory(settings.cri_socket.parent)
     _provide_shim(settings)
-    found = crun.find(settings.data_dir / "bin")
+    found = _crun(settings)
     may_raise_oom_score = _has_capability(_CAP_SYS_RESOURCE)
     text = config(settings, may_raise_oom_score=may_raise_oom_score, crun_path=found.path)
     tmp = config_path(settings).with_suffix(".tmp")
@@ -107,10 +108,14 @@ def prepare(settings: Settings) -> None:
     tmp.replace(config_path(settings))
 
 
+def _crun(settings: Settings) -> Crun:
+    return crun.find(settings.data_dir / "bin", installed_version(command(settings)[0])[1])
+
+
 def _provide_shim(settings: Settings) -> None:
     """Puts the shim's light front (native/shim.c) where containerd looks first, if it knows this containerd."""
     target, real = _shims(settings) / _SHIM, shutil.which(_SHIM)
-    if real and _installed_version(command(settings)[0])[1] == _KNOWN_TO_SHIM:
+    if real and installed_version(command(settings)[0])[1] == _KNOWN_TO_SHIM:
         with contextlib.suppress(OSError, BuildError):
             compiler.provide(target, "shim.c", {"SHIM": real, "PROCESSORS": "1"})
             (settings.cri_socket.parent / "s").mkdir(exist_ok=True, mode=0o700)
@@ -142,11 +147,11 @@ def problem(settings: Settings) -> tuple[str, str] | None:
     for name in ("containerd", "runc"):
         if shutil.which(name) is None:
             return f"{name} is not installed", "install it, on Debian and Ubuntu: apt-get install containerd runc"
-    said, version = _installed_version(command(settings)[0])
+    said, version = installed_version(command(settings)[0])
     if version is None or version < _OLDEST:
         wanted = ".".join(map(str, _OLDEST))
         return f"containerd is too old or unknown: {said.strip() or 'it says no version'}", f"install {wanted} or newer"
-    if settings.oci_runtime == "crun" and (why := crun.find(settings.data_dir / "bin").why):
+    if settings.oci_runtime == "crun" and (why := _crun(settings).why):
         return f"crun cannot run containers here: {why}", "`hawser up --oci-runtime auto` takes runc then"
     if why := _overlay_problem(settings.data_dir / "containerd"):
         hint = "name a directory on ext4, xfs or btrfs with --data-dir; /var/lib in a container is often no such"
@@ -155,7 +160,7 @@ def problem(settings: Settings) -> tuple[str, str] | None:
 
 
 @functools.cache
-def _installed_version(binary: str) -> tuple[str, tuple[int, int] | None]:
+def installed_version(binary: str) -> tuple[str, tuple[int, int] | None]:
     """What a containerd says of its version, and that."""
     try:
         said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout

@@ -5,9 +5,11 @@ It does in a third of runc's instructions what runc does. Source: crun(1), libcr
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +18,9 @@ from hawser.native.compiler import BuildError
 
 _OLDEST = (1, 8)
 """Debian 12's, with which the tests pass; older ones miss what CRI asks for."""
+# What containerd writes into the bundles of containers; newer ones at most the newest.
+_SPECS = {(1, 6): "1.0.2", (1, 7): "1.2.0"}
+_NEWEST = "1.3.0"
 _V2_BESIDE_V1 = Path("/sys/fs/cgroup/unified/cgroup.controllers")
 
 
@@ -26,8 +31,11 @@ class Crun(NamedTuple):
     why: str = ""
 
 
-def find(folder: Path) -> Crun:
-    """The crun of this machine. folder: where the program goes that executes it (crun.c)."""
+def find(folder: Path, containerd: tuple[int, int] | None = None) -> Crun:
+    """The crun of this machine. folder: where the program goes that executes it (crun.c).
+
+    containerd: the version of the one that calls it, None for the newest.
+    """
     path = shutil.which("crun")
     if path is None:
         return Crun("", "it is not installed")
@@ -36,11 +44,29 @@ def find(folder: Path) -> Crun:
         return Crun("", f"{' '.join(said.split()[:3]) or 'it'} is older than {'.'.join(map(str, _OLDEST))}")
     refuses = refuses_cgroups()
     try:
-        return Crun(str(provide(folder / "crun", path, hybrid=refuses)))
+        program = str(provide(folder / "crun", path, hybrid=refuses))
     except (OSError, BuildError) as err:
-        if not refuses:
-            return Crun(path)
-        return Crun("", f"it refuses a cgroup v2 that has controllers beside v1, and what hides that: {err}")
+        if refuses:
+            return Crun("", f"it refuses a cgroup v2 that has controllers beside v1, and what hides that: {err}")
+        program = path
+    spec = _SPECS.get(containerd, _NEWEST) if containerd else _NEWEST
+    if not takes(program, spec):
+        return Crun(
+            "",
+            f"it takes no container of version {spec} of the OCI's runtime specification, as containerd makes them",
+        )
+    return Crun(program)
+
+
+def takes(program: str, spec: str) -> bool:
+    """Whether a crun runs containers that name a version of the OCI's runtime specification."""
+    bundle = {"ociVersion": spec, "linux": {}, "mounts": [], "root": {"path": "nowhere"}}
+    with tempfile.TemporaryDirectory(prefix="hawser-crun-") as folder:
+        Path(folder, "config.json").write_text(json.dumps({**bundle, "process": {"cwd": "/", "args": ["true"]}}))
+        words = [program, "--root", f"{folder}/state", "run", "--bundle", folder, "hawser-try"]
+        # It fails either way: there is no root file system.
+        said = subprocess.run(words, capture_output=True, text=True, check=False).stderr
+    return "unknown version" not in said
 
 
 def version_of(text: str) -> tuple[int, int] | None:
