@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from hawser.api.kinds import CONTROLLER_REVISION, DAEMON_SET, EVENT, NAMESPACE, NODE, POD
 from hawser.client.client import STRATEGIC, Client
+from hawser.client.clock import SystemClock
 from hawser.controllers import daemon_pods, history
 from hawser.controllers.backoff import Backoff
 from hawser.controllers.daemon_plan import Plan, Situation, limits, plan, status
@@ -213,9 +214,16 @@ def test_waits_double_and_are_forgotten(clock: Any) -> None:
 # Against the server
 
 
+class Ahead(SystemClock):
+    """A minute later than it is, so that what somebody has made by hand is no longer new."""
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=61)
+
+
 @pytest.fixture
 async def client(api_server: Any) -> AsyncIterator[Client]:
-    async with running(api_server.kubeconfig, DaemonSetController()) as made:
+    async with running(api_server.kubeconfig, DaemonSetController(), clock=Ahead()) as made:
         yield made
 
 

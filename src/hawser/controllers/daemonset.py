@@ -9,7 +9,9 @@ from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import DAEMON_SET, NODE
 from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
+from hawser.client.clock import parse_timestamp
 from hawser.client.controller import Controller, Manager
+from hawser.client.informer import key_of
 from hawser.controllers import history, pods
 from hawser.controllers.backoff import Backoff
 from hawser.controllers.daemon_plan import Plan, Situation, plan, status
@@ -22,6 +24,7 @@ _ENDED = {
     "Succeeded": ("Normal", "SucceededDaemonPod", "Found succeeded daemon pod {} on node {}, will try to delete it"),
 }
 _FIRST_WAIT = 1.0
+_IN_PEACE = 30.0
 _LONGEST_WAIT = 900.0
 
 
@@ -71,7 +74,7 @@ class DaemonSetController(Controller):
         if current is None:
             return None
         digest = current["metadata"]["labels"][history.LABEL]
-        owned = await self._merge(revisions, current, owned)
+        owned = await self._merge(ds, revisions, current, owned)
         nodes = self._nodes.list()
         failed = {node_of(p) for p in owned if (p.get("status") or {}).get("phase") == "Failed"}
         waits = {node: left for node in failed if (left := self._failures.left(_failure(ds, node)))}
@@ -85,16 +88,23 @@ class DaemonSetController(Controller):
         await self._truncate(ds, revisions, current, owned)
         return self._look_again(ds, owned, waits)
 
-    async def _merge(self, revisions: list[Obj], current: Obj, owned: list[Obj]) -> list[Obj]:
-        """Other revisions of the current template, which somebody made by hand, go; their pods become the current's."""
+    async def _merge(self, ds: Obj, revisions: list[Obj], current: Obj, owned: list[Obj]) -> list[Obj]:
+        """Other revisions of the current template go, and their pods become the current's.
+
+        Somebody has made the current one by hand, and may be about to do more: it is left in peace for a while.
+        """
         same = [r for r in revisions if r is not current and r["data"] == current["data"]]
         if not same:
             return owned
         digests = {_digest(revision) for revision in same}
         label = {history.LABEL: _digest(current)}
         relabelled = [await self._pods.relabel(pod, label) if _digest(pod) in digests else pod for pod in owned]
-        await self._history.delete(same)
-        revisions[:] = [r for r in revisions if r not in same]
+        age = (self._clock.now() - parse_timestamp(current["metadata"]["creationTimestamp"])).total_seconds()
+        if age < _IN_PEACE:
+            self.queue.add_after(key_of(ds), _IN_PEACE - age)
+        else:
+            await self._history.delete(same)
+            revisions[:] = [r for r in revisions if r not in same]
         return [pod for pod in relabelled if pod is not None]
 
     async def _apply(self, ds: Obj, todo: Plan, digest: str) -> APIError | None:
