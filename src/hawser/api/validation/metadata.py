@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hawser.api.types import Obj
 from hawser.api.validation.rules import (
+    IMMUTABLE,
     Errors,
     NameRule,
     each,
@@ -103,8 +104,9 @@ def _owners(references: list[Obj]) -> Errors:
 def metadata_update(meta: Obj, old: Obj) -> Errors:
     """What an update may not change. Fields that the new metadata leaves out are the server's to carry over."""
     for field in ("name", "namespace", "uid", "creationTimestamp"):
-        if meta.get(field):
-            yield from immutable(f"metadata.{field}", meta[field], old.get(field))
+        # Without a generator for each: every update passes here.
+        if (value := meta.get(field)) and value != old.get(field):
+            yield invalid(f"metadata.{field}", value, IMMUTABLE)
     for field in ("deletionTimestamp", "deletionGracePeriodSeconds"):
         if meta.get(field) is not None:
             yield from immutable(f"metadata.{field}", meta[field], old.get(field))
