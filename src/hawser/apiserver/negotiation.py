@@ -6,6 +6,7 @@ Source: API concepts, "Alternate representations of resources" and "Receiving re
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -215,6 +216,8 @@ def decode_yaml(body: bytes, lines: list[str] | None = None) -> Any:
     """
     import yaml
 
+    if _DEEP.search(body):
+        raise Unreadable(_TOO_DEEP)
     try:
         # JSON's types only: a round trip also turns YAML dates back into text.
         loader = _loader()(body)
@@ -230,7 +233,7 @@ def decode_yaml(body: bytes, lines: list[str] | None = None) -> Any:
         return orjson.loads(orjson.dumps(value))
     except RecursionError:
         # To look at it once more, from without, would take very long.
-        raise Unreadable("yaml: exceeded max depth of 10000") from None
+        raise Unreadable(_TOO_DEEP) from None
     except yaml.YAMLError as error:
         from hawser.api import syntax
 
@@ -239,6 +242,9 @@ def decode_yaml(body: bytes, lines: list[str] | None = None) -> Any:
         raise Unreadable(f"yaml: {str(error).removeprefix('yaml: ')}") from None
 
 
+_DEEP = re.compile(rb"(?:[\[{]\s*){300}")
+"""Deeper than this reader goes, which would need seconds to find that out."""
+_TOO_DEEP = "yaml: exceeded max depth of 10000"
 _MOST_NODES = 1_000_000
 # A plain document of the largest size that is taken has no more; one with aliases may be worth endlessly many.
 
