@@ -391,3 +391,20 @@ async def test_bodies_that_go_reads_are_read(api: Any) -> None:
     body = b'{"metadata":{"name":"c"},"data":{"a":"\xff","b":"\\ud800"}}'
     answer = await api.call("POST", api.path("configmaps"), body)
     assert (answer.status, answer.json["data"]) == (201, {"a": "\ufffd", "b": "\ufffd"})
+
+
+async def test_owners_that_are_named_twice_are_kept_once(api: Any) -> None:
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": True}
+    other = {**owner, "uid": "v", "controller": False}
+    metadata = {"name": "c", "ownerReferences": [owner, other, owner]}
+    path = api.path("configmaps")
+    told = "duplicate entries{}; API server dedups owner references in 1.20+, and may reject such requests"
+    patch = {"metadata": {"ownerReferences": [owner, other, owner, other]}}
+    for answer, when in (
+        (await api.call("POST", path, {"metadata": metadata}), ""),
+        (await api.call("PUT", f"{path}/c", {"metadata": metadata}), ""),
+        (await api.call("PATCH", f"{path}/c", patch, content=MERGE), " after mutating admission happens"),
+    ):
+        assert answer.json["metadata"]["ownerReferences"] == [owner, other]
+        assert f".metadata.ownerReferences contains {told.format(when)}" in answer.headers["Warning"]
+        assert "duplicate UID(s) observed: u" in answer.headers["Warning"]

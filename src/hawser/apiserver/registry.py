@@ -42,6 +42,7 @@ from hawser.apiserver.writes import (
     Options,
     Undo,
     Written,
+    drop_repeated_owners,
     generate,
     set_metadata,
     set_namespace,
@@ -154,6 +155,7 @@ class Resource:
         scheme.read(self.kind, obj, options.fields)
         metadata = obj.get("metadata") or {}
         set_namespace(self.kind, namespace, metadata)
+        drop_repeated_owners(metadata, options.fields.warnings)
         generated = not metadata.get("name") and bool(metadata.get("generateName"))
         if not generated and not metadata.get("name"):
             raise self._invalid("", FieldError(Cause.REQUIRED, "metadata.name", "name or generateName is required"))

@@ -20,7 +20,7 @@ from hawser.apiserver import deletion, index, ownership, scheme
 from hawser.apiserver.admission.base import Operation, Request
 from hawser.apiserver.admission.chain import give_back
 from hawser.apiserver.ownership import Configuration
-from hawser.apiserver.writes import Change, Options, Undo, drop_empty
+from hawser.apiserver.writes import Change, Options, Undo, drop_empty, drop_repeated_owners
 from hawser.store.base import Delete, Keep, Put, Record
 
 if TYPE_CHECKING:
@@ -219,6 +219,8 @@ class Update:
         was = old["metadata"]
         check_name(kind, new, was.get("namespace", ""), name)
         metadata = new["metadata"]
+        if "ownerReferences" in metadata:
+            drop_repeated_owners(metadata, self._options.fields.warnings, self._options.kind == "PatchOptions")
         if metadata.get("uid", was["uid"]) not in ("", was["uid"]) and self._options.kind == "UpdateOptions":
             raise conflict(kind.group, kind.plural, name, _another(kind, metadata["uid"], was))
         version = metadata.get("resourceVersion")

@@ -111,6 +111,30 @@ def set_metadata(kind: Kind, metadata: Obj, now: str) -> None:
         metadata["generation"] = 1
 
 
+_REPEATED_OWNERS = (
+    ".metadata.ownerReferences contains duplicate entries{}; API server dedups owner references in 1.20+, and may "
+    "reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}"
+)
+
+
+def drop_repeated_owners(metadata: Obj, warnings: list[str], patched: bool = False) -> None:
+    """Leave each owner reference once, with a warning in kube-apiserver's words. patched: of what a patch left."""
+    references = metadata.get("ownerReferences")
+    if not isinstance(references, list) or len(references) < 2:
+        return
+    kept: list[Obj] = []
+    repeated = []
+    for reference in references:
+        if reference in kept:
+            repeated.append(str(reference.get("uid", "")))
+        else:
+            kept.append(reference)
+    if repeated:
+        metadata["ownerReferences"] = kept
+        when = " after mutating admission happens" if patched else ""
+        warnings.append(_REPEATED_OWNERS.format(when, ", ".join(repeated)))
+
+
 def drop_empty(metadata: Obj) -> None:
     """Lists and maps of an object's metadata without anything in them are not there at all."""
     for name in _CONTAINERS:
