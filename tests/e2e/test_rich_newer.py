@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -21,13 +22,21 @@ LIMITS = {"resources": {"limits": {"memory": "300Mi", "cpu": "1"}}}
 class Newer(Engine):
     """An engine whose programs are newer than the host's."""
 
-    def __init__(self, data_dir: Path, env: dict[str, str], program: Path) -> None:
+    def __init__(self, data_dir: Path, env: dict[str, str]) -> None:
         super().__init__(data_dir)
-        self.env, self.program = env, program
+        self.env, self.words = env, [str(HAWSER)]
 
     def hawser(self, *args: str, check: bool = True, **kwargs: Any) -> Any:
         env = {**self.env, "HAWSER_DATA_DIR": str(self.data_dir), "NO_COLOR": "1", "COLUMNS": "160"}
-        return _run([str(self.program), *args], check=check, env=env, **kwargs)
+        return _run([*self.words, *args], check=check, env=env, **kwargs)
+
+    def up(self, program: Path) -> None:
+        """Starts it by a program that may have mounts of its own; all other commands see the same ones."""
+        self.words = [str(program)]
+        self.hawser("up", "--detach", timeout=300)
+        rows = json.loads(self.hawser("status", "-o", "json").stdout)["processes"]
+        pid = next(row["pid"] for row in rows if row["name"] == "supervisor")
+        self.words = ["nsenter", "--target", str(pid), "--mount", str(HAWSER)]
 
 
 @pytest.fixture(scope="module", params=["runc", "crun"])
@@ -41,9 +50,9 @@ def newest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     path = f"{tools}:{containerd.parents[1]}/usr/bin:{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "HAWSER_OCI_RUNTIME": str(real)}
     program = HAWSER if request.param == "runc" else within("v1", tools / "hawser", [str(HAWSER)])
-    engine = Newer(data_dir, env, program)
+    engine = Newer(data_dir, env)
     try:
-        engine.hawser("up", "--detach", timeout=300)
+        engine.up(program)
         engine.hawser("image", "build-rich", str(ROOT / "examples/legacy-app/image.yaml"), timeout=600)
         yield engine
     finally:
@@ -55,7 +64,7 @@ def newest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_rich_pods_with_users_of_their_own(newest: Engine) -> None:
     hooks = {"prestart": "cat /proc/self/uid_map", "poststop": "id -u; echo after $HAWSER_EXIT_CODE"}
     newest.apply(rich("machine", rich=hooks, container=LIMITS, hostUsers=False), "default")
-    newest.apply(rich("ends", ["sh", "-c", "exit 3"], rich=hooks, hostUsers=False), "default")
+    newest.apply(rich("ends", ["sh", "-c", "exit 3"], rich=hooks, hostUsers=False, restartPolicy="Never"), "default")
     newest.apply(rich("ordinary", container=LIMITS), "default")
     kept = rich("kept", rich={"rootfs": "keep"}, hostUsers=False)
     newest.apply(kept, "default")
