@@ -20,7 +20,7 @@ from hawser.runtime.install import install
 Spec = dict[str, Any]
 
 
-@pytest.fixture(params=["crun-v1", "crun-v2", "runc-v1", "runc-v2"])
+@pytest.fixture(params=["crun-v1", "crun-v2", "runc-v2"])
 def containers(
     request: pytest.FixtureRequest, debian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Containers]:
