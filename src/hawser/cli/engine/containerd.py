@@ -30,6 +30,7 @@ _KNOWN_TO_SHIM = (1, 6)
 """The containerd whose calls of the shim native/shim.c answers."""
 _UNUSED_PLUGINS = (
     "io.containerd.internal.v1.opt",
+    "io.containerd.nri.v1.nri",  # its socket is the host's own, for any containerd
     "io.containerd.internal.v1.tracing",
     "io.containerd.tracing.processor.v1.otlp",
     "io.containerd.snapshotter.v1.aufs",
