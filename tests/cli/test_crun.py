@@ -92,6 +92,27 @@ def test_it_is_executed_from_a_read_only_mount_and_need_not_copy_itself(
         assert Path("/sys/fs/cgroup/unified/cgroup.procs").exists()
 
 
+@pytest.mark.parametrize("name", ["cc", "tcc"])
+def test_what_is_executed_in_a_container_has_its_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if shutil.which(name) is None:
+        pytest.skip(f"no {name}")
+    monkeypatch.setattr(compiler, "find_compiler", lambda: name)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    real = tmp_path / "real"
+    real.write_text("#!/bin/sh\ncat /proc/self/oom_score_adj\n")
+    real.chmod(0o755)
+    made = crun.provide(tmp_path / "crun", str(real), hybrid=False)
+    own = Path("/proc/self/oom_score_adj").read_text().strip()
+    process = tmp_path / "process.json"
+    for text, score in (('{"cwd":"/","oomScoreAdj":987,"user":{}}', "987"), ('{"cwd":"/"}', own)):
+        process.write_text(text)
+        for words, wanted in ((["exec", "--process", process, "id"], score), (["state", "--process", process], own)):
+            ran = subprocess.run([made, "--root", "/r", *words], capture_output=True, text=True, check=True)
+            assert ran.stdout.strip() == wanted
+
+
 def test_it_is_replaced_only_by_another_one(tmp_path: Path) -> None:
     if not compiler.find_compiler():
         pytest.skip("no C compiler")

@@ -61,3 +61,17 @@ static void say(int fd, const char *text)
 {
 	call(WRITE, fd, P(text), length(text), 0, 0);
 }
+
+/* Reads a whole file into `to`; its length, -1 when it is not there, empty or too long. */
+static long load(const char *name, char *to, long size)
+{
+	long fd = call(OPENAT, AT_FDCWD, P(name), O_CLOEXEC, 0, 0), got = 0, n;
+
+	if (fd < 0)
+		return -1;
+	while (got < size - 1 && (n = call(READ, fd, P(to + got), size - 1 - got, 0, 0)) > 0)
+		got += n;
+	call(CLOSE, fd, 0, 0, 0, 0);
+	to[got] = 0;
+	return got > 0 && got < size - 1 ? got : -1;
+}
