@@ -48,7 +48,7 @@ async def test_an_image_stays_mounted_while_a_container_has_it(
             return AgentImages(runtime, Images(runtime, PullRecords(tmp_path / "records")), folder)
 
         first = fresh()
-        root = await first.root(BUSYBOX, "IfNotPresent")
+        root = Path((await first.files(BUSYBOX, "IfNotPresent"))["root"])
         assert (root / "bin/busybox").is_file() and (root / "proc").is_dir()
         assert await first.held() == {image.id}, "a container that has asked gets time to start"
 
@@ -63,6 +63,6 @@ async def test_an_image_stays_mounted_while_a_container_has_it(
         assert list(folder.iterdir()) == []
 
         again = fresh()
-        assert await again.root(BUSYBOX, "IfNotPresent") == root and (root / "bin/busybox").is_file()
+        assert await again.files(BUSYBOX, "IfNotPresent") == {"root": str(root)} and (root / "bin/busybox").is_file()
         await asyncio.gather(first.close(), again.close())
         assert await fresh().held() == set()

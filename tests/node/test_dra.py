@@ -304,8 +304,10 @@ async def test_a_runtime_that_knows_cdi_is_told_the_names_of_devices(newer: Engi
 
 
 async def test_slices_go_with_their_driver_and_stay_with_one_that_comes_back(
-    client: Client, tmp_path: Path, cdi: Path
+    client: Client, tmp_path_factory: pytest.TempPathFactory, cdi: Path
 ) -> None:
+    # A socket's path is short: a folder named after the test would be too long for it.
+    tmp_path = tmp_path_factory.mktemp("dra")
     for driver in (NAME, "other.hawser.test"):
         made = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": {"name": f"slice-{driver}"}}
         pool = {"name": "pool", "generation": 1, "resourceSliceCount": 1}
