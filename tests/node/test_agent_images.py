@@ -52,7 +52,7 @@ async def test_an_image_stays_mounted_while_a_container_has_it(
         assert (root / "bin/busybox").is_file() and (root / "proc").is_dir()
         assert await first.held() == {image.id}, "a container that has asked gets time to start"
 
-        monkeypatch.setattr(agentimages, "_STARTING_SECONDS", 0.0)
+        monkeypatch.setattr(agentimages, "STARTING_SECONDS", 0.0)
         with namespace(f"mount --bind {root} {there} && ls {there}/bin/busybox", there / "bin/busybox"):
             assert await fresh().held() == {image.id}
             assert mounts.is_mounted(root)
