@@ -1,6 +1,6 @@
 """What rich containers cost: their start beside a plain pod's, hawser-runtime's own share, memory, and many at once.
 
-    python bench/rich.py --data-dir /var/lib/hawser --runs 5 --density 100
+    python bench/richpods.py --data-dir /var/lib/hawser --runs 5 --density 100
 
 Needs root and a running engine. The application prints the time when it starts, so nothing but its start is measured;
 both kinds of pod run the same image. What systemd itself needs until it starts the application is what systemd says.
