@@ -21,7 +21,7 @@ from hawser.api.errors import APIError
 from hawser.api.kinds import NODE
 from hawser.cli import context, ready, up
 from hawser.cli.down import stop
-from hawser.cli.engine import processes, settings
+from hawser.cli.engine import choices, processes
 from hawser.cli.engine.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +70,7 @@ def one(data_dir: Path, idle: float) -> tuple[float, float, dict[str, int]]:
     finally:
         stop(engine, 0)
         shutil.rmtree(engine.data_dir)
-        settings.unregister(engine.data_dir)
+        choices.unregister(engine.data_dir)
 
 
 def main() -> None:
