@@ -62,6 +62,15 @@ def test_a_crun_that_is_older_than_containerd_is_left_alone(tmp_path: Path) -> N
     assert newest.path or "no container of version 1.3.0" in newest.why
 
 
+@pytest.fixture(params=["cc", "tcc"])
+def compiled(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs are built by each compiler, anew for the test."""
+    if shutil.which(request.param) is None:
+        pytest.skip(f"no {request.param}")
+    monkeypatch.setattr(compiler, "find_compiler", lambda: request.param)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+
+
 # What a file system is mounted with, and how the program was told that it need not copy itself.
 _TELLS = """
 import os, sys
@@ -71,14 +80,8 @@ print(bool(os.statvfs("/proc/self/exe").f_flag & os.ST_RDONLY), os.path.exists("
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
-@pytest.mark.parametrize("name", ["cc", "tcc"])
-def test_it_is_executed_from_a_read_only_mount_and_need_not_copy_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    if shutil.which(name) is None:
-        pytest.skip(f"no {name}")
-    monkeypatch.setattr(compiler, "find_compiler", lambda: name)
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+@pytest.mark.usefixtures("compiled")
+def test_it_is_executed_from_a_read_only_mount_and_need_not_copy_itself(tmp_path: Path) -> None:
     python = str(Path("/usr/bin/python3").resolve())
     made = crun.provide(tmp_path / "crun", python, hybrid=False)
     environment = {"MARK": "kept"}
@@ -92,14 +95,8 @@ def test_it_is_executed_from_a_read_only_mount_and_need_not_copy_itself(
         assert Path("/sys/fs/cgroup/unified/cgroup.procs").exists()
 
 
-@pytest.mark.parametrize("name", ["cc", "tcc"])
-def test_what_is_executed_in_a_container_has_its_score(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    if shutil.which(name) is None:
-        pytest.skip(f"no {name}")
-    monkeypatch.setattr(compiler, "find_compiler", lambda: name)
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+@pytest.mark.usefixtures("compiled")
+def test_what_is_executed_in_a_container_has_its_score(tmp_path: Path) -> None:
     real = tmp_path / "real"
     real.write_text("#!/bin/sh\ncat /proc/self/oom_score_adj\n")
     real.chmod(0o755)
