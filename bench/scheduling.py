@@ -14,7 +14,7 @@ import multiprocessing
 import random
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hawser.scheduler.cache import Cache
@@ -48,6 +48,10 @@ def pod(number: int, template: int, case: str = "plain") -> dict[str, Any]:
     if case == "host anti-affinity":
         terms = [{"topologyKey": HOST, "labelSelector": selector}]
         spec["affinity"] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+    if case == "own volume":
+        spec["volumes"] = [{"name": "v", "persistentVolumeClaim": {"claimName": f"c{number}"}}]
+    if case == "own device":
+        spec["resourceClaims"] = [{"name": "d", "resourceClaimTemplateName": "one"}]
     metadata = {"name": f"p{number}", "namespace": "d", "uid": f"u{number}", "labels": labels}
     owner = {"kind": "ReplicaSet", "uid": f"rs{template}", "controller": True, "name": f"rs{template}"}
     return {"kind": "Pod", "metadata": {**metadata, "ownerReferences": [owner]}, "spec": spec}
@@ -62,8 +66,42 @@ def replica_set(template: int) -> dict[str, Any]:
     }
 
 
+def volumes(pods: int) -> Iterator[dict[str, Any]]:
+    """A class whose volumes are made where pods go, and a claim for each pod."""
+    metadata = {"name": "late"}
+    yield {
+        "kind": "StorageClass",
+        "metadata": metadata,
+        "provisioner": "x",
+        "volumeBindingMode": "WaitForFirstConsumer",
+    }
+    asked = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    for number in range(pods):
+        name = f"c{number}"
+        metadata = {"name": name, "namespace": "d", "uid": name}
+        yield {"kind": "PersistentVolumeClaim", "metadata": metadata, "spec": {"storageClassName": "late", **asked}}
+
+
+def devices(nodes: int) -> Iterator[dict[str, Any]]:
+    """A class, a template of claims for one of its devices, and eight of them on every node."""
+    selector = {"cel": {"expression": 'device.driver == "d"'}}
+    yield {"kind": "DeviceClass", "metadata": {"name": "one"}, "spec": {"selectors": [selector]}}
+    asked = {"name": "r", "exactly": {"deviceClassName": "one", "allocationMode": "ExactCount", "count": 1}}
+    template = {"spec": {"devices": {"requests": [asked]}}}
+    yield {"kind": "ResourceClaimTemplate", "metadata": {"name": "one", "namespace": "d"}, "spec": template}
+    for number in range(nodes):
+        name = f"n{number}"
+        where = {"driver": "d", "nodeName": name, "pool": {"name": name, "generation": 1, "resourceSliceCount": 1}}
+        spec = {**where, "devices": [{"name": f"d{each}"} for each in range(8)]}
+        yield {"kind": "ResourceSlice", "metadata": {"name": name}, "spec": spec}
+
+
 def simulate(nodes: int, pods: int, templates: int, case: str) -> None:
     objects = [*map(node, range(nodes)), *map(replica_set, range(templates))]
+    if case == "own volume":
+        objects += volumes(pods)
+    if case == "own device":
+        objects += devices(nodes)
     objects += [pod(number, number * templates // pods, case) for number in range(pods)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     started = time.process_time()
@@ -132,7 +170,7 @@ def main() -> None:
         for pods in map(int, options.curve.split(",")):
             apart(events, pods)
         return
-    for case in ("plain", "zone spread", "host anti-affinity"):
+    for case in ("plain", "zone spread", "host anti-affinity", "own volume", "own device"):
         apart(simulate, options.nodes, options.pods, options.templates, case)
     apart(simulate, options.nodes, options.pods // 10, options.pods // 10, "all different")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import re
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, settings
+
+from hawser.runtime.install import STATE
 
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("hawser", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -88,13 +91,14 @@ class APIServerProcess:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.kubeconfig = folder / "admin.yaml"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = 0
+        """Any free one at the first start, and the same ever after."""
         self._process: subprocess.Popen[bytes] | None = None
         _self_signed(folder)
         (folder / "tokens.csv").write_text('admin-token,admin,1,"system:masters"\n')
-        cluster = {"server": f"https://127.0.0.1:{self.port}", "certificate-authority": str(folder / "tls.crt")}
+
+    def _write_kubeconfig(self) -> None:
+        cluster = {"server": f"https://127.0.0.1:{self.port}", "certificate-authority": str(self.folder / "tls.crt")}
         document = {
             "current-context": "c",
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
@@ -104,26 +108,30 @@ class APIServerProcess:
         self.kubeconfig.write_text(yaml.safe_dump(document))
 
     def start(self) -> None:
-        """Starts it and waits until it listens."""
+        """Starts it and waits until it says that it serves."""
+        log = self.folder / "log"
+        log.touch()
+        before = log.stat().st_size
         command = [sys.executable, "-m", "hawser.apiserver", "--listen", f"127.0.0.1:{self.port}"]
         command += ["--data-dir", str(self.folder / "data"), "--token-auth-file", str(self.folder / "tokens.csv")]
         command += ["--tls-cert", str(self.folder / "tls.crt"), "--tls-key", str(self.folder / "tls.key")]
         command += ["--client-ca", str(self.folder / "tls.crt")]
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
+        with log.open("ab") as written:
+            self._process = subprocess.Popen(command, stdout=written, stderr=written, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline and self._process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+            if found := re.search(rb"serving on https://\S+:(\d+)\n", log.read_bytes()[before:]):
+                self.port = int(found[1])
+                self._write_kubeconfig()
+                return
             time.sleep(0.02)
-        pytest.fail(f"the API server did not start:\n{(self.folder / 'log').read_text()}")
+        pytest.fail(f"the API server did not start:\n{log.read_text()}")
 
     def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Ends it, as a crash unless told otherwise."""
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(10)
+            self._process.wait(120)
             self._process = None
 
 
@@ -157,3 +165,12 @@ def _self_signed(folder: Path) -> None:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     (folder / "tls.key").write_bytes(encoded)
+
+
+@pytest.fixture
+def node_state() -> Iterator[None]:
+    """The machine's folder of what hawser-runtime keeps on a node goes again, unless it was there."""
+    there = Path(STATE).exists()
+    yield
+    if not there:
+        shutil.rmtree(STATE, ignore_errors=True)

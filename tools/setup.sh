@@ -22,7 +22,7 @@ stamp=$root/.venv/.hawser-$profile
 wanted=$(cat pyproject.toml tools/setup.sh | sha256sum | cut -d' ' -f1)
 packages="containerd runc crun nftables busybox-static catatonit mmdebstrap iproute2 openssh-client ca-certificates"
 # What rich containers see of their limits and, if they ask, of another time; a small compiler for the library of that.
-packages="$packages lxcfs libfaketime tcc binutils"
+packages="$packages lxcfs libfaketime tcc binutils e2fsprogs mount"
 [ "$profile" = dev ] && packages="$packages gcc libc6-dev musl-tools"
 
 installed() { dpkg-query -W -f='${db:Status-Abbrev}\n' "$1" 2>/dev/null | grep -q '^ii'; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from hawser.api import kinds, openapi
 from hawser.api.kinds import Kind
 from hawser.api.openapi import Document
-from hawser.api.spec import version2
+from hawser.api.spec import version2, version3
 from hawser.api.types import Obj
 
 
@@ -171,9 +172,51 @@ def test_documents_are_found_by_path_and_accept_header() -> None:
         found = openapi.find("/openapi/v2", accept)
         assert found is not None
         assert found.content_type == version2.PROTOBUF_TYPE
+    for media in version3.ACCEPTED_PROTOBUF:
+        found, text = openapi.find("/openapi/v3/apis/apps/v1", media), openapi.v3("apis/apps/v1")
+        assert found is not None and text is not None
+        assert (found.content_type, found.etag) == (version3.PROTOBUF_TYPE, text.etag)
     assert openapi.find("/openapi/v2", "*/*") is openapi.v2()
     assert openapi.find("/openapi/v3") is openapi.index()
     assert openapi.find("/openapi/v3/apis/apps/v1") is openapi.v3("apis/apps/v1")
     assert openapi.find("/openapi/v3/apis/nope/v1") is None
     assert openapi.find("/openapi/v4") is None
     assert gzip.decompress(openapi.index().compressed) == openapi.index().body
+
+
+def test_a_number_below_zero_has_its_place_too() -> None:
+    made = version3.encode(
+        {
+            "openapi": "3.0.0",
+            "info": {"title": "t", "version": "v"},
+            "paths": {},
+            "components": {"schemas": {"a": {"minLength": -1}}},
+        }
+    )
+    assert made.endswith(b"\x80\x01" + b"\xff" * 9 + b"\x01")
+
+
+def test_every_keyword_of_a_schema_has_its_place_in_the_message() -> None:
+    """The bytes are those that gnostic's own ParseDocument and proto.Marshal make of it."""
+    properties = {
+        "a": {"type": "integer", "minimum": 1, "maximum": 5.5, "multipleOf": 2, "default": 3, "format": "int32"},
+        "b": {"type": "string", "minLength": 1, "maxLength": 5, "pattern": "^a$", "default": "x"},
+        "c": {"type": "array", "minItems": 1, "maxItems": 300, "uniqueItems": True, "items": {"$ref": "#/x/a"}},
+        "d": {"exclusiveMinimum": True, "exclusiveMaximum": True, "externalDocs": {"url": "u", "description": "d"}},
+        "e": {"not": {"type": "string"}, "anyOf": [{"type": "string"}], "oneOf": [{"$ref": "x"}]},
+        "f": {"allOf": [{"minProperties": 1, "maxProperties": 2}], "additionalProperties": {"type": "string"}},
+        "g": {"additionalProperties": False, "default": False, "minimum": 0},
+        "h": {"additionalProperties": True, "readOnly": True, "writeOnly": True, "deprecated": True, "default": 0},
+    }
+    schema = {"type": "object", "nullable": True, "title": "T", "description": "D", "properties": properties}
+    document = {
+        "openapi": "3.0.0",
+        "info": {"title": "t", "version": "v"},
+        "paths": {},
+        "components": {"schemas": {"a": {**schema, "required": ["a", "b"]}}},
+    }
+    made = version3.encode(document)
+    assert (len(made), hashlib.sha256(made).hexdigest()) == (
+        358,
+        "70eb38645e94a369bed30666abc542a7bf483ebbb3b11d4c05eab0a1ff801c07",
+    )

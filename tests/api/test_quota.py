@@ -11,7 +11,7 @@ from hawser.api.quantity import Quantity
 from hawser.api.quota.limited import Limited, uncovered
 from hawser.api.quota.names import concerning, counted
 from hawser.api.quota.scopes import matches, selectors
-from hawser.api.quota.usage import exceeded, increase, missing, usage
+from hawser.api.quota.usage import Around, exceeded, increase, missing, usage
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WIDGET = Kind("x.io", "v1", "Widget", "widgets", True)
@@ -126,6 +126,52 @@ def test_other_objects_count_by_their_kind(kind: Kind, obj: dict[str, Any], want
     assert {name: found.get(name) for name in wanted} == wanted
 
 
+DEVICES = "gpu.deviceclass.resource.k8s.io/devices"
+IMPLICIT = "requests.deviceclass.resource.kubernetes.io/gpu"
+EXPLICIT = "requests.example.com/gpu"
+
+
+def asked(resource: str, **status: Any) -> dict[str, Any]:
+    return pod(container(requests={resource: "2"})) | {"metadata": {"uid": "1"}, "status": status}
+
+
+def devices_of(claim: dict[str, Any], around: Around) -> dict[str, str]:
+    found = {name: str(value) for name, value in usage(kinds.RESOURCE_CLAIM, claim, NOW, around).items()}
+    assert found.pop("count/resourceclaims.resource.k8s.io") == "1"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("owner", "wanted"),
+    [
+        pytest.param(None, {DEVICES: "2", IMPLICIT: "2", EXPLICIT: "2"}, id="anybody's claim"),
+        pytest.param(asked("example.com/gpu"), {DEVICES: "2", IMPLICIT: "2"}, id="the pod counts for its resource"),
+        pytest.param(
+            asked("deviceclass.resource.kubernetes.io/gpu"), {DEVICES: "2", EXPLICIT: "2"}, id="by the class's name"
+        ),
+        pytest.param(
+            asked("example.com/gpu", extendedResourceClaimStatus={"resourceClaimName": "other"}),
+            {DEVICES: "2", IMPLICIT: "2", EXPLICIT: "2"},
+            id="another claim is the pod's",
+        ),
+    ],
+)
+def test_devices_count_as_the_extended_resources_that_they_are_once(
+    owner: dict[str, Any] | None, wanted: dict[str, str]
+) -> None:
+    metadata: dict[str, Any] = {"name": "c", "namespace": "n"}
+    if owner is not None:
+        metadata["annotations"] = {"resource.kubernetes.io/extended-resource-claim": "true"}
+        metadata["ownerReferences"] = [{"kind": "Pod", "name": "p", "uid": "1", "controller": True}]
+    asks = {"exactly": {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 2}}
+    claim = {"metadata": metadata, "spec": {"devices": {"requests": [asks]}}}
+    around = Around({"gpu": "example.com/gpu"}.__getitem__, lambda namespace, name: owner, lambda namespace: [claim])
+    assert devices_of(claim, around) == wanted
+    # Another claim for the same pod counts in full.
+    second = {**claim, "metadata": {**metadata, "name": "d"}}
+    assert devices_of(second, around) == {DEVICES: "2", IMPLICIT: "2", EXPLICIT: "2"}
+
+
 def test_names_concern_the_kinds_that_they_are_counted_from() -> None:
     names = ["pods", "count/pods", "requests.nvidia.com/gpu", "services.nodeports", "count/widgets.x.io"]
     names += ["gold.storageclass.storage.k8s.io/requests.storage", "gpu.deviceclass.resource.k8s.io/devices"]
@@ -138,7 +184,10 @@ def test_names_concern_the_kinds_that_they_are_counted_from() -> None:
         "gold.storageclass.storage.k8s.io/requests.storage",
         "requests.storage",
     ]
-    assert concerning(kinds.RESOURCE_CLAIM, names) == ["gpu.deviceclass.resource.k8s.io/devices"]
+    assert concerning(kinds.RESOURCE_CLAIM, names) == [
+        "requests.nvidia.com/gpu",
+        "gpu.deviceclass.resource.k8s.io/devices",
+    ]
     assert concerning(kinds.POD, ["requests.deviceclass.resource.kubernetes.io/gpu", "requests.storage"]) == [
         "requests.deviceclass.resource.kubernetes.io/gpu"
     ]

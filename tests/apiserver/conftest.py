@@ -147,7 +147,7 @@ class Server:
             self.listener = None
         self.process.stderr.read()
         self.process.stderr.close()
-        return self.process.wait(20)
+        return self.process.wait(120)
 
     def tls(self, certificate: str = "") -> ssl.SSLContext:
         """A client's TLS, with a certificate's file name or without one."""
@@ -335,7 +335,7 @@ def kubectl(server: Server) -> Any:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             env={**os.environ, "HOME": str(server.folder), **environment},
         )
         assert done.returncode == 0, done.stderr

@@ -21,7 +21,7 @@ def service(name: str, **spec: Any) -> dict[str, Any]:
 
 async def until(api: Any, path: str, holds: Callable[[Any], bool]) -> Any:
     """Wait for an answer that holds, woken by the watch of everything in the collection."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while True:
             answer = await api.get(path)
             if holds(answer):

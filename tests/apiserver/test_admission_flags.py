@@ -44,7 +44,7 @@ def test_the_order_and_the_defaults_are_those_of_kubernetes() -> None:
 def test_a_server_does_not_start_with_plugins_that_it_has_not_got(enable: str, disable: str, said: str) -> None:
     command = [sys.executable, "-m", "hawser.apiserver", "--data-dir", "/nowhere", "--tls-cert", "c", "--tls-key", "k"]
     flags = [f"--enable-admission-plugins={enable}", f"--disable-admission-plugins={disable}"]
-    done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=180)
     assert done.returncode == 2
     assert done.stderr.strip().endswith(f"error: {said}")
 

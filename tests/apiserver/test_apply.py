@@ -279,7 +279,7 @@ def refused(server: Any, namespace: str, *arguments: str, stdin: str = "") -> st
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert done.returncode != 0, done.stdout
     return done.stderr

@@ -42,7 +42,7 @@ def about(event: dict[str, Any]) -> tuple[str, str]:
 
 async def test_requests_are_recorded_as_the_policy_wants(own_server: Any, log: Path) -> None:
     own_server.start()
-    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(120):
         api = Api(own_server, session, "default")
         await api.get("/livez")
         made = await api.config_map("a", data={"k": "v"})
@@ -93,15 +93,15 @@ async def test_requests_are_recorded_as_the_policy_wants(own_server: Any, log: P
 def test_a_policy_that_cannot_be_read_keeps_the_server_from_starting(own_server: Any, log: Path) -> None:
     (log.parent / "policy.yaml").write_text("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Loud}]\n")
     process = own_server.launch()
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert 'policy.yaml: rules[0].level: Unsupported value: "Loud"' in errors
 
 
 async def test_readiness_fails_before_connections_are_refused(own_server: Any) -> None:
-    own_server.extra = ["--shutdown-delay-duration", "3"]
+    own_server.extra = ["--shutdown-delay-duration", "6"]
     own_server.start()
-    async with aiohttp.ClientSession() as session, asyncio.timeout(20):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(120):
         api = Api(own_server, session, "default")
         assert (await api.get("/readyz")).status == 200
         stopping = asyncio.create_task(asyncio.to_thread(own_server.stop))
@@ -116,7 +116,7 @@ async def test_readiness_fails_before_connections_are_refused(own_server: Any) -
 
 async def test_what_admission_finds_is_recorded(own_server: Any, log: Path) -> None:
     own_server.start()
-    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(120):
         api = Api(own_server, session, "strict")
         key = "pod-security.kubernetes.io/"
         labels = {key + "enforce": "baseline", key + "audit": "restricted", key + "audit-version": "v1.22"}

@@ -295,7 +295,7 @@ async def test_kubectl_is_told_what_a_label_would_mean(api: Any, server: Any) ->
     kubectl = [str(Path(sys.executable).parent / "kubectl"), "--kubeconfig", str(server.kubeconfig)]
     label = ["label", "--dry-run=server", "--overwrite", "ns", api.namespace]
     label.append("pod-security.kubernetes.io/enforce=baseline")
-    done = await asyncio.to_thread(subprocess.run, [*kubectl, *label], capture_output=True, text=True, timeout=60)
+    done = await asyncio.to_thread(subprocess.run, [*kubectl, *label], capture_output=True, text=True, timeout=180)
     assert done.stderr.splitlines() == [
         (
             f'Warning: existing pods in namespace "{api.namespace}" violate the new PodSecurity enforce level '

@@ -112,7 +112,7 @@ async def versions(api: Api, served: Hook) -> AsyncIterator[Versions]:
     crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     await api.create(crds, definition(plural, served.client()))
     made = Versions(api, plural, converter)
-    for _ in range(1000):
+    for _ in range(10_000):
         if (await api.get(made.path("v2"))).status == 200:
             break
         await asyncio.sleep(0.01)
@@ -167,7 +167,7 @@ async def test_watches_show_their_own_version(api: Api, versions: Versions) -> N
     start = (await api.get(versions.path("v1"))).json["metadata"]["resourceVersion"]
     await api.create(versions.path("v1"), versions.obj("v1", "a", hostPort="h:1"))
     path = f"{versions.path('v2')}?watch=1&resourceVersion={start}"
-    async with asyncio.timeout(10), aclosing(api.watch(path)) as events:
+    async with asyncio.timeout(120), aclosing(api.watch(path)) as events:
         assert (await anext(events))["object"]["spec"] == {"host": "h", "port": "1"}
         await api.call("DELETE", versions.path("v1", "a"))
         event = await anext(events)

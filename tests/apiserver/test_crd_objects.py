@@ -100,6 +100,8 @@ async def test_scale(api: Any) -> None:
         {"replicas": 1},
         {"replicas": 7, "selector": "a=b"},
     )
+    table = await api.get(path(crd, api, "a") + "/scale", accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    assert table.json["rows"][0]["cells"][:3] == ["a", 1, 7]
     scaled = (await api.call("PUT", path(crd, api, "a") + "/scale", {**scale, "spec": {"replicas": 4}})).json
     assert scaled["spec"] == {"replicas": 4}
     obj = (await api.get(path(crd, api, "a"))).json

@@ -96,7 +96,7 @@ STATUS_PATCH = '{"status":{"conditions":[{"type":"Ready","status":"True"}]}}'
 async def test_kubectl_and_a_certificate_operator(api: Any, kubectl: Any) -> None:
     space = api.namespace
     kubectl("apply", "-f", "-", stdin=json.dumps(CERTIFICATES))
-    kubectl("wait", "--for=condition=Established", "crd/certificates.pki.example.com", "--timeout=10s")
+    kubectl("wait", "--for=condition=Established", "crd/certificates.pki.example.com", "--timeout=120s")
     resources = kubectl("api-resources", "--api-group=pki.example.com", "--no-headers").split()
     assert resources == ["certificates", "cert,certs", "pki.example.com/v1", "true", "Certificate"]
     assert "created" in kubectl("apply", "-f", "-", stdin=CERTIFICATE, namespace=space)
@@ -113,13 +113,13 @@ async def test_kubectl_and_a_certificate_operator(api: Any, kubectl: Any) -> Non
     assert "What is wanted." in explained
     assert "secretName\t<string> -required-" in explained
     assert "Certificate" in kubectl("describe", "cert", "web", namespace=space)
-    kubectl("wait", "cert/web", "--for=condition=Ready", "--timeout=10s", namespace=space)
+    kubectl("wait", "cert/web", "--for=condition=Ready", "--timeout=120s", namespace=space)
     kubectl("label", "cert", "web", "a=b", namespace=space)
     with pytest.raises(AssertionError, match=r'spec\.issuerRef\.kind: Unsupported value: "Other"'):
         kubectl("apply", "-f", "-", stdin=CERTIFICATE.replace("kind: Issuer", "kind: Other"), namespace=space)
     with pytest.raises(AssertionError, match=r'unknown field "spec\.wrong"'):
         kubectl("apply", "-f", "-", stdin=CERTIFICATE.replace("duration", "wrong"), namespace=space)
-    assert "deleted" in kubectl("delete", "crd", "certificates.pki.example.com", "--timeout=10s")
+    assert "deleted" in kubectl("delete", "crd", "certificates.pki.example.com", "--timeout=120s")
     assert "certificates" not in kubectl("api-resources", "--api-group=pki.example.com")
 
 

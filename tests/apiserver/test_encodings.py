@@ -116,7 +116,7 @@ async def test_a_watch_in_protobuf(api: Any, shape: str) -> None:
         "watch=1&resourceVersion=0&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
     )
     watch = frames_of(api, f"{api.path('configmaps')}?{query}", f"{PROTOBUF}{shape},application/json")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         kind, obj = await anext(watch)
         assert (kind, obj["metadata"]["uid"]) == ("ADDED", made["metadata"]["uid"])
         assert obj["kind"] == ("PartialObjectMetadata" if shape else "ConfigMap")

@@ -46,7 +46,7 @@ def on_disk(server: Any) -> bool:
 def kubectl(server: Any, *arguments: str, stdin: str = "") -> str:
     command = [str(Path(sys.executable).parent / "kubectl"), "--kubeconfig", str(server.kubeconfig), *arguments]
     environment = {**os.environ, "HOME": str(server.folder)}
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=180, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -88,7 +88,7 @@ def test_a_server_without_the_key_does_not_start_and_says_which(own_server: Any)
         if providers:
             configure(own_server, *providers)
         process = own_server.launch()
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=120)
         assert process.returncode == 1
         assert 'core/secrets/default/s is encrypted (provider aesgcm, key "k1")' in errors
 
@@ -105,7 +105,7 @@ def test_a_configuration_that_changes_is_followed_without_a_restart(own_server: 
         return int(next(line for line in text.splitlines() if line.startswith(name)).removeprefix(name))
 
     def wait(outcome: str) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while not reloads(outcome):
             assert time.monotonic() < deadline
             time.sleep(0.1)

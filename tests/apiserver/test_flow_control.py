@@ -184,7 +184,7 @@ async def narrow(own_server: Server) -> AsyncIterator[Api]:
 
 
 async def test_answers_say_how_they_were_classified(api: Api) -> None:
-    for _ in range(200):
+    for _ in range(5000):
         found = await api.get(f"{FLOW}/flowschemas/global-default/status")
         if found.status == 200 and (found.json.get("status") or {}).get("conditions"):
             break

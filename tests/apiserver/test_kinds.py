@@ -115,6 +115,11 @@ async def test_scaling_counts_the_generation_and_heeds_versions(api: Any) -> Non
     )
     scaled = await api.call("PUT", f"{path}/d/scale", {**scale, "spec": {"replicas": 3}})
     assert scaled.json["spec"] == {"replicas": 3}
+    table = (await api.get(f"{path}/d/scale", accept="application/json;as=Table;v=v1;g=meta.k8s.io")).json
+    assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+    assert table["rows"][0]["cells"][:3] == ["d", 3, 0]
+    message = await api.get(f"{path}/d/scale", accept="application/vnd.kubernetes.protobuf")
+    assert (message.headers["Content-Type"], message.body[:4]) == ("application/vnd.kubernetes.protobuf", b"k8s\0")
     late = await api.call("PUT", f"{path}/d/scale", {**scale, "spec": {"replicas": 4}})
     assert late.status == 409
     patched = await api.call("PATCH", f"{path}/d/scale", {"spec": {"replicas": 0}}, content=MERGE)

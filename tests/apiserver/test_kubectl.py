@@ -67,7 +67,7 @@ async def test_everyday_verbs(api: Any, kubectl: Any, tmp_path: Path) -> None:
     assert "patched" in kubectl("patch", "deploy", "web", "-p", patch, namespace=space)
     described = kubectl("describe", "deploy", "web", namespace=space)
     assert "nginx:9" in described
-    kubectl("wait", "svc/web", "--for=jsonpath={.spec.type}=ClusterIP", "--timeout=10s", namespace=space)
+    kubectl("wait", "svc/web", "--for=jsonpath={.spec.type}=ClusterIP", "--timeout=120s", namespace=space)
     editor = tmp_path / "editor.sh"
     editor.write_text("#!/bin/sh\nsed -i 's/replicas: 5/replicas: 7/' \"$1\"\n")
     editor.chmod(0o755)

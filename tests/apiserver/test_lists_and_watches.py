@@ -146,7 +146,7 @@ async def test_lists_and_objects_come_as_tables_and_as_metadata(api: Any) -> Non
 
 async def take(events: Any, count: int) -> list[Any]:
     found = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         async for event in events:
             found.append(event)
             if len(found) == count:
@@ -205,6 +205,13 @@ async def test_a_single_object_is_watched_by_name(api: Any) -> None:
     await fill(api, 2)
     events = await take(api.watch(f"{api.path('configmaps')}?watch=1&fieldSelector=metadata.name%3Dc1"), 1)
     assert events[0]["object"]["metadata"]["name"] == "c1"
+
+
+@pytest.mark.parametrize(("name", "first"), [("", "c0"), ("/c1", "c1")])
+async def test_what_is_below_watch_is_watched(api: Any, name: str, first: str) -> None:
+    await fill(api, 2)
+    events = await take(api.watch(f"/api/v1/watch/namespaces/{api.namespace}/configmaps{name}"), 1)
+    assert (events[0]["type"], events[0]["object"]["metadata"]["name"]) == ("ADDED", first)
 
 
 async def test_watchers_of_bare_metadata_see_the_metadata_of_every_write(api: Any) -> None:

@@ -31,7 +31,7 @@ def memory(server: Any) -> int:
 
 async def test_a_watcher_that_does_not_read_is_dropped_and_nobody_waits_for_it(own_server: Any) -> None:
     own_server.start()
-    async with aiohttp.ClientSession() as session, asyncio.timeout(90):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(600):
         api = Api(own_server, session, "default")
         path = api.path("configmaps")
         version = (await api.config_map("c"))["metadata"]["resourceVersion"]
@@ -75,11 +75,11 @@ async def test_ten_thousand_idle_connections_leave_the_server_serving(own_server
 
     def connect() -> None:
         # Of the system's own kind: ten thousand of asyncio's would cost this process more than they cost the server.
-        connection = socket.create_connection((host, int(port)), timeout=60)
+        connection = socket.create_connection((host, int(port)), timeout=180)
         connections.append(context.wrap_socket(connection, server_hostname=host))
 
     try:
-        async with aiohttp.ClientSession() as session, asyncio.timeout(300):
+        async with aiohttp.ClientSession() as session, asyncio.timeout(900):
             api = Api(own_server, session, "default")
             await api.config_map("a")
             before = memory(own_server)

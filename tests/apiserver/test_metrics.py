@@ -30,7 +30,7 @@ class Growth:
 
 
 async def test_requests_are_counted_by_level_and_schema(api: Api) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         # The default schemas are written while the server serves already.
         while "X-Kubernetes-PF-FlowSchema-UID" not in (await api.get("/apis", token="joe-token")).headers:
             pass

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import orjson
 import pytest
 
 from hawser.api.errors import APIError, Unreadable
@@ -118,3 +120,22 @@ def test_nonsense_without_end_is_refused_at_once(decode: Any, size: int) -> None
     for nonsense in (b"[" * size, b'{"a":' * (size // 5)):
         with pytest.raises(Unreadable):
             decode(nonsense)
+
+
+def test_brackets_are_counted_however_much_space_is_between() -> None:
+    wide = b"[" + b" " * 1000
+    assert negotiation.decode_yaml(wide * 100 + b"]" * 100) == orjson.loads(b"[" * 100 + b"]" * 100)
+    with pytest.raises(Unreadable, match="exceeded max depth"):
+        negotiation.decode_yaml(wide * 300 + b"]" * 300)
+
+
+async def test_others_do_not_wait_for_a_long_document_in_yaml(api: Any) -> None:
+    body = b"kind: Nope\ndata:\n" + b"".join(b" k%d: v\n" % number for number in range(3_000))
+    for method, content in (("POST", "application/yaml"), ("PATCH", "application/apply-patch+yaml")):
+        path = api.path("configmaps", "c" if method == "PATCH" else "") + "?fieldManager=m"
+        posting = asyncio.create_task(api.call(method, path, body, content=content))
+        served = 0
+        while not posting.done():
+            served += (await api.get("/livez")).status == 200
+        assert (await posting).status == 400
+        assert served > 5

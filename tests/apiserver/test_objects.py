@@ -349,3 +349,20 @@ async def test_modes_of_field_validation_that_are_none_are_refused(api: Any) -> 
         'CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "Bad": '
         'supported values: "", "Ignore", "Strict", "Warn"'
     )
+
+
+async def test_owners_that_are_named_twice_are_kept_once(api: Any) -> None:
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": True}
+    other = {**owner, "uid": "v", "controller": False}
+    metadata = {"name": "c", "ownerReferences": [owner, other, owner]}
+    path = api.path("configmaps")
+    told = "duplicate entries{}; API server dedups owner references in 1.20+, and may reject such requests"
+    patch = {"metadata": {"ownerReferences": [owner, other, owner, other]}}
+    for answer, when in (
+        (await api.call("POST", path, {"metadata": metadata}), ""),
+        (await api.call("PUT", f"{path}/c", {"metadata": metadata}), ""),
+        (await api.call("PATCH", f"{path}/c", patch, content=MERGE), " after mutating admission happens"),
+    ):
+        assert answer.json["metadata"]["ownerReferences"] == [owner, other]
+        assert f".metadata.ownerReferences contains {told.format(when)}" in answer.headers["Warning"]
+        assert "duplicate UID(s) observed: u" in answer.headers["Warning"]

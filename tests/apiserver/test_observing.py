@@ -73,7 +73,7 @@ async def test_watches_are_counted_while_they_run(api: Any) -> None:
     events = 'apiserver_watch_events_total{group="",version="v1",resource="configmaps"}'
     before = await scraped(api)
     version = made["metadata"]["resourceVersion"]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         watch = api.watch(f"{api.path('configmaps')}?watch=1&resourceVersion={version}")
         await api.config_map("b")
         await anext(watch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from hawser.api.errors import APIError
 from hawser.apiserver import zpages
 from hawser.apiserver.flowcontrol import dumps
-from hawser.apiserver.flowcontrol.control import FlowControl, Waiting
+from hawser.apiserver.flowcontrol.control import FlowControl, Place, Waiting
 from hawser.apiserver.flowcontrol.counts import Counts
 from hawser.apiserver.flowcontrol.levels import Levels
 from hawser.apiserver.paths import parse
@@ -85,6 +86,16 @@ def cells(body: bytes) -> list[list[str]]:
     return [[cell.strip() for cell in line.split(",")] for line in body.decode().splitlines()]
 
 
+async def test_requests_that_are_served_are_dumped(api: Any) -> None:
+    """One of them is the question itself."""
+    path = "/debug/api_priority_and_fairness/dump_requests"
+    rows = cells((await api.get(f"{path}?includeRequestDetails=1")).body)
+    (mine,) = [row for row in rows if path in row]
+    assert mine[:4] == ["exempt", "exempt", "-1", "-1"]
+    assert mine[10:] == ["admin", "get", path, "", "", "", "", ""]
+    assert mine[5] == mine[9]
+
+
 async def test_what_waits_is_dumped() -> None:
     flow = object.__new__(FlowControl)
     flow.levels = Levels(1)
@@ -98,8 +109,10 @@ async def test_what_waits_is_dumped() -> None:
         counts.reject(reason)
     flow.counts = {("narrow", "s"): counts}
     flow.waiting = {}
+    target = parse("GET", "/api/v1/namespaces/n/pods/p")
     level = flow.levels["narrow"]
     assert flow.levels.enter(level, "s/joe") is None
+    flow.executing = {target: (Place(level, "s/joe", ()), time.perf_counter(), 0.0)}
     for name in ("joe", "joe", "ann"):
         future = flow.levels.enter(level, f"s/{name}")
         assert isinstance(future, asyncio.Future)
@@ -107,9 +120,12 @@ async def test_what_waits_is_dumped() -> None:
     rows = cells(dumps.levels(flow).body)
     assert rows[1] == ["narrow", "2", "false", "false", "3", "1", "7", "2", "1", "1"]
     rows = cells(dumps.queues(flow).body)
-    assert [row[:3] for row in rows[1:]] == [["narrow", "0", "2"], ["narrow", "1", "1"]]
+    assert [row[:5] for row in rows[1:]] == [["narrow", "0", "2", "1", "1"], ["narrow", "1", "1", "0", "0"]]
     rows = cells(dumps.requests(flow, True).body)
-    assert [row[:6] for row in rows[1:]] == [
+    assert rows[-1][:5] == ["narrow", "s", "0", "-1", "joe"]
+    assert rows[-1][5] == rows[-1][9]
+    assert rows[-1][16:] == ["pods", ""]
+    assert [row[:6] for row in rows[1:-1]] == [
         ["narrow", "s", "0", "0", "joe", "1970-01-01T00:00:00Z"],
         ["narrow", "s", "0", "1", "joe", "1970-01-01T00:00:00Z"],
         ["narrow", "s", "1", "0", "ann", "1970-01-01T00:00:00Z"],

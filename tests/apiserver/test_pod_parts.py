@@ -52,6 +52,43 @@ async def found(api: Any, name: str = "p") -> Any:
     return (await api.get(api.path("pods", name))).json
 
 
+async def test_label_keys_are_written_into_the_selectors_of_new_pods(api: Any) -> None:
+    term: dict[str, Any] = {
+        "topologyKey": "zone",
+        "labelSelector": {"matchLabels": {"app": "a"}},
+        "matchLabelKeys": ["rev", "none"],
+        "mismatchLabelKeys": ["tenant"],
+    }
+    constraint = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}
+    liked = [{"weight": 1, "podAffinityTerm": term}]
+    spec = {
+        "containers": [container()],
+        "affinity": {
+            "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]},
+            "podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": liked},
+        },
+        "topologySpreadConstraints": [{**constraint, "matchLabelKeys": ["rev"]}],
+    }
+    metadata = {"name": "p", "labels": {"app": "a", "rev": "1", "tenant": "t"}}
+    made = (await api.create(api.path("pods"), {"metadata": metadata, "spec": spec}))["spec"]
+    same = {"key": "rev", "operator": "In", "values": ["1"]}
+    other = {"key": "tenant", "operator": "NotIn", "values": ["t"]}
+    selector = {"matchLabels": {"app": "a"}, "matchExpressions": [same, other]}
+    (required,) = made["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    (preferred,) = made["affinity"]["podAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert (required["labelSelector"], preferred["podAffinityTerm"]["labelSelector"]) == (selector, selector)
+    assert made["topologySpreadConstraints"][0]["labelSelector"] == {"matchExpressions": [same]}
+    # Later writes find them there and leave them alone.
+    changed = await api.call("PATCH", api.path("pods", "p"), {"metadata": {"labels": {"x": "y"}}}, content=MERGE)
+    assert (changed.status, changed.json["spec"]["affinity"]) == (200, made["affinity"])
+    term["matchLabelKeys"], term["mismatchLabelKeys"] = ["app"], ["app"]
+    answer = await api.call("POST", api.path("pods"), {"metadata": {**metadata, "name": "q"}, "spec": spec})
+    at = "spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0]"
+    assert answer.status == 422
+    assert f'{at}[0]: Invalid value: "app": exists in both matchLabelKeys and labelSelector' in answer.message
+    assert f'{at}.matchLabelKeys[0]: Invalid value: "app": exists in both matchLabelKeys and mismatch' in answer.message
+
+
 async def test_a_pod_without_a_budget_is_evicted(api: Any) -> None:
     await pod(api)
     answer = await evict(api)
@@ -314,7 +351,7 @@ async def test_kubectl_drains_a_node(api: Any, kubectl: Any) -> None:
     await api.create("/api/v1/nodes", {"metadata": {"name": node}})
     path = await budget(api, 1)
     await pod(api, node=node)
-    said = kubectl("drain", node, "--force", "--grace-period=0", "--timeout=20s")
+    said = kubectl("drain", node, "--force", "--grace-period=0", "--timeout=120s")
     assert f"evicting pod {api.namespace}/p" in said
     assert (await api.get(api.path("pods", "p"))).status == 404
     assert (await api.get(path)).json["status"]["disruptionsAllowed"] == 0

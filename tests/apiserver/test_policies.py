@@ -271,7 +271,7 @@ async def test_a_mutation_that_cannot_be_is_refused(api: Any, mutation: Obj, mes
 async def checked(api: Any, made: Obj) -> Obj:
     """The status of a policy, once its types have been checked."""
     path = f"{GROUP}/validatingadmissionpolicies?watch=1&fieldSelector=metadata.name%3D{made['metadata']['name']}"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         async for event in api.watch(path):
             status: Obj = event["object"].get("status") or {}
             if "observedGeneration" in status:

@@ -133,6 +133,12 @@ def test_the_table_has_every_field_of_the_published_definitions(kind: Kind) -> N
             todo += re.findall(r"#/\$defs/([\w.\-]+)", str(properties))
 
 
+def test_a_time_far_off_keeps_its_second() -> None:
+    spec = {"renewTime": "2515-01-01T00:00:00.999999Z"}
+    lease = {"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "spec": spec}
+    assert wire.decode(frames.document(lease) or b"") == lease
+
+
 def known(message: str) -> set[str]:
     found: set[str] = set()
     for row in fields(message).values():

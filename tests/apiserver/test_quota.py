@@ -82,7 +82,7 @@ async def test_everything_can_be_counted_custom_resources_too(api: Any) -> None:
     hard = {f"count/widgets.{group}": "1", "count/configmaps": "2", "services.nodeports": "1"}
     await api.create(api.path("resourcequotas"), {"metadata": {"name": "q"}, "spec": {"hard": hard}})
     widget = {"apiVersion": f"{group}/v1", "kind": "Widget", "metadata": {"name": "a"}}
-    for _ in range(200):
+    for _ in range(10_000):
         answer = await api.call("POST", api.path("widgets", group=group), widget)
         if answer.status != 404:
             break
@@ -102,6 +102,36 @@ async def test_everything_can_be_counted_custom_resources_too(api: Any) -> None:
         'services "s" is forbidden: exceeded quota: q, requested: services.nodeports=1, used: services.nodeports=1, '
         "limited: services.nodeports=1"
     )
+
+
+async def test_devices_are_bounded_as_the_extended_resources_that_they_are(api: Any) -> None:
+    group = "/apis/resource.k8s.io/v1"
+    name = api.namespace
+    await api.create(f"{group}/deviceclasses", {"metadata": {"name": name}, "spec": {}})
+    implicit = f"requests.deviceclass.resource.kubernetes.io/{name}"
+    hard = {implicit: "2", "requests.example.com/gpu": "3"}
+    await api.create(api.path("resourcequotas"), {"metadata": {"name": "q"}, "spec": {"hard": hard}})
+    claims = f"{group}/namespaces/{api.namespace}/resourceclaims"
+
+    def claim(number: int) -> dict[str, Any]:
+        asks = {"name": "r", "exactly": {"deviceClassName": name, "count": 2}}
+        return {"metadata": {"name": f"c{number}"}, "spec": {"devices": {"requests": [asks]}}}
+
+    await api.create(claims, claim(1))
+    answer = await api.call("POST", claims, claim(2))
+    said = "exceeded quota: q, requested: {0}=2, used: {0}=2, limited: {0}={1}"
+    assert (answer.status, answer.message) == (
+        403,
+        f'resourceclaims.resource.k8s.io "c2" is forbidden: {said.format(implicit, 2)}',
+    )
+    # The claims that are there count as soon as their class is a resource by name.
+    patch = {"spec": {"extendedResourceName": "example.com/gpu"}}
+    changed = await api.call("PATCH", f"{group}/deviceclasses/{name}", patch, content=MERGE)
+    assert changed.status == 200
+    patch = {"spec": {"hard": {implicit: "9"}}}
+    await api.call("PATCH", api.path("resourcequotas", "q"), patch, content=MERGE)
+    answer = await api.call("POST", claims, claim(2))
+    assert answer.message.endswith(said.format("requests.example.com/gpu", 3))
 
 
 async def test_many_writers_at_once_never_get_more_than_there_is(api: Any) -> None:

@@ -83,7 +83,7 @@ async def test_a_follower_that_leaves_is_not_kept_at_the_agent(api: Any, agent: 
     async with api.session.get(url, ssl=api.tls, headers={"Authorization": "Bearer admin-token"}) as answer:
         assert await answer.content.readline() == b"one\n"
         answer.connection.transport.abort()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         await agent.left.wait()
 
 
@@ -142,7 +142,7 @@ async def test_an_upgraded_stream_is_raw_bytes_both_ways(api: Any, agent: Agent,
     assert await reader.readexactly(len(sent)) == sent
     writer.close()
     await writer.wait_closed()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         await agent.left.wait()
     assert agent.seen[0].startswith(f"POST {expected.format(api.namespace)} HTTP/1.1")
     assert "X-Stream-Protocol-Version: v4.channel.k8s.io" in agent.seen[0]

@@ -85,7 +85,7 @@ async def configured(api: Api, plural: str, *webhooks: Obj) -> AsyncIterator[str
         "admissionReviewVersions": ["v1"],
         "sideEffects": "None",
         "rules": [rule],
-        "timeoutSeconds": 5,
+        "timeoutSeconds": 30,
         "failurePolicy": "Fail",
         "matchPolicy": "Equivalent",
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": api.namespace}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from hawser.cli.engine import cleanup, processes, settings
 from hawser.cli.engine.containerd import runc_dir
 from hawser.cli.engine.settings import Settings
+from hawser.cli.up import end_leftovers
 
 
 @pytest.fixture
@@ -74,6 +76,37 @@ def test_a_process_of_another_engine_below_a_like_named_path_is_not_ours(engine:
             found[folder] = process.pid in cleanup.engine_pids(engine)
             process.kill()
     assert found == {other: False, engine.data_dir: True}
+
+
+def test_what_a_killed_supervisor_left_ends_and_the_containers_view_goes_on(engine: Settings) -> None:
+    view = engine.run_dir / "view"
+    commands = [
+        ["containerd", "--config", str(engine.data_dir / "containerd" / "config.toml")],
+        ["lxcfs", "-f", str(view / "lxcfs")],
+        ["python", "-m", "hawser.rich.view.statistics", str(view / "own")],
+    ]
+    running = []
+    try:
+        for name, *words in commands:
+            command = [name, "-c", "import time; time.sleep(1000)", *words]
+            running.append(subprocess.Popen(command, executable=sys.executable))
+            while processes.argv(running[-1].pid) != command:
+                time.sleep(0.001)
+        assert cleanup.engine_pids(engine) == sorted(process.pid for process in running)
+        end_leftovers(engine)
+        assert [process.poll() for process in running] == [-signal.SIGTERM, None, None]
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def test_what_is_left_is_told_and_what_has_ended_is_not() -> None:
+    with subprocess.Popen(["true"]) as ending:
+        os.waitid(os.P_PID, ending.pid, os.WEXITED | os.WNOWAIT)
+        assert cleanup.told([ending.pid]) == [f"process {ending.pid} true, which is ending: Z"]
+    [line] = cleanup.told([ending.pid, os.getpid()])
+    assert line.startswith(f"process {os.getpid()} ") and "ending" not in line
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from hawser.cli.asked import Given
 from hawser.cli.context import Failure
 from hawser.cli.engine.roles import roles
 from hawser.cli.engine.settings import Settings
-from hawser.cli.up import Given
 
 ENGINE = Settings(
     data_dir=Path("/data"),

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hawser.cli.asked import Shape
 from hawser.cli.context import Failure
 from hawser.cli.engine import nodenet, nodes
 from hawser.cli.engine.nodes import Node
 from hawser.cli.engine.roles import roles
 from hawser.cli.engine.settings import Settings, SettingsError
-from hawser.cli.up import Shape
 
 FIRST = Node("box", 1)
 

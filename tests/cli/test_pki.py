@@ -5,6 +5,7 @@ import json
 import ssl
 import stat
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from hawser.cli.engine import pki
 from hawser.cli.engine.settings import Settings, SettingsError
+from hawser.node import machine
 
 
 @pytest.fixture
@@ -50,6 +52,17 @@ def test_the_api_server_answers_to_its_names(engine: Settings) -> None:
     names = read(engine, "apiserver").extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert {"localhost", "node-a", "kubernetes.default.svc"} <= set(names.get_values_for_type(x509.DNSName))
     assert {"127.0.0.1", "10.96.0.1"} <= {str(a) for a in names.get_values_for_type(x509.IPAddress)}
+
+
+def test_servers_answer_to_the_address_that_the_machine_has_as_a_node(
+    engine: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever that is: the API server asks the node agent at it."""
+    monkeypatch.setattr(machine, "default_address", lambda: "198.51.100.7")
+    pki.prepare(engine)
+    for name in ("apiserver", "kubelet", "controllers"):
+        names = read(engine, name).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert ip_address("198.51.100.7") in names.get_values_for_type(x509.IPAddress)
 
 
 def test_keys_and_tokens_are_private(engine: Settings) -> None:

@@ -24,7 +24,7 @@ def on_both_loops(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
     def run(new_loop: Callable[[], asyncio.AbstractEventLoop], **arguments: Any) -> None:
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(asyncio.wait_for(test(**arguments), 30))
+            runner.run(asyncio.wait_for(test(**arguments), 120))
 
     known = inspect.signature(test).parameters.values()
     first = inspect.Parameter("new_loop", inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -96,6 +96,8 @@ async def serving(handle: Handle, tls: ssl.SSLContext | None = None) -> AsyncIte
         yield server
     finally:
         listening.close()
+        for _ in range(10):
+            await asyncio.sleep(0)  # What was accepted by now becomes a peer, though nobody waits for it any more.
         for peer in server.peers:
             if not peer.writer.is_closing():
                 peer.writer.transport.abort()

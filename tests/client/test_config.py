@@ -104,7 +104,9 @@ def test_plain_http_needs_no_tls():
         (document({}, clusters=[]), 'no cluster "c"'),
         (document({}, users=[]), 'no user "u"'),
         (document({}, {"server": ""}), "has no server"),
-        (document({"exec": {"command": "x"}}), '"exec", which is not supported'),
+        (document({"auth-provider": {"name": "x"}}), '"auth-provider", which is not supported'),
+        (document({"exec": {"apiVersion": "client.authentication.k8s.io/v1"}}), "command must be specified"),
+        (document({"exec": {"command": "x", "apiVersion": "v1"}}), 'exec: apiVersion "v1" is not supported'),
         (document({}, {"proxy-url": "http://p"}), '"proxy-url", which is not supported'),
         (document({"client-key": "missing.key"}), "client-key cannot be read"),
         (document({"client-key-data": "*"}), "client-key-data is not base64"),
@@ -127,6 +129,8 @@ def test_several_files_are_merged_and_the_first_one_wins(write, monkeypatch):
     monkeypatch.setenv("KUBECONFIG", f"{first}:{second}:/not/there")
     assert config.load().token == "second"
     assert config.load().namespace == "ns"
+    monkeypatch.delenv("KUBECONFIG")
+    assert config.load(f"/not/there:{first}:{second}").token == "second"
 
 
 def test_a_pod_uses_its_service_account(tmp_path):

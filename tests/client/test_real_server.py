@@ -48,7 +48,7 @@ async def test_an_informer_survives_the_servers_death_and_misses_nothing(admin, 
     informer = Informer(admin, CONFIG_MAP, "default")
     task = asyncio.create_task(informer.run())
     try:
-        await asyncio.wait_for(informer.synced(), 20)
+        await asyncio.wait_for(informer.synced(), 120)
         await admin.create(CONFIG_MAP, config_map("before"))
         await until(lambda: informer.get("default", "before"))
         api_server.stop()

@@ -43,7 +43,7 @@ def lasting(folder: Path) -> Iterator[Server]:
     yield running
     process.send_signal(signal.SIGTERM)
     said.join(20)
-    assert process.wait(20) == 0
+    assert process.wait(120) == 0
 
 
 def _keep(stream: IO[str], file: Path) -> None:
@@ -81,7 +81,7 @@ class Kubectl:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=180,
             # Its own home, so its own cache of discovery: what others deleted would be missed.
             env={**os.environ, "HOME": str(self.server.folder / self.namespace), **environment},
         )

@@ -182,7 +182,10 @@ async def test_no_request_makes_the_server_fail_or_hang(api: Api, seed: int) -> 
         shown = {**sent, "data": (sent["data"] or b"")[:2000]}
         url = api.server.url + sent.pop("path")
         try:
-            async with asyncio.timeout(10), api.session.request(sent.pop("method"), url, ssl=api.tls, **sent) as answer:
+            async with (
+                asyncio.timeout(120),
+                api.session.request(sent.pop("method"), url, ssl=api.tls, **sent) as answer,
+            ):
                 text = b"" if answer.status == 101 else await answer.read()
         except TimeoutError:
             pytest.fail(f"no answer to {shown}")

@@ -106,7 +106,7 @@ def cluster(kubectl: Kubectl) -> Iterator[Any]:
 
 
 def test_a_release_is_installed_upgraded_rolled_back_and_removed(kubectl: Kubectl, cluster: Any, chart: Path) -> None:
-    first = cluster.install(chart, "tide", {"replicas": 1}, timeout=20)
+    first = cluster.install(chart, "tide", {"replicas": 1}, timeout=120)
     assert (first["revision"], first["status"]) == (1, "deployed")
     assert kubectl("get", "boat", "tide", "-o", "jsonpath={.spec.size}") == "1"
     assert kubectl("get", "cm", "tide-found", "-o", "jsonpath={.data.space}") == kubectl.namespace
@@ -116,7 +116,7 @@ def test_a_release_is_installed_upgraded_rolled_back_and_removed(kubectl: Kubect
     )
     assert managers.split() == ["Apply"]
 
-    second = cluster.upgrade(chart, "tide", {"replicas": 3, "image": "nginx:2"}, timeout=20)
+    second = cluster.upgrade(chart, "tide", {"replicas": 3, "image": "nginx:2"}, timeout=120)
     assert (second["revision"], second["status"]) == (2, "deployed")
     assert kubectl("get", "deploy", "tide", "-o", "jsonpath={.spec.replicas} {..image}") == "3 nginx:2"
     assert kubectl("get", "cm", "tide-hook", "-o", "jsonpath={.data.revision}") == "2"
@@ -129,15 +129,15 @@ def test_a_release_is_installed_upgraded_rolled_back_and_removed(kubectl: Kubect
 
     cluster.uninstall("tide")
     assert kubectl("get", "all,boats,secrets,roles,rolebindings", "-o", "name").split() == []
-    kubectl("delete", "crd", "boats.tide.example.com", "--timeout=20s")
+    kubectl("delete", "crd", "boats.tide.example.com", "--timeout=120s")
 
 
 def test_a_failed_upgrade_leaves_the_release_as_it_was(kubectl: Kubectl, cluster: Any, chart: Path) -> None:
-    cluster.install(chart, "tide", timeout=20)
+    cluster.install(chart, "tide", timeout=120)
     with pytest.raises(helm.HelmError, match="must be greater than or equal to 0"):
-        cluster.upgrade(chart, "tide", {"replicas": -1}, timeout=20)
+        cluster.upgrade(chart, "tide", {"replicas": -1}, timeout=120)
     assert kubectl("get", "deploy", "tide", "-o", "jsonpath={.spec.replicas}") == "2"
     with pytest.raises(helm.HelmError, match="cannot reuse a name"):
-        cluster.install(chart, "tide", timeout=20)
+        cluster.install(chart, "tide", timeout=120)
     cluster.uninstall("tide")
-    kubectl("delete", "crd", "boats.tide.example.com", "--timeout=20s")
+    kubectl("delete", "crd", "boats.tide.example.com", "--timeout=120s")

@@ -27,7 +27,7 @@ def folder() -> Path:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip(f"node (version {OLDEST} or later) and npm are not installed")
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=20).stdout
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=120).stdout
     if int(version.removeprefix("v").partition(".")[0]) < OLDEST:
         pytest.skip(f"node is {version.strip()}, the client needs version {OLDEST}")
     lock = SOURCES / "package-lock.json"

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,7 +64,7 @@ FERRY = "{apiVersion: kopf.example.com/v1, kind: Ferry, metadata: {name: f}, spe
 def operator(kubectl: Kubectl, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """The operator as a process of its own, for the namespace of kubectl."""
     kubectl("apply", "-f", "-", stdin=DEFINITION)
-    kubectl("wait", "crd/ferries.kopf.example.com", "--for=condition=Established", "--timeout=20s")
+    kubectl("wait", "crd/ferries.kopf.example.com", "--for=condition=Established", "--timeout=120s")
     program = tmp_path / "operator.py"
     program.write_text(OPERATOR)
     command = [sys.executable, "-m", "kopf", "run", str(program), "--standalone", "-n", kubectl.namespace]
@@ -72,21 +73,24 @@ def operator(kubectl: Kubectl, tmp_path: Path) -> Iterator[subprocess.Popen[str]
         running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
     yield running
     running.send_signal(signal.SIGTERM)
-    running.communicate(timeout=20)
-    kubectl("delete", "crd", "ferries.kopf.example.com", "--timeout=20s")
+    running.communicate(timeout=120)
+    kubectl("delete", "crd", "ferries.kopf.example.com", "--timeout=120s")
 
 
 def test_an_operator_handles_what_is_made_changed_and_deleted(
     kubectl: Kubectl, operator: subprocess.Popen[str]
 ) -> None:
     kubectl("apply", "-f", "-", stdin=FERRY)
-    kubectl("wait", "ferry/f", "--for=jsonpath={.status.berths}=8", "--timeout=20s")
-    kubectl("wait", "ferry/f", "--for=jsonpath={.status.created.seen}=4", "--timeout=20s")
+    kubectl("wait", "ferry/f", "--for=jsonpath={.status.berths}=8", "--timeout=120s")
+    kubectl("wait", "ferry/f", "--for=jsonpath={.status.created.seen}=4", "--timeout=120s")
     assert kubectl("get", "ferry", "f", "-o", "jsonpath={.metadata.finalizers}") == '["ferries.example.com/finalizer"]'
     kubectl("patch", "ferry", "f", "--type=merge", "-p", '{"spec":{"size":5}}')
-    kubectl("wait", "ferry/f", "--for=jsonpath={.status.berths}=10", "--timeout=20s")
-    kubectl("wait", "ferry/f", "--for=jsonpath={.metadata.annotations.was}=4", "--timeout=20s")
-    kubectl("delete", "ferry", "f", "--timeout=20s")
+    kubectl("wait", "ferry/f", "--for=jsonpath={.status.berths}=10", "--timeout=120s")
+    kubectl("wait", "ferry/f", "--for=jsonpath={.metadata.annotations.was}=4", "--timeout=120s")
+    kubectl("delete", "ferry", "f", "--timeout=120s")
     assert operator.stdout is not None
     assert operator.stdout.readline() == "scrapped f\n"
-    assert "Launched" in kubectl("get", "events", "-o", "jsonpath={.items[*].reason}")
+    # kopf writes its events in the background.
+    deadline = time.monotonic() + 120
+    while "Launched" not in kubectl("get", "events", "-o", "jsonpath={.items[*].reason}"):
+        assert time.monotonic() < deadline, "no event"

@@ -77,7 +77,7 @@ def test_a_tls_secret_and_tokens_are_made(kubectl: Kubectl, server: Server) -> N
         [kubectl.program, *access, "auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=180,
         env={"HOME": str(folder), "PATH": ""},
     )
     assert done.stdout == f"system:serviceaccount:{kubectl.namespace}:robot", done.stderr
@@ -193,7 +193,7 @@ def test_output_forms(kubectl: Kubectl) -> None:
 
 def test_watching(kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", stdin=POD)
-    command = kubectl.command("get", "pods", "--watch", "--output-watch-events", "-o", "json", "--request-timeout=20s")
+    command = kubectl.command("get", "pods", "--watch", "--output-watch-events", "-o", "json", "--request-timeout=120s")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None
         events: list[str] = []
@@ -212,13 +212,13 @@ def test_watching(kubectl: Kubectl) -> None:
 def test_waiting(kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", stdin=POD)
     status = '{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}'
-    with subprocess.Popen(kubectl.command("wait", "pod/p", "--for=condition=Ready", "--timeout=20s")) as waiting:
+    with subprocess.Popen(kubectl.command("wait", "pod/p", "--for=condition=Ready", "--timeout=120s")) as waiting:
         kubectl("patch", "pod", "p", "--subresource=status", "-p", status)
-        assert waiting.wait(20) == 0
-    kubectl("wait", "pod/p", "--for=jsonpath={.status.phase}=Running", "--timeout=20s")
-    with subprocess.Popen(kubectl.command("wait", "pod/p", "--for=delete", "--timeout=20s")) as waiting:
+        assert waiting.wait(120) == 0
+    kubectl("wait", "pod/p", "--for=jsonpath={.status.phase}=Running", "--timeout=120s")
+    with subprocess.Popen(kubectl.command("wait", "pod/p", "--for=delete", "--timeout=120s")) as waiting:
         kubectl("delete", "pod", "p", "--force", "--grace-period=0")
-        assert waiting.wait(20) == 0
+        assert waiting.wait(120) == 0
 
 
 def test_replacing_and_deleting(kubectl: Kubectl) -> None:
@@ -301,7 +301,7 @@ def test_custom_resources(kubectl: Kubectl, tmp_path: Path) -> None:
     file = tmp_path / "crd.json"
     file.write_text(json.dumps(definition))
     kubectl("apply", "-f", str(file))
-    kubectl("wait", "crd/boats.ships.example.com", "--for=condition=Established", "--timeout=20s")
+    kubectl("wait", "crd/boats.ships.example.com", "--for=condition=Established", "--timeout=120s")
     boat = "{apiVersion: ships.example.com/v1, kind: Boat, metadata: {name: b}, spec: {size: 3}}"
     kubectl("apply", "-f", "-", stdin=boat)
     assert "unchanged" in kubectl("apply", "-f", "-", stdin=boat)
@@ -312,7 +312,7 @@ def test_custom_resources(kubectl: Kubectl, tmp_path: Path) -> None:
         "create", "-f", "-", stdin=boat.replace("name: b", "name: c").replace("size", "sice")
     )
     assert "boat.ships.example.com/b" in kubectl("get", "all", "-o", "name")
-    kubectl("delete", "crd", "boats.ships.example.com", "--timeout=20s")
+    kubectl("delete", "crd", "boats.ships.example.com", "--timeout=120s")
 
 
 OLDER = Path("/usr/bin/kubectl")

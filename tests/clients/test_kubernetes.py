@@ -69,7 +69,7 @@ def test_objects_are_made_changed_watched_and_deleted(connection: client.ApiClie
     since = made.metadata.resource_version
     events = []
     stream = watch.Watch()
-    for event in stream.stream(core.list_namespaced_config_map, space, resource_version=since, timeout_seconds=20):
+    for event in stream.stream(core.list_namespaced_config_map, space, resource_version=since, timeout_seconds=120):
         events.append((event["type"], event["object"].metadata.resource_version))
         if event["type"] == "DELETED":
             stream.stop()
@@ -126,7 +126,7 @@ def test_the_dynamic_client_applies_and_watches(connection: client.ApiClient, ku
         found.server_side_apply(
             services, body={**body, "spec": {"selector": {"a": "c"}}}, namespace=space, field_manager="others"
         )
-    for event in services.watch(namespace=space, timeout=20):
+    for event in services.watch(namespace=space, timeout=120):
         assert (event["type"], event["object"].metadata.name) == ("ADDED", "s")
         break
     roles = found.resources.get(api_version="rbac.authorization.k8s.io/v1", kind="Role")
@@ -145,7 +145,7 @@ async def test_the_client_for_asyncio(server: Server, api: Api) -> None:
 
         async def follow() -> None:
             async with kubernetes_asyncio.watch.Watch() as stream:
-                async for event in stream.stream(core.list_namespaced_secret, space, timeout_seconds=20):
+                async for event in stream.stream(core.list_namespaced_secret, space, timeout_seconds=120):
                     seen.append(event["type"])
                     begun.set()
                     if event["type"] == "DELETED":

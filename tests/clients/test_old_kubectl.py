@@ -100,7 +100,7 @@ def test_what_it_generates_is_accepted_shown_and_described(kubectl: Kubectl, wha
     assert "created" in kubectl("create", *what.split(), *GENERATORS[what])
     assert name in kubectl("get", kind, name, "-o", "wide")
     assert name in kubectl("describe", kind, name)
-    assert "deleted" in kubectl("delete", kind, name, "--timeout=20s")
+    assert "deleted" in kubectl("delete", kind, name, "--timeout=120s")
 
 
 @pytest.mark.parametrize("kind", ["cronjob", "poddisruptionbudget"])
@@ -151,8 +151,8 @@ def test_rollouts(kubectl: Kubectl) -> None:
     path = f"/apis/apps/v1/namespaces/{kubectl.namespace}/deployments/web"
     found = json.loads(kubectl("get", "--raw", path))
     kubectl("replace", "--raw", path + "/status", "-f", "-", stdin=json.dumps({**found, "status": status}))
-    assert 'deployment "web" successfully rolled out' in kubectl("rollout", "status", "deploy/web", "--timeout=20s")
-    assert "condition met" in kubectl("wait", "deploy/web", "--for=condition=Available", "--timeout=20s")
+    assert 'deployment "web" successfully rolled out' in kubectl("rollout", "status", "deploy/web", "--timeout=120s")
+    assert "condition met" in kubectl("wait", "deploy/web", "--for=condition=Available", "--timeout=120s")
 
 
 @pytest.mark.parametrize("form", ["yaml", "json", "name", "jsonpath={..name}", "custom-columns=N:.metadata.name"])
@@ -217,9 +217,9 @@ spec:
 
 def test_custom_resources(kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", stdin=DEFINITION)
-    kubectl("wait", "crd/rafts.old.example.com", "--for=condition=Established", "--timeout=20s")
+    kubectl("wait", "crd/rafts.old.example.com", "--for=condition=Established", "--timeout=120s")
     raft = "apiVersion: old.example.com/v1\nkind: Raft\nmetadata: {name: r}\nspec: {size: 3}"
     assert "created" in kubectl("apply", "-f", "-", stdin=raft)
     assert "How many logs" in kubectl("explain", "raft.spec")
     assert 'unknown field "sice"' in kubectl.refused("apply", "-f", "-", stdin=raft.replace("size", "sice"))
-    assert "deleted" in kubectl("delete", "crd", "rafts.old.example.com", "--timeout=20s")
+    assert "deleted" in kubectl("delete", "crd", "rafts.old.example.com", "--timeout=120s")

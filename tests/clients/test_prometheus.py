@@ -127,7 +127,7 @@ class Prometheus:
 
     def ask(self, path: str, **query: str) -> Any:
         """The data of an answer of its HTTP API."""
-        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}", timeout=20) as answer:
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}", timeout=120) as answer:
             return json.load(answer)["data"]
 
     def targets(self, role: str) -> list[dict[str, str]]:
@@ -137,7 +137,7 @@ class Prometheus:
 
     def until(self, look: Callable[[], Any], what: str) -> Any:
         """What look finds, as soon as it finds something."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             if found := look():
                 return found
@@ -192,7 +192,7 @@ def prometheus(server: Server, objects: Kubectl, tmp_path_factory: pytest.TempPa
     rest.start()
     yield Prometheus(process, f"http://{found.group(1)}")
     process.terminate()
-    assert process.wait(30) == 0
+    assert process.wait(120) == 0
     rest.join()
     process.stderr.close()
 
@@ -214,7 +214,7 @@ def _configuration(server: Server, folder: Path) -> Obj:
     ]
     address = server.url.removeprefix("https://")
     scraped = {"job_name": "apiserver", "scheme": "https", "static_configs": [{"targets": [address]}], **access}
-    return {"global": {"scrape_interval": "200ms"}, "scrape_configs": [*discovered, scraped]}
+    return {"global": {"scrape_interval": "500ms"}, "scrape_configs": [*discovered, scraped]}
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -228,7 +228,7 @@ def test_what_comes_and_goes_is_followed(prometheus: Prometheus, objects: Kubect
     def names() -> set[str]:
         return {labels[META + "service_name"] for labels in prometheus.targets("service")}
 
-    assert "early" in names()
+    prometheus.until(lambda: "early" in names(), "what there is")
     objects("create", "service", "clusterip", "late", "--tcp=80")
     objects("delete", "service", "early")
     prometheus.until(lambda: "late" in names() and "early" not in names(), "what has changed")
@@ -239,15 +239,19 @@ def test_the_api_server_has_what_dashboards_ask_for(prometheus: Prometheus) -> N
         found = prometheus.ask("query", query=query)["result"]
         return float(found[0]["value"][1]) if found else 0.0
 
+    # A machine that is busy misses a scrape now and then, and nothing is known for that moment.
     prometheus.until(lambda: value('up{job="apiserver"}'), "anything from the API server")
-    missing = [name for name in EXPECTED if not value(f"count({name})")]
-    assert not missing
+    for name in EXPECTED:
+        prometheus.until(lambda name=name: value(f"count({name})"), name)
     quantile = 'histogram_quantile(0.99, sum by (le) (apiserver_request_duration_seconds_bucket{verb="LIST"}))'
-    assert 0 < value(quantile) <= 60
-    assert value('sum(apiserver_request_total{resource="pods",verb="LIST",code="200"})') >= 1
-    assert value('sum(apiserver_longrunning_requests{resource="pods",verb="WATCH"})') >= 1
+    prometheus.until(lambda: 0 < value(quantile) <= 60, quantile)
+    for query in (
+        'sum(apiserver_request_total{resource="pods",verb="LIST",code="200"})',
+        'sum(apiserver_longrunning_requests{resource="pods",verb="WATCH"})',
+    ):
+        prometheus.until(lambda query=query: value(query) >= 1, query)
 
 
 def test_without_its_token_nothing_is_shown(prometheus: Prometheus, server: Server) -> None:
     with pytest.raises(urllib.error.HTTPError, match=r"401|403"):
-        urllib.request.urlopen(f"{server.url}/metrics", context=server.tls(), timeout=20)
+        urllib.request.urlopen(f"{server.url}/metrics", context=server.tls(), timeout=120)

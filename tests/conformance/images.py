@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from hawser.cli.images.oci import Entry, Image, ImageConfig, write_images, write_layer
 
-_PACKAGES = "bind9-dnsutils,busybox-static,curl,iperf,iproute2,iputils-ping,netcat-openbsd,perl-base,procps,wget"
+_PACKAGES = "bind9-dnsutils,busybox-static,curl,iperf,iproute2,iputils-ping,netcat-openbsd,perl-base,procps,stress,wget"
 _ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 _USERS = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
 _FOLDERS = ("bin", "dev", "etc", "home", "proc", "root", "sys", "usr", "var")
@@ -76,7 +76,10 @@ def _images(layers: _Layers, etcd: Path, base: Path) -> Iterator[Image]:
     agnhost = layers.of("agnhost", Entry("uploads"), program, *keys, Entry("agnhost-2", link="agnhost"))
     runs = _config("pause", entrypoint="/agnhost")
     yield Image("k8s.gcr.io/e2e-test-images/agnhost:2.21", (base, agnhost), runs)
-    yield Image(f"{_OTHER}/resource-consumer:1.5", (base, agnhost), runs)
+    consumer = layers.of(
+        "consumer", layers.program("consumer"), layers.program("consume-cpu", path="consume-cpu/consume-cpu")
+    )
+    yield Image(f"{_OTHER}/resource-consumer:1.5", (base, consumer), _config(entrypoint="/consumer"))
     yield Image(f"{_OTHER}/jessie-dnsutils:1.0", (base, agnhost), _config("sleep", "1000000"))
     yield Image("docker.io/library/perl:5.26", (base,), _config("perl"))
     yield Image("docker.io/library/busybox:1.29", (plain,), _config("sh"))

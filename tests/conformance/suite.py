@@ -59,6 +59,8 @@ def build(cache: Path = debian.CACHE) -> Suite:
     go.build("e2e.test", "test/e2e", "test", "-c")
     go.build("agnhost", "test/images/agnhost")
     go.build("nonewprivs", "test/images/nonewprivs")
+    go.build("consumer", "test/images/resource-consumer")
+    go.build("consume-cpu", "test/images/resource-consumer/consume-cpu")
     go.build("sample-apiserver", "vendor/k8s.io/sample-apiserver")
     etcd = debian.unpacked(*ETCD) / "usr/bin/etcd"
     images.build(made.images, source / "test/images", place, etcd, images.debian(SUITE, place))

@@ -14,7 +14,8 @@ from hawser.client.clock import timestamp
 from hawser.client.controller import Controller, Manager
 
 from .objects import Obj
-from .world import Fault, World, WorldClient
+from .world import Fault, World
+from .world_client import WorldClient
 
 FakeClock = importlib.import_module("tests.conftest").FakeClock
 
@@ -30,6 +31,9 @@ class Living:
 
     controllers: made anew whenever their process starts. seed: for what is left to chance.
     """
+
+    rest = 4
+    """Rounds of 35 s each without any change after which nothing will change any more."""
 
     def __init__(self, world: World, *controllers: Callable[[], Controller], nodes: int = 3, seed: int = 0) -> None:
         self.world = world
@@ -97,7 +101,7 @@ class Living:
             chosen = self.rng.choice(able)["name"]
             world.change(POD, name, lambda new: new["spec"].update(nodeName=chosen), namespace)
         elif pod["status"].get("phase") == "Pending":
-            world.change(POD, name, lambda new: new.update(status=self._running()), namespace)
+            world.change(POD, name, lambda new: new["status"].update(self._running()), namespace)
         else:
             return False
         return True
@@ -120,7 +124,8 @@ class Living:
         running = [pod for pod in self.world.objects(POD) if pod["status"].get("phase") == "Running"]
         if running:
             pod = running[choice % len(running)]["metadata"]
-            self.world.change(POD, pod["name"], lambda new: new.update(status={"phase": "Failed"}), pod["namespace"])
+            ended: Obj = {"phase": "Failed", "conditions": []}
+            self.world.change(POD, pod["name"], lambda new: new["status"].update(ended), pod["namespace"])
 
     def delete_pod(self, choice: int) -> None:
         """Somebody deletes one of the pods."""
@@ -140,7 +145,7 @@ class Living:
 
     async def happens(self, what: str, value: int) -> None:
         """Something that may happen to every kind of workload: pods, fail, delete pod, lose node, deliver, wait,
-        restart, stale."""
+        restart, stale, expire."""
         match what:
             case "pods":
                 self.run_pods(value)
@@ -159,6 +164,8 @@ class Living:
                 await self.start()
             case "stale":
                 self.world.stale = True
+            case "expire":
+                self.world.expire()
             case _:
                 raise ValueError(what)
 
@@ -199,7 +206,7 @@ class Living:
             self.world.collect()
             self.clock.advance(35)
             same = same + 1 if self.world.revision == before else 0
-            if same == 4:
+            if same == self.rest:
                 break
             before = self.world.revision
         else:

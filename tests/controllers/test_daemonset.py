@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from hawser.api.daemons import Places, node_of, tolerations
 from hawser.api.kinds import CONTROLLER_REVISION, DAEMON_SET, EVENT, NAMESPACE, NODE, POD
 from hawser.client.client import STRATEGIC, Client
 from hawser.client.clock import SystemClock
 from hawser.controllers import daemon_pods, history
 from hawser.controllers.backoff import Backoff
 from hawser.controllers.daemon_plan import Plan, Situation, limits, plan, status
-from hawser.controllers.daemon_pods import Places, new_pod, node_of, tolerations
+from hawser.controllers.daemon_pods import new_pod
 from hawser.controllers.daemonset import DaemonSetController
 
 from .objects import Obj, meta

@@ -81,7 +81,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("rolling"), st.sampled_from([(0, 1), (0, 2), (1, 0), ("50%", 0)])),
     st.tuples(st.sampled_from(["taint", "evict", "clear"]), st.integers(0, 4)),
     st.tuples(st.sampled_from(["pods", "fail", "delete pod", "lose node", "deliver"]), st.integers(0, 6)),
-    st.tuples(st.sampled_from(["wait", "restart", "stale"]), st.integers(1, 40)),
+    st.tuples(st.sampled_from(["wait", "restart", "stale", "expire"]), st.integers(1, 40)),
     st.tuples(st.just("history"), st.integers(0, 2)),
     st.tuples(st.just("delete set"), st.just(0)),
 )
@@ -166,3 +166,32 @@ def test_it_may_be_interrupted_at_every_write(fault: Fault) -> None:
         check_final(world)
 
     assert interrupted(fault, live) > 10
+
+
+def test_a_pod_that_becomes_available_while_the_status_is_written_is_not_forgotten() -> None:
+    async def run() -> None:
+        world = World(FakeClock())
+        living = Living(world, DaemonSetController, nodes=1)
+
+        def takes_its_time(verb: str, obj: Obj) -> None:
+            if obj["kind"] == "DaemonSet" and obj["status"]["numberReady"]:
+                living.clock.advance(2)
+
+        world.on_write = takes_its_time
+        made = daemon_set()
+        made["spec"]["minReadySeconds"] = 1
+        world.create(DAEMON_SET, made)
+        await living.start()
+        for _ in range(2):
+            await living.turn()
+            living.run_pods()
+        # The answer to its own write comes before the watch tells of it.
+        world.stale = True
+        await living.turn()
+        (ds,) = world.objects(DAEMON_SET)
+        assert (ds["status"]["numberReady"], ds["status"].get("numberAvailable", 0)) == (1, 0)
+        await living.settle()
+        check_final(world)
+        await living.stop()
+
+    asyncio.run(run())

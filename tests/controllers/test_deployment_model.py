@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hawser.api.kinds import DEPLOYMENT, POD, REPLICA_SET, REPLICATION_CONTROLLER, Kind
 from hawser.api.status import is_ready
-from hawser.controllers import pods
+from hawser.controllers import pods, rollout
 from hawser.controllers.deployment import DeploymentController
 from hawser.controllers.replicaset import ReplicaSetController
 from hawser.controllers.replicationcontroller import ReplicationControllerController
@@ -61,8 +61,12 @@ def check_final(world: World, kind: Kind) -> None:
         return
     spec, status, running = found["spec"], found["status"], present(world)
     size = spec["replicas"]
-    if spec.get("paused") and not world.objects(REPLICA_SET):
-        size = 0  # paused before its first ReplicaSet came to be: it waits for its user
+    if spec.get("paused"):
+        # A rollout stays where it was paused: before its first ReplicaSet came to be, or with what has surged.
+        asked = [rs["spec"]["replicas"] for rs in world.objects(REPLICA_SET)]
+        recreates = spec["strategy"]["type"] == "Recreate"
+        assert not asked or recreates or size <= sum(asked) <= rollout.limits(found).most
+        size = sum(asked)
     assert len(running) == size
     counts = [status.get(count, 0) for count in ("replicas", "readyReplicas", "availableReplicas")]
     assert counts == [size] * 3
@@ -75,7 +79,7 @@ def check_final(world: World, kind: Kind) -> None:
             empty = [rs for rs in world.objects(REPLICA_SET) if not rs["spec"]["replicas"]]
             assert len(empty) <= spec["revisionHistoryLimit"] + (not size)
         reasons = {c["type"]: (c["status"], c["reason"]) for c in status["conditions"]}
-        assert not size or reasons["Available"] == ("True", "MinimumReplicasAvailable")
+        assert not size or size < spec["replicas"] or reasons["Available"] == ("True", "MinimumReplicasAvailable")
 
 
 ACTIONS = st.one_of(
@@ -85,7 +89,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("history"), st.integers(0, 2)),
     st.tuples(st.just("paused"), st.booleans()),
     st.tuples(st.sampled_from(["pods", "fail", "delete pod", "lose node", "deliver"]), st.integers(0, 6)),
-    st.tuples(st.sampled_from(["wait", "restart", "stale"]), st.integers(1, 40)),
+    st.tuples(st.sampled_from(["wait", "restart", "stale", "expire"]), st.integers(1, 40)),
     st.tuples(st.just("delete"), st.just(0)),
 )
 

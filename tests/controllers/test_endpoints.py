@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hawser.controllers.endpoints import MOST, TRIGGER_TIME, distribute, endpoints, plan, trigger_time, triggers
+from hawser.controllers.endpoints import MOST, TRIGGER_TIME, Known, distribute, endpoints, plan, trigger_time, triggers
 from hawser.controllers.legacy_endpoints import subsets, truncated
 
 from .objects import Obj, meta, pod
@@ -179,3 +179,19 @@ def test_distribution_loses_and_doubles_nothing(wanted: set[int], have: list[set
     for old, new in zip(disjoint, contents, strict=False):
         kept = [e for e in old if int(e["targetRef"]["uid"]) in wanted]
         assert new[: len(kept)] == kept
+
+
+VERSIONS = st.dictionaries(st.integers(0, 5), st.tuples(st.integers(1, 3), st.booleans()))
+
+
+@given(st.lists(VERSIONS, max_size=6))
+def test_what_is_remembered_of_pods_is_what_would_be_made_of_them_anew(
+    history: list[dict[int, tuple[int, bool]]],
+) -> None:
+    web, known = service(), Known()
+    for number, listed in enumerate(history):
+        pods = [pod(f"p{n}", ip=f"10.1.0.{version}", ready=ready) for n, (version, ready) in listed.items()]
+        for one, (version, ready) in zip(pods, listed.values(), strict=True):
+            one["metadata"] |= {"uid": one["metadata"]["name"], "resourceVersion": f"{version}{ready}"}
+        assert plan(web, pods, {}, [], known=known) == plan(web, pods, {}, [])
+        assert {uid for uid, _ in known} <= {one["metadata"]["uid"] for one in pods}, number

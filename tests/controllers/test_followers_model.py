@@ -85,7 +85,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("meddle"), st.integers(0, 9)),
     st.tuples(st.just("unavailable"), st.sampled_from([0, 1, "50%"])),
     st.tuples(st.sampled_from(["pods", "fail", "delete pod", "lose node", "deliver"]), st.integers(0, 4)),
-    st.tuples(st.sampled_from(["wait", "restart", "stale"]), st.integers(1, 40)),
+    st.tuples(st.sampled_from(["wait", "restart", "stale", "expire"]), st.integers(1, 40)),
 )
 
 

@@ -58,7 +58,7 @@ ACTIONS = st.one_of(
     st.tuples(st.sampled_from(["ends", "longer"]), NUMBERS),
     st.tuples(st.just("role"), st.tuples(NUMBERS, st.lists(st.sampled_from(["get", "list"]), unique=True))),
     st.tuples(st.sampled_from(["pods", "fail", "delete pod", "deliver"]), st.integers(0, 4)),
-    st.tuples(st.sampled_from(["wait", "restart", "stale"]), st.integers(1, 60)),
+    st.tuples(st.sampled_from(["wait", "restart", "stale", "expire"]), st.integers(1, 60)),
 )
 
 

@@ -129,7 +129,7 @@ ACTIONS = st.one_of(
     st.tuples(st.sampled_from(["hear", "remove"]), st.integers(0, 3)),
     st.tuples(st.sampled_from(["pods", "fail", "delete pod", "deliver"]), st.integers(0, 6)),
     st.tuples(st.just("wait"), st.sampled_from([5, 20, 40, 60])),
-    st.tuples(st.sampled_from(["restart", "stale"]), st.integers(1, 40)),
+    st.tuples(st.sampled_from(["restart", "stale", "expire"]), st.integers(1, 40)),
 )
 
 

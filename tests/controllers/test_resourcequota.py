@@ -11,9 +11,11 @@ import pytest
 from hawser.api.errors import APIError
 from hawser.api.kinds import (
     CONFIG_MAP,
+    DEVICE_CLASS,
     PERSISTENT_VOLUME,
     PERSISTENT_VOLUME_CLAIM,
     POD,
+    RESOURCE_CLAIM,
     RESOURCE_QUOTA,
     SERVICE,
     VOLUME_ATTRIBUTES_CLASS,
@@ -65,7 +67,10 @@ def test_a_claim_is_used_by_pods_on_nodes() -> None:
     ]
     assert claims_in_use(pod(volumes=volumes)) == []
     assert claims_in_use(pod(volumes=volumes, nodeName="n")) == ["a", "p-w"]
-    assert claims_in_use({**pod(volumes=volumes, nodeName="n"), "status": {"phase": "Succeeded"}}) == ["a"]
+    assert claims_in_use({**pod(volumes=volumes, nodeName="n"), "status": {"phase": "Succeeded"}}) == ["a", "p-w"]
+    shut_down = pod(volumes=volumes, nodeName="n")
+    shut_down["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 0}
+    assert claims_in_use(shut_down) == ["a"]
 
 
 @pytest.fixture
@@ -120,6 +125,22 @@ async def test_the_status_follows_what_comes_and_goes(client: Client, namespace:
     await client.patch(RESOURCE_QUOTA, "q", namespace, {"spec": {"hard": {"services": None}}})
     nothing.pop("services")
     await used(client, namespace, nothing)
+
+
+async def test_devices_are_used_as_the_extended_resources_that_they_are(client: Client, namespace: str) -> None:
+    fields: Obj = {"apiVersion": "resource.k8s.io/v1", "kind": "DeviceClass", "metadata": {"name": namespace}}
+    await client.create(DEVICE_CLASS, {**fields, "spec": {"extendedResourceName": "example.com/gpu"}})
+    asks = {"name": "r", "exactly": {"deviceClassName": namespace, "count": 2}}
+    claim = {"metadata": {"name": "c"}, "spec": {"devices": {"requests": [asks]}}}
+    await client.create(RESOURCE_CLAIM, placed(claim, namespace))
+    limits = {"example.com/gpu": "1"}
+    containers = [{"name": "c", "image": "i", "resources": {"limits": limits, "requests": limits}}]
+    await client.create(POD, placed({"metadata": {"name": "p"}, "spec": {"containers": containers}}, namespace))
+    names = ("example.com/gpu", f"deviceclass.resource.kubernetes.io/{namespace}")
+    quota = {"metadata": {"name": "q"}, "spec": {"hard": {f"requests.{name}": "9" for name in names}}}
+    await client.create(RESOURCE_QUOTA, placed(quota, namespace))
+    await used(client, namespace, {f"requests.{name}": count for name, count in zip(names, "32", strict=True)})
+    await client.delete(DEVICE_CLASS, namespace)
 
 
 async def test_a_claim_waits_for_the_pod_that_uses_it(client: Client, namespace: str) -> None:

@@ -160,6 +160,14 @@ async def test_what_happens_is_counted(served: Served, client: Client, api_serve
         ]
     host = f"127.0.0.1:{api_server.port}"
     assert samples[f'rest_client_requests_total{{code="200",host="{host}",method="GET"}}'] > 10
+    for measure, edges in (
+        ("request_duration_seconds", ("0.005", "60")),
+        ("response_size_bytes", ("64", "1.6777216e+07")),
+    ):
+        name = f"rest_client_{measure}"
+        assert samples[f'{name}_count{{host="{host}",verb="GET"}}'] > 10
+        assert all(f'{name}_bucket{{host="{host}",verb="GET",le="{edge}"}}' in samples for edge in edges)
+    assert samples[f'rest_client_request_size_bytes_sum{{host="{host}",verb="POST"}}'] > 100
     assert samples['leader_election_master_status{name="kube-controller-manager"}'] == 1
     assert samples['leader_election_master_status{name="kube-scheduler"}'] == 1
     assert samples["process_resident_memory_bytes"] > 0
@@ -202,7 +210,7 @@ async def test_scheduling_is_counted(served: Served, client: Client) -> None:
 
     await eventually(scheduled)
     samples = served.samples()
-    assert samples['scheduler_scheduler_cache_size{type="nodes"}'] == 1
+    assert samples['scheduler_cache_size{type="nodes"}'] == 1
     assert samples["scheduler_pod_scheduling_attempts_count"] == 1
     points = "scheduler_framework_extension_point_duration_seconds_count"
     for point in ("Filter", "Score", "Bind"):

@@ -88,7 +88,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("partition"), st.integers(0, 3)),
     st.tuples(st.just("unavailable"), st.sampled_from([1, 2, "50%"])),
     st.tuples(st.sampled_from(["pods", "fail", "delete pod", "lose node", "deliver"]), st.integers(0, 6)),
-    st.tuples(st.sampled_from(["wait", "restart", "stale"]), st.integers(1, 40)),
+    st.tuples(st.sampled_from(["wait", "restart", "stale", "expire"]), st.integers(1, 40)),
     st.tuples(st.just("policy"), st.sampled_from(["Retain", "Delete"])),
     st.tuples(st.just("delete set"), st.just(0)),
 )

@@ -1,29 +1,27 @@
 """A cluster in memory for model tests: what the API server keeps and tells, with the faults that a test wishes for.
 
-Controllers run unchanged on a ``Client`` whose requests end here. Time is a test's; nothing happens by itself: a test
-says when pods start and end (``pods.py``), when watches tell of changes, and which requests fail or are the last thing
-that a controller's process did.
+Controllers run unchanged on a ``Client`` whose requests end here (``world_client.py``). Time is a test's; nothing
+happens by itself: a test says when pods start and end (``living.py``), when watches tell of changes, and which requests
+fail or are the last thing that a controller's process did.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
-
-import orjson
 
 from hawser.api import errors
 from hawser.api.defaults import apply_defaults
-from hawser.api.kinds import EVENT, NODE, POD, Kind
+from hawser.api.kinds import EVENT, NAMESPACE, NODE, POD, SUBJECT_ACCESS_REVIEW, Kind
 from hawser.api.patch import merge_patch
+from hawser.api.selectors import LabelSelector
 from hawser.api.strategic import clone, strategic_merge_patch
-from hawser.apiserver.paths import Target, parse
+from hawser.apiserver.paths import Target
 from hawser.client.answers import WatchEvent
-from hawser.client.client import STRATEGIC, Client
+from hawser.client.client import STRATEGIC
 from hawser.client.clock import Clock, timestamp
 
 from .objects import Obj
@@ -48,8 +46,10 @@ class Fault(StrEnum):
 class _Watch:
     kind: Kind
     namespace: str
+    fields: str
     seen: int
     allowed: int
+    expired: bool = False
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -68,6 +68,8 @@ class World:
         self.requests = 0
         self.told: list[Obj] = []
         """Events that controllers have reported."""
+        self.groups: list[Obj] = []
+        """What discovery tells of custom resources."""
         self.on_write: Callable[[str, Obj], None] = lambda verb, obj: None
         """Called with the verb and the object after each write of a controller; what must hold at every moment."""
         self.broken: list[AssertionError] = []
@@ -86,7 +88,11 @@ class World:
 
     def past(self, kind: Kind) -> set[str]:
         """The names of all of a kind that there have ever been."""
-        return {obj["metadata"]["name"] for _, _, known, obj in self._history if known == kind}
+        return {obj["metadata"]["name"] for obj in self.states(kind)}
+
+    def states(self, kind: Kind) -> list[Obj]:
+        """All that have been of a kind, in every state that they have been in."""
+        return [obj for _, _, known, obj in self._history if known == kind]
 
     def find(self, kind: Kind, name: str, namespace: str = "default") -> Obj | None:
         return self._objects.get((kind, namespace if kind.namespaced else "", name))
@@ -100,6 +106,9 @@ class World:
         key = (kind, namespace, metadata["name"])
         if key in self._objects:
             raise errors.already_exists(kind.group, kind.plural, metadata["name"])
+        if self._is_ending(namespace):
+            text = f"unable to create new content in namespace {namespace} because it is being terminated"
+            raise errors.APIError(403, "Forbidden", text, details={"causes": [{"reason": "NamespaceTerminating"}]})
         metadata["uid"] = f"uid-{next(self._numbers)}"
         metadata["creationTimestamp"] = timestamp(self.clock.now())
         metadata["generation"] = 1
@@ -107,6 +116,8 @@ class World:
         obj.setdefault("kind", kind.kind)
         if "status" in kind.subresources and kind != NODE:
             obj["status"] = {"phase": "Pending"} if kind == POD else {}
+        if kind == NAMESPACE:
+            obj |= {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
         apply_defaults(kind, obj)
         self._put(key, obj, "ADDED")
         return obj
@@ -136,7 +147,7 @@ class World:
         finalizers = list(metadata.get("finalizers") or ())
         if (waits := _WAITS.get(propagation)) and waits not in finalizers:
             finalizers.append(waits)
-        if not runs and not finalizers:
+        if not runs and not finalizers and not _holds(obj):
             self.remove(kind, name, namespace)
             return obj
         if metadata.get("deletionTimestamp"):
@@ -144,7 +155,8 @@ class World:
         going = {**metadata, "deletionTimestamp": timestamp(self.clock.now()), "deletionGracePeriodSeconds": 30}
         if finalizers:
             going["finalizers"] = finalizers
-        return self._replace(key, obj, {**obj, "metadata": going})
+        phase = {"status": {**obj["status"], "phase": "Terminating"}} if kind == NAMESPACE else {}
+        return self._replace(key, obj, {**obj, "metadata": going, **phase})
 
     def collect(self) -> bool:
         """Removes, as the garbage collector does, what none of its owners is left of; whether there was anything."""
@@ -167,6 +179,12 @@ class World:
             watch.allowed = self.revision if changes is None else min(self.revision, watch.allowed + changes)
             watch.woken.set()
 
+    def expire(self) -> None:
+        """Ends all watches: who watches lists again after a while, and is not told what went on meanwhile."""
+        for watch in self._watches:
+            watch.expired = True
+            watch.woken.set()
+
     # What clients ask
 
     def request(self, target: Target, method: str, body: Obj | None, content_type: str) -> Obj:
@@ -174,42 +192,56 @@ class World:
         assert kind is not None, target.path
         if method == "POST":
             assert body is not None
-            body.setdefault("metadata", {}).setdefault("namespace", target.namespace)
+            if kind.namespaced:
+                body.setdefault("metadata", {}).setdefault("namespace", target.namespace)
             if kind == EVENT:
                 self.told.append(body)
                 return body
+            if kind == SUBJECT_ACCESS_REVIEW:
+                return {**body, "status": {"allowed": self.allows(body["spec"])}}
             return self.create(kind, body)
-        key = (kind, target.namespace, target.name)
+        if target.verb == "deletecollection":
+            for obj in self._of(target):
+                self.delete(
+                    kind, obj["metadata"]["name"], target.namespace, (body or {}).get("propagationPolicy") or ""
+                )
+            return self.listing(target)
+        key = (kind, target.namespace if kind.namespaced else "", target.name)
         old = self._objects.get(key)
         if old is None:
             raise errors.not_found(kind.group, kind.plural, target.name)
         if method == "GET":
-            return old
+            return _scale(old) if target.subresource == "scale" else old
         if method == "DELETE":
             asked = body or {}
             only = asked.get("preconditions") or {}
             self._check_uid(kind, old, only.get("uid"))
             if only.get("resourceVersion", old["metadata"]["resourceVersion"]) != old["metadata"]["resourceVersion"]:
                 raise errors.conflict(kind.group, kind.plural, target.name)
-            return self.delete(kind, target.name, target.namespace, asked.get("propagationPolicy") or "")
+            return self.delete(kind, target.name, key[1], asked.get("propagationPolicy") or "")
         assert body is not None
         return self._replace(key, old, self._changed(target, method, body, content_type, old), target.subresource)
 
     def _changed(self, target: Target, method: str, body: Obj, content_type: str, old: Obj) -> Obj:
         kind = target.kind
         assert kind is not None
-        self._check_uid(kind, old, body["metadata"].get("uid") if "metadata" in body else None)
+        asked = body.get("metadata") or {}
+        self._check_uid(kind, old, asked.get("uid"))
+        if asked.get("resourceVersion", old["metadata"]["resourceVersion"]) not in (
+            "",
+            old["metadata"]["resourceVersion"],
+        ):
+            raise errors.conflict(kind.group, kind.plural, target.name)
         if method == "PATCH":
             new: Obj = (
                 strategic_merge_patch(old, body, kind.gvk) if content_type == STRATEGIC else merge_patch(old, body)
             )
         else:
-            version = body["metadata"].get("resourceVersion")
-            if version and version != old["metadata"]["resourceVersion"]:
-                raise errors.conflict(kind.group, kind.plural, target.name)
             new = clone(body)
-        if target.subresource == "status":
-            return {**old, "status": new.get("status") or {}}
+        if target.subresource in ("status", "approval"):
+            return {**old, "metadata": new["metadata"], "status": new.get("status") or {}}
+        if target.subresource == "scale":
+            return {**old, "spec": {**old["spec"], "replicas": new["spec"]["replicas"]}}
         return {**new, "status": old["status"]} if "status" in old else new
 
     def _check_uid(self, kind: Kind, obj: Obj, uid: str | None) -> None:
@@ -221,12 +253,13 @@ class World:
         metadata = new["metadata"]
         if not metadata.get("ownerReferences"):
             metadata.pop("ownerReferences", None)
-        if not subresource:
+        if subresource in ("", "scale"):
             apply_defaults(key[0], new)
             metadata["generation"] = old["metadata"]["generation"] + (new.get("spec") != old.get("spec"))
         if new == old:
             return old
-        if metadata.get("deletionTimestamp") and not metadata.get("finalizers") and key[0] != POD:
+        freed = metadata.get("deletionTimestamp") and not metadata.get("finalizers") and not _holds(new)
+        if freed and key[0] != POD:
             self.remove(key[0], key[2], key[1])
             return new
         self._put(key, new, "MODIFIED")
@@ -243,16 +276,31 @@ class World:
         if not self.stale:
             self.deliver()
 
+    def allows(self, asked: Obj) -> bool:
+        """Whether a SubjectAccessReview's user may do what is asked."""
+        return True
+
     def listing(self, target: Target) -> Obj:
-        items = [
+        return {"items": self._of(target), "metadata": {"resourceVersion": str(self.revision)}}
+
+    def _of(self, target: Target) -> list[Obj]:
+        labels = LabelSelector.parse(target.query.get("labelSelector", ""))
+        fields = target.query.get("fieldSelector", "")
+        return [
             obj
             for (kind, namespace, _), obj in self._objects.items()
-            if kind == target.kind and target.namespace in ("", namespace)
+            if kind == target.kind
+            and target.namespace in ("", namespace)
+            and labels.matches(obj["metadata"].get("labels"))
+            and _has(obj, fields)
         ]
-        return {"items": items, "metadata": {"resourceVersion": str(self.revision)}}
 
-    async def watch(self, kind: Kind, namespace: str, start: int) -> AsyncGenerator[WatchEvent, None]:
-        watch = _Watch(kind, namespace, start, start if self.stale else self.revision)
+    def _is_ending(self, namespace: str) -> bool:
+        found = self.find(NAMESPACE, namespace)
+        return found is not None and "deletionTimestamp" in found["metadata"]
+
+    async def watch(self, kind: Kind, namespace: str, fields: str, start: int) -> AsyncGenerator[WatchEvent, None]:
+        watch = _Watch(kind, namespace, fields, start, start if self.stale else self.revision)
         self._watches.append(watch)
         try:
             while True:
@@ -261,10 +309,12 @@ class World:
                     if revision > watch.allowed:
                         break
                     watch.seen = revision
-                    if known == kind and namespace in ("", obj["metadata"].get("namespace")):
+                    if known == kind and namespace in ("", obj["metadata"].get("namespace")) and _has(obj, fields):
                         self.requests += 1
                         yield WatchEvent(event, clone(obj))
                 await watch.woken.wait()
+                if watch.expired:
+                    raise errors.APIError(410, "Expired", "too old resource version")
         finally:
             self._watches.remove(watch)
 
@@ -273,52 +323,29 @@ class World:
         return self._history[revision:]
 
 
-class WorldClient(Client):
-    """A client whose requests end in a World."""
+def _holds(obj: Obj) -> bool:
+    """Whether something else than finalizers of its metadata keeps an object: a namespace's own finalizers do."""
+    return obj["kind"] == "Namespace" and bool(obj["spec"].get("finalizers"))
 
-    def __init__(self, world: World) -> None:
-        super().__init__("http://world.invalid")
-        self._world = world
 
-    async def raw(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        params: Mapping[str, str] | None = None,
-        content_type: str = "application/json",
-        accept: str = "",
-    ) -> bytes:
-        world = self._world
-        target = parse(method, path)
-        body = orjson.loads(orjson.dumps(body)) if body is not None else None
-        world.requests += 1
-        await asyncio.sleep(0)
-        if target.verb == "list":
-            return orjson.dumps(world.listing(target))
-        if method == "GET" or target.kind == EVENT:
-            return orjson.dumps(world.request(target, method, body, content_type))
-        world.writes += 1
-        fault = next(world.faults, Fault.NONE)
-        if world.crashed or fault is Fault.REFUSED:
-            await self._end(world.crashed, "refused")
-        answer = world.request(target, method, body, content_type)
-        try:
-            world.on_write(method, answer)
-        except AssertionError as error:
-            world.broken.append(error)
-        if fault is not Fault.NONE:
-            await self._end(fault is Fault.CRASH, "lost")
-        await asyncio.sleep(0)
-        return orjson.dumps(answer)
+def _has(obj: Obj, fields: str) -> bool:
+    """Whether an object is of a field selector, of one field that never changes."""
+    path, _, value = fields.partition("=")
+    found: object = obj
+    for part in path.split(".") if path else ():
+        found = found.get(part) if isinstance(found, dict) else None
+    return not path or found == value
 
-    async def _end(self, crashed: bool, what: str) -> None:
-        if crashed:
-            # Whoever asked does nothing any more until it is cancelled.
-            self._world.crashed = True
-            await asyncio.get_running_loop().create_future()
-        raise errors.service_unavailable(f"the answer is {what}")
 
-    def watch(self, kind: Kind, namespace: str | None = None, resource_version: str = "", *_: Any, **__: Any) -> Any:
-        return self._world.watch(kind, namespace or "", int(resource_version))
+def _scale(obj: Obj) -> Obj:
+    labels = obj["spec"]["selector"]
+    return {
+        "apiVersion": "autoscaling/v1",
+        "kind": "Scale",
+        "metadata": {field: obj["metadata"][field] for field in ("name", "namespace", "uid", "resourceVersion")},
+        "spec": {"replicas": obj["spec"]["replicas"]},
+        "status": {
+            "replicas": (obj.get("status") or {}).get("replicas", 0),
+            "selector": str(LabelSelector.from_object(labels)),
+        },
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -25,6 +26,8 @@ from .direct import Direct, Refused, kind_of
 ROOT = Path(__file__).parents[2]
 KUBECTL = ROOT / ".venv" / "bin" / "kubectl"
 HAWSER = ROOT / ".venv" / "bin" / "hawser"
+PATIENCE = float(os.environ.get("HAWSER_TEST_PATIENCE", "1"))
+"""How much longer than elsewhere anything may take: more in an emulated machine."""
 T = TypeVar("T")
 Obj = dict[str, Any]
 
@@ -34,9 +37,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "crash" in item.path.name or "down" in item.path.name)
 
 
-def eventually(check: Callable[[], T], what: str, seconds: float = 60.0) -> T:
+def eventually(check: Callable[[], T], what: str, seconds: float = 120.0) -> T:
     """Calls check until its result is true and returns that; fails with ``what`` and the last result."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     while True:
         result = check()
         if result:
@@ -58,6 +61,12 @@ class Engine:
         """The CLI. The clone's ./hawser, which looks for packages to install before that, is what test_demo takes."""
         env = {**os.environ, "HAWSER_DATA_DIR": str(self.data_dir), "NO_COLOR": "1", "COLUMNS": "160"}
         return _run([str(HAWSER), *args], check=check, env=env, **kwargs)
+
+    def start(self) -> None:
+        """Has it up. In an emulated machine that takes longer than the command waits; the engine goes on meanwhile."""
+        for left in reversed(range(max(1, int(PATIENCE)))):
+            if not self.hawser("up", "--detach", check=not left, timeout=300).returncode:
+                break
 
     def kubectl(self, *args: str, check: bool = True, **kwargs: Any) -> subprocess.CompletedProcess[str]:
         """An unmodified kubectl. A cache directory of its own keeps discovery honest."""
@@ -88,9 +97,9 @@ class Engine:
         with _failing():
             return self.direct.list(found, namespace or "default", labels=selector)
 
-    def wait_ready(self, pod: str, namespace: str, seconds: float = 60.0) -> Obj:
+    def wait_ready(self, pod: str, namespace: str, seconds: float = 120.0) -> Obj:
         """The pod once it is Ready; on failure its description is shown."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * PATIENCE
         while True:
             found = self.get("pod", pod, namespace)
             conditions = found.get("status", {}).get("conditions") or ()
@@ -107,7 +116,7 @@ class Engine:
             found = self.direct.list(EVENT, namespace, fields=f"involvedObject.name={name}")
         return [(e["reason"], e.get("message", "")) for e in found]
 
-    def wait_event(self, namespace: str, name: str, reason: str, seconds: float = 30.0) -> str:
+    def wait_event(self, namespace: str, name: str, reason: str, seconds: float = 120.0) -> str:
         """The message of the first event with this reason."""
 
         def found() -> str:
@@ -136,7 +145,7 @@ def _failing() -> Iterator[None]:
 
 
 def _run(command: list[str], *, check: bool, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    kwargs.setdefault("timeout", 120)
+    kwargs["timeout"] = kwargs.get("timeout", 180) * PATIENCE
     if "input" not in kwargs:
         kwargs.setdefault("stdin", subprocess.DEVNULL)
     done = subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
@@ -145,19 +154,49 @@ def _run(command: list[str], *, check: bool, **kwargs: Any) -> subprocess.Comple
     return done
 
 
+@contextlib.contextmanager
+def engine_of_its_own(made: Callable[[Path], Engine] = Engine) -> Iterator[Engine]:
+    """An engine that is not up yet, with a data directory of its own; in the end nothing of it is left."""
+    data_dir = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_PLACE))
+    claimed = Path(f"{data_dir}.new")
+    with claimed.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        claimed.rename(f"{data_dir}.lock")
+        engine = made(data_dir)
+        try:
+            yield engine
+        finally:
+            _remove(engine)
+
+
+_PLACE, _PREFIX = Path("/var/tmp"), "hawser-e2e-"
+
+
+def _remove(engine: Engine) -> None:
+    # What a test has broken may need a second time; data that is removed before could not be swept by anyone.
+    if engine.hawser("down", "--purge", "--grace", "1", check=False, timeout=300).returncode:
+        engine.hawser("down", "--purge", "--grace", "1", timeout=300)
+    shutil.rmtree(engine.data_dir, ignore_errors=True)
+    shutil.rmtree(f"{engine.data_dir}-kubectl-cache", ignore_errors=True)
+    Path(f"{engine.data_dir}.lock").unlink()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def others_remains() -> None:
+    """Takes away the engines of test runs that were killed: nobody holds their locks any more."""
+    for path in _PLACE.glob(f"{_PREFIX}*.lock"):
+        with contextlib.suppress(OSError), path.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(Engine(path.with_suffix("")))
+
+
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     if os.geteuid() != 0:
         pytest.fail("end-to-end tests run containers and need root")
-    data_dir = Path(tempfile.mkdtemp(prefix="hawser-e2e-", dir="/var/tmp"))
-    engine = Engine(data_dir)
-    try:
-        engine.hawser("up", "--detach", timeout=300)
-        yield engine
-    finally:
-        engine.hawser("down", "--purge", "--grace", "1", check=False, timeout=300)
-        shutil.rmtree(data_dir, ignore_errors=True)
-        shutil.rmtree(f"{data_dir}-kubectl-cache", ignore_errors=True)
+    with engine_of_its_own() as made:
+        made.start()
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,7 @@ class Direct:
         address = json.loads((self._data_dir / "config.json").read_text())["listen"]
         token = (self._data_dir / "pki/tokens.csv").read_text().split(",", 1)[0]
         trusted = ssl.create_default_context(cafile=str(self._data_dir / "pki/ca.crt"))
-        connection = http.client.HTTPSConnection(address, context=trusted, timeout=30)
+        connection = http.client.HTTPSConnection(address, context=trusted, timeout=60)
         try:
             headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
             connection.request(method, path, None if body is None else json.dumps(body), headers)

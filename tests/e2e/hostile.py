@@ -112,9 +112,9 @@ def _():
                 "devices.allow",
             ):
                 found.append(os.path.join(folder, name))
-    limits = [path for path in found if os.path.dirname(path).count("/") <= 4]
-    for path in limits:
-        # Below its own group systemd may have limits of its own; those of the container itself it may not touch.
+    # Below its own group systemd may have limits of its own; those of the container itself it may not touch.
+    own = 3 if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else 4
+    for path in [path for path in found if os.path.dirname(path).count("/") <= own]:
         try:
             return write(path, "a *:* rwm" if path.endswith("devices.allow") else "99999999999")
         except OSError:

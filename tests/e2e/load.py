@@ -28,7 +28,7 @@ def web(version: str) -> Obj:
             "template": {
                 "metadata": {"labels": labels},
                 "spec": {
-                    "terminationGracePeriodSeconds": 5,
+                    "terminationGracePeriodSeconds": 10,
                     "containers": [
                         {
                             "name": "main",
@@ -36,7 +36,7 @@ def web(version: str) -> Obj:
                             "command": ["sh", "-c", command],
                             "ports": [{"containerPort": 8080, "name": "http"}],
                             "readinessProbe": {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1},
-                            "lifecycle": {"preStop": {"sleep": {"seconds": 1}}},
+                            "lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
                             "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
                         }
                     ],
@@ -68,7 +68,7 @@ def fetch(address: str, port: int = 80, *, timeout: float = 5.0, source: str = "
 class Load:
     """Requests one after the other, each on a connection of its own, until stopped.
 
-    tries: how often a request is tried, for a second each time, before it counts as failed; 1: once, for five.
+    tries: how often a request is tried, for a second each time, before it counts as failed; 1: once, for half a minute.
     source: the address that it comes from, "" for any.
     """
 
@@ -99,7 +99,7 @@ class Load:
     def _ask(self) -> None:
         for left in reversed(range(self._tries)):
             try:
-                self.answers.append(fetch(self.address, timeout=5 if self._tries == 1 else 1, source=self._source))
+                self.answers.append(fetch(self.address, timeout=30 if self._tries == 1 else 1, source=self._source))
                 return
             except (OSError, http.client.HTTPException, AssertionError) as e:
                 if not left:
@@ -107,13 +107,13 @@ class Load:
 
 
 def rollout(engine: Engine, namespace: str) -> None:
-    engine.kubectl("rollout", "status", "deployment/web", "-n", namespace, "--timeout=90s", timeout=100)
+    engine.kubectl("rollout", "status", "deployment/web", "-n", namespace, "--timeout=120s")
 
 
 def answer(address: str) -> str:
     try:
         return fetch(address)
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return ""
 
 

@@ -21,7 +21,7 @@ from hawser.node.cri.client import Runtime
 from hawser.node.cri.model import Container, Labels, Sandbox
 from hawser.node.network import netlink, netns
 
-from .conftest import Engine
+from .conftest import PATIENCE, Engine
 
 _RESULTS = Path("/var/lib/cni/results")
 
@@ -145,7 +145,7 @@ def _in(name: str, ids: set[str]) -> bool:
     return any(i in name for i in ids)
 
 
-def assert_clean(engine: Engine, node: Node, seconds: float = 150, hint: str = "") -> None:
+def assert_clean(engine: Engine, node: Node, seconds: float = 300, hint: str = "") -> None:
     """Waits until what is on a node is what the API knows. hint: what to say besides, when that does not come."""
     last: dict[str, list[str]] = {}
 
@@ -158,7 +158,7 @@ def assert_clean(engine: Engine, node: Node, seconds: float = 150, hint: str = "
         last = node.leftovers(uids, running)
         return not last and all(not p["metadata"].get("deletionTimestamp") for p in items)
 
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     while not clean():
         assert time.monotonic() < deadline, f"{hint} left on {node.settings.node_name}: {json.dumps(last, indent=1)}"
         time.sleep(0.5)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from hawser.cli.engine import nodes, settings
 
-from .conftest import Engine, Obj, pod
+from .conftest import Engine, Obj, engine_of_its_own, pod
 from .test_down import links, tables, traces
 
 NAMESPACE = "default"
@@ -26,23 +23,17 @@ def engine_of_nodes(*more: str) -> Iterator[Engine]:
 
     more: arguments of ``hawser up``.
     """
-    data_dir = Path(tempfile.mkdtemp(prefix="hawser-nodes-", dir="/var/tmp"))
-    made = Engine(data_dir)
-    try:
+    with engine_of_its_own() as made:
         flags = [f"node-monitor-grace-period={SILENCE}s", "node-eviction-rate=10"]
         arguments = [word for flag in flags for word in ("--controllers-arg", flag)]
         made.hawser("up", "--detach", "--nodes", "3", "--zones", "3", *more, *arguments, timeout=300)
         yield made
         views = [nodes.view(kept(made), node) for node in nodes.load(kept(made))]
         made.hawser("down", "--purge", "--grace", "1", timeout=300)
-        assert [trace for view in views for trace in traces(data_dir, view.instance)] == []
+        assert [trace for view in views for trace in traces(made.data_dir, view.instance)] == []
         assert not [name for name in links() if name.startswith(prefix(views[0]))]
         assert not [t for t in tables() if any(view.instance in t for view in views)]
-        assert not data_dir.exists()
-    finally:
-        made.hawser("down", "--purge", "--grace", "1", check=False, timeout=300)
-        shutil.rmtree(data_dir, ignore_errors=True)
-        shutil.rmtree(f"{data_dir}-kubectl-cache", ignore_errors=True)
+        assert not made.data_dir.exists()
 
 
 def kept(engine: Engine) -> settings.Settings:

@@ -64,7 +64,7 @@ def test_a_watch_sees_every_change_from_a_version_on(core: client.CoreV1Api, nam
 
     def follow() -> None:
         for event in watch.Watch().stream(
-            core.list_namespaced_config_map, namespace, resource_version=start, timeout_seconds=30
+            core.list_namespaced_config_map, namespace, resource_version=start, timeout_seconds=120
         ):
             if event["object"].metadata.name == "kube-root-ca.crt":
                 continue  # Which a controller puts into every namespace, now or a little earlier.
@@ -78,7 +78,7 @@ def test_a_watch_sees_every_change_from_a_version_on(core: client.CoreV1Api, nam
     made.data["b"] = "2"
     core.replace_namespaced_config_map("a", namespace, made)
     core.delete_namespaced_config_map("a", namespace)
-    thread.join(30)
+    thread.join(120)
     assert seen == [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a")]
 
 
@@ -119,7 +119,7 @@ def test_exec_over_a_websocket(engine: Engine, core: client.CoreV1Api, namespace
         tty=False,
         _preload_content=False,
     )
-    said.run_forever(timeout=20)
+    said.run_forever(timeout=120)
     assert said.read_stdout() == "hello\n"
     assert said.read_stderr() == "err\n"
     assert said.returncode == 0

@@ -10,10 +10,13 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
+
+import hawser
 
 from .conftest import Engine, Obj, eventually, pod
 
@@ -43,8 +46,12 @@ def identity(manifest: Obj) -> tuple[str, str, list[tuple[str, int]]]:
 
 def container_pid(engine: Engine, namespace: str, name: str) -> str:
     """The start time of the container's pid 1, which a restart would change."""
-    done = engine.kubectl("exec", name, "-n", namespace, "--", "cat", "/proc/1/stat", check=False)
-    return done.stdout.rpartition(")")[2].split()[19] if done.returncode == 0 else ""
+
+    def read() -> str:
+        done = engine.kubectl("exec", name, "-n", namespace, "--", "cat", "/proc/1/stat", check=False)
+        return done.stdout.rpartition(")")[2].split()[19] if done.returncode == 0 else ""
+
+    return eventually(read, f"when {name} started")
 
 
 @pytest.fixture
@@ -54,38 +61,59 @@ def steady(engine: Engine, namespace: str) -> Iterator[str]:
     yield "steady"
 
 
+@contextmanager
+def goes_on(engine: Engine, namespace: str, name: str) -> Iterator[None]:
+    """What happens inside leaves a pod's container alone, and an engine that runs new pods: which takes every part."""
+    before, started = identity(engine.get("pod", name, namespace)), container_pid(engine, namespace, name)
+    yield
+    eventually(lambda: engine.hawser("status", check=False).returncode == 0, "a ready engine")
+    engine.apply(pod("later"), namespace)
+    engine.wait_ready("later", namespace)
+    assert identity(engine.get("pod", name, namespace)) == before
+    assert container_pid(engine, namespace, name) == started
+    lines = len(engine.kubectl("logs", name, "-n", namespace).stdout.split())
+    eventually(lambda: len(engine.kubectl("logs", name, "-n", namespace).stdout.split()) > lines, "new log lines")
+
+
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_killed_process_comes_back_and_containers_never_notice(
     engine: Engine, namespace: str, steady: str, name: str
 ) -> None:
-    before = identity(engine.get("pod", steady, namespace))
-    started = container_pid(engine, namespace, steady)
-    pid = process(engine, name)
-    assert pid
-    os.kill(pid, signal.SIGKILL)
-    if name == "supervisor":
-        engine.hawser("up", "--detach")
-    else:
-        eventually(lambda: process(engine, name) not in (0, pid), f"a new {name}")
-    eventually(lambda: engine.hawser("status", check=False).returncode == 0, "a ready engine")
+    with goes_on(engine, namespace, steady):
+        pid = process(engine, name)
+        assert pid
+        os.kill(pid, signal.SIGKILL)
+        if name == "supervisor":
+            engine.hawser("up", "--detach")
+        else:
+            eventually(lambda: process(engine, name) not in (0, pid), f"a new {name}")
 
-    # New pods run again, which takes every part; the old one is the same container.
-    engine.apply(pod("later"), namespace)
-    engine.wait_ready("later", namespace)
-    assert identity(engine.get("pod", steady, namespace)) == before
-    assert container_pid(engine, namespace, steady) == started
-    lines = len(engine.kubectl("logs", steady, "-n", namespace).stdout.split())
-    eventually(lambda: len(engine.kubectl("logs", steady, "-n", namespace).stdout.split()) > lines, "new log lines")
+
+def test_a_restart_takes_new_code_and_flags_and_containers_never_notice(
+    engine: Engine, namespace: str, steady: str
+) -> None:
+    # From now on the code on disk is another than what the engine has started with.
+    os.utime(hawser.__file__)
+    assert "`hawser restart` runs what is installed now" in engine.hawser("status").stdout
+    assert "`hawser restart` runs that" in engine.hawser("up", "--detach").stdout
+    with goes_on(engine, namespace, steady):
+        old = processes(engine)
+        engine.hawser("restart", "--controllers-arg", "node-monitor-grace-period=41s")
+        assert not set(old.values()) & set(processes(engine).values())
+        assert "hawser restart" not in engine.hawser("status").stdout
+        command = Path(f"/proc/{process(engine, 'controllers')}/cmdline").read_text()
+        assert "node-monitor-grace-period=41s" in command
+    refused = engine.hawser("restart", "--agent-arg", "no-such-flag=1", check=False)
+    assert refused.returncode == 1 and "--agent-arg wants NAME=VALUE with a flag of the node agent" in refused.stderr
+    assert processes(engine) != {}, "a refused restart stops nothing"
+    engine.hawser("restart", "--controllers-arg", "")
 
 
 def test_everything_killed_at_once(engine: Engine, namespace: str, steady: str) -> None:
-    before = identity(engine.get("pod", steady, namespace))
-    status = json.loads(engine.hawser("status", "-o", "json").stdout)
-    for process in status["processes"]:
-        os.kill(process["pid"], signal.SIGKILL)
-    engine.hawser("up", "--detach")
-    engine.wait_ready(steady, namespace)
-    assert identity(engine.get("pod", steady, namespace)) == before
+    with goes_on(engine, namespace, steady):
+        for pid in processes(engine).values():
+            os.kill(pid, signal.SIGKILL)
+        engine.hawser("up", "--detach")
 
 
 class Writers:
@@ -119,7 +147,7 @@ class Writers:
             body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"n": str(count)}}
             headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
             try:
-                with closing(http.client.HTTPSConnection(self._address, context=self._ssl, timeout=10)) as connection:
+                with closing(http.client.HTTPSConnection(self._address, context=self._ssl, timeout=60)) as connection:
                     connection.request("POST", self._path, json.dumps(body), headers)
                     assert connection.getresponse().status == 201
                     self.acknowledged.add(name)

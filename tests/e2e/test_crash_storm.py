@@ -6,14 +6,11 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
 from ipaddress import IPv4Network
-from pathlib import Path
 from typing import Any
 
 import kubernetes
@@ -22,7 +19,7 @@ import pytest
 from hawser.cli.engine import nodes, settings
 from hawser.cli.engine.roles import role_name
 
-from .conftest import Engine, Obj, eventually, pod
+from .conftest import Engine, Obj, engine_of_its_own, eventually, pod
 from .machine import Node, assert_clean, reboot
 from .test_crash import container_pid, identity, process, processes
 
@@ -41,15 +38,9 @@ def node(engine: Engine) -> Node:
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Engine]:
     """An engine of two nodes."""
-    data_dir = Path(tempfile.mkdtemp(prefix="hawser-pair-", dir="/var/tmp"))
-    made = Engine(data_dir)
-    try:
+    with engine_of_its_own() as made:
         made.hawser("up", "--detach", "--nodes", "2", timeout=300)
         yield made
-    finally:
-        made.hawser("down", "--purge", "--grace", "0", check=False, timeout=300)
-        shutil.rmtree(data_dir, ignore_errors=True)
-        shutil.rmtree(f"{data_dir}-kubectl-cache", ignore_errors=True)
 
 
 def kinds(number: int) -> Obj:
@@ -154,7 +145,7 @@ def test_a_storm_of_changes_and_kills_converges_and_leaves_nothing(pair: Engine)
             pods = pair.list("pods", namespace)
             return all(_as_wanted(p) for p in pods) and not any(p["metadata"].get("deletionTimestamp") for p in pods)
 
-        eventually(settled, f"every pod as wanted (seed {SEED})", 120)
+        eventually(settled, f"every pod as wanted (seed {SEED})", 300)
     machines = [Node(nodes.view(engine, node), nodes.namespace(engine, node)) for node in listed]
     for machine in machines:
         assert_clean(pair, machine, hint=f"seed {SEED}")
@@ -164,9 +155,9 @@ def test_a_storm_of_changes_and_kills_converges_and_leaves_nothing(pair: Engine)
     assert [container_pid(pair, namespace, name) for name in keepers] == started
     address = pair.get("service", "keeper", namespace)["spec"]["clusterIP"]
     for name in keepers:
-        script = f'for i in 1 2 3 4; do printf "GET / HTTP/1.0\\r\\n\\r\\n" | nc -w 5 {address} 80 | tail -n 1; done'
+        script = f'for i in 1 2 3 4; do printf "GET / HTTP/1.0\\r\\n\\r\\n" | nc -w 20 {address} 80 | tail -n 1; done'
         assert pair.kubectl("exec", name, "-n", namespace, "--", "sh", "-c", script).stdout.split() == ["kept"] * 4
-    pair.kubectl("delete", "namespace", namespace, timeout=120)
+    pair.kubectl("delete", "namespace", namespace, timeout=300)
     for machine in machines:
         assert_clean(pair, machine, hint=f"seed {SEED}")
 
@@ -181,6 +172,12 @@ def _as_wanted(manifest: Obj) -> bool:
         return bool(status.get("phase") == "Running" and status["containerStatuses"][0]["restartCount"])
     conditions = {c["type"]: c["status"] for c in status.get("conditions") or ()}
     return conditions.get("Ready") == "True"
+
+
+def _booted(engine: Engine, *command: str) -> str:
+    """What a command in a container says whose last word is that pid 1 is systemd; "" before."""
+    said = engine.kubectl(*command, check=False).stdout
+    return said if said.endswith("\nsystemd\n") else ""
 
 
 @contextlib.contextmanager
@@ -215,7 +212,7 @@ def test_what_is_deleted_while_the_agent_is_away_goes_when_it_is_back(
     assert identity(engine.get("pod", "kept", namespace)) == before
 
 
-def test_every_pod_comes_back_after_a_reboot(engine: Engine, node: Node, namespace: str) -> None:
+def test_every_pod_comes_back_after_a_reboot(engine: Engine, node: Node, namespace: str, image: str) -> None:
     done = pod("done", "echo ready > /dev/termination-log", restartPolicy="Never")
     fixed = pod("fixed")
     address = str(IPv4Network(node.settings.pod_cidr)[2345])
@@ -223,8 +220,10 @@ def test_every_pod_comes_back_after_a_reboot(engine: Engine, node: Node, namespa
     machine = pod("machine", runtimeClassName="rich")
     rich = {"init": "minimal", "rootfs": "keep", "rootfs-size": "20Mi"}
     machine["metadata"]["annotations"] = {f"rich.hawser.dev/{key}": value for key, value in rich.items()}
+    legacy = pod("legacy", runtimeClassName="rich", container={"image": image, "imagePullPolicy": "Never"})
     for manifest in (
         *(kinds(n) for n in (0, 1, 2, 3, 5, 7, 8)),
+        legacy,
         pod("plain"),
         fixed,
         machine,
@@ -232,9 +231,12 @@ def test_every_pod_comes_back_after_a_reboot(engine: Engine, node: Node, namespa
         done,
     ):
         engine.apply(manifest, namespace)
-    names = ["s0", "s1", "s2", "s3", "s5", "s7", "s8", "plain", "fixed", "machine"]
+    names = ["s0", "s1", "s2", "s3", "s5", "s7", "s8", "plain", "fixed", "machine", "legacy"]
     before = {name: engine.wait_ready(name, namespace) for name in (*names, "once")}
     engine.kubectl("exec", "machine", "-n", namespace, "--", "sh", "-c", "echo mine >/etc/motd; sync")
+    itself = ("exec", "legacy", "-n", namespace, "--", "cat", "/etc/machine-id", "/proc/1/comm")
+    # Pid 1 becomes systemd a moment after the container's start.
+    identified = eventually(partial(_booted, engine, *itself), "systemd")
     eventually(lambda: engine.get("pod", "done", namespace)["status"]["phase"] == "Succeeded", "its end")
     ended = engine.get("pod", "done", namespace)["status"]["containerStatuses"]
 
@@ -246,14 +248,18 @@ def test_every_pod_comes_back_after_a_reboot(engine: Engine, node: Node, namespa
         return all(s["ready"] and s["restartCount"] == 1 for s in statuses)
 
     for name in names:
-        eventually(partial(restarted, name), f"{name} again", 90)
+        eventually(partial(restarted, name), f"{name} again", 180)
         after = engine.get("pod", name, namespace)
         assert after["metadata"]["uid"] == before[name]["metadata"]["uid"]
         assert [s["restartCount"] for s in after["status"]["containerStatuses"]] == [1]
     assert before["fixed"]["status"]["podIP"] == address
     assert engine.get("pod", "fixed", namespace)["status"]["podIP"] == address
-    assert engine.kubectl("exec", "machine", "-n", namespace, "--", "cat", "/etc/motd").stdout == "mine\n"
-    engine.kubectl("delete", "pod", "machine", "-n", namespace, "--now")  # and all that it had mounted
+    motd = ("exec", "machine", "-n", namespace, "--", "cat", "/etc/motd")
+    assert engine.kubectl(*motd).stdout == "mine\n"
+    assert eventually(partial(_booted, engine, *itself), "systemd again") == identified
+    units = ("exec", "legacy", "-n", namespace, "--", "systemctl", "is-active", "hawser-app", "cron", "ssh")
+    eventually(lambda: engine.kubectl(*units, check=False).stdout.split() == ["active"] * 3, "its services")
+    engine.kubectl("delete", "pod", "machine", "legacy", "-n", namespace, "--now")  # and all that it had mounted
     eventually(lambda: engine.get("pod", "once", namespace)["status"]["phase"] == "Failed", "the end of once")
     assert engine.get("pod", "done", namespace)["status"]["phase"] == "Succeeded"
     assert engine.get("pod", "done", namespace)["status"]["containerStatuses"] == ended

@@ -9,7 +9,7 @@ IMAGE = ("--image=docker.io/library/busybox:1.36", "--image-pull-policy=IfNotPre
 
 def test_kubectl_debug_joins_a_container(engine: Engine, namespace: str) -> None:
     engine.apply(pod("web", "exec sleep 1000"), namespace)
-    engine.kubectl("wait", "--for=condition=Ready", "pod/web", "-n", namespace, "--timeout=60s")
+    engine.kubectl("wait", "--for=condition=Ready", "pod/web", "-n", namespace, "--timeout=120s")
     command = ("--", "sh", "-c", "cat /proc/1/cmdline | tr '\\0' ' '; echo; exec sleep 1000")
     engine.kubectl("debug", "web", "-n", namespace, *IMAGE, "--target=main", "-c", "look", *command)
 
@@ -24,7 +24,7 @@ def test_kubectl_debug_joins_a_container(engine: Engine, namespace: str) -> None
 def test_a_pod_is_resized_in_place(engine: Engine, namespace: str) -> None:
     amounts = {"requests": {"cpu": "50m", "memory": "16Mi"}, "limits": {"cpu": "100m", "memory": "32Mi"}}
     engine.apply(pod("grows", container={"resources": amounts}), namespace)
-    engine.kubectl("wait", "--for=condition=Ready", "pod/grows", "-n", namespace, "--timeout=60s")
+    engine.kubectl("wait", "--for=condition=Ready", "pod/grows", "-n", namespace, "--timeout=120s")
     change = '{"spec":{"containers":[{"name":"main","resources":{"limits":{"memory":"64Mi"}}}]}}'
     engine.kubectl("patch", "pod", "grows", "-n", namespace, "--subresource", "resize", "--patch", change)
 

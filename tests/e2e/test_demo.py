@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT, Engine, Obj, eventually
+from .conftest import HAWSER, ROOT, Engine, Obj, eventually
 
 DEFAULT_CAPABILITIES = 0x00000000A80425FB
 """The OCI runtimes' default set, as containerd gives it to an unprivileged container."""
@@ -71,7 +71,7 @@ def test_it_is_unprivileged(demo: tuple[Engine, str]) -> None:
 
 
 def test_the_application_answers_on_the_pod_ip(legacy: Obj) -> None:
-    connection = http.client.HTTPConnection(legacy["status"]["podIP"], 8080, timeout=10)
+    connection = http.client.HTTPConnection(legacy["status"]["podIP"], 8080, timeout=60)
     connection.request("GET", "/")
     response = connection.getresponse()
     assert response.status == 200
@@ -94,29 +94,36 @@ def test_sshd_accepts_a_login(demo: tuple[Engine, str], legacy: Obj) -> None:
         f"root@{legacy['status']['podIP']}",
         "systemctl is-system-running",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "running"), done.stderr
 
 
 def test_cron_has_fired_and_rsyslog_has_written(demo: tuple[Engine, str]) -> None:
     inside(demo, "logger", "a line for rsyslog")
     eventually(lambda: "a line for rsyslog" in inside(demo, "cat", "/var/log/syslog"), "the syslog line")
-    eventually(lambda: "CRON" in inside(demo, "cat", "/var/log/syslog"), "a cron job's syslog line", 90)
+    eventually(lambda: "CRON" in inside(demo, "cat", "/var/log/syslog"), "a cron job's syslog line", 180)
 
 
 def test_kubectl_logs_shows_the_application_alone(demo: tuple[Engine, str]) -> None:
-    log = demo[0].kubectl("logs", "deploy/legacy-app").stdout
-    assert log
+    log = eventually(lambda: demo[0].kubectl("logs", "deploy/legacy-app").stdout, "the log")
     assert "systemd" not in log
 
 
+def test_the_shell_completes_the_names_of_pods(demo: tuple[Engine, str], legacy: Obj) -> None:
+    asked = {"_HAWSER_COMPLETE": "complete_bash", "COMP_WORDS": "hawser logs legacy", "COMP_CWORD": "2"}
+    env = {**os.environ, **asked, "HAWSER_DATA_DIR": str(demo[0].data_dir)}
+    done = subprocess.run([str(HAWSER)], env=env, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == [legacy["metadata"]["name"]]
+
+
 def test_the_application_writes_its_own_log_files(demo: tuple[Engine, str]) -> None:
-    assert inside(demo, "sh", "-c", "cat /var/log/legacy-app/*.log")
+    script = "cat /var/log/legacy-app/*.log"
+    eventually(lambda: inside(demo, "sh", "-c", script, check=False), "the application's log files")
 
 
 def test_a_second_demo_run_is_quick_and_changes_nothing(demo: tuple[Engine, str], legacy: Obj) -> None:
     command = ["make", "--no-print-directory", "demo", f"DATA_DIR={demo[0].data_dir}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (again,) = demo[0].list("pods", "default", "app=legacy-app")
     assert again["metadata"]["uid"] == legacy["metadata"]["uid"]

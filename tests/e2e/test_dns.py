@@ -24,10 +24,10 @@ server = [l.split()[1] for l in open("/etc/resolv.conf") if l.startswith("namese
 found = {}
 for name, kind in json.load(sys.stdin):
     query = dns.message.make_query(name, kind)
-    answers = [ask(query, server, timeout=4) for ask in (dns.query.udp, dns.query.tcp)]
+    answers = [ask(query, server, timeout=20) for ask in (dns.query.udp, dns.query.tcp)]
     told = [sorted(str(i) for r in a.answer for i in r) for a in answers]
-    assert told[0] == told[1], told
-    found[f"{kind} {name}"] = told[0] or (["NXDOMAIN"] if answers[0].rcode() == 3 else [])
+    missing = ["NXDOMAIN"] if answers[0].rcode() == 3 else []
+    found[f"{kind} {name}"] = told[0] or missing if told[0] == told[1] else ["UDP and TCP differ", *map(str, told)]
 print(json.dumps(found))
 """
 
@@ -92,7 +92,7 @@ def test_pods_find_services_and_each_other_by_name(engine: Engine, namespace: st
     def asked() -> bool:
         return lookups(engine, namespace, "querier", *questions) == wanted
 
-    eventually(asked, "the records of Services and pods", 20)
+    eventually(asked, "the records of Services and pods")
     for host in ("regular", f"regular.{namespace}", f"regular.{namespace}.svc"):
         assert getent(engine, namespace, "querier", host) == cluster_ip
     assert getent(engine, namespace, "querier", "headless") == ip
@@ -114,12 +114,12 @@ def _changes_of_a_service_are_seen(engine: Engine, namespace: str, name: str) ->
         return lookups(engine, namespace, "querier", (name, kind))[f"{kind} {name}"]
 
     patch(externalName="bar.example.com")
-    eventually(lambda: answers("CNAME") == ["bar.example.com."], "the new external name", 10)
+    eventually(lambda: answers("CNAME") == ["bar.example.com."], "the new external name")
     patch(type="ClusterIP", externalName=None)
     address = eventually(
-        lambda: engine.get("service", "outside", namespace)["spec"].get("clusterIP"), "a cluster address", 10
+        lambda: engine.get("service", "outside", namespace)["spec"].get("clusterIP"), "a cluster address"
     )
-    eventually(lambda: answers("A") == [address], "the cluster address by name", 10)
+    eventually(lambda: answers("A") == [address], "the cluster address by name")
 
 
 def test_a_pods_resolv_conf_follows_its_dns_policy(engine: Engine, namespace: str) -> None:
@@ -165,7 +165,7 @@ def test_names_are_answered_while_the_api_server_does_not(engine: Engine) -> Non
     os.kill(process, signal.SIGSTOP)
     try:
         query = dns.message.make_query("kubernetes.default.svc.cluster.local", "A")
-        answer = dns.query.udp(query, server, timeout=5)
+        answer = dns.query.udp(query, server, timeout=20)
     finally:
         os.kill(process, signal.SIGCONT)
     assert answer.answer

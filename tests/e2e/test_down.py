@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from .conftest import Engine, pod
+from .conftest import Engine, engine_of_its_own, eventually, pod
 
 
 @pytest.fixture
 def second(engine: Engine) -> Iterator[Engine]:
     """A second engine beside the session's."""
-    data_dir = Path(tempfile.mkdtemp(prefix="hawser-second-", dir="/var/tmp"))
-    made = Engine(data_dir)
-    try:
+    with engine_of_its_own() as made:
         yield made
-    finally:
-        made.hawser("down", "--purge", "--grace", "1", check=False)
-        shutil.rmtree(data_dir, ignore_errors=True)
-        shutil.rmtree(f"{data_dir}-kubectl-cache", ignore_errors=True)
 
 
 def traces(data_dir: Path, instance: str) -> list[str]:
@@ -77,6 +72,31 @@ def test_two_engines_live_side_by_side_and_down_removes_every_trace(engine: Engi
     second.hawser("down", "--purge", "--grace", "1")
     assert not second.data_dir.exists()
     assert traces(second.data_dir, config["instance"]) == []
+
+
+def test_what_an_engine_without_its_data_left_is_removed_by_the_next_one(second: Engine) -> None:
+    """Killed, and its directory removed before `down` could read it: old tables would guard its address ranges."""
+    with engine_of_its_own() as lost:
+        lost.hawser("up", "--detach", "--nodes", "2")
+        instance = json.loads((lost.data_dir / "config.json").read_text())["instance"]
+        tag = sha256(instance.encode()).hexdigest()[:5]
+        lost.apply(pod("a"), "default")
+        lost.wait_ready("a", "default")
+        processes = json.loads(lost.hawser("status", "-o", "json").stdout)["processes"]
+        supervisor = next(process["pid"] for process in processes if process["name"] == "supervisor")
+        os.kill(supervisor, signal.SIGKILL)
+        eventually(lambda: not Path(f"/proc/{supervisor}").exists(), "the end of the supervisor")
+        shutil.rmtree(lost.data_dir, ignore_errors=True)
+        assert traces(lost.data_dir, instance)
+        assert [name for name in tables() if tag in name]
+
+        told = second.hawser("up", "--detach").stdout
+        assert f"What an engine in {lost.data_dir} had left on this machine is removed\n" in told
+        assert traces(lost.data_dir, instance) == []
+        assert [name for name in links() if tag in name] == []
+        assert [name for name in tables() if tag in name or instance in name] == []
+        assert not list(Path("/run/netns").glob(f"hawser-{instance}-*"))
+        assert not Path("/run/hawser", instance).exists()
 
 
 def test_status_tells_what_runs(engine: Engine) -> None:

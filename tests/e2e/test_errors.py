@@ -154,7 +154,7 @@ def test_a_command_that_does_not_exist(engine: Engine, namespace: str) -> None:
     manifest["spec"]["containers"][0]["command"] = ["/no/such/command"]
     engine.apply(manifest, namespace)
     message = engine.wait_event(namespace, "a", "Failed")
-    assert "/no/such/command" in message
+    assert 'exec: "/no/such/command": stat /no/such/command: no such file or directory: unknown' in message
 
 
 def test_a_pod_that_fits_nowhere(engine: Engine, namespace: str) -> None:

@@ -113,6 +113,9 @@ def test_the_same_machine_is_the_same_image_from_a_directory_a_tar_file_a_disk_a
 def test_the_report_tells_what_a_container_changes(engine: Engine, machine: Path) -> None:
     report = lift(engine, "--from-rootfs", str(machine / "root"), "--dry-run", "--keep-unit", "nftables")
     assert "Debian" in report["distribution"]
+    assert report["size"] == pytest.approx(sum(row["size"] for row in report["directories"]), rel=0.01)
+    assert report["directories"][0]["path"] == "/usr"
+    assert 100 << 20 < report["directories"][0]["size"] < report["size"] < 1 << 30
     assert report["init"] == "systemd"
     assert {"ssh.service", "cron.service", "redis-server.service", "nftables.service"} <= set(
         report["services"]["kept"]
@@ -138,14 +141,15 @@ def test_the_lifted_machine_runs_in_a_pod(engine: Engine, namespace: str, machin
     for volume in document["spec"]["volumes"]:
         volume["hostPath"]["path"] = str(machine / "data" / volume["name"])
     engine.apply(document, namespace)
-    engine.wait_ready("lifted", namespace, 120)
+    engine.wait_ready("lifted", namespace)
 
     def inside(script: str, check: bool = True) -> str:
         words = ("exec", "lifted", "-c", "machine", "-n", namespace, "--", "sh", "-c", script)
         return engine.kubectl(*words, check=check).stdout.strip()
 
     eventually(lambda: inside("systemctl is-system-running", check=False) == "running", "systemd")
-    assert inside("systemctl is-active redis-server cron ssh hawser-app").split() == ["active"] * 4
+    states = "systemctl is-active redis-server cron ssh hawser-app"
+    eventually(lambda: inside(states).split() == ["active"] * 4, "the services")
     assert inside("stat -c %U:%a /var/lib/redis").split() == ["redis:750"]
     assert inside("redis-cli set a b; redis-cli get a").split() == ["OK", "b"]
     assert inside("id -u alice; cat /home/alice/notes /etc/cron.d/tick").split()[:2] == ["1500", "mine"]

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from .conftest import Engine, pod
+from .conftest import Engine, eventually, pod
 
 
 def _ask(url: str, pki: Path, certificate: str = "") -> tuple[int, str]:
@@ -17,7 +17,7 @@ def _ask(url: str, pki: Path, certificate: str = "") -> tuple[int, str]:
     if certificate:
         context.load_cert_chain(pki / f"{certificate}.crt", pki / f"{certificate}.key")
     try:
-        with urllib.request.urlopen(url, context=context, timeout=20) as answer:
+        with urllib.request.urlopen(url, context=context, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as refused:
         with refused:
@@ -33,7 +33,12 @@ def test_controllers_and_scheduler_tell_of_their_work(engine: Engine, namespace:
     assert _ask(metrics, pki, certificate="agent")[0] == 403, "a node is nobody who monitors"
     engine.apply(pod("scheduled"), namespace)
     engine.wait_ready("scheduled", namespace)
-    code, text = _ask(metrics, pki, certificate="admin")
-    assert code == 200
-    assert 'scheduler_schedule_attempts_total{result="scheduled",profile="default-scheduler"} ' in text
+    counted = 'scheduler_schedule_attempts_total{result="scheduled",profile="default-scheduler"} '
+
+    def told() -> str:
+        code, text = _ask(metrics, pki, certificate="admin")
+        assert code == 200
+        return text if counted in text else ""
+
+    text = eventually(told, counted)
     assert "node_collector_zone_size{" in text

@@ -50,14 +50,15 @@ def test_policies_hold_from_a_pods_first_moment_and_for_services_by_name(engine:
         command = ["exec", "client", "-n", namespace, "--", "nslookup", f"server.{namespace}.svc.cluster.local"]
         return "Name:" in engine.kubectl(*command, check=False).stdout
 
-    assert found() and not fetched(1)
+    eventually(found, "the server's name")
+    assert not fetched(1)
     client = {"podSelector": {"matchLabels": {"role": "client"}}}
     by_name = [{"from": [client], "ports": [{"port": "web"}]}]
     engine.apply(policy("in", {"matchLabels": {"app": "server"}}, ingress=by_name), namespace)
     engine.apply(policy("out", {"matchLabels": {"role": "client"}}, egress=[{"to": [{"podSelector": {}}]}]), namespace)
     assert not fetched(1)
     engine.kubectl("label", "pod", "client", "role=client", "-n", namespace)
-    eventually(lambda: fetched(2), "the server's page for the labelled client", 20)
+    eventually(lambda: fetched(5), "the server's page for the labelled client")
     engine.kubectl("delete", "networkpolicy", "--all", "-n", namespace)
     engine.kubectl("label", "pod", "client", "role-", "-n", namespace)
-    eventually(lambda: fetched(2), "the server's page without policies", 20)
+    eventually(lambda: fetched(5), "the server's page without policies")

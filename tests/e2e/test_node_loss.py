@@ -42,7 +42,7 @@ def names(cluster: Engine) -> list[str]:
 def test_a_node_that_cannot_be_heard_is_left_and_used_again_when_it_can(cluster: Engine, names: list[str]) -> None:
     node = names[2]
     cluster.apply(replicated("moves"), NAMESPACE)
-    cluster.kubectl("rollout", "status", "deployment/moves", "--timeout=60s")
+    cluster.kubectl("rollout", "status", "deployment/moves", "--timeout=120s")
 
     def there() -> list[str]:
         pods = cluster.list("pods", NAMESPACE, "app=moves")
@@ -52,7 +52,7 @@ def test_a_node_that_cannot_be_heard_is_left_and_used_again_when_it_can(cluster:
     if not there():
         cluster.kubectl("delete", "pod", on_it[0]["metadata"]["name"], "--wait=false")
         eventually(there, f"a pod on {node}")
-    (left,) = there()
+    left = there()[0]
     space = "cut-off"
     cluster.kubectl("create", "namespace", space)
     with served(cluster, space, spread=True) as load:
@@ -66,7 +66,7 @@ def test_a_node_that_cannot_be_heard_is_left_and_used_again_when_it_can(cluster:
 def _given_up_and_healed(cluster: Engine, node: str, left: str, there: Callable[[], list[str]]) -> None:
     """left: the pod of the deployment "moves" on the node; there: its pods that the API has on the node."""
     cluster.hawser("node", "partition", node)
-    eventually(lambda: ready(cluster, node) == "Unknown", f"{node} not to be Ready", 90)
+    eventually(lambda: ready(cluster, node) == "Unknown", f"{node} not to be Ready")
     found = cluster.get("node", node, NAMESPACE)
     condition = next(c for c in found["status"]["conditions"] if c["type"] == "Ready")
     assert (condition["reason"], condition["message"]) == (
@@ -96,8 +96,8 @@ def _given_up_and_healed(cluster: Engine, node: str, left: str, there: Callable[
     cluster.wait_event(NAMESPACE, left, "TaintManagerEviction")
 
     cluster.hawser("node", "heal", node)
-    eventually(lambda: ready(cluster, node) == "True", f"{node} Ready again", 60)
-    eventually(lambda: left not in there(), "the end of the pod that was left", 60)
+    eventually(lambda: ready(cluster, node) == "True", f"{node} Ready again")
+    eventually(lambda: left not in there(), "the end of the pod that was left")
     eventually(lambda: not cluster.get("node", node, NAMESPACE)["spec"].get("taints"), "no taints")
     cluster.apply(on(node, "later"), NAMESPACE)
     cluster.wait_ready("later", NAMESPACE)
@@ -130,7 +130,7 @@ def test_a_power_cut_is_felt_until_the_node_is_given_up_and_no_longer(cluster: E
         eventually(lambda: serving(cluster, space) == members().keys() == {*names}, "a pod of both on every node")
         name, uid = (members()[node]["metadata"][field] for field in ("name", "uid"))
         cluster.hawser("node", "stop", node)
-        eventually(lambda: serving(cluster, space) == {*names[:2]}, "the others only", 120)
+        eventually(lambda: serving(cluster, space) == {*names[:2]}, "the others only")
         eventually(lambda: all(answer(load.address) for _ in range(30)), "the proxy's word of it")
         # The kernel remembers for two minutes which ports of a client tried the lost pod in vain: another client.
         with Load(load.address, source=rows(cluster)[0]["address"]) as after:
@@ -149,10 +149,11 @@ def test_a_drained_node_is_empty_and_nobody_notices(cluster: Engine, names: list
     node, space = names[1], "under-load"
     cluster.kubectl("create", "namespace", space)
     with served(cluster, space, spread=True) as load:
-        cluster.kubectl("drain", node, "--force", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s")
+        cluster.kubectl("drain", node, "--force", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s")
         assert [p for p in cluster.list("pods", NAMESPACE) if p["spec"].get("nodeName") == node] == []
-        assert {p["spec"]["nodeName"] for p in cluster.list("pods", space)} == {*names} - {node}
+        assert node not in {p["spec"].get("nodeName") for p in cluster.list("pods", space)}
         rollout(cluster, space)
+        eventually(lambda: serving(cluster, space) == {*names} - {node}, "the others")
         cluster.kubectl("uncordon", node)
         cluster.kubectl("rollout", "restart", "deployment/web", "-n", space)
         rollout(cluster, space)
@@ -167,10 +168,10 @@ def test_a_drain_waits_for_the_disruption_budget_of_what_runs_there(cluster: Eng
     cluster.apply(on(node, "guarded"), NAMESPACE)
     cluster.wait_ready("guarded", NAMESPACE)
     cluster.kubectl("create", "pdb", "guard", "--selector=app=guarded", "--min-available=1")
-    refused = cluster.kubectl("drain", node, "--pod-selector=app=guarded", "--force", "--timeout=1s", check=False)
+    refused = cluster.kubectl("drain", node, "--pod-selector=app=guarded", "--force", "--timeout=5s", check=False)
     assert "Cannot evict pod as it would violate the pod's disruption budget." in refused.stderr
     cluster.kubectl("patch", "pdb", "guard", "--type=merge", "-p", '{"spec": {"minAvailable": 0}}')
-    cluster.kubectl("drain", node, "--force", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s")
+    cluster.kubectl("drain", node, "--force", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s")
     pods = cluster.list("pods", NAMESPACE)
     assert [p for p in pods if p["spec"].get("nodeName") == node] == []
     cluster.kubectl("uncordon", node)
@@ -191,10 +192,10 @@ def test_all_nodes_come_back_after_a_reboot(cluster: Engine, names: list[str]) -
         reboot(machine)
     cluster.hawser("up", "--detach")
     for name in names:
-        eventually(partial(restarted, cluster, f"boots-{name}"), f"boots-{name} again", 90)
+        eventually(partial(restarted, cluster, f"boots-{name}"), f"boots-{name} again")
         after = cluster.get("pod", f"boots-{name}", NAMESPACE)
         assert after["metadata"]["uid"] == before[name]["metadata"]["uid"]
-        starts = cluster.kubectl("exec", f"boots-{name}", "--", "cat", "/disk/starts").stdout.split()
-        assert starts == ["again", "again"]
+        starts = ("exec", f"boots-{name}", "--", "cat", "/disk/starts")
+        eventually(lambda starts=starts: cluster.kubectl(*starts).stdout.split() == ["again"] * 2, "its two starts")
     for machine in machines:
         assert_clean(cluster, machine)

@@ -26,13 +26,24 @@ from .several import (
 )
 from .test_down import traces
 
-_GET = 'get() { printf "GET / HTTP/1.0\\r\\n\\r\\n" | nc -w 5 $1 $2 | tail -n 1; }; '
+POOL = f"10.251.{os.getpid() % 256}.0/29"
+"""Of addresses that all nodes share; another run on this machine has another, and no engine takes them for itself."""
+# Ready is a web server when it answers: not a moment before, nor less because the machine is busy.
+_ANSWERS = {
+    "readinessProbe": {
+        "httpGet": {"path": "/", "port": 8080},
+        "periodSeconds": 1,
+        "timeoutSeconds": 20,
+        "failureThreshold": 20,
+    }
+}
+_GET = 'get() { printf "GET / HTTP/1.0\\r\\n\\r\\n" | nc -w 20 $1 $2 | tail -n 1; }; '
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Engine]:
     """An engine of three nodes in three zones, with addresses of both families, and a pool of addresses for all."""
-    with engine_of_nodes("--dual-stack", "--ip-pool", "legacy=10.60.7.0/29") as made:
+    with engine_of_nodes("--dual-stack", "--ip-pool", f"legacy={POOL}") as made:
         yield made
 
 
@@ -48,7 +59,7 @@ def web(cluster: Engine, names: list[str]) -> dict[str, Obj]:
     env = [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]
     ports = [{"containerPort": 8080, "hostPort": 8123}]
     for name in names:
-        server = on(name, f"web-{name}", serve, container={"env": env, "ports": ports})
+        server = on(name, f"web-{name}", serve, container={**_ANSWERS, "env": env, "ports": ports})
         server["metadata"]["labels"] = {"app": "web"}
         cluster.apply(server, NAMESPACE)
     port = {"port": 80, "targetPort": 8080, "nodePort": 30080}
@@ -58,7 +69,7 @@ def web(cluster: Engine, names: list[str]) -> dict[str, Obj]:
 
     def served() -> bool:
         slices = cluster.list("endpointslices", NAMESPACE, "kubernetes.io/service-name=web")
-        return sum(len(s.get("endpoints") or []) for s in slices) == len(names)
+        return sum(e["conditions"]["ready"] for s in slices for e in s.get("endpoints") or ()) == len(names)
 
     eventually(served, "endpoints of all web servers")
     return found
@@ -86,18 +97,20 @@ def test_pods_reach_pods_services_and_ports_of_every_node(
         script = _GET + "; ".join(f"get {address} {port}" for address, port in asked)
         assert cluster.kubectl("exec", f"web-{name}", "--", "sh", "-c", script).stdout.split() == names * 2
         for address, port in ((service, 80), *((host, 30080) for host in hosts.values())):
+            ask = ("exec", f"web-{name}", "--", "sh", "-c", f"{_GET} get {address} {port}")
+            eventually(lambda ask=ask: cluster.kubectl(*ask).stdout, f"an answer of {address}:{port} to {name}")
             loop = f"{_GET} for i in 1 2 3 4 5 6; do get {address} {port}; done"
             answers = cluster.kubectl("exec", f"web-{name}", "--", "sh", "-c", loop).stdout.split()
             assert len(answers) == 6, f"{address}:{port} from {name}: {answers}"
             assert set(answers) <= set(names)
         assert cluster.kubectl("logs", f"web-{name}").returncode == 0
-        api = "echo | nc -w 5 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT && echo reached"
+        api = "echo | nc -w 20 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT && echo reached"
         assert "reached" in cluster.kubectl("exec", f"web-{name}", "--", "sh", "-c", api).stdout
 
 
-def _asks(cluster: Engine, source: str, *targets: str) -> list[str]:
-    """What web servers answer to a pod, in their order."""
-    script = _GET + "; ".join(f"get {target} 8080" for target in targets)
+def _asks(cluster: Engine, source: str, *targets: str, seconds: int = 20) -> list[str]:
+    """What web servers answer to a pod, in their order. seconds: how long each may take."""
+    script = _GET.replace("-w 20", f"-w {seconds}") + "; ".join(f"get {target} 8080" for target in targets)
     return cluster.kubectl("exec", source, "--", "sh", "-c", script, check=False).stdout.split()
 
 
@@ -120,7 +133,7 @@ def test_a_pod_has_its_fixed_address_on_every_node(cluster: Engine, names: list[
     wanted = [str(ip_network(four)[77]), str(ip_network(six)[77])]
     serve = "mkdir /www; echo fixed > /www/index.html; exec httpd -f -p 8080 -h /www"
     for name in (names[2], names[0], names[1]):
-        made = on(name, "fixed", serve)
+        made = on(name, "fixed", serve, container=_ANSWERS)
         made["metadata"]["annotations"] = {ADDRESSES: json.dumps(wanted)}
         cluster.apply(made, NAMESPACE)
         assert [row["ip"] for row in cluster.wait_ready("fixed", NAMESPACE)["status"]["podIPs"]] == wanted
@@ -133,35 +146,43 @@ def test_a_pod_has_its_fixed_address_on_every_node(cluster: Engine, names: list[
 def test_nodes_share_a_pool_of_addresses(cluster: Engine, names: list[str], web: dict[str, Obj]) -> None:
     serve = "mkdir /www; echo $HOSTNAME > /www/index.html; exec httpd -f -p 8080 -h /www"
     for name in names:
-        made = on(name, f"pooled-{name}", serve)
+        made = on(name, f"pooled-{name}", serve, container=_ANSWERS)
         made["metadata"]["annotations"] = {POOLS[4]: '["legacy"]'}
         cluster.apply(made, NAMESPACE)
     pods = [cluster.wait_ready(f"pooled-{name}", NAMESPACE) for name in names]
     found = [pod["status"]["podIP"] for pod in pods]
-    assert len(set(found)) == 3 and all(ip_address(address) in ip_network("10.60.7.0/29") for address in found)
+    assert len(set(found)) == 3 and all(ip_address(address) in ip_network(POOL) for address in found)
     for name in names:
         assert _asks(cluster, f"web-{name}", *found) == [f"pooled-{other}" for other in names]
     cluster.kubectl("delete", "pod", "--now", *(f"pooled-{name}" for name in names))
 
 
 def test_names_and_network_policies_hold_on_every_node(cluster: Engine, names: list[str], web: dict[str, Obj]) -> None:
+    address = cluster.get("service", "web", NAMESPACE)["spec"]["clusterIP"]
     for name in names:
-        answer = cluster.kubectl("exec", f"web-{name}", "--", "nslookup", f"web.{NAMESPACE}.svc.cluster.local").stdout
-        assert cluster.get("service", "web", NAMESPACE)["spec"]["clusterIP"] in answer
+        ask = ("exec", f"web-{name}", "--", "nslookup", f"web.{NAMESPACE}.svc.cluster.local")
+        eventually(
+            lambda ask=ask: address in cluster.kubectl(*ask, check=False).stdout, f"the Service's name on {name}"
+        )
     friends = [{"from": [{"podSelector": {"matchLabels": {"friend": "yes"}}}]}]
     policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "friends"}}
     spec = {"podSelector": {"matchLabels": {"app": "web"}}, "policyTypes": ["Ingress"], "ingress": friends}
     cluster.kubectl("label", "pod", f"web-{names[1]}", "friend=yes")
     cluster.apply({**policy, "spec": spec}, NAMESPACE)
 
-    def reached(source: str, target: str) -> bool:
-        script = _GET.replace("-w 5", "-w 2") + f"get {web[target]['status']['podIP']} 8080"
-        return target in cluster.kubectl("exec", f"web-{source}", "--", "sh", "-c", script, check=False).stdout
+    def reached(source: int, target: int) -> bool:
+        name = names[target]
+        return name in _asks(cluster, f"web-{names[source]}", web[name]["status"]["podIP"], seconds=5)
 
-    eventually(lambda: not reached(names[2], names[0]), "a policy between nodes", 20)
-    assert reached(names[1], names[0]) and reached(names[1], names[2]) and not reached(names[0], names[2])
+    # Each node learns of the policy and of its friend in its own time.
+    for source, target in ((2, 0), (0, 2)):
+        eventually(lambda s=source, t=target: not reached(s, t), "a policy between nodes")
+    for target in (0, 2):
+        eventually(lambda t=target: reached(1, t), "a friend's way")
+    assert not reached(2, 0) and not reached(0, 2)
     cluster.kubectl("delete", "networkpolicy", "friends")
-    eventually(lambda: reached(names[2], names[0]), "the end of the policy", 20)
+    for source, target in ((2, 0), (0, 2)):
+        eventually(lambda s=source, t=target: reached(s, t), "the end of the policy")
 
 
 def test_a_pod_of_the_hosts_network_has_the_nodes_address_and_name(cluster: Engine, names: list[str]) -> None:

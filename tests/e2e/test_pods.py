@@ -107,7 +107,7 @@ def test_config_volumes_follow_changes(engine: Engine, namespace: str) -> None:
     def color() -> bool:
         return engine.kubectl("exec", "a", "-n", namespace, "--", "cat", "/conf/color").stdout == "green"
 
-    eventually(color, "the changed file", 90)
+    eventually(color, "the changed file")
 
 
 def test_init_containers_run_first_and_in_order(engine: Engine, namespace: str) -> None:
@@ -150,7 +150,9 @@ def test_endings_with_restart_and_back_off(engine: Engine, namespace: str, polic
         return status.get("restartCount", 0) >= 1 and waiting.get("reason") == "CrashLoopBackOff"
 
     eventually(backing_off, "CrashLoopBackOff")
-    assert "CrashLoopBackOff" in engine.kubectl("get", "pod", "a", "-n", namespace).stdout
+    # Between two tries it is something else for a moment.
+    shown = ("get", "pod", "a", "-n", namespace)
+    eventually(lambda: "CrashLoopBackOff" in engine.kubectl(*shown).stdout, "CrashLoopBackOff in the table")
     assert "Back-off restarting failed container" in engine.wait_event(namespace, "a", "BackOff")
     previous = engine.get("pod", "a", namespace)["status"]["containerStatuses"][0]["lastState"]["terminated"]
     assert previous["exitCode"] == code
@@ -206,7 +208,7 @@ def test_termination_is_graceful_and_hooks_run(engine: Engine, namespace: str, t
     engine.apply(pod("a", script, container=container, volumes=volumes, terminationGracePeriodSeconds=20), namespace)
     engine.wait_ready("a", namespace)
     eventually((tmp_path / "up").exists, "the application")
-    engine.kubectl("delete", "pod", "a", "-n", namespace, "--timeout=30s")
+    engine.kubectl("delete", "pod", "a", "-n", namespace, "--timeout=120s")
     assert (tmp_path / "log").read_text().split() == ["start", "stop", "term"]
 
 

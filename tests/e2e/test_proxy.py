@@ -18,6 +18,7 @@ START = (
     f"mkdir -p /tmp/www/cgi-bin; cd /tmp/www; echo front > index.html; printf '%s' '{CGI}' > cgi-bin/echo; "
     "chmod +x cgi-bin/echo; exec httpd -f -p 8080 -h /tmp/www"
 )
+ANSWERS = {"tcpSocket": {"port": 8080}, "periodSeconds": 1, "timeoutSeconds": 20, "failureThreshold": 20}
 SERVICE: Obj = {
     "apiVersion": "v1",
     "kind": "Service",
@@ -31,7 +32,7 @@ def web(engine: Engine, namespace: str) -> Iterator[str]:
     """A namespace with a web server behind a Service."""
     manifest = pod("web", START)
     manifest["metadata"]["labels"] = {"app": "web"}
-    manifest["spec"]["containers"][0]["ports"] = [{"containerPort": 8080}]
+    manifest["spec"]["containers"][0] |= {"ports": [{"containerPort": 8080}], "readinessProbe": ANSWERS}
     engine.apply(manifest, namespace)
     engine.apply(SERVICE, namespace)
     engine.wait_ready("web", namespace)
@@ -43,7 +44,7 @@ def call(engine: Engine, method: str, path: str, body: str | None = None) -> tup
     config = json.loads((engine.data_dir / "config.json").read_text())
     token = (engine.data_dir / "pki" / "tokens.csv").read_text().split(",")[0]
     tls = ssl.create_default_context(cafile=str(engine.data_dir / "pki" / "ca.crt"))
-    with closing(http.client.HTTPSConnection(config["listen"], context=tls, timeout=10)) as connection:
+    with closing(http.client.HTTPSConnection(config["listen"], context=tls, timeout=60)) as connection:
         connection.request(method, path, body, {"Authorization": f"Bearer {token}"})
         answer = connection.getresponse()
         return answer.status, dict(answer.getheaders()), answer.read().decode()
@@ -77,7 +78,7 @@ def test_links_of_pages_lead_through_the_api_server(engine: Engine, proxy_namesp
     namespace = proxy_namespace
     page = "mkdir /tmp/www; cd /tmp/www; echo '<a href=\"/there\">go</a>' > index.html; mkdir sub; "
     manifest = pod("page", f"{page} exec httpd -f -p 8080 -h /tmp/www")
-    manifest["spec"]["containers"][0]["ports"] = [{"containerPort": 8080}]
+    manifest["spec"]["containers"][0] |= {"ports": [{"containerPort": 8080}], "readinessProbe": ANSWERS}
     engine.apply(manifest, namespace)
     engine.wait_ready("page", namespace)
     proxy = f"/api/v1/namespaces/{namespace}/pods/http:page:8080/proxy"
@@ -101,8 +102,13 @@ def test_what_cannot_be_reached_is_said_so(engine: Engine, web: str) -> None:
         assert status == code, path
         assert words in json.loads(body)["message"]
     engine.kubectl("delete", "pod", "web", "-n", web, "--grace-period=1")
-    status, _, body = call(engine, "GET", f"{root}/services/web/proxy/")
-    assert (status, json.loads(body)["message"]) == (503, 'no endpoints available for service "web"')
+    wanted = 'no endpoints available for service "web"'
+
+    def answered() -> bool:
+        status, _, body = call(engine, "GET", f"{root}/services/web/proxy/")
+        return status == 503 and json.loads(body)["message"] == wanted
+
+    eventually(answered, wanted)
 
 
 def test_the_node_agent_answers_through_the_api_server(engine: Engine) -> None:

@@ -55,7 +55,7 @@ def test_the_application_is_replaced_inside_and_what_fails_is_undone(
     good = release_of(tmp_path, "second")
     done = json.loads(push(engine, namespace, "a", good, *more, "-o", "json").stdout)[0]
     assert (done["result"], done["changed"], done["added"]) == ("released", ["legacy_app.py"], [])
-    assert "second, listening" in engine.kubectl("logs", "a", "-n", namespace).stdout
+    eventually(lambda: "second, listening" in engine.kubectl("logs", "a", "-n", namespace).stdout, "its first words")
     assert "second" in inside(engine, namespace, "a", "cat", APP + "/legacy_app.py")
     noted = json.loads(engine.get("pod", "a", namespace)["metadata"]["annotations"]["hawser.dev/released"])
     assert (noted["id"], noted["unit"], noted["changed"]) == (done["release"], "hawser-app", 1)
@@ -69,7 +69,8 @@ def test_the_application_is_replaced_inside_and_what_fails_is_undone(
     # The application ends at once: with neither a hold nor a rollback the container would end, too.
     bad = release_of(tmp_path, "third", "#!/usr/bin/python3\nraise SystemExit('no such luck')\n")
     (bad / "more").write_text("x")
-    failed = push(engine, namespace, "a", bad, *more, "-o", "json", check=False)
+    # It has ten seconds to start and end, on whatever machine.
+    failed = push(engine, namespace, "a", bad, *more[:-1], "10", "-o", "json", check=False)
     assert failed.returncode == 1
     outcome = json.loads(failed.stdout)[0]
     assert outcome["result"] == "rolled back"
@@ -115,11 +116,11 @@ def test_a_push_that_is_killed_is_undone_by_whoever_comes_next(
     check = ("sh", "-c", "cat /var/lib/hawser/release/*/state 2>/dev/null; ls /etc/cron.d")
     eventually(lambda: inside(engine, namespace, "a", *check).startswith("applied"), "the files")
     assert "tick" in inside(engine, namespace, "a", *check)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
     undo = ("release", "rollback", "a", "-n", namespace, "--unit", "cron", "--settle", "0")
     early = engine.hawser(*undo, check=False)
-    assert "is under way in this container" in early.stderr  # nobody can know yet that it has died
+    assert "is under way in this container" in early.stderr
+    process.send_signal(signal.SIGKILL)
+    process.wait()
     eventually(lambda: engine.hawser(*undo, check=False).returncode == 0, "the rollback")
     assert "tick" not in inside(engine, namespace, "a", "ls", "/etc/cron.d")
 
@@ -128,7 +129,7 @@ def test_a_push_that_is_killed_is_undone_by_whoever_comes_next(
 def three(engine: Engine, namespace: str) -> list[str]:
     """Three ordinary busybox pods that say whether they are ready by a file."""
     probe = {"readinessProbe": {"exec": {"command": ["test", "!", "-e", "/srv/broken"]}, "periodSeconds": 1}}
-    probe["readinessProbe"] |= {"failureThreshold": 1}
+    probe["readinessProbe"] |= {"failureThreshold": 1, "timeoutSeconds": 20}
     names = ["a", "b", "c"]
     for name in names:
         manifest = pod(name, "mkdir -p /srv/old; echo 1 > /srv/old/file; exec sleep 1000000", container=probe)
@@ -190,7 +191,7 @@ def test_of_several_pods_none_is_touched_after_a_failure(
     done = json.loads(push(engine, namespace, "set=three", tmp_path, *more, "--parallel", "2").stdout)
     assert [(one["pod"], one["result"]) for one in done] == [(name, "released") for name in three]
     (tmp_path / "broken").write_text("")
-    failed = push(engine, namespace, "set=three", tmp_path, *more[:-1], "2", "--timeout", "10", check=False)
+    failed = push(engine, namespace, "set=three", tmp_path, *more[:-1], "5", "--timeout", "10", check=False)
     assert failed.returncode == 1
     results = json.loads(failed.stdout)
     assert [one["result"] for one in results] == ["rolled back", "skipped", "skipped"]
@@ -208,12 +209,13 @@ def test_what_can_not_be_is_refused_with_the_reason(
         (("nobody",), 'pods "nobody" not found'),
         (("set=none",), "no pod in namespace"),
         (("a", "--dest", "/bin/sh"), "/bin/sh is not a directory"),
-        (("a", "--dest", "/srv", "--unit", "web", "--restart"), "no systemd and no /etc/init.d/web"),
+        (("a", "--dest", "/srv", "--unit", "web"), "no systemd and no /etc/init.d/web (--command says"),
     ]
     (tmp_path / "f").write_text("")
     for (words, *more), text in cases:
         refused = push(engine, namespace, words, tmp_path, *more, check=False)
         assert refused.returncode in (1, 3), refused.stdout
         assert text in " ".join(refused.stderr.split()), refused.stderr
+    assert inside(engine, namespace, "a", "ls", "/srv") == "old\n"
     usage = push(engine, namespace, "a", tmp_path, "--delete", check=False)
     assert usage.returncode == 2

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from .conftest import Engine, Obj, eventually, pod
+from .conftest import KUBECTL, ROOT, Engine, Obj, eventually, pod
 
 IMAGE = "localhost/legacy-app:1"
+EXAMPLE = ROOT / "examples/legacy-app/image.yaml"
 
 
 def rich(name: str, command: list[str] | None = None, init: str = "systemd", **spec: Any) -> Obj:
@@ -49,6 +56,8 @@ def container(engine: Engine, namespace: str, name: str) -> Obj:
 
 
 PROBE = {"readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1}}
+# Without a probe a container is Ready once pid 1 runs: no service may be there yet, and no bus that systemctl asks.
+ACTIVE = {"readinessProbe": {"exec": {"command": ["/dev/hawser/ready"]}, "periodSeconds": 1}}
 
 
 def test_a_killed_application_ends_the_container_with_its_code(engine: Engine, namespace: str, image: str) -> None:
@@ -97,29 +106,55 @@ def events(engine: Engine, namespace: str, name: str) -> dict[str, str]:
     return {item["reason"]: item["message"] for item in json.loads(found.stdout)["items"]}
 
 
+Watched = Callable[[Engine, str, str, str, Path], Callable[[], list[str]]]
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    """Has kubectl write a field of a pod into a file whenever the pod changes; what is returned reads the lines."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def watch(engine: Engine, namespace: str, name: str, field: str, file: Path) -> Callable[[], list[str]]:
+        env = {**os.environ, "KUBECONFIG": str(engine.kubeconfig)}
+        words = [str(KUBECTL), "get", "pod", name, "-n", namespace, "--watch", "-o", "jsonpath=" + field + '{"\\n"}']
+        with file.open("wb") as out:
+            running.append(subprocess.Popen(words, env=env, stdout=out))
+        eventually(lambda: file.stat().st_size, "the first line")
+        return lambda: file.read_text().split()
+
+    yield watch
+    for process in running:
+        process.kill()
+        process.wait()
+
+
 def test_restarts_inside_are_told_and_the_pod_is_not_ready_meanwhile(
-    engine: Engine, namespace: str, image: str
+    engine: Engine, namespace: str, image: str, tmp_path: Path, watched: Watched
 ) -> None:
     script = "touch /tmp/up; while [ -e /tmp/up ]; do sleep 0.1; done; exit 7"
     gates = [{"conditionType": "rich.hawser.dev/ApplicationReady"}]
-    probe = {"readinessProbe": {"exec": {"command": ["/dev/hawser/ready"]}, "periodSeconds": 1}}
     manifest = rich(
         "a", ["sh", "-c", script], rich={"app-policy": "keep", "app-restarts": "1/600"}, restartPolicy="Never"
     )
     manifest["spec"]["readinessGates"] = gates
     engine.apply(manifest, namespace)
-    engine.apply(rich("b", ["sleep", "1000"], "minimal", container=probe, readinessGates=gates), namespace)
+    other = rich("b", ["sleep", "1000"], "minimal", rich={"stop-signal": "INT"}, container=ACTIVE, readinessGates=gates)
+    engine.apply(other, namespace)
     engine.wait_ready("a", namespace)
     assert application_ready(engine, namespace, "a")["message"].endswith("hawser-app.service is active, restarts: 0")
-    engine.kubectl("exec", "a", "-n", namespace, "--", "rm", "/tmp/up")
+
+    def end_application() -> None:
+        # It counts as active from just before its first instruction.
+        words = ("exec", "a", "-n", namespace, "--", "rm", "/tmp/up")
+        eventually(lambda: engine.kubectl(*words, check=False).returncode == 0, "the application's file")
+
+    readiness = watched(engine, namespace, "a", '{.status.conditions[?(@.type=="Ready")].status}', tmp_path / "ready")
+    end_application()
     eventually(lambda: application_ready(engine, namespace, "a")["reason"] == "Restarting", "the condition")
     eventually(lambda: application_ready(engine, namespace, "a")["status"] == "True", "the application again")
     assert application_ready(engine, namespace, "a")["message"].endswith("hawser-app.service is active, restarts: 1")
-    engine.wait_ready("a", namespace)
-    transitions = engine.get("pod", "a", namespace)["status"]["conditions"]
-    ready = next(row for row in transitions if row["type"] == "Ready")
-    assert ready["lastTransitionTime"] >= application_ready(engine, namespace, "a")["lastTransitionTime"]
-    engine.kubectl("exec", "a", "-n", namespace, "--", "rm", "/tmp/up")
+    eventually(lambda: [state for state, _ in groupby(readiness())] == ["True", "False", "True"], "readiness")
+    end_application()
     ended = eventually(lambda: container(engine, namespace, "a")["state"].get("terminated"), "the end")
     assert ended["exitCode"] == 7
     eventually(lambda: "ApplicationFailed" in events(engine, namespace, "a"), "the event")
@@ -135,6 +170,35 @@ def test_restarts_inside_are_told_and_the_pod_is_not_ready_meanwhile(
     engine.wait_ready("b", namespace)
 
 
+def test_of_several_containers_the_chosen_ones_are_rich_and_each_is_told_by_its_name(
+    engine: Engine, namespace: str, image: str
+) -> None:
+    look = "cat /proc/1/comm; exec sleep 1000000"
+    plain = pod("x", look)["spec"]["containers"][0]
+    own = {"image": image, "imagePullPolicy": "Never", "command": ["sh", "-c", look]}
+    manifest = rich("a", ["sh", "-c", look], rich={"container": "main, proxy"})
+    manifest["spec"]["initContainers"] = [
+        {**plain, "name": "prepare", "command": ["cat", "/proc/1/comm"]},
+        {**own, "name": "proxy", "restartPolicy": "Always"},
+    ]
+    manifest["spec"]["containers"].append({**plain, "name": "side"})
+    engine.apply(manifest, namespace)
+    engine.wait_ready("a", namespace)
+    firsts = {"prepare": "cat\n", "proxy": "systemd\n", "main": "systemd\n", "side": "sh\n"}
+    for name, line in firsts.items():
+        # A pod is Ready before an application has said anything.
+        told = partial(engine.kubectl, "logs", "a", "-c", name, "-n", namespace)
+        assert eventually(lambda told=told: told().stdout, f"{name}'s line") == line  # type: ignore[misc]
+    active = [f"container {name}: hawser-app.service is active, restarts: 0" for name in ("proxy", "main")]
+    eventually(lambda: application_ready(engine, namespace, "a").get("message") == "; ".join(active), "the condition")
+
+    def paths() -> set[str]:
+        words = ("get", "events", "-n", namespace, "--field-selector", "reason=ApplicationStarted", "-o")
+        return set(engine.kubectl(*words, "jsonpath={.items[*].involvedObject.fieldPath}").stdout.split())
+
+    eventually(lambda: paths() == {"spec.initContainers{proxy}", "spec.containers{main}"}, "their events")
+
+
 def test_an_application_out_of_memory_is_seen_as_such(engine: Engine, namespace: str, image: str) -> None:
     script = "echo last words >/dev/termination-log; exec tail /dev/zero"
     limits = {"resources": {"limits": {"memory": "96Mi"}}}
@@ -143,6 +207,22 @@ def test_an_application_out_of_memory_is_seen_as_such(engine: Engine, namespace:
     assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
     assert ended["message"] == "last words\n"
     assert "OOMKilled" in engine.kubectl("get", "pod", "a", "-n", namespace).stdout
+
+
+def test_an_application_that_outlives_what_runs_out_of_memory_has_its_own_end(
+    engine: Engine, namespace: str, image: str
+) -> None:
+    limits = {"resources": {"limits": {"memory": "96Mi"}}}
+    ends = {"a": (0, "Completed"), "b": (7, "Error")}
+    for name, (code, _) in ends.items():
+        # What is killed says so; the application goes on until the runtime has heard of it, too.
+        script = f"tail /dev/zero; echo $?; sleep 1; exit {code}"
+        engine.apply(rich(name, ["sh", "-c", script], container=limits, restartPolicy="Never"), namespace)
+    for name, end in ends.items():
+        find = partial(lambda name: container(engine, namespace, name).get("state", {}).get("terminated"), name)
+        ended = eventually(find, "the end")
+        assert (ended["exitCode"], ended["reason"]) == end
+        assert "137\n" in engine.kubectl("logs", name, "-n", namespace).stdout
 
 
 @pytest.mark.parametrize("init", ["systemd", "minimal"])
@@ -173,6 +253,35 @@ def test_arguments_environment_user_and_directory_arrive_intact(
     eventually(lambda: container(engine, namespace, "a").get("state", {}).get("terminated"), "the end")
     lines = engine.kubectl("logs", "a", "-n", namespace).stdout.split("\n")
     assert lines == ["12345", "/opt", f"<{odd}>", *(f"<{w}>" for w in words), ""]
+
+
+def test_the_images_own_words_user_and_environment_are_the_applications(
+    engine: Engine, namespace: str, image: str, tmp_path: Path
+) -> None:
+    described = yaml.safe_load(EXAMPLE.read_text())
+    del described["overlay"]  # packages and users stay: they are built already
+    script = 'id -un; pwd; echo "$ODD"; printf "<%s>" "$0" "$@"; exit 4'
+    described |= {
+        "name": "localhost/entry:1",
+        "entrypoint": ["/bin/sh", "-c", script, "it's"],
+        "cmd": ["a b", "$HOME %h"],
+        "env": {"ODD": "'quotes' $dollars %percent"},
+        "user": "legacy",
+        "workdir": "/var/lib/new place",
+    }
+    (tmp_path / "image.yaml").write_text(yaml.safe_dump(described))
+    engine.hawser("image", "build-rich", str(tmp_path / "image.yaml"))
+    own = {"image": described["name"], "terminationMessagePolicy": "FallbackToLogsOnError"}
+    words = {"a": "<a b><$HOME %h>", "b": "<a b><$HOME %h>", "c": "<other>"}
+    for name, init, args in (("a", "systemd", {}), ("b", "minimal", {}), ("c", "systemd", {"args": ["other"]})):
+        engine.apply(rich(name, None, init, container={**own, **args}, restartPolicy="Never"), namespace)
+    for name, told in words.items():
+        find = partial(lambda name: container(engine, namespace, name).get("state", {}).get("terminated"), name)
+        ended = eventually(find, "the end")
+        assert ended["exitCode"] == 4
+        lines = ["legacy", "/var/lib/new place", described["env"]["ODD"], f"<it's>{told}"]
+        assert engine.kubectl("logs", name, "-n", namespace).stdout.split("\n") == lines
+        assert ended["message"].split("\n") == lines
 
 
 def test_stop_is_graceful_and_in_order(engine: Engine, namespace: str, image: str, tmp_path: Any) -> None:

@@ -48,7 +48,10 @@ def test_changes_of_a_rich_container_become_an_image(
     ]  # fmt: skip
 
     made = json.loads(
-        engine.hawser("rich", "commit", "a", "-n", namespace, "-t", "localhost/kept:2", "-o", "json").stdout
+        engine.hawser(
+            *("rich", "commit", "a", "-n", namespace, "-t", "localhost/kept:2", "-o", "json"),
+            *("--kubeconfig", str(engine.kubeconfig)),  # as `hawser up` tells to export it
+        ).stdout
     )
     assert made["base"] == image
     assert "etc/machine-id" in made["excluded"]
@@ -88,14 +91,16 @@ def test_changes_of_a_rich_container_become_an_image(
         eventually(lambda: engine.get("pod", "d", namespace)["status"]["phase"] == "Succeeded", "the end")
 
 
-def test_what_can_not_be_told_is_refused_with_the_reason(engine: Engine, namespace: str) -> None:
+def test_what_can_not_be_told_is_refused_with_the_reason(engine: Engine, namespace: str, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "config"
+    elsewhere.write_bytes(engine.kubeconfig.read_bytes())
     engine.apply(pod("done", "true", restartPolicy="Never"), namespace)
     eventually(lambda: engine.get("pod", "done", namespace)["status"]["phase"] == "Succeeded", "the end")
     for args, text in (
         (("diff", "done"), "container main of pod done does not run"),
         (("diff", "nobody"), 'pods "nobody" not found'),
         (("commit", "done", "-t", "short"), "is not a full reference"),
-        (("commit", "done", "-t", "a/b:1", "--kubeconfig", str(engine.kubeconfig)), "nowhere to go"),
+        (("commit", "done", "-t", "a/b:1", "--kubeconfig", str(elsewhere)), "nowhere to go"),
     ):
         refused = engine.hawser("rich", *args, "-n", namespace, check=False)
         assert refused.returncode == 1

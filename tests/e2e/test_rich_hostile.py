@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT, Engine, eventually
-from .test_rich import rich
+from .conftest import ROOT, Engine, engine_of_its_own, eventually
+from .test_rich import ACTIVE, rich
 
 PIDS = 250
 
@@ -21,21 +20,15 @@ PIDS = 250
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Engine]:
     """An engine whose pods may have so many processes, as a cluster for strangers has it."""
-    data_dir = Path(tempfile.mkdtemp(prefix="hawser-e2e-", dir="/var/tmp"))
-    engine = Engine(data_dir)
-    try:
+    with engine_of_its_own() as engine:
         engine.hawser("up", "--detach", "--agent-arg", f"pod-max-pids={PIDS}", timeout=300)
         engine.hawser("image", "build-rich", str(ROOT / "examples/legacy-app/image.yaml"), timeout=600)
         yield engine
-    finally:
-        engine.hawser("down", "--purge", "--grace", "1", check=False, timeout=300)
-        shutil.rmtree(data_dir, ignore_errors=True)
-        shutil.rmtree(f"{data_dir}-kubectl-cache", ignore_errors=True)
 
 
 def test_a_hostile_tenant_is_contained(guarded: Engine) -> None:
     limits = {"resources": {"limits": {"memory": "256Mi"}}}
-    guarded.apply(rich("tenant", container=limits), "default")
+    guarded.apply(rich("tenant", container={**ACTIVE, **limits}), "default")
     guarded.apply(rich("neighbour", init="minimal"), "default")
     guarded.wait_ready("tenant", "default")
     neighbour = guarded.wait_ready("neighbour", "default")
@@ -65,17 +58,21 @@ def test_a_hostile_tenant_is_contained(guarded: Engine) -> None:
     assert guarded.kubectl("get", "nodes").stdout.count(" Ready ") == 1
 
 
-def test_reboot_inside_is_no_reboot_of_anything_else(guarded: Engine) -> None:
-    manifest = rich("rebooted")
-    manifest["spec"]["restartPolicy"] = "Always"
-    guarded.apply(manifest, "default")
-    guarded.wait_ready("rebooted", "default")
+def test_reboot_and_power_off_inside_start_the_container_again_and_nothing_else(guarded: Engine) -> None:
+    commands = {"rebooted": ["reboot", "--force"], "off": ["poweroff"]}
+    for name in commands:
+        manifest = rich(name, container=ACTIVE)
+        manifest["spec"]["restartPolicy"] = "Always"
+        guarded.apply(manifest, "default")
     boot = Path("/proc/sys/kernel/random/boot_id").read_text()
-    guarded.kubectl("exec", "rebooted", "--", "systemctl", "reboot", "--force", check=False)
+    for name, command in commands.items():
+        guarded.wait_ready(name, "default")
+        guarded.kubectl("exec", name, "--", "systemctl", *command, check=False)
 
-    def restarted() -> bool:
-        return bool(guarded.get("pod", "rebooted", "default")["status"]["containerStatuses"][0]["restartCount"])
+    def restarts(name: str) -> int:
+        return int(guarded.get("pod", name, "default")["status"]["containerStatuses"][0]["restartCount"])
 
-    eventually(restarted, "the container's own restart")
-    guarded.wait_ready("rebooted", "default")
+    for name in commands:
+        eventually(partial(restarts, name), "the container's own restart")
+        guarded.wait_ready(name, "default")
     assert Path("/proc/sys/kernel/random/boot_id").read_text() == boot

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,16 +29,7 @@ def layers_of_an_agent(engine: Engine, namespace: str, pod: Obj) -> list[Path]:
     return [Path(path) for path in layers]
 
 
-@pytest.fixture
-def clean() -> Iterator[None]:
-    """The machine's folder for what such an agent knows of images goes again, unless it was there."""
-    there = FOLDER.exists()
-    yield
-    if not there:
-        shutil.rmtree(FOLDER, ignore_errors=True)
-
-
-@pytest.mark.usefixtures("clean")
+@pytest.mark.usefixtures("node_state")
 def test_the_agent_of_the_daemon_set_reads_its_node(engine: Engine, namespace: str) -> None:
     engine.hawser("image", "build-agent", timeout=600)
     config = (engine.data_dir / "containerd/config.toml").read_text()

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runtime.environments import newer, within
+from tests.runtime.environments import newer, release, within
 
-from .conftest import HAWSER, ROOT, Engine, Obj, _run, eventually
+from .conftest import HAWSER, ROOT, Engine, Obj, _run, engine_of_its_own, eventually
 from .test_rich import rich
+from .test_rich_profiles import AGENT, CRD, KIND
 
+# Before, tmpfs takes no mapped ids, and every pod's token is on one: user namespaces need it, as Kubernetes says.
+pytestmark = pytest.mark.skipif(release() < (6, 3), reason="users of their own need Linux 6.3")
 LIMITS = {"resources": {"limits": {"memory": "300Mi", "cpu": "1"}}}
 
 
@@ -24,19 +27,22 @@ class Newer(Engine):
 
     def __init__(self, data_dir: Path, env: dict[str, str]) -> None:
         super().__init__(data_dir)
-        self.env, self.words = env, [str(HAWSER)]
+        self.env, self.program, self.supervisor = env, HAWSER, 0
 
     def hawser(self, *args: str, check: bool = True, **kwargs: Any) -> Any:
         env = {**self.env, "HAWSER_DATA_DIR": str(self.data_dir), "NO_COLOR": "1", "COLUMNS": "160"}
-        return _run([*self.words, *args], check=check, env=env, **kwargs)
+        words = [str(self.program)]
+        if Path(f"/proc/{self.supervisor}/ns/mnt").exists():
+            words = ["nsenter", "--target", str(self.supervisor), "--mount", str(HAWSER)]
+        return _run([*words, *args], check=check, env=env, **kwargs)
 
     def up(self, program: Path) -> None:
         """Starts it by a program that may have mounts of its own; all other commands see the same ones."""
-        self.words = [str(program)]
-        self.hawser("up", "--detach", timeout=300)
+        self.program = program
+        self.start()
         rows = json.loads(self.hawser("status", "-o", "json").stdout)["processes"]
-        pid = next(row["pid"] for row in rows if row["name"] == "supervisor")
-        self.words = ["nsenter", "--target", str(pid), "--mount", str(HAWSER)]
+        self.supervisor = next(row["pid"] for row in rows if row["name"] == "supervisor")
+        self.program = HAWSER  # `down` ends the supervisor, and may be called once more
 
 
 @pytest.fixture(scope="module", params=["runc", "crun"])
@@ -46,19 +52,14 @@ def newest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     tools = tmp_path_factory.mktemp("tools")
     for name in ("containerd", "runc"):
         (tools / name).symlink_to(newer(name))
-    data_dir = Path(tempfile.mkdtemp(prefix="hawser-e2e-", dir="/var/tmp"))
     path = f"{tools}:{containerd.parents[1]}/usr/bin:{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "HAWSER_OCI_RUNTIME": str(real)}
-    program = HAWSER if request.param == "runc" else within("v1", tools / "hawser", [str(HAWSER)])
-    engine = Newer(data_dir, env)
-    try:
+    hybrid = request.param == "crun" and Path("/sys/fs/cgroup/systemd").is_dir()
+    program = within("v1", tools / "hawser", [str(HAWSER)]) if hybrid else HAWSER
+    with engine_of_its_own(partial(Newer, env=env)) as engine:
         engine.up(program)
         engine.hawser("image", "build-rich", str(ROOT / "examples/legacy-app/image.yaml"), timeout=600)
         yield engine
-    finally:
-        engine.hawser("down", "--purge", "--grace", "1", check=False, timeout=300)
-        shutil.rmtree(data_dir, ignore_errors=True)
-        shutil.rmtree(f"{data_dir}-kubectl-cache", ignore_errors=True)
 
 
 def test_rich_pods_with_users_of_their_own(newest: Engine) -> None:
@@ -103,6 +104,42 @@ def test_rich_pods_with_users_of_their_own(newest: Engine) -> None:
     assert "a container with a user namespace" in newest.wait_event("default", "kept", "Failed")
 
     newest.kubectl("delete", "pod", "machine", "ordinary", "ends", "kept", timeout=60)
+
+
+def test_operation_agents_with_users_of_their_own(newest: Engine) -> None:
+    newest.kubectl("apply", "-f", str(CRD))
+    newest.kubectl("wait", "--for=condition=Established", "crd/richprofiles.rich.hawser.dev", "--timeout=30s")
+    tell = 'echo "$(cut -c12- /proc/self/uid_map) sees $(head -c 4 /proc/1/root/etc/passwd)"; exec sleep 1000000'
+    hog = "[ -e /tmp/once ] || { touch /tmp/once; exec tail /dev/zero; }; exec sleep 1000000"
+    agents = [
+        {**AGENT, "name": "watch", "command": ["sh", "-c", tell]},
+        {**AGENT, "name": "hog", "command": ["sh", "-c", hog]},
+    ]
+    spec = {"podSelector": {"matchLabels": {"agents": "own"}}, "defaults": {"init": "systemd"}, "agents": agents}
+    newest.kubectl("apply", "-f", "-", input=json.dumps({**KIND, "metadata": {"name": "own"}, "spec": spec}))
+    manifest = rich("agents", container=LIMITS, hostUsers=False)
+    manifest["metadata"].setdefault("labels", {})["agents"] = "own"
+    newest.apply(manifest, "default")
+    newest.wait_ready("agents", "default")
+
+    def inside(script: str) -> str:
+        return newest.kubectl("exec", "agents", "--", "sh", "-c", script, check=False).stdout.strip()
+
+    assert inside("cut -c12- /proc/self/uid_map").split()[0] != "0"
+    assert eventually(lambda: "sees root" in inside("journalctl -o cat -u hawser-agent-watch"), "the agent's line")
+    # The one that leaks ends and comes again; nothing else does.
+    again = "systemctl show -P NRestarts hawser-agent-hog"
+    assert eventually(lambda: inside(again) not in ("", "0"), "its restart")
+    states = "systemctl is-active hawser-app hawser-agent-watch"
+    eventually(lambda: inside(states).split() == ["active"] * 2, "the others")
+    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        limit = inside("cat /sys/fs/cgroup/system.slice/hawser-agent-watch.service/memory.max")
+        assert limit == str(16 << 20)
+        ended = "journalctl -o cat -u hawser-agent-hog"
+        assert eventually(lambda: "oom-kill" in inside(ended), "the end that the kernel made it")
+    else:
+        assert "/hawser-watch" in inside("cat /proc/$(systemctl show -P MainPID hawser-agent-watch)/cgroup")
+    newest.kubectl("delete", "pod", "agents", timeout=60)
 
 
 def condition(pod: Obj) -> Obj | None:

@@ -86,13 +86,16 @@ def test_a_profile_gives_agents_hooks_units_and_defaults_to_pods_that_say_nothin
     layered = {"name": "own", "image": IMAGE, "imagePullPolicy": "Never", "command": ["bash", "-c", script]}
     profile = give(
         podSelector={"matchLabels": {"tier": "legacy"}},
-        defaults={"init": "systemd"},
+        defaults={"init": "systemd", "app-policy": "keep"},
         units={"mask": ["cron"]},
         hooks=hooks,
         agents=[AGENT, layered],
     )
     command = "ip route show 10.77.0.0/16; until [ -e /run/go ]; do sleep 0.1; done; exit 3"
-    engine.apply(rich("a", command, {"tier": "legacy"}), namespace)
+    manifest = rich("a", command, {"tier": "legacy"})
+    # Of use with a policy alone, and that one is the profile's.
+    manifest["metadata"]["annotations"] = {"rich.hawser.dev/app-restarts": "0/60"}
+    engine.apply(manifest, namespace)
     engine.apply(rich("other", command), namespace)
     engine.wait_ready("a", namespace)
 
@@ -110,19 +113,26 @@ def test_a_profile_gives_agents_hooks_units_and_defaults_to_pods_that_say_nothin
     else:
         groups = inside("a", "sh", "-c", "cat /proc/$(systemctl show -P MainPID hawser-agent-watch)/cgroup")
         assert "/hawser-watch" in groups
-    assert inside("a", "systemctl", "is-active", "cron", "hawser-app", "hawser-agent-watch").split() == [
-        *("inactive", "active", "active")
-    ]
-    assert "10.77.0.0/16 dev eth0 scope link" in engine.kubectl("logs", "a", "-n", namespace).stdout
+
+    def states() -> list[str]:
+        return inside("a", "systemctl", "is-active", "cron", "hawser-app", "hawser-agent-watch").split()
+
+    def logs() -> str:
+        return engine.kubectl("logs", "a", "-n", namespace).stdout
+
+    eventually(lambda: states() == ["inactive", "active", "active"], "the units")
+    eventually(lambda: "10.77.0.0/16 dev eth0 scope link" in logs(), "the route")
     status = engine.kubectl("get", "richprofile", profile, "-o", "json").stdout
     assert json.loads(status)["status"]["nodes"][0]["ready"] is True
     # A pod that is not selected has nothing of it.
     engine.wait_ready("other", namespace)
-    assert inside("other", "systemctl", "is-active", "cron") == "active"
+    eventually(lambda: inside("other", "systemctl", "is-active", "cron") == "active", "cron")
     assert inside("other", "ip", "route", "show", "10.77.0.0/16") == ""
     inside("a", "touch", "/run/go")
     assert ended(engine, namespace, "a")["exitCode"] == 3
-    assert engine.kubectl("logs", "a", "-n", namespace).stdout.splitlines()[-1] == "hawser: poststop tell: code 3 of a"
+    *_, end, last = logs().splitlines()
+    assert end == "hawser: the application ended with code 3 after 0 restarts in 60s; the container ends"
+    assert last == "hawser: poststop tell: code 3 of a"
 
 
 def test_the_example_is_a_profile_that_works(engine: Engine, namespace: str, image: str) -> None:

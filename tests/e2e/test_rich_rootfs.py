@@ -21,6 +21,11 @@ def sh(engine: Engine, namespace: str, name: str, script: str) -> str:
     return engine.kubectl("exec", name, "-n", namespace, "--", "sh", "-c", script).stdout.strip()
 
 
+def stop(engine: Engine, namespace: str, name: str) -> None:
+    """Has the container end and start again; what asks for that may end with it before it is told of."""
+    engine.kubectl("exec", name, "-n", namespace, "--", "kill", "-TERM", "1", check=False)
+
+
 def mounts(engine: Engine) -> list[str]:
     lines = Path("/proc/mounts").read_text().splitlines()
     return [line for line in lines if line.startswith("hawser-kept ") and str(engine.data_dir) in line]
@@ -39,7 +44,7 @@ def test_what_a_container_writes_outlives_it_and_its_pod(engine: Engine, namespa
     first = engine.wait_ready("db-0", namespace)
     sh(engine, namespace, "db-0", "echo mine > /etc/motd; rm /etc/group; mkdir -m 700 /srv; chown 5 /srv; touch /tmp/t")
 
-    sh(engine, namespace, "db-0", "kill -TERM 1")
+    stop(engine, namespace, "db-0")
     eventually(lambda: restarts(engine, namespace, "db-0") == 1, "the restart")
     engine.wait_ready("db-0", namespace)
     look = "cat /etc/motd; ls /etc/group 2>/dev/null; stat -c %a:%u /srv; ls /tmp"
@@ -79,7 +84,7 @@ def test_a_kept_root_file_system_is_full_at_its_size(engine: Engine, namespace: 
     written = sh(engine, namespace, "big", "dd if=/dev/zero of=/file bs=64k count=640 2>&1; wc -c </file").splitlines()
     assert "No space left on device" in written[0]
     assert 20 << 20 <= int(written[-1]) < 25 << 20
-    sh(engine, namespace, "big", "kill -TERM 1")
+    stop(engine, namespace, "big")
     eventually(lambda: restarts(engine, namespace, "big") == 1, "the restart")
     engine.wait_ready("big", namespace)
     assert sh(engine, namespace, "big", "rm /file; echo x >/small; ls -A / | grep -c small") == "1"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
+import shutil
+import struct
 import subprocess
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,17 +17,20 @@ from pathlib import Path
 import pytest
 
 from .conftest import KUBECTL, Engine, Obj, eventually, pod
+from .test_rich import ACTIVE
 
 IMAGE = "localhost/legacy-app:1"
 NAMESPACE = "rich-sessions"
 WORDS = "words with 'quotes', $dollars and %percent"
 PASSWORD = "correct horse"
+SIZE = (33, 77)  # of the terminal
 
 
 def rich(name: str, command: list[str], **container: object) -> Obj:
     manifest = pod(name, runtimeClassName="rich", restartPolicy="OnFailure", terminationGracePeriodSeconds=1)
     manifest["metadata"]["annotations"] = {"rich.hawser.dev/init": "systemd"}
-    manifest["spec"]["containers"][0] |= {"image": IMAGE, "imagePullPolicy": "Never", "command": command, **container}
+    settings = {"image": IMAGE, "imagePullPolicy": "Never", "command": command, **ACTIVE, **container}
+    manifest["spec"]["containers"][0] |= settings
     return manifest
 
 
@@ -35,11 +42,13 @@ def machines(engine: Engine, image: str) -> Iterator[Engine]:
     settings |= {"resources": {"limits": {"memory": "256Mi", "cpu": "1"}}}
     engine.apply(rich("host", ["sleep", "1000000"], **settings), NAMESPACE)
     engine.apply(rich("other", ["sleep", "1000000"]), NAMESPACE)
-    ask = ["sh", "-c", 'read -r line; echo "got <$line>"; tty; exec sleep 1000000']
-    engine.apply(rich("console", ask, stdin=True, tty=True), NAMESPACE)
+    sized = f'until [ "$(stty size)" = "{SIZE[0]} {SIZE[1]}" ]; do sleep 0.1; done'
+    ask = f'read -r line; echo "got <$line>"; {sized}; tty; exec sleep 1000000'
+    engine.apply(rich("console", ["sh", "-c", ask], stdin=True, tty=True), NAMESPACE)
     engine.apply(rich("pipe", ["sh", "-c", "exec wc -c"], stdin=True, stdinOnce=True), NAMESPACE)
     for name in ("host", "other", "console", "pipe"):
         engine.wait_ready(name, NAMESPACE)
+        assert inside(engine, name, "systemctl is-system-running --wait") == "running"
     yield engine
     engine.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
@@ -101,6 +110,9 @@ def test_a_login_sees_the_pods_variables_limits_and_processes(machines: Engine, 
     assert not {"containerd", "runc"} & set(processes.split())
     top = login(user, "top -bn1 -p 1")
     assert "systemd" in top.splitlines()[-1]
+    if shutil.which("lxcfs"):
+        assert "256.0 total" in next(line for line in top.splitlines() if line.startswith("MiB Mem"))
+        assert login(user, "nproc; free -m | awk '/^Mem/ { print $2 }'").split() == ["1", "256"]
 
 
 def test_an_exec_session_sees_the_same(machines: Engine) -> None:
@@ -157,6 +169,7 @@ def test_standard_input_reaches_the_application(machines: Engine) -> None:
 
 def test_a_terminal_is_the_applications(machines: Engine) -> None:
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *SIZE, 0, 0))
     env = {**os.environ, "KUBECONFIG": str(machines.kubeconfig)}
     command = [KUBECTL, "attach", "-it", "console", "-n", NAMESPACE]
     attached = subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
@@ -164,11 +177,14 @@ def test_a_terminal_is_the_applications(machines: Engine) -> None:
     try:
         os.write(ours, b"hello there\n")
         seen = b""
-        # The same terminal; crun's has its own name, too.
+        # The same terminal, of the same size; crun's has its own name, too.
         while b"/dev/console" not in seen and b"/dev/pts/0" not in seen:
             assert select.select([ours], [], [], 30)[0], seen
             seen += os.read(ours, 4096)
         assert b"got <hello there>" in seen
+        # systemd has no line on it, from the beginning.
+        first = machines.kubectl("logs", "console", "-n", NAMESPACE).stdout.splitlines()[0]
+        assert first in ("hello there", "got <hello there>")
     finally:
         attached.kill()
         attached.wait()

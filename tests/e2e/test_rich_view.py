@@ -18,6 +18,14 @@ NAMESPACE = "rich-view"
 LIMITS = {"limits": {"cpu": "1", "memory": "300Mi"}, "requests": {"cpu": "10m", "memory": "100Mi"}}
 JVM, LIBRARIES = Path("/usr/lib/jvm"), f"/usr/lib/{os.uname().machine}-linux-gnu"
 JAVA = next((str(path) for path in JVM.glob("*/bin/java") if path.with_name("javac").exists()), "")
+# How many of the wall clock's seconds pass in one of the monotonic clock's.
+PACE = """import time
+wall, steady = time.time(), time.monotonic()
+time.sleep(1)
+print(round((time.time() - wall) / (time.monotonic() - steady), 2), flush=True)
+time.sleep(1000)"""
+STILL = ["sh", "-c", "date; sleep 1; date; exec sleep 1000"]
+BUSY = ["sh", "-c", "while :; do :; done"]
 CLOCK = ["sh", "-c", "date +%s; python3 -c 'import time; print(int(time.time()))'; exec sleep 1000"]
 
 
@@ -49,6 +57,9 @@ def pods(engine: Engine, image: str) -> Iterator[Engine]:
         rich("host", "minimal", rich={"view": "host"}),
         rich("future-systemd", "systemd", **future),
         rich("future-minimal", "minimal", **future),
+        rich("still", "systemd", rich={"time": "2027-01-01 00:00:00"}, container={"command": STILL}),
+        rich("twice", "systemd", rich={"time": "x2"}, container={"command": ["python3", "-c", PACE]}),
+        rich("busy", "minimal", container={"command": BUSY, "resources": {"limits": {"cpu": "100m"}}}),
     ]
     for manifest in manifests:
         engine.apply(manifest, NAMESPACE)
@@ -71,8 +82,7 @@ def processors(engine: Engine, name: str) -> set[str]:
     files = "grep -c '^cpu[0-9]' /proc/stat; for f in online present; do set -- $(tr - ' ' </sys/devices/system/cpu/$f)"
     last = 'for last; do :; done; echo "$((last - $1 + 1))"; done'
     lines = inside(engine, name, f'{ways}; python3 -c "{python}"; {files}; {last}')
-    assert len(lines) == 10, lines
-    return set(lines)
+    return set(lines) if len(lines) == 10 else {f"{len(lines)} answers"}  # by a kubelet that may be away
 
 
 def memory(engine: Engine, name: str) -> list[str]:
@@ -85,8 +95,7 @@ def memory(engine: Engine, name: str) -> list[str]:
 def test_processors_memory_and_load_are_the_containers(pods: Engine, name: str) -> None:
     assert processors(pods, name) == {"1"}
     assert memory(pods, name) == ["300", "300"]
-    load, since = inside(pods, name, "cut -d/ -f1 /proc/loadavg; cut -d. -f1 /proc/uptime")
-    assert float(load.split()[0]) < 64
+    [since] = inside(pods, name, "cut -d. -f1 /proc/uptime")
     assert int(since) < 3600
     assert "load average" in inside(pods, name, "uptime")[0]
     assert inside(pods, name, "tail -n +2 /proc/swaps") == []
@@ -111,9 +120,9 @@ def test_a_resize_shows_without_a_restart(pods: Engine) -> None:
     before = pods.get("pod", "systemd", NAMESPACE)["status"]["containerStatuses"][0]["containerID"]
     larger = '{"spec":{"containers":[{"name":"main","resources":{"limits":{"cpu":"2","memory":"400Mi"}}}]}}'
     pods.kubectl("patch", "pod", "systemd", "-n", NAMESPACE, "--subresource", "resize", "-p", larger)
-    eventually(lambda: memory(pods, "systemd") == ["400", "400"], "the memory", 10)
+    eventually(lambda: memory(pods, "systemd") == ["400", "400"], "the memory")
     cpus = str(min(2, os.cpu_count() or 1))
-    eventually(lambda: processors(pods, "systemd") == {cpus}, "the processors", 10)
+    eventually(lambda: processors(pods, "systemd") == {cpus}, "the processors")
     status = pods.get("pod", "systemd", NAMESPACE)["status"]["containerStatuses"][0]
     assert (status["containerID"], status["restartCount"]) == (before, 0)
 
@@ -130,13 +139,16 @@ def test_killed_lxcfs_and_agent_come_back_and_containers_go_on(pods: Engine) -> 
 
     first = lxcfs()
     os.kill(first, signal.SIGKILL)
-    eventually(lambda: memory(pods, "minimal") == ["300", "300"], "the view", 10)
-    second = eventually(lambda: lxcfs() not in (0, first) and lxcfs(), "another lxcfs", 10)
+    eventually(lambda: memory(pods, "minimal") == ["300", "300"], "the view")
+    second = eventually(lambda: lxcfs() not in (0, first) and lxcfs(), "another lxcfs")
     [line] = [row for row in pods.hawser("status").stdout.splitlines() if row.split()[:1] == ["agent"]]
     agent = next(int(word) for word in line.split() if word.isdigit())
     os.kill(agent, signal.SIGKILL)
     assert memory(pods, "minimal") in (["300", "300"], [])  # by a kubelet that may be away
     eventually(lambda: memory(pods, "minimal") == ["300", "300"], "the agent")
+    assert lxcfs() == second
+    pods.hawser("restart", timeout=300)
+    eventually(lambda: memory(pods, "minimal") == ["300", "300"], "the engine")
     assert lxcfs() == second
     for name in ("systemd", "minimal"):
         assert pods.get("pod", name, NAMESPACE)["status"]["containerStatuses"][0]["restartCount"] == 0
@@ -153,6 +165,24 @@ def test_only_the_application_has_another_time(pods: Engine, name: str) -> None:
         assert 399 * 86400 < shown - int(now) <= 400 * 86400
     faked = inside(pods, name, "for p in /proc/[0-9]*; do grep -q faketime $p/maps && cat $p/comm; done")
     assert faked == ["sleep"]
+
+
+@pytest.mark.parametrize(("name", "lines"), [("still", ["Fri Jan  1 00:00:00 UTC 2027"] * 2), ("twice", ["2.0"])])
+def test_a_time_may_stand_still_or_run_faster(pods: Engine, name: str, lines: list[str]) -> None:
+    def told() -> list[str]:
+        return pods.kubectl("logs", name, "-n", NAMESPACE).stdout.splitlines()
+
+    assert eventually(lambda: len(told()) == len(lines) and told(), "the application's time") == lines
+
+
+def test_the_load_is_that_of_the_containers_own_processes(pods: Engine) -> None:
+    def load(name: str) -> float:
+        lines = inside(pods, name, "uptime | sed 's/.*load average: //; s/,.*//'; cut -d' ' -f1 /proc/loadavg")
+        return min(map(float, lines), default=0.0)  # by a kubelet that may be away
+
+    # Its one process would always run, if it might; nobody else's is ready to.
+    busy = eventually(lambda: load("busy") > 0.1 and load("busy"), "the load")
+    assert load("still") < busy < 1.2
 
 
 def test_another_time_that_cannot_work_is_refused_with_the_reason(engine: Engine, namespace: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from tests.node import private_containerd
 
 from hawser.node.cri.client import Runtime
 
-from .conftest import Engine, pod
+from .conftest import engine_of_its_own, pod
 
 
 @pytest.fixture
@@ -43,9 +42,7 @@ async def sandboxes(endpoint: str) -> dict[str, bool]:
 
 def test_pods_run_on_the_users_containerd_and_others_are_left_alone(containerd: private_containerd.Containerd) -> None:
     foreign = asyncio.run(foreign_sandbox(containerd.endpoint))
-    data_dir = Path(tempfile.mkdtemp(prefix="hawser-endpoint-", dir="/var/tmp"))
-    engine = Engine(data_dir)
-    try:
+    with engine_of_its_own() as engine:
         engine.hawser("up", "--detach", "--runtime-endpoint", containerd.endpoint)
         engine.apply(pod("a"), "default")
         ready = engine.wait_ready("a", "default")
@@ -53,16 +50,12 @@ def test_pods_run_on_the_users_containerd_and_others_are_left_alone(containerd: 
         assert len(asyncio.run(sandboxes(containerd.endpoint))) == 2
         engine.hawser("down", "--purge", "--grace", "1")
         assert asyncio.run(sandboxes(containerd.endpoint)) == {foreign: True}
-    finally:
-        engine.hawser("down", "--purge", "--grace", "1", check=False)
-        shutil.rmtree(f"{data_dir}-kubectl-cache", ignore_errors=True)
 
 
 def test_a_runtime_that_does_not_answer_is_named(tmp_path: Path) -> None:
-    data_dir = Path(tempfile.mkdtemp(prefix="hawser-endpoint-", dir="/var/tmp"))
-    engine = Engine(data_dir)
-    done = engine.hawser("up", "--detach", "--runtime-endpoint", "unix:///nowhere/x.sock", check=False)
-    assert done.returncode == 1
-    assert "no container runtime answers at unix:///nowhere/x.sock" in done.stderr
-    engine.hawser("down", "--purge", check=False)
-    assert not data_dir.exists()
+    with engine_of_its_own() as engine:
+        done = engine.hawser("up", "--detach", "--runtime-endpoint", "unix:///nowhere/x.sock", check=False)
+        assert done.returncode == 1
+        assert "no container runtime answers at unix:///nowhere/x.sock" in done.stderr
+        engine.hawser("down", "--purge", check=False)
+        assert not engine.data_dir.exists()

@@ -56,7 +56,7 @@ def test_an_important_pod_takes_the_place_of_as_few_as_possible(engine: Engine, 
     for amount, level in ((200, 1), (300, 2), (450, 3)):
         engine.apply(json.dumps(replica_set(amount, level)), namespace)
     sets = [f"rs/level{level}" for level in (1, 2, 3)]
-    engine.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", *sets, "-n", namespace, "--timeout=60s")
+    engine.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", *sets, "-n", namespace, "--timeout=120s")
     before = {level: engine.list("pods", namespace, f"app=level{level}") for level in (1, 2, 3)}
 
     engine.apply(json.dumps(wants(500, 4)), namespace)
@@ -83,4 +83,4 @@ def test_an_important_pod_takes_the_place_of_as_few_as_possible(engine: Engine, 
     )
 
     engine.kubectl("delete", "pod", "level4", "-n", namespace)
-    engine.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", *sets, "-n", namespace, "--timeout=60s")
+    engine.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", *sets, "-n", namespace, "--timeout=120s")

@@ -13,10 +13,13 @@ import pytest
 from .conftest import Engine, Obj, eventually, pod
 
 SERVER = "mkdir /tmp/w; hostname > /tmp/w/index.html; exec httpd -f -p 8080 -h /tmp/w"
+HOST_PORT = 28323
+"""None that the machine gives to its clients' connections."""
 
 
 def server(name: str, **spec: Any) -> Obj:
-    made = pod(name, SERVER, **spec)
+    answers = {"readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1, "timeoutSeconds": 20}}
+    made = pod(name, SERVER, **{**spec, "container": {**answers, **spec.get("container", {})}})
     made["metadata"]["labels"] = {"app": "web"}
     return made
 
@@ -35,7 +38,7 @@ def service(name: str, **spec: Any) -> Obj:
 def ask(address: str, port: int = 80) -> str:
     """What answers the machine itself, or why nothing does."""
     try:
-        with urllib.request.urlopen(f"http://{address}:{port}/", timeout=3) as answer:
+        with urllib.request.urlopen(f"http://{address}:{port}/", timeout=10) as answer:
             text: str = answer.read().decode().strip()
             return text
     except OSError as error:
@@ -53,8 +56,8 @@ class Network:
         return next(iter(self._asked(client, host, port, 1)), "error")
 
     def many(self, host: str) -> set[str]:
-        """Who answers a pod that asks ten times."""
-        return self._asked("client", host, 80, 10)
+        """Who answers a pod that asks so often that two servers are both chosen, if there are two."""
+        return self._asked("client", host, 80, 30)
 
     def _asked(self, client: str, host: str, port: int, times: int) -> set[str]:
         # busybox's own wget cannot look names up when it is linked statically.
@@ -64,7 +67,7 @@ case $a in *[a-z]*) a=$(nslookup {host} 2>/dev/null | awk '/^Address: /{{print $
 i=0
 while [ $i -lt {times} ]; do
   i=$((i + 1))
-  printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 3 "$a" {port} | tail -n 1 | grep . || echo error
+  printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 10 "$a" {port} | tail -n 1 | grep . || echo error
 done"""
         done = self.engine.kubectl("exec", "-n", self.namespace, client, "--", "sh", "-c", script, check=False)
         return set(done.stdout.split())
@@ -78,7 +81,7 @@ done"""
         return self.get(name)
 
     def until(self, ask_again: Callable[[], Any], wanted: Any, what: str) -> None:
-        eventually(lambda: ask_again() == wanted, what, 30)
+        eventually(lambda: ask_again() == wanted, what)
 
 
 @pytest.fixture
@@ -99,10 +102,11 @@ def test_a_load_balancer_has_an_address_that_pods_and_the_machine_reach(network:
     assert entry["ipMode"] == "VIP"
     node_port, check = found["spec"]["ports"][0]["nodePort"], found["spec"]["healthCheckNodePort"]
     eventually(lambda: ask(entry["ip"]) in ("one", "two"), "an answer")
-    assert network.many(entry["ip"]) == network.many("web") == {"one", "two"}
+    for host in (entry["ip"], "web"):
+        network.until(lambda host=host: network.many(host), {"one", "two"}, f"both servers of {host}")
     assert ask("127.0.0.1", node_port) in ("one", "two")
     eventually(lambda: '"localEndpoints": 2' in ask("127.0.0.1", check).replace("\t", ""), "the health check")
-    network.engine.kubectl("delete", "service", "web", "-n", network.namespace, timeout=30)
+    network.engine.kubectl("delete", "service", "web", "-n", network.namespace)
     network.until(lambda: ask(entry["ip"]).startswith("error"), True, "the end")
 
 
@@ -113,7 +117,7 @@ def test_a_service_changes_its_type(network: Network) -> None:
     network.engine.apply(service("other"), network.namespace)
     network.patch("web", type="ExternalName", externalName=f"other.{network.namespace}.svc.cluster.local")
     network.until(lambda: network.from_pod("web") in ("one", "two"), True, "an alias")
-    assert ask("127.0.0.1", node_port).startswith("error")
+    network.until(lambda: ask("127.0.0.1", node_port).startswith("error"), True, "the node port's end")
     back = network.patch("web", type="ClusterIP", externalName=None)
     assert "nodePort" not in back["spec"]["ports"][0] and back["spec"]["clusterIP"]
     network.until(lambda: network.many("web"), {"one", "two"}, "a cluster address")
@@ -156,20 +160,20 @@ def test_host_ports_differ_by_address_and_protocol(engine: Engine, namespace: st
     node_ip = engine.list("nodes", namespace)[0]["status"]["addresses"][0]["address"]
     given = {"loop": ("127.0.0.1", "TCP"), "node": (node_ip, "TCP"), "udp": (node_ip, "UDP")}
     for name, (ip, protocol) in given.items():
-        ports = [{"containerPort": 8080, "hostPort": 54323, "hostIP": ip, "protocol": protocol}]
+        ports = [{"containerPort": 8080, "hostPort": HOST_PORT, "hostIP": ip, "protocol": protocol}]
         engine.apply(server(name, container={"ports": ports}), namespace)
     engine.apply(pod("host", hostNetwork=True), namespace)
     for name in (*given, "host"):
         engine.wait_ready(name, namespace)
     network = Network(engine, namespace)
     for ip, name in (("127.0.0.1", "loop"), (node_ip, "node")):
-        assert ask(ip, 54323) == name
-        assert network.from_pod(ip, 54323, "host") == name
+        network.until(lambda ip=ip: ask(ip, HOST_PORT), name, f"the host port of {ip}")
+        assert network.from_pod(ip, HOST_PORT, "host") == name
     with socket.socket() as client:
         # Also from the node's own address to its loopback one.
-        client.settimeout(3)
+        client.settimeout(20)
         client.bind((node_ip, 0))
-        client.connect(("127.0.0.1", 54323))
+        client.connect(("127.0.0.1", HOST_PORT))
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert client.recv(2000)
 

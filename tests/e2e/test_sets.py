@@ -41,7 +41,7 @@ def both(version: str) -> list[Obj]:
 
 def logs(engine: Engine, namespace: str, kind: str) -> set[str]:
     return {
-        engine.kubectl("logs", pod["metadata"]["name"], "-n", namespace).stdout.strip()
+        engine.kubectl("logs", pod["metadata"]["name"], "-n", namespace, check=False).stdout.strip()
         for pod in engine.list("pods", namespace, f"app={kind}")
         if not pod["metadata"].get("deletionTimestamp")
     }
@@ -49,7 +49,7 @@ def logs(engine: Engine, namespace: str, kind: str) -> set[str]:
 
 def settled(engine: Engine, namespace: str) -> None:
     for kind in KINDS:
-        engine.kubectl("rollout", "status", f"{kind}/{kind}", "-n", namespace, "--timeout=60s", timeout=70)
+        engine.kubectl("rollout", "status", f"{kind}/{kind}", "-n", namespace, "--timeout=120s")
 
 
 @pytest.fixture
@@ -65,8 +65,10 @@ def rolled(engine: Engine, namespace: str) -> str:
 def test_they_roll_show_their_history_and_go_back(engine: Engine, rolled: str) -> None:
     names = {"statefulset-0 v2", "statefulset-1 v2"}
     eventually(lambda: logs(engine, rolled, "statefulset") == names, "the second version")
+    eventually(lambda: len(engine.list("pods", rolled, "app=daemonset")) == 1, "the end of the first version")
     (daemon,) = engine.list("pods", rolled, "app=daemonset")
-    assert logs(engine, rolled, "daemonset") == {f"{daemon['metadata']['name']} v2"}
+    said = {f"{daemon['metadata']['name']} v2"}
+    eventually(lambda: logs(engine, rolled, "daemonset") == said, "the daemon's word")
     for kind in KINDS:
         history = engine.kubectl("rollout", "history", f"{kind}/{kind}", "-n", rolled).stdout
         assert [line.split(maxsplit=1) for line in history.splitlines()[2:4]] == [["1", "to v1"], ["2", "to v2"]]
@@ -83,8 +85,9 @@ def test_they_roll_show_their_history_and_go_back(engine: Engine, rolled: str) -
     shown = engine.kubectl("get", "statefulset,daemonset", "-n", rolled, "--no-headers").stdout.split("\n")
     assert shown[0].split()[:2] == ["statefulset.apps/statefulset", "2/2"]
     assert next(line for line in shown if "daemonset.apps" in line).split()[1:6] == ["1"] * 5
-    described = engine.kubectl("describe", "statefulset", "statefulset", "-n", rolled).stdout
-    assert "delete Pod statefulset-1 in StatefulSet statefulset successful" in described
+    told = "delete Pod statefulset-1 in StatefulSet statefulset successful"
+    described = ("describe", "statefulset", "statefulset", "-n", rolled)
+    eventually(lambda: told in engine.kubectl(*described).stdout, "the event of a deletion")
     engine.kubectl("scale", "statefulset/statefulset", "--replicas=0", "-n", rolled)
     engine.kubectl("delete", "daemonset", "daemonset", "-n", rolled)
     eventually(lambda: engine.list("pods", rolled) == [], "the pods' end")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from subprocess import run
 
 from .conftest import Engine, Obj, eventually, pod
 
@@ -38,7 +39,7 @@ def _set() -> Obj:
 
 
 def _rolled(engine: Engine, namespace: str) -> None:
-    engine.kubectl("rollout", "status", "statefulset/db", "-n", namespace, "--timeout=60s", timeout=70)
+    engine.kubectl("rollout", "status", "statefulset/db", "-n", namespace, "--timeout=120s")
 
 
 def _folders(engine: Engine, namespace: str) -> dict[str, Path]:
@@ -55,7 +56,9 @@ def test_a_set_finds_its_data_again_and_its_volumes_go_with_it(engine: Engine, n
     _rolled(engine, namespace)
     folders = _folders(engine, namespace)
     assert set(folders) == {"data-db-0", "data-db-1"}
-    assert folders["data-db-1"].joinpath("log").read_text() == "db-1\n"
+    # Said a moment after it is Ready.
+    eventually(lambda: folders["data-db-1"].joinpath("log").read_text() == "db-1\n", "the first word of db-1")
+    eventually(lambda: folders["data-db-0"].joinpath("log").read_text() == "db-0\n", "the first word of db-0")
     engine.kubectl("delete", "pod", "db-0", "-n", namespace)
     _rolled(engine, namespace)
     eventually(lambda: engine.kubectl("logs", "db-0", "-n", namespace).stdout == "db-0\n", "the second db-0's words")
@@ -78,7 +81,41 @@ def test_an_ephemeral_volume_is_there_for_its_pod_alone(engine: Engine, namespac
     engine.apply(wanted, namespace)
     engine.wait_ready("scratch", namespace)
     folder = _folders(engine, namespace)["scratch-data"]
-    assert folder.joinpath("file").read_text() == "hello\n"
+    eventually(lambda: (folder / "file").exists() and (folder / "file").read_text() == "hello\n", "its word")
     engine.kubectl("delete", "pod", "scratch", "-n", namespace, "--grace-period=0", "--force")
     eventually(lambda: not engine.list("pvc", namespace), "the claim's end")
     eventually(lambda: not folder.exists(), "the folder's end")
+
+
+def test_a_disk_is_full_at_its_size_and_larger_for_the_next_pod(engine: Engine, namespace: str) -> None:
+    def writer(name: str) -> Obj:
+        wanted = pod(name, "dd if=/dev/zero of=/data/full bs=1M 2>/dev/null; du -m /data/full; exec sleep 1000000")
+        wanted["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": "small"}}]
+        wanted["spec"]["containers"][0]["volumeMounts"] = MOUNT
+        return wanted
+
+    def written(name: str) -> int:
+        engine.wait_ready(name, namespace)
+        words = eventually(lambda: engine.kubectl("logs", name, "-n", namespace).stdout.split(), "how much was written")
+        return int(words[0])
+
+    def status() -> Obj:
+        return engine.get("pvc", "small", namespace)["status"]
+
+    spec = {**CLAIM, "storageClassName": "disk", "resources": {"requests": {"storage": "16Mi"}}}
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "small"}, "spec": spec}
+    engine.apply(claim, namespace)
+    engine.apply(writer("first"), namespace)
+    assert 8 <= written("first") <= 16
+    disk = _folders(engine, namespace)["small"]
+    engine.kubectl("delete", "pod", "first", "-n", namespace, "--grace-period=0", "--force")
+    eventually(lambda: not run(["losetup", "-j", disk], capture_output=True, check=True).stdout, "the disk's release")
+    more = '{"spec": {"resources": {"requests": {"storage": "48Mi"}}}}'
+    engine.kubectl("patch", "pvc", "small", "-n", namespace, "-p", more)
+    eventually(lambda: status().get("allocatedResourceStatuses"), "the larger disk")
+    engine.apply(writer("second"), namespace)
+    assert 32 <= written("second") <= 48
+    eventually(lambda: status()["capacity"]["storage"] == "48Mi", "the claim's new size")
+    engine.kubectl("delete", "pod", "second", "-n", namespace, "--grace-period=0", "--force")
+    engine.kubectl("delete", "pvc", "small", "-n", namespace)
+    eventually(lambda: not disk.exists(), "the disk's end")

@@ -49,6 +49,7 @@ def test_pods_reach_a_service_and_themselves_through_it(engine: Engine, namespac
     rollout(engine, namespace)
     address = engine.get("service", "web", namespace)["spec"]["clusterIP"]
     name = engine.list("pods", namespace, "app=web")[0]["metadata"]["name"]
+    eventually(lambda: answer(address) == "v1", "the service's answer")
     for _ in range(3):
         got = engine.kubectl("exec", name, "-n", namespace, "--", "wget", "-qO-", f"http://{address}/")
         assert got.stdout == "v1\n"
@@ -77,7 +78,7 @@ def test_a_deleted_namespace_takes_everything_with_it(engine: Engine, namespace:
     engine.apply(web("v1"), namespace)
     engine.apply(SERVICE, namespace)
     rollout(engine, namespace)
-    engine.kubectl("delete", "namespace", namespace, "--timeout=90s", timeout=100)
+    engine.kubectl("delete", "namespace", namespace, "--timeout=120s")
     gone = engine.kubectl("get", "pods", "-n", namespace, "-o", "name")
     assert gone.stdout == ""
     assert engine.kubectl("get", "namespace", namespace, check=False).returncode == 1

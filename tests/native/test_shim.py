@@ -2,10 +2,8 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,16 +19,13 @@ echo "$@"; echo $GOMAXPROCS; readlink /proc/self/fd/3 /proc/self/fd/0; cat /proc
 """
 
 
-@pytest.fixture(params=["cc", "tcc"])
-def shim(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    if shutil.which(request.param) is None:
-        pytest.skip(f"no {request.param}")
-    monkeypatch.setattr(compiler, "find_compiler", lambda: request.param)
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+@pytest.fixture
+def shim(compiled: None, tmp_path: Path) -> Path:
     real = tmp_path / "real"
     real.write_text('#!/bin/sh\n[ -e ../told ] || exec echo "real $*"\n' + _TELL)
     real.chmod(0o755)
-    return compiler.provide(tmp_path / "shim", "shim.c", {"SHIM": str(real), "PROCESSORS": "2"})
+    texts = {"SHIM": str(real), "PROCESSORS": "2", "NOTES": str(tmp_path / "notes")}
+    return compiler.provide(tmp_path / "shim", "shim.c", texts)
 
 
 @pytest.fixture
@@ -95,6 +90,18 @@ def test_a_sandbox_whose_socket_is_there_already_is_for_the_real_shim(shim: Path
     assert not (bundles / "box" / "address").exists()
 
 
+def test_nobody_serves_a_socket_whose_address_could_not_be_written(
+    shim: Path, bundles: Path, short: Path, tmp_path: Path
+) -> None:
+    (short / "s").mkdir()
+    (bundles / "box" / ".address").write_text("what another attempt has left")
+    (tmp_path / "real").write_text('#!/bin/sh\necho "$*" >>../started\n')
+    assert call(shim, bundles / "box", "start", f"{short}/c.sock") == b""
+    (only,) = (bundles / "started").read_text().splitlines()
+    assert only.endswith(" start"), "the real shim has the word"
+    assert not (short / "s" / "box").exists()
+
+
 def test_a_container_whose_sandboxs_shim_is_dead_gets_a_real_one(
     shim: Path, bundles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +142,16 @@ def test_a_container_that_the_runtime_may_still_know_is_for_the_real_shim(
     if known:
         (bundles / "one" / "options.json").write_text(f'{{"root":"{tmp_path}/crun"}}')
         (tmp_path / "crun" / "k8s.io" / "one").mkdir(parents=True)
+    assert call(shim, bundles / "one", "delete").startswith(b"real ")
+
+
+@pytest.mark.parametrize("kept", ["one", ".inside/one", ".roots/one", ".hooks/one"])
+def test_a_rich_container_that_could_not_be_made_is_for_the_real_shim(
+    shim: Path, bundles: Path, tmp_path: Path, kept: str
+) -> None:
+    """hawser-runtime has mounts for it that its own delete ends."""
+    (bundles / "one" / "options.json").write_text(f'{{"root":"{tmp_path}/crun"}}')
+    (tmp_path / f"notes{tmp_path}/crun/k8s.io" / kept).mkdir(parents=True)
     assert call(shim, bundles / "one", "delete").startswith(b"real ")
 
 

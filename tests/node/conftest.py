@@ -34,11 +34,14 @@ def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]
 
 
 @pytest.fixture(scope="module")
-def engine(containerd: Containerd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """An API server and an agent for one module of tests; its pods have the node's network."""
+def engine(
+    request: pytest.FixtureRequest, containerd: Containerd, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    """An API server and an agent, with the flags AGENT_FLAGS of the module; its pods have the node's network."""
     folder = Path(tmp_path_factory.mktemp("engine"))
     try:
-        with engines.running(folder, containerd) as running:
+        flags = getattr(request.module, "AGENT_FLAGS", ())
+        with engines.running(folder, containerd, agent_flags=flags) as running:
             yield running
             asyncio.run(remove_pods(running))
     finally:

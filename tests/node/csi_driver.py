@@ -20,13 +20,17 @@ Obj = dict[str, Any]
 
 
 class FoldersDriver:
-    """Publishes ``folder/<volume id>`` by bind mounts. calls: name and request of each RPC. broken: why it fails."""
+    """Publishes ``folder/<volume id>`` by bind mounts. calls: name and request of each RPC.
+
+    broken: why it fails to publish. unwilling: the code with which it fails to expand.
+    """
 
     def __init__(self, folder: Path, abilities: tuple[int, ...]) -> None:
         self.folder = folder
         self.abilities = abilities
         self.calls: list[tuple[str, Obj]] = []
         self.broken = ""
+        self.unwilling: grpc.StatusCode | None = None
         self.registered: Obj = {}
 
     def named(self, *names: str) -> list[Obj]:
@@ -51,6 +55,8 @@ class FoldersDriver:
                 if self.broken:
                     context.abort(grpc.StatusCode.INTERNAL, self.broken)
                 self._publish(request)
+            case "NodeExpandVolume" if self.unwilling is not None:
+                context.abort(self.unwilling, "not today")
             case "NodeUnpublishVolume":
                 target = Path(request.target_path)
                 if mounts.is_mounted(target):
@@ -63,6 +69,8 @@ class FoldersDriver:
         source, target = self.folder / request.volume_id, Path(request.target_path)
         source.mkdir(exist_ok=True)
         target.mkdir(exist_ok=True)
+        if mounts.is_mounted(target):
+            return
         mounts.bind(str(source), target, readonly=request.readonly)
 
 
@@ -79,7 +87,7 @@ def running(folder: Path, registry: Path, *abilities: int) -> Iterator[FoldersDr
             "csi.v1",
             "Node",
             tuple(f"Node{word}" for word in ("GetInfo", "GetCapabilities"))
-            + tuple(f"Node{word}Volume" for word in ("Stage", "Unstage", "Publish", "Unpublish")),
+            + tuple(f"Node{word}Volume" for word in ("Stage", "Unstage", "Publish", "Unpublish", "Expand")),
         ),
     ):
         methods = {name: _handler(driver, schema.method(service, name), name) for name in names}

@@ -52,7 +52,7 @@ class ToyPlugin:
         method = tables.deviceplugin().method("Registration", "Register")
         with grpc.insecure_channel(f"unix:{self.folder}/kubelet.sock") as channel:
             ask = channel.unary_unary(method.path, request_serializer=method.request.encode)
-            ask({"version": "v1beta1", "resource_name": self.name, **fields}, timeout=10)
+            ask({"version": "v1beta1", "resource_name": self.name, **fields}, timeout=60)
 
     def stop(self) -> None:
         """Ends the plugin."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from hawser.api.kinds import CONFIG_MAP
 from hawser.cli.engine import pki
 from hawser.cli.engine.ranges import joined
+from hawser.cli.engine.roles import EVICTION
 from hawser.cli.engine.settings import Settings, free_port
 from hawser.client.client import Client
 from hawser.controllers import root_ca
@@ -68,6 +69,7 @@ class Engine:
             *("--service-cluster-ip-range", joined((s.service_cidr, s.service_cidr6)), "--instance", s.instance),
             *("--pod-manifest-path", str(self.manifests)),
             *("--cluster-dns", s.cluster_dns),
+            *("--eviction-hard", EVICTION),
             *flags,
             *self.flags,
         ]

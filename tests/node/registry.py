@@ -31,6 +31,7 @@ class Registry(http.server.ThreadingHTTPServer):
         self.repositories: dict[tuple[str, str], bytes] = {}
         self.users: dict[str, str] = {}
         self.token = False
+        self.granted = b'{"token":"good","access_token":"good"}'
         self.spoiled: set[str] = set()
         self.served: list[str] = []
         self.barrier: threading.Barrier | None = None
@@ -151,7 +152,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _grant(self, known: bool) -> None:
         if known:
-            self._answer(200, b'{"token":"good","access_token":"good"}')
+            self._answer(200, self.server.granted)
         else:
             self._answer(401, b"{}")
 

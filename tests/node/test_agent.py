@@ -28,6 +28,7 @@ async def test_the_node_is_registered_and_ready(client: Client) -> None:
     node = await client.get(NODE, engines.NODE)
     assert {c["type"]: c["status"] for c in node["status"]["conditions"]}["MemoryPressure"] == "False"
     assert node["status"]["nodeInfo"]["containerRuntimeVersion"].startswith("containerd://")
+    assert "RestartAllContainersOnContainerExits" in node["status"]["declaredFeatures"]
     assert node["metadata"]["labels"]["kubernetes.io/os"] == "linux"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,8 +38,9 @@ def namespace(script: str, says: Path) -> Iterator[None]:
 async def test_an_image_stays_mounted_while_a_container_has_it(
     containerd: Containerd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, there = tmp_path / "agents", tmp_path / "there"
+    folder, there, odd = tmp_path / "agents", tmp_path / "there", tmp_path / os.fsdecode(b"\xff\f no\rname")
     there.mkdir()
+    odd.mkdir()
     async with Runtime(containerd.endpoint) as runtime:
         image = await runtime.image_status(BUSYBOX)
         assert image is not None
@@ -53,7 +55,8 @@ async def test_an_image_stays_mounted_while_a_container_has_it(
         assert await first.held() == {image.id}, "a container that has asked gets time to start"
 
         monkeypatch.setattr(agentimages, "STARTING_SECONDS", 0.0)
-        with namespace(f"mount --bind {root} {there} && ls {there}/bin/busybox", there / "bin/busybox"):
+        odd_mount = f"mount -t tmpfs odd '{odd}'"
+        with namespace(f"{odd_mount} && mount --bind {root} {there} && ls {there}/bin/busybox", there / "bin/busybox"):
             assert await fresh().held() == {image.id}
             assert mounts.is_mounted(root)
         # What is mounted at the very same place in another namespace is a copy of the node's own mount.

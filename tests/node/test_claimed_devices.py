@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hawser.node.deviceplugins import state as plugins
 from hawser.node.devices import cdi
 from hawser.node.dra import claims
 from hawser.node.dra.claims import NotPrepared
@@ -83,6 +85,26 @@ def test_what_was_prepared_is_remembered_but_drivers_are_asked_again_for_a_new_s
     assert (found.of(""), found.pods, found.prepared, found.called) == (["k=1"], ["p"], True, False)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[",
+        '[{"namespace":"ns"}]',
+        '{"resources":[],"pods":[]}',
+        '{"pods":{"u":{}}}',
+        '{"pods":{},"resources":null}',
+    ],
+)
+def test_what_a_crash_of_the_machine_has_cut_short_does_not_keep_the_agent_from_starting(
+    tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "state"
+    file.write_text(text)
+    assert State(file).claims == {}
+    assert (plugins.State(file).pods, plugins.State(file).resources) == ({}, set())
+
+
 CONFIG: Obj = {"envs": [{"key": "A", "value": b"1"}], "mounts": [], "devices": []}
 
 
@@ -98,8 +120,16 @@ def test_edits_of_a_device_and_of_its_spec_become_part_of_the_request(tmp_path: 
     nodes = [{"path": "/dev/x"}, {"path": "/dev/y", "hostPath": "/dev/null", "permissions": "r"}]
     spec(tmp_path / "low", "a.json", env=["A=low"])
     spec(tmp_path / "high", "a.yaml", env=["A=2=3"], mounts=mounts, deviceNodes=nodes, additionalGids=[7])
-    (tmp_path / "high" / "broken.json").write_text("{")
+    for name, text in (
+        ("broken.json", "{"),
+        ("broken.yaml", "a: [\n"),
+        ("odd.yaml", "devices: [x]"),
+        ("list.json", "[]"),
+    ):
+        (tmp_path / "high" / name).write_text(text)
     (tmp_path / "high" / "ignored.txt").write_text("{")
+    (tmp_path / "high" / "deep.json").write_text("[" * 100_000)
+    os.mkfifo(tmp_path / "high" / "pipe.json")
     config = {**CONFIG, "mounts": [], "devices": [], "linux": {"security_context": {"supplemental_groups": [5]}}}
     cdi.inject(config, ["x.test/toy=1"], (tmp_path / "none", tmp_path / "low", tmp_path / "high"))
     assert config["envs"] == [{"key": "ALL", "value": b"yes"}, {"key": "A", "value": b"2=3"}]
@@ -117,6 +147,9 @@ def test_edits_of_a_device_and_of_its_spec_become_part_of_the_request(tmp_path: 
     [
         ({}, "x.test/toy=2", "unresolvable CDI devices x.test/toy=2"),
         ({"hooks": [{"hookName": "createRuntime"}]}, "x.test/toy=1", "x.test/toy=1 has hooks, which this container"),
+        ({"deviceNodes": [{}]}, "x.test/toy=1", "the containerEdits of x.test/toy=1 are not as specified: KeyError"),
+        ({"mounts": ["/a"]}, "x.test/toy=1", "the containerEdits of x.test/toy=1 are not as specified: TypeError"),
+        ({"env": [7]}, "x.test/toy=1", "the containerEdits of x.test/toy=1 are not as specified: AttributeError"),
     ],
 )
 def test_what_cannot_be_done_is_said(tmp_path: Path, edits: Obj, name: str, words: str) -> None:

@@ -13,16 +13,18 @@ import pytest
 from hawser.api.errors import APIError
 from hawser.api.kinds import CSI_DRIVER, CSI_NODE, NODE, PERSISTENT_VOLUME, POD, SECRET, VOLUME_ATTACHMENT
 from hawser.client.client import Client
+from hawser.node.csi.plugins import CSIDrivers
 from hawser.node.volumes import mounts
 
 from . import csi_driver
 from . import engine as engines
-from .batch import STAT, bound, make, one, outputs, phase, said, until, user
+from .batch import SLEEP, STAT, bound, make, one, outputs, phase, said, until, user, volume_of
 from .csi_driver import NAME, FoldersDriver
 from .engine import Engine
 
 pytestmark = pytest.mark.containerd
 Obj = dict[str, Any]
+AGENT_FLAGS = ("--sync-frequency", "1s")
 STAGES = 1
 
 
@@ -52,6 +54,24 @@ async def settings(client: Client, **spec: Any) -> None:
     except APIError as err:
         assert err.code == 404
     await make(client, CSI_DRIVER, NAME, spec={"attachRequired": False, **spec})
+
+
+async def test_a_driver_whose_plugin_was_replaced_stays_when_the_older_one_goes(
+    client: Client, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    node = await client.get(NODE, engines.NODE)
+    drivers = CSIDrivers(client, lambda: node)
+    older, newer = (Path(tmp_path_factory.mktemp("csi")) for _ in range(2))
+    with csi_driver.running(older, older), csi_driver.running(newer, newer):
+        for folder in (older, newer):
+            assert await drivers.register(NAME, str(folder / "driver.sock"), ["1.0.0"]) == ""
+        await drivers.deregister(NAME, str(older / "driver.sock"))
+        found = drivers.driver(NAME)
+        assert found is not None and found.socket == str(newer / "driver.sock")
+        assert (await found.info()).node_id == "this-node"
+        await drivers.deregister(NAME, str(newer / "driver.sock"))
+        assert drivers.driver(NAME) is None
+    assert (await client.get(CSI_NODE, engines.NODE))["spec"].get("drivers") in (None, [])
 
 
 async def test_a_driver_serves_pods(client: Client, engine: Engine, driver: FoldersDriver, tmp_path: Path) -> None:
@@ -149,3 +169,73 @@ async def test_a_driver_that_attaches_is_waited_for(client: Client, engine: Engi
     await phase(client, "attached", "Succeeded")
     assert driver.named("NodePublishVolume")[-1]["publish_context"] == {"port": "7"}
     await client.delete(POD, "attached", "default", grace_period=0)
+
+
+async def test_volumes_are_given_back_whatever_a_crash_and_other_drivers_have_left(
+    client: Client, engine: Engine, driver: FoldersDriver
+) -> None:
+    await registered(client, driver)
+    await settings(client)
+    for name in ("whole", "torn"):
+        await bound(client, name, {"csi": {"driver": NAME, "volumeHandle": f"vol-{name}", "fsType": "ext4"}})
+        await client.create(POD, one(name, SLEEP, {"persistentVolumeClaim": {"claimName": name}}))
+    pods = {name: await phase(client, name, "Running") for name in ("whole", "torn")}
+    volume_of(engine, pods["torn"], "csi", "pv-torn").joinpath("vol_data.json").write_text("")
+    # Handles are of one driver only.
+    other = engine.folder / "agent/pods/other/volumes/kubernetes.io~csi/pv"
+    other.mkdir(parents=True)
+    note = {"driverName": "other.test", "volumeHandle": "vol-whole", "staged": True}
+    (other / "vol_data.json").write_text(json.dumps(note))
+    for name in pods:
+        await client.delete(POD, name, "default", grace_period=0)
+
+    async def gone() -> bool:
+        left = [engine.folder / "agent/pods" / one["metadata"]["uid"] for one in pods.values()]
+        return not any(folder.exists() for folder in left)
+
+    await until(gone, 20)
+    assert "vol-whole" in [r["volume_id"] for r in driver.named("NodeUnstageVolume")]
+
+
+async def test_a_driver_that_wants_it_publishes_again_and_again(
+    client: Client, engine: Engine, driver: FoldersDriver
+) -> None:
+    await registered(client, driver)
+    modes = ["Persistent", "Ephemeral"]
+    await settings(client, requiresRepublish=True, volumeLifecycleModes=modes, tokenRequests=[{"audience": "vault"}])
+    await bound(client, "renewed", {"csi": {"driver": NAME, "volumeHandle": "vol-5", "fsType": "ext4"}})
+    claim = {"persistentVolumeClaim": {"claimName": "renewed"}}
+    await client.create(POD, one("renewed", SLEEP, claim))
+    await client.create(POD, one("secrets", SLEEP, {"csi": {"driver": NAME}}))
+    uid = {name: (await phase(client, name, "Running"))["metadata"]["uid"] for name in ("renewed", "secrets")}
+
+    def published(name: str) -> list[Obj]:
+        return [r for r in driver.named("NodePublishVolume") if uid[name] in r["target_path"]]
+
+    async def thrice() -> bool:
+        return all(len(published(name)) > 2 for name in uid)
+
+    await until(thrice, 20)
+    for name in uid:
+        first, *others = published(name)
+        assert all(other == first for other in others), "the token of a moment ago serves"
+        assert "csi.storage.k8s.io/serviceAccount.tokens" in first["volume_context"]
+    staged = [r for r in driver.named("NodeStageVolume") if r["volume_id"] == "vol-5"]
+    assert len(staged) == 1
+    driver.broken = "the vault is shut"
+    await said(client, "secrets", "FailedMount", "the vault is shut")
+    assert (await client.get(POD, "secrets", "default"))["status"]["phase"] == "Running"
+    driver.broken = ""
+    await settings(client, volumeLifecycleModes=modes)
+    for name in uid:
+        await client.delete(POD, name, "default", grace_period=0)
+
+    async def given_back() -> bool:
+        return {uid[name] for name in uid} <= {
+            r["target_path"].split("/pods/")[1][:36] for r in driver.named("NodeUnpublishVolume")
+        }
+
+    await until(given_back, 20)
+    count = len(driver.named("NodePublishVolume"))
+    assert not any("csi" in str(point) for point in mounts.points(engine.folder))
+    assert len(driver.named("NodePublishVolume")) == count

@@ -113,7 +113,8 @@ async def test_claims_are_prepared_before_a_pod_and_given_back_after_it(
     assert "TOY" not in log_of(engine, ended[1], "plain"), "only containers that name the claim have it"
     # A pod whose end is known to the API has nothing of its driver's any more, deleted or not.
     given = [name for call in driver.calls("NodeUnprepareResources") for name in call]
-    assert sorted(given) == ["blue", "red"]
+    # Twice for the claim of both if one had ended before the other came.
+    assert set(given) == {"blue", "red"} and given.count("red") == 1
     assert sorted({name for call in driver.calls("NodePrepareResources") for name in call}) == ["blue", "red"]
     assert list(cdi.iterdir()) == []
     for name in ("first", "second"):
@@ -124,7 +125,7 @@ async def test_claims_are_prepared_before_a_pod_and_given_back_after_it(
     for line in (
         'dra_resource_claims_in_use{driver_name="<any>"} 0',
         f'dra_grpc_operations_duration_seconds_count{{{call}NodePrepareResources"}} ',
-        'dra_operations_duration_seconds_count{operation_name="UnprepareResources",is_error="false"} 2',
+        f'dra_operations_duration_seconds_count{{operation_name="UnprepareResources",is_error="false"}} {len(given)}',
     ):
         assert line in shown
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,6 +64,33 @@ def test_what_a_static_pod_may_not_have(spec: Obj, words: str) -> None:
 def test_what_is_no_pod_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match="couldn't parse as pod"):
         manifests.parse(text, "/m/x", "n1")
+
+
+@pytest.mark.parametrize("watched", [True, False])
+async def test_manifests_are_read_whether_or_not_the_kernel_tells_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watched: bool
+) -> None:
+    if not watched:
+
+        def none_left(mask: int) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(manifests, "Notices", none_left)
+        monkeypatch.setattr(manifests, "_SECONDS", 0.01)
+    names: asyncio.Queue[list[str]] = asyncio.Queue()
+    folder = manifests.Folder(
+        tmp_path, "n1", lambda pods: names.put_nowait([pod["metadata"]["name"] for pod in pods.values()])
+    )
+    following = asyncio.create_task(folder.run())
+    async with asyncio.timeout(20):
+        assert await names.get() == []
+        (tmp_path / "web.yaml").write_text(json.dumps(manifest()))
+        while not (found := await names.get()):
+            pass  # seen before it was written
+        assert found == ["web-n1"]
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await following
 
 
 def test_a_mirror_is_the_nodes_and_goes_with_its_manifest() -> None:

@@ -195,7 +195,8 @@ async def test_bad_commands_and_missing_runtimes_are_named(client: Client) -> No
     failed = await seen(client, "bad-never", phase("Failed"))
     ended = state(failed)["state"]["terminated"]
     assert (ended["reason"], ended["exitCode"]) == ("StartError", 128)
-    assert "no such file or directory" in ended["message"].lower()
+    words = 'unable to start container process: exec: "/no/such": stat /no/such: no such file or directory: unknown'
+    assert ended["message"].endswith(words)
     reasons = ("RunContainerError", "CrashLoopBackOff")
     looping = await seen(
         client, "bad-loop", lambda p: (state(p).get("state") or {}).get("waiting", {}).get("reason") in reasons

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from . import engine as engines
 from .engine import Engine
 from .images import BUSYBOX
 from .private_containerd import Containerd
+from .running import remove_pods
 
 pytestmark = pytest.mark.containerd
 Obj = dict[str, Any]
@@ -37,25 +38,10 @@ def engine(containerd: Containerd, tmp_path_factory: pytest.TempPathFactory) -> 
     try:
         with engines.running(folder, containerd, agent_flags=FLAGS) as running:
             yield running
-            asyncio.run(_remove_pods(running))
+            asyncio.run(remove_pods(running))
     finally:
         subprocess.run(["umount", "-l", str(place)], check=False, capture_output=True)
         engines.remove_cgroups(running.cgroup_root)
-
-
-async def _remove_pods(engine: Engine) -> None:
-    async with Client.from_kubeconfig(engine.kubeconfig) as client:
-        await client.delete_collection(POD, "default", grace_period=1)
-        for _ in range(400):
-            if not (await client.list(POD, "default")).items:
-                return
-            await asyncio.sleep(0.05)
-
-
-@pytest.fixture
-async def client(engine: Engine) -> AsyncIterator[Client]:
-    async with Client.from_kubeconfig(engine.kubeconfig) as made:
-        yield made
 
 
 def pod(name: str, megabytes: int, **volume: Any) -> Obj:

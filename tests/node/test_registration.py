@@ -11,6 +11,7 @@ from hawser.node.cri.client import Runtime
 from hawser.node.registration import Registration
 
 from .engine import Engine
+from .running import until
 
 pytestmark = pytest.mark.containerd
 NAME = "another"
@@ -54,6 +55,30 @@ async def test_what_the_node_controller_wrote_is_set_right_at_the_next_look(engi
         await node._refresh()
         conditions = (await client.get(NODE, NAME))["status"]["conditions"]
         assert [c["status"] for c in conditions if c["type"] == "Ready"] == ["True"]
+        await client.delete(NODE, NAME)
+
+
+async def test_devices_that_change_while_the_node_is_reported_are_reported(engine: Engine, client: Client) -> None:
+    wanted = registration.node(NAME, machine.facts(engine.folder), "192.0.2.9", 10250, "containerd://1", [])
+    numbers = iter("2")
+
+    def pressures() -> frozenset[str]:
+        """Looked at in the middle of each report."""
+        if has and (number := next(numbers, "")):
+            node.advertise({"example.com/x": number}, {"example.com/x": number})
+        return frozenset()
+
+    async def last() -> bool:
+        status = (await client.get(NODE, NAME))["status"]
+        return status["capacity"].get("example.com/x") == status["allocatable"].get("example.com/x") == "2"
+
+    async with Runtime(engine.containerd.endpoint) as runtime:
+        has = False
+        node = Registration(client, runtime, wanted, pressures)
+        await node.register()
+        has = True
+        node.advertise({"example.com/x": "1"}, {"example.com/x": "1"})
+        await until(last)
         await client.delete(NODE, NAME)
 
 

@@ -29,7 +29,7 @@ class Recorder:
 
 @pytest.fixture
 async def pods(tmp_path: Path) -> AsyncIterator[RichPods]:
-    pods = RichPods(tmp_path / "view", Recorder())  # type: ignore[arg-type]
+    pods = RichPods(tmp_path / "view", tmp_path / "lib", Recorder())  # type: ignore[arg-type]
     yield pods
     for _ in range(4):
         pods.listed(False)
@@ -54,7 +54,7 @@ def serves(home: Path) -> bool:
 async def test_other_pods_start_nothing(pods: RichPods, tmp_path: Path) -> None:
     await pods.prepare(pod(), "")
     await pods.prepare(pod(), "kata")
-    await pods.started("kata")
+    pods.started("kata")
     pods.listed(False)
     assert not (tmp_path / "view").exists()
 
@@ -82,7 +82,7 @@ async def test_lxcfs_ends_when_no_rich_pod_was_there_for_a_while(pods: RichPods,
 async def test_the_next_agent_ends_what_an_earlier_one_left(pods: RichPods, tmp_path: Path) -> None:
     await pods.prepare(pod(), HANDLER)
     await pods.close()
-    following = RichPods(tmp_path / "view", Recorder())  # type: ignore[arg-type]
+    following = RichPods(tmp_path / "view", tmp_path / "lib", Recorder())  # type: ignore[arg-type]
     for _ in range(4):
         following.listed(False)
         await settled(following)

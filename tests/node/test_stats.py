@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,14 @@ from hawser.node.metrics import cadvisor, kubelet, resource
 from hawser.node.metrics.counters import Counters
 from hawser.node.stats import cgroup, disk, host, interfaces
 from hawser.node.stats.cgroup import Cpu, Memory, Reader, Stall, Usage
+from hawser.node.stats.collector import Collector
 from hawser.node.stats.disk import Disk
 from hawser.node.stats.interfaces import Interface
 from hawser.node.stats.model import ContainerUse, Group, NodeUse, PodUse, Snapshot, Subject, VolumeUse
 from hawser.node.stats.summary import summary
+from hawser.node.volumes import mounts
+
+from .running import until
 
 V1 = {
     "cpuacct/p/cpuacct.usage": "1500000000\n",
@@ -125,6 +130,49 @@ def test_a_folder_holds_its_files_once(tmp_path: Path) -> None:
     assert 100_000 <= size < 150_000
     assert inodes == 3
     assert disk.usage(tmp_path / "missing") == (0, 0)
+
+
+@pytest.mark.containerd
+async def test_who_serves_a_volume_and_does_not_answer_holds_up_nobody(tmp_path: Path) -> None:
+    served, (hangs, fine) = disk.Served(0.01), (tmp_path / name for name in ("hangs", "fine"))
+    hangs.mkdir()
+    fine.mkdir()
+    # A file system whose program was stopped, say: it is there, and takes no requests.
+    program = os.open("/dev/fuse", os.O_RDWR)
+    mounts.mount("stopped", hangs, "fuse", options=f"fd={program},rootmode=40000,user_id=0,group_id=0")
+    try:
+        for _ in range(3):
+            assert await served.disk(str(hangs)) is None
+        assert len([one for one in threading.enumerate() if one.name == f"statvfs {hangs}"]) == 1
+
+        async def told() -> bool:
+            own, found = disk.disk(fine), await served.disk(str(fine))
+            return own is not None and found is not None and found.capacity == own.capacity
+
+        await until(told)
+    finally:
+        # A program that has ended: now there is an answer.
+        os.close(program)
+        mounts.unmount(hangs)
+
+    async def over() -> bool:
+        return not any(one.name == f"statvfs {hangs}" for one in threading.enumerate())
+
+    await until(over)
+
+
+async def test_volumes_that_others_serve_are_asked_about_all_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, own = threading.Barrier(2, timeout=60), disk.disk(tmp_path)
+    folders = [f"{tmp_path}/pods/{uid}/volumes/kubernetes.io~csi/v/mount" for uid in ("a", "b", "unmounted")]
+    subjects = [Subject({}, "", None, {}, volumes={"v": folder, "own": str(tmp_path)}) for folder in folders]
+    collector = Collector(None, None, tmp_path, "", "", lambda: subjects)  # type: ignore[arg-type]
+    collector._served = disk.Served(60)
+    monkeypatch.setattr(mounts, "points", lambda _: [Path(folder) for folder in folders[:2]])
+    # Each answers when both have been asked.
+    monkeypatch.setattr(disk, "disk", lambda _: own if both.wait() >= 0 else None)
+    assert await collector._ask(subjects) == dict.fromkeys(folders[:2], own)
 
 
 def _group(path: str) -> Group:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -68,6 +69,19 @@ def test_readiness_gates_hold_a_ready_pod_back() -> None:
     assert (condition(of, "ContainersReady"), condition(of, "Ready")) == ("True", "False")
     obj["status"] = {"conditions": [{"type": "example.org/lb", "status": "True"}]}
     assert condition(made(obj, [sandbox()], [box("a", UP)], **known), "Ready") == "True"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "code", "reason"),
+    [("rich", 137, "OOMKilled"), ("rich", 0, "Completed"), ("rich", 143, "Error"), ("other", 0, "OOMKilled")],
+)
+def test_what_ran_out_of_memory_is_the_end_of_a_rich_container_only_if_it_ended_with_it(
+    runtime: str, code: int, reason: str
+) -> None:
+    obj = pod("a", policy="Never")
+    obj["spec"]["runtimeClassName"] = runtime
+    (row,) = made(obj, [sandbox()], [replace(box("a", DOWN, code=code), reason="OOMKilled")])["containerStatuses"]
+    assert row["state"]["terminated"]["reason"] == reason
 
 
 def test_a_crash_loop_shows_the_last_state() -> None:

@@ -13,6 +13,7 @@ import pytest
 from hawser.api.errors import APIError
 from hawser.api.kinds import POD
 from hawser.client.client import Client
+from hawser.client.events import EventRecorder
 from hawser.node.cri.client import Runtime
 from hawser.node.csi.plugins import CSIDrivers
 from hawser.node.objects import Objects
@@ -44,7 +45,8 @@ async def test_tokens_are_replaced_in_their_files(client: Client, engine: Engine
     objects = Objects(client, lambda *_: None, now=lambda: time.time() + late, jitter=lambda: 0.0)
     folders = Folders(tmp_path)
     async with Runtime(engine.containerd.endpoint) as runtime:
-        volumes = Volumes(client, runtime, folders, objects, Machine("", "", 0), dict, CSIDrivers(client, dict))
+        drivers, recorder = CSIDrivers(client, dict), EventRecorder(client, "test")
+        volumes = Volumes(client, runtime, folders, objects, Machine("", "", 0), dict, drivers, recorder)
         folder = folders.volume(pod, pod["spec"]["volumes"][0])
 
         async def read(after: float) -> tuple[str, str]:

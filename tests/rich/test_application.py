@@ -16,9 +16,11 @@ from hawser.rich.application import (
     changed,
     condition,
     event,
+    field_path,
     hook_event,
     misnamed,
     parse,
+    statuses,
 )
 
 UNIT = "hawser-app.service"
@@ -183,3 +185,24 @@ def test_a_name_of_no_container_is_told(listed: str, lost: str) -> None:
     told = misnamed({"metadata": {"annotations": {"rich.hawser.dev/container": listed}}, "spec": spec})
     text = "annotation rich.hawser.dev/container names {}: the pod has no such container, only first, main"
     assert (told.message if told else "") == (text.format(lost) if lost else "")
+
+
+SPEC = {
+    "initContainers": [{"name": "prepare"}, {"name": "proxy", "restartPolicy": "Always"}],
+    "containers": [{"name": "app"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [("proxy", "spec.initContainers{proxy}"), ("app", "spec.containers{app}"), ("", ""), ("x", "")]
+)
+def test_events_name_the_part_of_the_pod(name: str, path: str) -> None:
+    assert field_path({"spec": SPEC}, name) == path
+
+
+def test_sidecars_are_to_run_as_long_as_the_pod_and_other_init_containers_are_not() -> None:
+    rows = [{"name": name} for name in ("prepare", "proxy")]
+    status = {"initContainerStatuses": rows, "containerStatuses": [RUNNING]}
+    told = [(row["name"], lasting) for row, lasting in statuses({"spec": SPEC, "status": status})]
+    assert told == [("prepare", False), ("proxy", True), ("app", True)]
+    assert list(statuses({"spec": SPEC})) == []

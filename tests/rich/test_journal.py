@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hawser.rich.journal import Notices, Place, directories, find, unread
+from hawser.notices import MODIFY, Notices
+from hawser.rich.journal import Place, directories, find, unread
+from hawser.runtime.notes import note
 
 
 @pytest.fixture
@@ -71,9 +73,15 @@ def test_containers_are_found_by_their_id_alone(place: Place, tmp_path: Path) ->
         assert find(other, known) is None
 
 
+@pytest.mark.parametrize(("preload", "stop"), [("", ""), ("/lib/x.so", ""), ("", "SIGQUIT"), ("/lib/x.so", "SIGQUIT")])
+def test_the_init_is_read_of_what_the_runtime_notes(tmp_path: Path, preload: str, stop: str) -> None:
+    note(str(tmp_path), "abc", "minimal", preload, stop)
+    assert Place(tmp_path, "abc").init == "minimal"
+
+
 def test_the_kernel_tells_when_a_journal_grows(place: Place) -> None:
     place.inside.write_text("")
-    notices = Notices()
+    notices = Notices(MODIFY)
     try:
         notices.watch(place.inside)
         notices.read()  # nothing yet, and it does not wait

@@ -6,6 +6,8 @@ tried in a virtual machine (tests/vm).
 
 from __future__ import annotations
 
+import os
+import re
 import stat
 import subprocess
 from collections.abc import Sequence
@@ -30,6 +32,12 @@ def newer(name: str) -> Path:
         return program(tree, name)
     except Unavailable as error:
         pytest.skip(f"no {name} of {NEWER}: {error}")
+
+
+def release() -> tuple[int, int]:
+    """The kernel's version."""
+    major, minor = re.findall(r"\d+", os.uname().release)[:2]
+    return int(major), int(minor)
 
 
 def within(layout: str, destination: Path, words: Sequence[str]) -> Path:

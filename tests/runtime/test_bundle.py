@@ -145,19 +145,22 @@ class TestSystemd:
         assert mounts(result)["/sys/fs/cgroup/systemd"]["source"] == "/sys/fs/cgroup/systemd/pod/app"
         assert {"type": "cgroup"} in result["linux"]["namespaces"]
 
-    @pytest.mark.parametrize(("nsdelegate", "kept"), [(True, False), (False, True)])
-    def test_on_v2_the_containers_own_limits_stay_out_of_reach(self, spec: Spec, nsdelegate: bool, kept: bool) -> None:
-        facts = FACTS._replace(cgroups=Cgroups(v2=True, nsdelegate=nsdelegate))
+    def test_on_v2_the_containers_own_limits_stay_out_of_reach(self, spec: Spec) -> None:
+        facts = FACTS._replace(cgroups=Cgroups(v2=True))
         result = edit(spec, Options(), facts).spec
         options = mounts(result)["/sys/fs/cgroup"]["options"]
         assert "rw" in options
         assert "ro" not in options
-        assert ("/sys/fs/cgroup/memory.max" in result["linux"]["readonlyPaths"]) is kept
+        assert "/sys/fs/cgroup/memory.max" in result["linux"]["readonlyPaths"]
 
-    def test_on_v2_a_service_out_of_memory_does_not_take_systemd_with_it(self, spec: Spec) -> None:
+    @pytest.mark.parametrize("version", [252, 253])
+    def test_on_v2_what_runs_out_of_memory_does_not_take_systemd_with_it(self, spec: Spec, version: int) -> None:
         spec["linux"]["resources"] = {"unified": {"memory.oom.group": "1", "memory.high": "9"}}
-        result = edit(spec, Options(), FACTS._replace(cgroups=Cgroups(v2=True))).spec
-        assert result["linux"]["resources"]["unified"] == {"memory.high": "9"}
+        facts = FACTS._replace(cgroups=Cgroups(v2=True), systemd_version=version)
+        edited = edit(spec, Options(), facts)
+        assert edited.spec["linux"]["resources"]["unified"] == {"memory.high": "9"}
+        # Older ones would complain of the setting, and need it not.
+        assert ("units/init.scope.d/10-hawser.conf" in edited.files) is (version == 253)
 
     def test_masked_and_read_only_paths_stay(self, spec: Spec) -> None:
         result = edit(spec, Options(), FACTS).spec["linux"]
@@ -223,6 +226,15 @@ class TestSystemd:
         assert 'C="2"' in environment.content
         assert "a.b" not in environment.content
         assert environment.mode == 0o600
+
+    @pytest.mark.parametrize(
+        ("terminal", "version", "later"), [(True, 244, True), (True, 243, False), (False, 252, False)]
+    )
+    def test_a_terminal_shows_nothing_of_the_boot(self, spec: Spec, terminal: bool, version: int, later: bool) -> None:
+        spec["process"]["terminal"] = terminal
+        edited = edit(spec, Options(), FACTS._replace(systemd_version=version))
+        assert ("--log-target=null" in edited.spec["process"]["args"]) is later
+        assert ("units/systemd-journald.service.d/10-hawser.conf" in edited.files) is later
 
     def test_a_terminal_is_the_applications(self, spec: Spec) -> None:
         spec["process"]["terminal"] = True

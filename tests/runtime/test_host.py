@@ -18,12 +18,11 @@ V2 = "31 25 0:27 / /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw,nsde
 @pytest.mark.parametrize(
     ("mountinfo", "systemd", "layout"),
     [
-        (V1, 257, Cgroups(v2=False, nsdelegate=False, named_systemd="/sys/fs/cgroup/systemd/x")),
-        (HYBRID, 257, Cgroups(v2=False, nsdelegate=False, named_systemd="/sys/fs/cgroup/systemd/x")),
-        (HYBRID, 258, Cgroups(v2=True, nsdelegate=False, unified="/sys/fs/cgroup/unified/x")),
-        (V2, 257, Cgroups(v2=True, nsdelegate=True)),
-        (V2, 258, Cgroups(v2=True, nsdelegate=True)),
-        (V2.replace(",nsdelegate", ""), 257, Cgroups(v2=True, nsdelegate=False)),
+        (V1, 257, Cgroups(v2=False, named_systemd="/sys/fs/cgroup/systemd/x")),
+        (HYBRID, 257, Cgroups(v2=False, named_systemd="/sys/fs/cgroup/systemd/x")),
+        (HYBRID, 258, Cgroups(v2=True, unified="/sys/fs/cgroup/unified/x")),
+        (V2, 257, Cgroups(v2=True)),
+        (V2, 258, Cgroups(v2=True)),
     ],
 )
 def test_the_layout_of_control_groups(mountinfo: str, systemd: int, layout: Cgroups) -> None:
@@ -103,3 +102,10 @@ def test_the_limit_of_inotify_is_raised_and_never_lowered(tmp_path: Path, before
 def test_a_limit_that_can_not_be_raised_stays(tmp_path: Path) -> None:
     host.allow_watches(str(tmp_path / "none"))
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(("mapped", "own"), [(0, ""), (65536, "/sys/fs/cgroup/pods/a")])
+def test_on_v2_the_group_is_named_where_root_of_the_container_is_another_one(mapped: int, own: str) -> None:
+    ids = [{"containerID": 0, "hostID": mapped, "size": 65536}]
+    spec = {"linux": {"cgroupsPath": "/pods/a", "uidMappings": ids, "gidMappings": ids}}
+    assert host.cgroups(spec, "a", "30 25 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n").own == own

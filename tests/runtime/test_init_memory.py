@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from tests.runtime.conftest import Containers
 
-from hawser.rich.initmemory import InitMemory
+from hawser.rich.initmemory import InitMemory, resident
 from hawser.rich.journal import Place
 
 # What systemd keeps itself: variables of its manager, 6 MB a run.
@@ -40,3 +42,11 @@ def test_a_systemd_that_grows_is_told_once(
     assert (told.type, told.reason) == ("Warning", "InitMemoryHigh")
     assert told.message.endswith("MiB of the container's memory, more than 40 MiB")
     assert watched.look(place) is None
+
+
+def test_a_first_process_may_call_itself_anything() -> None:
+    script = r"open('/proc/self/comm', 'wb').write(b'\xff\r'); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        assert resident(process.pid) == 0
+        process.kill()

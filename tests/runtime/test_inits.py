@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from tests.runtime.conftest import CACHE, Containers
@@ -49,6 +52,27 @@ def openrc(debian_with: Callable[[str], Path]) -> Iterator[Path]:
     yield root
 
 
+def lay_upper(archive: Path, root: Path) -> None:
+    """Puts an image's uppermost layer over a directory, as a container's snapshot has it."""
+    with tarfile.open(archive) as tar:
+
+        def blob(digest: str) -> IO[bytes]:
+            found = tar.extractfile("blobs/sha256/" + digest.removeprefix("sha256:"))
+            assert found
+            return found
+
+        index = tar.extractfile("index.json")
+        assert index
+        manifest = json.load(blob(json.load(index)["manifests"][0]["digest"]))
+        with tarfile.open(fileobj=blob(manifest["layers"][-1]["digest"])) as layer:
+            for member in layer:
+                folder, _, name = member.name.rpartition("/")
+                if name.startswith(".wh."):
+                    (root / folder / name.removeprefix(".wh.")).unlink()
+                else:
+                    layer.extract(member, root)
+
+
 class TestSysvinit:
     @pytest.mark.parametrize(
         ("script", "code"),
@@ -80,6 +104,29 @@ class TestSysvinit:
         # init re-executes itself when libc is upgraded, and goes on.
         container.exec("telinit", "u")
         container.until("init [2]", "sh", "-c", "ps -o args= 1")
+        container.kill("TERM")
+        container.until_stopped()
+        assert container.output() == "ready\nbye\n"
+
+    def test_a_lifted_machine_starts_its_services_and_none_of_the_nodes(
+        self, containers: Containers, sysvinit: Path, spec: Spec, tmp_path: Path
+    ) -> None:
+        lift = ["image", "lift", "-t", "localhost/sysv:1", "--output", tmp_path / "lifted.tar", "-o", "json"]
+        command = [sys.executable, "-m", "hawser.cli.main", *lift, "--from-rootfs", sysvinit]
+        report = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        assert report["init"] == "init"
+        assert {"cron.service", "ssh.service"} <= set(report["services"]["kept"])
+        assert {"hwclock.service", "mountall.service"} <= {row["unit"] for row in report["services"]["masked"]}
+        container = containers.make(sysvinit, rich(spec, ["sh", "-c", WAITING], "init"))
+        lay_upper(tmp_path / "lifted.tar", container.directory / "rootfs")
+        container.start()
+        container.until_output("ready\n")
+        container.until("N 2", "runlevel")
+        for daemon in ("cron", "sshd"):
+            assert container.exec("pgrep", "-x", daemon).isdigit(), daemon
+        started = container.exec("ls", "/etc/rcS.d").split()
+        assert "S01hostname.sh" in started
+        assert not [name for name in started if "hwclock" in name or "mountall" in name]
         container.kill("TERM")
         container.until_stopped()
         assert container.output() == "ready\nbye\n"
@@ -127,6 +174,16 @@ class TestBusybox:
         container.kill("TERM")
         container.until_stopped()
         assert container.output() == "ready\nbye\n"
+
+    def test_another_user_is_refused_where_no_tool_of_the_image_can_become_it(
+        self, containers: Containers, busybox: Path, spec: Spec
+    ) -> None:
+        assert (busybox / "bin/setpriv").exists()  # busybox' own, which knows no --reuid
+        ran = containers.make(busybox, rich(spec, ["id"], "init", user={"uid": 1000, "gid": 1000})).run()
+        assert (ran.returncode, ran.stdout) == (1, b"")
+        assert (
+            b"init init: running the application as user 1000 needs setpriv(1) or coreutils in the image" in ran.stderr
+        )
 
 
 class TestOpenRC:

@@ -142,6 +142,30 @@ class TestLimit:
         assert not os.path.ismount(place / "space")
         assert list((folder / "records/.roots").iterdir()) == []
 
+    def test_one_that_is_still_mounted_elsewhere_is_not_resized(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keptdisk, "_LOOKS", 1)
+        spec, mebibyte = bundle(folder, 1), 1 << 20
+
+        def next_one(limit: int) -> str:
+            return kept.keep(json.loads(json.dumps(spec)), NAMES, "id", str(folder / "bundle"), limit)
+
+        first = next_one(8 * mebibyte)
+        elsewhere = subprocess.Popen(
+            ["unshare", "-m", "sh", "-c", "echo there; exec sleep 600"], stdout=subprocess.PIPE
+        )
+        try:
+            assert elsewhere.stdout is not None and elsewhere.stdout.readline() == b"there\n"
+            kept.release(first)
+            with pytest.raises(EditError, match="is still used, and its size is to be another one now"):
+                next_one(16 * mebibyte)
+        finally:
+            elsewhere.kill()
+            elsewhere.communicate()
+        monkeypatch.setattr(keptdisk, "_LOOKS", 20)
+        kept.release(next_one(16 * mebibyte))
+
     def test_where_no_disk_can_be_made_it_is_measured(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(keptdisk, "_MAKE", ("/nonexistent/mkfs",))
         spec = bundle(folder, 1)

@@ -21,14 +21,16 @@ class Launcher:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.real = directory / "fake runc"
-        self.real.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >"{directory}/called"\nexit ${{FAKE_CODE:-0}}\n')
+        self.real.write_text(
+            f'#!/bin/sh\nprintf "%s\\n" "$@" >"{directory}/called"\ncat >"{directory}/given"\nexit ${{FAKE_CODE:-0}}\n'
+        )
         self.real.chmod(0o755)
         self.path = install(directory / "hawser-runtime")
         self.records = directory / "records"
         self.code = 0
 
-    def __call__(self, *words: str, **environment: str) -> list[str]:
-        """Calls the launcher; returns what the runtime was called with."""
+    def __call__(self, *words: str, given: str = "", **environment: str) -> list[str]:
+        """Calls the launcher, which is given that on its standard input; returns what the runtime was called with."""
         called = self.directory / "called"
         called.unlink(missing_ok=True)
         env = {
@@ -36,7 +38,9 @@ class Launcher:
             "HAWSER_RUNTIME_STATE": str(self.records),
             "PATH": os.environ["PATH"],
         }
-        ran = subprocess.run([self.path, *words], env=env | environment, capture_output=True, text=True, timeout=30)
+        ran = subprocess.run(
+            [self.path, *words], env=env | environment, input=given, capture_output=True, text=True, timeout=30
+        )
         self.code, self.error = ran.returncode, ran.stderr
         return called.read_text().split("\n")[:-1] if called.exists() else []
 
@@ -86,6 +90,20 @@ def test_what_runs_later_gets_what_is_preloaded(launcher: Launcher, note: str, e
     assert json.loads(process.read_text()) == {"args": ["env:["], "env": told}
 
 
+@pytest.mark.parametrize(("init", "group"), [("systemd", "0"), ("sysvinit", "0"), ("minimal", "1"), ("", "1")])
+def test_new_limits_do_not_make_an_init_end_with_what_runs_out_of_memory(
+    launcher: Launcher, init: str, group: str
+) -> None:
+    if init:
+        launcher.note("/run/x", "id", init)
+    given = '{"memory":{"limit":9},"unified":{"a":"1","memory.oom.group":"1","z":"1"}}'
+    words = ["--root", "/run/x", "update", "--resources", "-", "id"]
+    assert launcher(*words, given=given, FAKE_CODE="3") == words
+    assert launcher.code == 3
+    told = json.loads((launcher.directory / "given").read_text())
+    assert told == {"memory": {"limit": 9}, "unified": {"a": "1", "memory.oom.group": group, "z": "1"}}
+
+
 @pytest.mark.parametrize(
     ("init", "signal", "sent"),
     [
@@ -100,6 +118,8 @@ def test_what_runs_later_gets_what_is_preloaded(launcher: Launcher, note: str, e
         ("busybox", "9", "9"),
         ("sysvinit", "15", "2"),
         ("minimal", "15", "15"),
+        ("minimal:SIGQUIT", "15", "SIGQUIT"),
+        ("minimal:SIGQUIT", "9", "9"),
     ],
 )
 def test_a_stop_is_said_in_the_inits_own_signal(launcher: Launcher, init: str, signal: str, sent: str) -> None:
@@ -132,6 +152,22 @@ def test_delete_takes_the_note_along_once_it_succeeds(launcher: Launcher) -> Non
     launcher("--root", "/run/x", "delete", "id")
     assert launcher.code == 0
     assert not note.exists()
+
+
+def test_delete_takes_what_was_mounted_for_one_that_could_not_be_made(launcher: Launcher) -> None:
+    """Whoever made it was killed before there was a note."""
+    records = Path(f"{launcher.records}/run/x")
+    journal, kept, space = records / ".inside/id", records / ".roots/id", launcher.directory / "space"
+    for place in (journal, kept, space):
+        place.mkdir(parents=True)
+        subprocess.run(["mount", "-t", "tmpfs", "none", place], check=True)
+    Path(f"{kept}.space").symlink_to(space)
+    (journal / "journal").write_text("line\n")
+    launcher("--root", "/run/x", "delete", "--force", "id")
+    assert (launcher.code, launcher.error) == (0, "")
+    assert not os.path.ismount(space)
+    assert [path.name for path in sorted(records.rglob("*")) if path.is_file()] == ["id.inside.jsonl"]
+    assert not [place for place in (journal, kept) if place.exists()]
 
 
 @pytest.mark.parametrize("key", ["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"])

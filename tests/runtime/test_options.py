@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hawser.runtime.options import OptionError, Options, read
+from hawser.runtime.options import OptionError, Options, concerned, read
 
 NAME = {"io.kubernetes.cri.container-name": "app"}
 
@@ -28,10 +28,6 @@ def rich(**values: str) -> dict[str, str]:
         (rich(init=" minimal "), Options(init="minimal")),
         (NAME | rich(container="app"), Options()),
         (NAME | rich(container="other, app"), Options()),
-        (NAME | rich(container="other"), None),
-        ({"io.kubernetes.container.name": "app"} | rich(container="other"), None),
-        ({"io.kubernetes.cri.container-type": "sandbox"}, None),
-        ({"io.kubernetes.cri-o.ContainerType": "sandbox"} | rich(init="nonsense"), None),
         (rich(app_policy="exit"), Options()),
         (rich(app_policy="keep"), Options(keep=True)),
         (rich(app_policy="keep-on-failure"), Options(keep=True, on_failure=True)),
@@ -40,8 +36,22 @@ def rich(**values: str) -> dict[str, str]:
         (rich(stop_signal="quit"), Options(stop_signal="SIGQUIT")),
     ],
 )
-def test_annotations_become_options(annotations: dict[str, str], options: Options | None) -> None:
+def test_annotations_become_options(annotations: dict[str, str], options: Options) -> None:
+    assert concerned(annotations)
     assert read(annotations) == options
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        NAME | rich(container="other"),
+        {"io.kubernetes.container.name": "app"} | rich(container="other"),
+        {"io.kubernetes.cri.container-type": "sandbox"},
+        {"io.kubernetes.cri-o.ContainerType": "sandbox"} | rich(init="nonsense"),
+    ],
+)
+def test_sandboxes_and_containers_that_are_not_chosen_are_none_of_ours(annotations: dict[str, str]) -> None:
+    assert not concerned(annotations)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,50 @@ def test_paths_are_the_containers_own(root: Path, path: str, real: str | None) -
 def test_a_link_that_climbs_ends_at_the_containers_root(root: Path) -> None:
     (root / "etc/passwd").write_text("x:x:7:7::/home/x:/bin/sh\n")
     assert RootFS(str(root), []).read("/etc/up") == "x:x:7:7::/home/x:/bin/sh\n"
+
+
+@pytest.mark.parametrize("swapped", ["etc/environment", "etc"])
+def test_a_link_that_comes_while_one_looks_is_not_followed(
+    root: Path, tmp_path: Path, swapped: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A volume is another container's at the same time."""
+    volume = tmp_path / "volume"
+    (volume / "etc").mkdir(parents=True)
+    (volume / "etc/environment").write_text("A=b\n")
+    host = tmp_path / "host"
+    (host / "etc").mkdir(parents=True)
+    (host / "etc/environment").write_text("secret\n")
+    rootfs = RootFS(str(root), [Mount("/app", str(volume))])
+    assert rootfs.read("/app/etc/environment") == "A=b\n"
+    resolve = rootfs.resolve
+
+    def looked(path: str) -> str | None:
+        found = resolve(path)
+        (volume / swapped).rename(volume / "away")
+        (volume / swapped).symlink_to(host / swapped)
+        return found
+
+    monkeypatch.setattr(rootfs, "resolve", looked)
+    assert rootfs.read("/app/etc/environment") is None
+
+
+def test_only_plain_files_are_read_and_a_pipe_is_not_waited_for(root: Path) -> None:
+    os.mkfifo(root / "etc/pipe")
+    rootfs = RootFS(str(root), [])
+    assert [rootfs.read(path) for path in ("/etc/pipe", "/etc", "/etc/none")] == [None] * 3
+
+
+def test_sysvinit_has_to_be_the_images_own(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "volume").mkdir()
+    for init in (root / "usr/sbin/init", tmp_path / "volume/init"):
+        init.unlink(missing_ok=True)
+        init.write_text("\0/etc/inittab\0")
+        init.chmod(0o755)
+    found = image_facts(RootFS(str(root), []), {"args": ["tool"]})
+    assert (found.sysvinit, found.other_init) == (str(root / "usr/sbin/init"), "")
+    volume = [Mount("/usr/sbin", str(tmp_path / "volume"))]
+    found = image_facts(RootFS(str(root), volume), {"args": ["tool"]})
+    assert (found.sysvinit, found.other_init) == ("", "/usr/sbin/init")
 
 
 def test_bind_mounts_count_and_tmpfs_hides(root: Path, tmp_path: Path) -> None:

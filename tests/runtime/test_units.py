@@ -16,9 +16,9 @@ from tests.runtime.conftest import Containers
 from hawser.runtime import units
 from hawser.runtime.edited import EditError
 from hawser.runtime.facts import Cgroups
-from hawser.runtime.options import OptionError
+from hawser.runtime.options import PREFIX, OptionError
 from hawser.runtime.profile import ask, merged, wanted
-from hawser.runtime.rootfs import RootFS
+from hawser.runtime.rootfs import Mount, RootFS
 from hawser.runtime.units import Agent, Wanted
 
 Spec = dict[str, Any]
@@ -57,17 +57,18 @@ class TestFiles:
             "lib/systemd/system/x.socket": "[Install]\nWantedBy=sockets.target other.target\n",
             "lib/systemd/system/t@.service": "[Service]\n",
             "lib/systemd/system/off.service": "[Service]\n",
+            "lib/systemd/system/sly.service": "[Install]\nWantedBy=../../../etc/x.target basic.target\n",
+            "lib/systemd/system/empty.service": "[Service]\n",
         }
         for path, text in texts.items():
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / path).write_text(text)
         (tmp_path / "etc/systemd/system").mkdir(parents=True)
         (tmp_path / "etc/systemd/system/off.service").symlink_to("/dev/null")
-        (tmp_path / "dev").mkdir()
-        (tmp_path / "dev/null").touch()
+        (tmp_path / "etc/systemd/system/empty.service").touch()
         (tmp_path / "etc/init.d").mkdir()
         (tmp_path / "etc/init.d/old").touch(0o755)
-        return RootFS(str(tmp_path), [])
+        return RootFS(str(tmp_path), [Mount("/dev", "")])  # a tmpfs, as in every container
 
     @pytest.mark.parametrize(
         ("name", "links"),
@@ -84,10 +85,18 @@ class TestFiles:
             (
                 "off.service",
                 {
-                    "off.service": "/lib/systemd/system/off.service",
+                    "off.service": "[Service]\n",
                     "multi-user.target.wants/off.service": "/lib/systemd/system/off.service",
                 },
             ),
+            (
+                "empty.service",
+                {
+                    "empty.service": "[Service]\n",
+                    "multi-user.target.wants/empty.service": "/lib/systemd/system/empty.service",
+                },
+            ),
+            ("sly.service", {"basic.target.wants/sly.service": "/lib/systemd/system/sly.service"}),
             ("old.service", {"multi-user.target.wants/old.service": "../old.service"}),
         ],
     )
@@ -125,10 +134,28 @@ class TestProfiles:
         answer = {"defaults": {"init": "systemd", "stop-signal": "SIGQUIT"}}
         assert merged(own, answer) == {**own, "rich.hawser.dev/stop-signal": "SIGQUIT"}
 
-    def test_a_default_that_needs_another_goes_with_it(self) -> None:
-        answer = {"defaults": {"app-policy": "keep", "app-restarts": "5/60"}}
-        assert len(merged({}, answer)) == 2
-        assert merged({"rich.hawser.dev/app-policy": "exit"}, answer) == {"rich.hawser.dev/app-policy": "exit"}
+    @pytest.mark.parametrize(
+        ("own", "defaults", "counts"),
+        [
+            ({}, {"app-policy": "keep", "app-restarts": "5/60"}, True),
+            ({"app-policy": "exit"}, {"app-policy": "keep", "app-restarts": "5/60"}, False),
+            ({"app-policy": "keep-on-failure"}, {"app-restarts": "5/60"}, True),
+            ({}, {"app-restarts": "5/60"}, False),
+            ({"rootfs": "keep"}, {"rootfs-size": "1Gi"}, True),
+            ({"rootfs": " image"}, {"rootfs": "keep", "rootfs-size": "1Gi"}, False),
+        ],
+    )
+    def test_a_default_that_needs_another_setting_counts_with_it(
+        self, own: dict[str, str], defaults: dict[str, str], counts: bool
+    ) -> None:
+        result = merged({PREFIX + key: value for key, value in own.items()}, {"defaults": defaults})
+        assert (PREFIX + list(defaults)[-1] in result) is counts
+        assert {key: result[PREFIX + key] for key in own} == own
+
+    def test_what_the_pod_says_itself_is_not_left_out(self) -> None:
+        own = {PREFIX + "app-restarts": "1/60"}
+        assert merged(own, {"defaults": {"app-policy": "keep"}}) == {**own, PREFIX + "app-policy": "keep"}
+        assert merged(own, {"defaults": {}}) == own
 
     def test_units_of_profile_and_pod_add_up(self) -> None:
         annotations = {"rich.hawser.dev/mask-units": "cron", "rich.hawser.dev/enable-units": "b.timer"}
@@ -219,14 +246,21 @@ def test_units_are_enabled_and_masked_without_touching_the_image(
     containers: Containers, debian: Path, profiled: Profiled, resolver: Resolver
 ) -> None:
     spec = profiled(SLEEP, mask=["cron", "rsyslog"], enable=["mine"])
-    spec["annotations"]["rich.hawser.dev/mask-units"] = "ssh.service"
+    spec["annotations"] |= {PREFIX + "mask-units": "ssh.service", PREFIX + "enable-units": "off, empty.service"}
     container = containers.make(debian, spec)
-    place = container.directory / "rootfs/etc/systemd/system/mine.service"
-    place.write_text(UNIT.format("mine"))
+    image = container.directory / "rootfs"
+    for place, name in (("etc", "mine"), ("lib", "off"), ("lib", "empty")):
+        (image / place / f"systemd/system/{name}.service").write_text(UNIT.format(name))
+    (image / "etc/systemd/system/off.service").symlink_to("/dev/null")
+    (image / "etc/systemd/system/empty.service").touch()
     container.start()
     container.until("running", "systemctl", "is-system-running")
-    for unit, state in {"cron": "inactive", "rsyslog": "inactive", "ssh": "inactive", "mine": "active"}.items():
-        assert container.exec("systemctl", "is-active", unit) == state, unit
+    units = ("cron", "rsyslog", "ssh", "mine", "off", "empty")
+    states = container.exec("systemctl", "is-active", *units).split()
+    assert dict(zip(units, states, strict=True)) == {
+        **dict.fromkeys(("cron", "rsyslog", "ssh"), "inactive"),
+        **dict.fromkeys(("mine", "off", "empty"), "active"),
+    }
     assert json.loads(resolver.asked[-1]) == {"namespace": "shop", "pod": "web-0", "uid": "u", "container": "web"}
 
 

@@ -16,7 +16,8 @@ from hawser.runtime.view import LIBRARY, PLACE, gather
 
 LOADED = f"{PLACE}/{LIBRARY}"
 FACTS = Facts(executable="/bin/true", static_init="/usr/bin/catatonit")
-VIEW = ViewFacts("/run/view", ("proc/meminfo", "proc/pressure/cpu", "sys/devices/system/cpu/online"), preload="")
+ONLINE = "lxcfs/sys/devices/system/cpu/online"
+VIEW = ViewFacts("/run/view", ("lxcfs/proc/meminfo", "own/proc/pressure/cpu", ONLINE), preload="")
 Spec = dict[str, Any]
 
 
@@ -88,11 +89,12 @@ def test_a_library_comes_before_those_that_are_there(env: list[str], result: lis
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     home = tmp_path / "view"
-    (home / "lxcfs/proc").mkdir(parents=True)
-    (home / "lxcfs/proc/meminfo").touch()
+    for offer in ("lxcfs/proc/meminfo", "own/proc/diskstats"):
+        (home / offer).parent.mkdir(parents=True)
+        (home / offer).touch()
     (home / "lib").mkdir()
     (home / "lib" / LIBRARY).touch()
-    (home / "offers").write_text("proc/meminfo\nproc/stat\n")
+    (home / "offers").write_text("lxcfs/proc/meminfo\nown/proc/diskstats\n")
     return home
 
 
@@ -124,16 +126,16 @@ def test_the_image_says_how_its_programs_get_the_library(
 ) -> None:
     found = gathered(tmp_path, home, *files)
     assert (found.preload, found.musl) == (preload, musl)
-    assert found.offers == ("proc/meminfo", "proc/stat")
+    assert found.offers == ("lxcfs/proc/meminfo", "own/proc/diskstats")
 
 
 def test_a_node_without_the_library_still_has_files(tmp_path: Path, home: Path) -> None:
     (home / "lib" / LIBRARY).unlink()
     found = gathered(tmp_path, home, GLIBC)
-    assert (found.preload, found.offers) == (None, ("proc/meminfo", "proc/stat"))
+    assert (found.preload, found.offers) == (None, ("lxcfs/proc/meminfo", "own/proc/diskstats"))
 
 
-@pytest.mark.parametrize("gone", ["offers", "lxcfs/proc/meminfo"])
+@pytest.mark.parametrize("gone", ["offers", "lxcfs/proc/meminfo", "own/proc/diskstats"])
 def test_files_that_are_not_served_now_are_not_offered(tmp_path: Path, home: Path, gone: str) -> None:
     (home / gone).unlink()
     found = gathered(tmp_path, home, GLIBC)

@@ -83,10 +83,11 @@ async def admin(api_server):
 
 @pytest.fixture
 async def scheduler(admin):
-    manager = Manager(admin)
-    manager.add(Scheduler())
+    """A scheduler at work."""
+    manager, made = Manager(admin), Scheduler()
+    manager.add(made)
     task = asyncio.create_task(manager.run())
-    yield
+    yield made
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

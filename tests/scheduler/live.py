@@ -11,7 +11,7 @@ from .conftest import make_node, make_pod
 
 async def eventually(check):
     """The first true result of an async check."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while not (result := await check()):  # noqa: ASYNC110 - it becomes true on the server
             await asyncio.sleep(0.01)
         return result

@@ -6,10 +6,9 @@ import asyncio
 
 import pytest
 
-from hawser.api.kinds import DEVICE_CLASS, POD, RESOURCE_CLAIM, RESOURCE_CLAIM_TEMPLATE, RESOURCE_SLICE
+from hawser.api.kinds import DEVICE_CLASS, POD, PRIORITY_CLASS, RESOURCE_CLAIM, RESOURCE_CLAIM_TEMPLATE, RESOURCE_SLICE
 from hawser.client.controller import Manager
 from hawser.controllers.resource_claims import ResourceClaimController
-from hawser.scheduler.scheduler import Scheduler
 
 from .device_objects import DRIVER, claim, device, device_class, request, resource_slice
 from .live import add_node, add_pod, bound, event, eventually, scheduled_condition
@@ -18,10 +17,9 @@ PROTECTION = "resource.kubernetes.io/delete-protection"
 
 
 @pytest.fixture
-async def cluster(admin):
+async def cluster(admin, scheduler):
     """A client, with scheduler and claim controller at work; devices, classes and claims go afterwards."""
     manager = Manager(admin)
-    manager.add(Scheduler())
     manager.add(ResourceClaimController())
     task = asyncio.create_task(manager.run())
     yield admin
@@ -142,56 +140,131 @@ async def test_an_unused_claim_that_is_elsewhere_is_allocated_anew(cluster):
     assert result["pool"] == "free"
 
 
-async def test_a_device_is_bound_when_its_conditions_are_met(cluster):
+@pytest.fixture
+async def slow(cluster):
+    """A client of a cluster whose only device takes time to be bound."""
     await add_node(cluster, "n1")
     await cluster.create(DEVICE_CLASS, device_class())
-    slow = device("a", bindingConditions=["attached"], bindingFailureConditions=["failed"])
-    await cluster.create(RESOURCE_SLICE, resource_slice(slow, node="n1"))
-    await add_claim(cluster, "slow")
-    await add_wanting(cluster, "patient", claim_name="slow")
-    told = await eventually(event(cluster, "patient", "BindingConditionsPending"))
+    one = device("a", bindingConditions=["attached"], bindingFailureConditions=["failed"])
+    await cluster.create(RESOURCE_SLICE, resource_slice(one, pool="slow"))
+    return cluster
+
+
+async def report(client, name, condition, **fields):
+    """What the driver says of the claim's device."""
+    made = await client.get(RESOURCE_CLAIM, name, "default")
+    since = made["status"]["allocation"]["allocationTimestamp"]
+    condition = {"type": condition, "status": "True", "reason": "Done", "message": "", **fields}
+    condition["lastTransitionTime"] = since
+    made["status"]["devices"] = [{"driver": DRIVER, "pool": "slow", "device": "a", "conditions": [condition]}]
+    await client.update(RESOURCE_CLAIM, made, "status")
+
+
+def counted(scheduler, name):
+    """What a counter, or a histogram, says."""
+    return [line for line in scheduler.exposed() if line.startswith(name)]
+
+
+async def expected_on(client, name):
+    return (await client.get(POD, name, "default"))["status"].get("nominatedNodeName")
+
+
+async def test_a_device_is_bound_when_its_conditions_are_met(slow, scheduler):
+    await add_claim(slow, "wanted")
+    await add_wanting(slow, "patient", claim_name="wanted")
+    told = await eventually(event(slow, "patient", "BindingConditionsPending"))
     assert told["message"] == "waiting for binding conditions for device on node n1"
-    assert not await bound(cluster, "patient")()
-    made = await cluster.get(RESOURCE_CLAIM, "slow", "default")
-    since = made["status"]["allocation"]["allocationTimestamp"]
-    attached = {"type": "attached", "status": "True", "reason": "Done", "message": "", "lastTransitionTime": since}
-    made["status"]["devices"] = [{"driver": DRIVER, "pool": "n1", "device": "a", "conditions": [attached]}]
-    await cluster.update(RESOURCE_CLAIM, made, "status")
-    assert await eventually(bound(cluster, "patient")) == "n1"
+    assert not await bound(slow, "patient")()
+    assert await expected_on(slow, "patient") == "n1"
+    await report(slow, "wanted", "attached")
+    assert await eventually(bound(slow, "patient")) == "n1"
+    assert await expected_on(slow, "patient") is None
+    labels = f'profile="default-scheduler",driver="{DRIVER}",status="success"'
+    assert counted(scheduler, "scheduler_dra_bindingconditions_allocations_total") == [
+        f"scheduler_dra_bindingconditions_allocations_total{{{labels}}} 1"
+    ]
+    waits = "scheduler_dra_bindingconditions_wait_duration_seconds_count"
+    assert counted(scheduler, waits) == [f"{waits}{{{labels}}} 1"]
 
 
-async def test_a_device_that_fails_to_be_attached_is_given_up(cluster):
-    await add_node(cluster, "n1")
-    await cluster.create(DEVICE_CLASS, device_class())
-    broken = device("a", bindingConditions=["attached"], bindingFailureConditions=["failed"])
-    await cluster.create(RESOURCE_SLICE, resource_slice(broken, pool="slow", name="slow"))
-    await add_claim(cluster, "unlucky")
-    await add_wanting(cluster, "waiter", claim_name="unlucky")
-    await eventually(event(cluster, "waiter", "BindingConditionsPending"))
-    await cluster.create(RESOURCE_SLICE, resource_slice(device("b"), pool="good"))
-    made = await cluster.get(RESOURCE_CLAIM, "unlucky", "default")
-    since = made["status"]["allocation"]["allocationTimestamp"]
-    failed = {"type": "failed", "status": "True", "reason": "NoSlot", "message": "m", "lastTransitionTime": since}
-    made["status"]["devices"] = [{"driver": DRIVER, "pool": "slow", "device": "a", "conditions": [failed]}]
-    await cluster.update(RESOURCE_CLAIM, made, "status")
-    assert await eventually(bound(cluster, "waiter")) == "n1"
-    (result,) = (await status_of(cluster, "unlucky"))["allocation"]["devices"]["results"]
+async def test_a_device_that_fails_to_be_attached_is_given_up(slow):
+    await add_claim(slow, "unlucky")
+    await add_wanting(slow, "waiter", claim_name="unlucky")
+    await eventually(event(slow, "waiter", "BindingConditionsPending"))
+    await report(slow, "unlucky", "failed", reason="NoSlot", message="m")
+
+    async def failed():
+        status = (await slow.get(POD, "waiter", "default"))["status"]
+        conditions = [c for c in status.get("conditions") or () if c["status"] == "False"]
+        return conditions and (conditions[0], status.get("nominatedNodeName"))
+
+    # Read together: the next attempt comes a second later.
+    refused, expected = await eventually(failed)
+    why = 'claim unlucky binding failed: reason=NoSlot, message="m"'
+    message = f'running PreBind plugin "DynamicResources": {why}'
+    assert (refused["reason"], refused["message"], refused["observedGeneration"]) == ("SchedulerError", message, 1)
+    assert expected is None
+    assert (await eventually(event(slow, "waiter", "FailedScheduling")))["message"] == message
+    await slow.create(RESOURCE_SLICE, resource_slice(device("b"), pool="good"))
+    assert await eventually(bound(slow, "waiter")) == "n1"
+    (result,) = (await status_of(slow, "unlucky"))["allocation"]["devices"]["results"]
     assert result["device"] == "b"
 
 
-async def test_what_was_kept_for_a_pod_is_given_back_when_it_goes(cluster):
-    await add_node(cluster, "n1")
-    await cluster.create(DEVICE_CLASS, device_class())
-    slow = device("a", bindingConditions=["attached"], bindingFailureConditions=["failed"])
-    await cluster.create(RESOURCE_SLICE, resource_slice(slow, node="n1"))
+async def test_what_was_kept_for_a_pod_is_given_back_when_it_goes(slow):
     for name in ("mine", "other"):
-        await add_claim(cluster, name)
-    await add_wanting(cluster, "leaver", claim_name="mine")
-    await eventually(event(cluster, "leaver", "BindingConditionsPending"))
-    await add_wanting(cluster, "next", claim_name="other")
-    await eventually(scheduled_condition(cluster, "next"))
-    await cluster.delete(POD, "leaver", "default", grace_period=0)
-    await eventually(event(cluster, "next", "BindingConditionsPending"))
-    assert await status_of(cluster, "mine") == {}
-    (result,) = (await status_of(cluster, "other"))["allocation"]["devices"]["results"]
+        await add_claim(slow, name)
+    await add_wanting(slow, "leaver", claim_name="mine")
+    await eventually(event(slow, "leaver", "BindingConditionsPending"))
+    await add_wanting(slow, "next", claim_name="other")
+    await eventually(scheduled_condition(slow, "next"))
+    await slow.delete(POD, "leaver", "default", grace_period=0)
+    await eventually(event(slow, "next", "BindingConditionsPending"))
+    assert await status_of(slow, "mine") == {}
+    (result,) = (await status_of(slow, "other"))["allocation"]["devices"]["results"]
     assert result["device"] == "a"
+
+
+async def test_who_is_preempted_while_it_waits_for_devices_goes_back_to_the_queue(slow):
+    await slow.create(PRIORITY_CLASS, {"metadata": {"name": "high"}, "value": 1000})
+    try:
+        await add_claim(slow, "mine")
+        await add_wanting(slow, "victim", claim_name="mine", cpu="3")
+        await eventually(event(slow, "victim", "BindingConditionsPending"))
+        urgent = await add_pod(slow, "urgent", cpu="3", priorityClassName="high")
+        said = await eventually(event(slow, "victim", "Preempted"))
+        told = f"Preempted by pod {urgent['metadata']['uid']} on node n1 (in kube-scheduler memory)."
+        assert said["message"] == told
+        assert await eventually(bound(slow, "urgent")) == "n1"
+        failed = 'running PreBind plugin "DynamicResources": context canceled'
+        assert (await eventually(event(slow, "victim", "FailedScheduling")))["message"] == failed
+        victim = await slow.get(POD, "victim", "default")
+        assert "deletionTimestamp" not in victim["metadata"]
+        assert not [c for c in victim["status"].get("conditions") or () if c["type"] == "DisruptionTarget"]
+
+        async def refused():
+            found = await scheduled_condition(slow, "victim")()
+            return found and found["reason"] == "Unschedulable"
+
+        await eventually(refused)
+        assert not (await status_of(slow, "mine")).get("reservedFor")
+        # What it was given stays its own, and there is no hurry about the rest.
+        await report(slow, "mine", "attached")
+        await slow.delete(POD, "urgent", "default", grace_period=0)
+        assert await eventually(bound(slow, "victim")) == "n1"
+    finally:
+        await slow.delete(PRIORITY_CLASS, "high")
+
+
+async def test_the_place_of_a_pod_that_goes_while_it_waits_for_devices_is_free_at_once(slow):
+    await add_claim(slow, "mine")
+    await add_wanting(slow, "leaver", claim_name="mine", cpu="3")
+    await eventually(event(slow, "leaver", "BindingConditionsPending"))
+    await add_pod(slow, "next", cpu="3")
+    await eventually(scheduled_condition(slow, "next"))
+    # Somebody keeps it, so that it does not go yet.
+    body = {"metadata": {"finalizers": ["example.com/kept"]}}
+    await slow.patch(POD, "leaver", "default", body)
+    await slow.delete(POD, "leaver", "default", grace_period=0)
+    assert await eventually(bound(slow, "next")) == "n1"
+    await slow.patch(POD, "leaver", "default", {"metadata": {"finalizers": None}})

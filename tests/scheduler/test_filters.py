@@ -9,6 +9,7 @@ from hawser.api.pod_resources import pod_requests
 from hawser.api.taints import tolerates
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.filters import Refusal, refusal, unavailable
+from hawser.scheduler.placement import Placement
 
 CORDONED = "node(s) were unschedulable"
 TAINTED = "node(s) had untolerated taint(s)"
@@ -26,6 +27,21 @@ def required(*expressions, fields=()):
 
 def expression(key, operator, *values):
     return {"key": key, "operator": operator, "values": list(values)}
+
+
+def test_a_node_has_to_declare_what_a_pod_depends_on(node, pod, shapes):
+    cache, wants = Cache(shapes), pod()
+    wants["spec"]["containers"][0]["restartPolicyRules"] = [{"action": "RestartAllContainers"}]
+    cache.set_node(node("old"))
+    new = node("new")
+    new["status"]["declaredFeatures"] = ["RestartAllContainersOnContainerExits"]
+    cache.set_node(new)
+    why = "node declared features check failed - unsatisfied requirements: RestartAllContainersOnContainerExits"
+    refused = Refusal("NodeDeclaredFeatures", (why,), True)
+    assert [refusal(shapes.pod(wants).shape, cache.nodes[name]) for name in ("old", "new")] == [refused, None]
+    assert refusal(shapes.pod(pod()).shape, cache.nodes["old"]) is None
+    decision = Placement(cache).decide(shapes.pod(wants))
+    assert decision.node == "new"
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, POD, PRIORITY_CLASS
+from hawser.api.kinds import (
+    CUSTOM_RESOURCE_DEFINITION,
+    DEVICE_CLASS,
+    POD,
+    PRIORITY_CLASS,
+    RESOURCE_CLAIM,
+    RESOURCE_CLAIM_TEMPLATE,
+    RESOURCE_SLICE,
+)
+from hawser.client.controller import Manager
+from hawser.controllers.resource_claims import ResourceClaimController
 from hawser.scheduler.gangs import POD_GROUP
+from hawser.scheduler.scheduler import Scheduler
 
+from .device_objects import device, device_class, request, resource_slice
 from .live import add_node, add_pod, bound, event, eventually, scheduled_condition
 
 
@@ -126,3 +140,34 @@ async def test_nobody_makes_place_for_a_part_of_a_group(admin, scheduler, groups
     for name in ("l1", "l2"):
         await eventually(says(admin, name, "Insufficient cpu"))
     assert await leaving(admin) == set()
+
+
+async def test_a_group_with_devices_waits_for_its_claims_and_is_bound_at_the_first_attempt(admin, groups):
+    manager, scheduler = Manager(admin), Scheduler()
+    manager.add(scheduler)
+    manager.add(ResourceClaimController())
+    await groups("team")
+    await add_node(admin, "n1", cpu="4")
+    await admin.create(DEVICE_CLASS, device_class())
+    await admin.create(RESOURCE_SLICE, resource_slice(device("a"), device("b")))
+    template = {"metadata": {"name": "one", "namespace": "default"}}
+    await admin.create(RESOURCE_CLAIM_TEMPLATE, {**template, "spec": {"spec": {"devices": {"requests": [request()]}}}})
+    wanting = {"resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "one"}]}
+    for name, more in (("w1", {}), ("w2", wanting), ("w3", wanting)):
+        await add_pod(admin, name, **member("team", **more))
+    async with asyncio.TaskGroup() as tasks:
+        work = tasks.create_task(manager.run())
+        # The first has no claims, but is nothing without one of the others.
+        assert {await eventually(bound(admin, name)) for name in ("w1", "w2", "w3")} == {"n1"}
+        for name in ("w1", "w2", "w3"):
+            assert not await event(admin, name, "FailedScheduling")()
+        assert not [line for line in scheduler.exposed() if 'result="error"' in line]
+        await admin.delete_collection(POD, "default", grace_period=0)
+        for kind, namespace in ((RESOURCE_CLAIM_TEMPLATE, "default"), (RESOURCE_SLICE, None), (DEVICE_CLASS, None)):
+            await admin.delete_collection(kind, namespace)
+
+        async def gone():
+            return not (await admin.list(RESOURCE_CLAIM, "default")).items
+
+        await eventually(gone)
+        work.cancel()

@@ -5,17 +5,22 @@ from __future__ import annotations
 import copy
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hawser.api.kinds import NAMESPACE, NODE, POD
 from hawser.scheduler.cache import Cache
+from hawser.scheduler.hints import Hints
 from hawser.scheduler.placement import Placement
+from hawser.scheduler.preparing import Preparations
+from hawser.scheduler.profile import Profile
 from hawser.scheduler.queue import SchedulingQueue
 from hawser.scheduler.watching import Watching
 
 from .conftest import make_node, make_pod
-from .test_outlook import NAMES, nodes, pods
+from .naive import REQUIRED
+from .test_outlook import NAMES, ZONE, nodes, pods
 
 
 class Told:
@@ -49,7 +54,8 @@ class World:
         self.cache = Cache()
         self.queue = SchedulingQueue(clock)
         self.placement = Placement(self.cache, random.Random(0))
-        self.watching = Watching(self, self.cache, self.queue, ["default-scheduler"], self.placement.forget)
+        forget, refusal = self.placement.forget, self.placement.refusal
+        self.watching = Watching(self, self.cache, self.queue, ["default-scheduler"], forget, Preparations(), refusal)
         self.versions = 0
 
     def informer(self, kind):
@@ -149,6 +155,89 @@ def test_whoever_could_be_placed_has_been_woken(first, history):
         world.check()
 
 
+@pytest.fixture
+def world():
+    return World(Still())
+
+
+def term(kind, app, key):
+    one = {"topologyKey": key, "labelSelector": {"matchLabels": {"app": app}}}
+    return {"affinity": {kind: {REQUIRED: [one]}}}
+
+
+def test_a_node_that_moves_takes_its_pods_along(world):
+    """The node itself is full: it is the others in its zone that the pod may go to, or need not keep away from."""
+    world.step("node", "", make_node("n0", cpu="1"))
+    world.step("pod", "p0", make_pod(cpu="1", labels={"app": "db"}))
+    world.step("node", "", make_node("n1", labels={ZONE: "a"}))
+    world.step("pod", "p1", make_pod(cpu="1", **term("podAffinity", "db", ZONE)))
+    assert "default/p1" in world.queue
+    world.step("node", "", make_node("n0", cpu="1", labels={ZONE: "a"}))
+    assert "default/p1" not in world.queue
+    world.step("pod", "p2", make_pod(cpu="1", **term("podAntiAffinity", "db", ZONE)))
+    assert "default/p2" in world.queue
+    world.step("node", "", make_node("n0", cpu="1"))
+    assert "default/p2" not in world.queue
+    world.step("node", "", make_node("n0", cpu="1", labels={ZONE: "a"}))
+    world.step("pod", "p3", make_pod(cpu="1", **term("podAntiAffinity", "db", ZONE)))
+    assert "default/p3" in world.queue
+    world.step("no node", "n0", None)
+    assert "default/p3" not in world.queue
+
+
+def test_who_could_preempt_now_is_tried_again(world):
+    world.step("node", "", make_node("n0", cpu="2"))
+    for name, priority in (("p0", 0), ("p1", 9)):
+        world.step("pod", name, make_pod(cpu="1", priority=priority))
+    world.step("node", "", make_node("n0", cpu="2", unschedulable=True))
+    world.step("pod", "p2", make_pod(cpu="2", priority=5))
+    world.step("pod", "p3", make_pod(cpu="2", priority=5, preemptionPolicy="Never"))
+    urgent, patient = (world.queue.get(f"default/{name}") for name in ("p2", "p3"))
+
+    def woken(step, *args):
+        before = urgent.tries, patient.tries
+        world.step(step, *args)
+        return urgent.tries - before[0], patient.tries - before[1]
+
+    assert woken("node", "", make_node("n0", cpu="2")) == (1, 0)
+    assert woken("node", "", make_node("n0", cpu="2", images=[("app", 5)])) == (0, 0)
+    assert woken("pod", "p4", make_pod(cpu="2", priority=-1)) == (0, 0)
+    # Who is more important than they had to go before others are made to.
+    assert woken("gone", "p1", None) == (1, 0)
+    assert woken("gone", "p0", None) == (1, 1)
+
+
+def test_whose_promised_place_another_has_taken_is_tried_again_when_the_last_has_left(world):
+    world.step("node", "", make_node("n0", cpu="2"))
+    for name in ("p0", "p1"):
+        world.step("pod", name, make_pod(cpu="1", priority=0))
+    world.step("pod", "p2", make_pod(cpu="2", priority=5))
+    waiting = world.queue.get("default/p2")
+    world.cache.nominate(waiting.pod, "n0")
+    for name in ("p0", "p1"):
+        world.step("leaving", name, None)
+    before = waiting.tries
+    world.step("gone", "p0", None)
+    world.step("pod", "p3", make_pod(cpu="1", priority=9))
+    assert "default/p3" not in world.queue
+    assert waiting.tries == before
+    world.step("gone", "p1", None)
+    assert waiting.tries == before + 1
+
+
+def test_a_profile_that_ignores_what_a_node_lacks_is_told_of_the_node(clock):
+    world = World(Still())
+    world.placement = Placement(world.cache, random.Random(0), profile=Profile(ignored=("example.com/gpu",)))
+    world.watching.hints = Hints(world.placement.refusal, world.watching.namespace_labels)
+    world.step("node", "", make_node("n0", unschedulable=True))
+    pod = make_pod(cpu="1")
+    pod["spec"]["containers"][0]["resources"]["requests"]["example.com/gpu"] = "1"
+    world.step("pod", "p0", pod)
+    assert "default/p0" in world.queue
+    world.step("node", "", make_node("n0"))
+    assert "default/p0" not in world.queue
+
+
 tight = st.one_of(
     large,
     st.tuples(st.sampled_from(["gone", "ended"]), st.sampled_from(POD_NAMES), st.none()),
@@ -162,6 +251,36 @@ tight = st.one_of(
 def test_room_that_comes_free_is_used(history):
     world = World(Still())
     world.step("node", "", make_node("n0", cpu="1"))
+    for what, name, value in history:
+        world.step(what, name, value)
+        world.check()
+
+
+small = st.builds(
+    lambda name, cpu, zone: make_node(name, cpu=cpu, labels={ZONE: zone} if zone else {}),
+    st.sampled_from(NAMES[:3]),
+    st.sampled_from(["1", "2"]),
+    st.sampled_from(["", "a", "b"]),
+)
+choosy = st.builds(
+    lambda kind, app, own, cpu: make_pod(cpu=cpu, labels={"app": own}, **(term(kind, app, ZONE) if kind else {})),
+    st.sampled_from(["podAffinity", "podAntiAffinity", ""]),
+    st.sampled_from(["web", "db"]),
+    st.sampled_from(["web", "db"]),
+    st.sampled_from(["100m", "1"]),
+)
+moves = st.one_of(
+    st.tuples(st.just("node"), st.just(""), small),
+    st.tuples(st.just("pod"), st.sampled_from(POD_NAMES[:4]), choosy),
+    st.tuples(st.just("no node"), st.sampled_from(NAMES[:3]), st.none()),
+    st.tuples(st.just("gone"), st.sampled_from(POD_NAMES[:4]), st.none()),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(moves, min_size=4, max_size=16))
+def test_pods_that_look_at_zones_hear_of_all_that_moves_there(history):
+    world = World(Still())
     for what, name, value in history:
         world.step(what, name, value)
         world.check()

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.placement import Placement
-from hawser.scheduler.scores import balanced, images_present, inverted, least_allocated, normalized, stretched
+from hawser.scheduler.profile import CPU_AND_MEMORY
+from hawser.scheduler.scores import (
+    balance_of,
+    balanced,
+    images_present,
+    inverted,
+    least_allocated,
+    normalized,
+    stretched,
+)
 from hawser.scheduler.terms import selector_of
 
 from .conftest import make_node, make_pod
@@ -107,11 +116,11 @@ def test_a_failed_binding_frees_its_room_unless_it_succeeded_after_all(cache, po
     cache.set_node(node("a"))
     info = cache.shapes.pod(pod(cpu="4"))
     cache.assume(info, "a")
-    cache.forget(info.key)
+    cache.forget(info)
     assert cache.nodes["a"].requested.get("cpu") == 0
     cache.assume(info, "a")
     cache.set_pod(info, "a")
-    cache.forget(info.key)
+    cache.forget(info)
     assert cache.nodes["a"].requested["cpu"] == 4000
 
 
@@ -299,4 +308,33 @@ def test_scores_stay_within_bounds(used_cpu, used_memory, cpu, memory, image_gig
     shape = cache.shapes.pod(make_pod(cpu=f"{cpu}m", memory=str(memory))).shape
     for score in (least_allocated, balanced):
         assert 0 <= score(shape, node) <= 100
-    assert 0 <= images_present({"app:latest": 1.0}, shape.containers, node) <= 100
+    assert 0 <= images_present({"app:latest": 1.0}, shape.images_wanted, node) <= 100
+
+
+@pytest.mark.parametrize(
+    ("used", "wanted", "score"),
+    [
+        ({}, {"cpu": "1", "memory": "2Gi"}, 75),
+        ({}, {"cpu": "4"}, 50),
+        ({"cpu": "4"}, {"memory": "8Gi"}, 100),
+        ({"cpu": "1"}, {"memory": "2Gi"}, 81),
+        ({"cpu": "2"}, {"cpu": "1", "memory": "2Gi"}, 75),
+        ({"cpu": "2"}, {}, 0),
+    ],
+)
+def test_a_node_is_good_for_a_pod_that_makes_its_use_more_even(pod, node, used, wanted, score):
+    cache = Cache()
+    cache.set_node(node("n"))
+    cache.set_pod(cache.shapes.pod(pod(**used)), "n")
+    shape = cache.shapes.pod(pod(**wanted)).shape
+    assert [rate(shape, cache.nodes["n"]) for rate in (balanced, balance_of(CPU_AND_MEMORY))] == [score, score]
+
+
+def test_images_of_volumes_draw_a_pod_where_they_are(pod, node):
+    cache = Cache()
+    cache.set_node(node("without"))
+    cache.set_node(node("with", images=[("model:1", 900 * 2**20)]))
+    volumes = [{"name": "m", "image": {"reference": "model:1"}}]
+    shape = cache.shapes.pod(pod(volumes=volumes)).shape
+    assert (shape.images, shape.images_wanted) == (("app", "model:1"), 2)
+    assert Placement(cache).decide(cache.shapes.pod(pod(volumes=volumes))).node == "with"

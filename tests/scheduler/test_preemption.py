@@ -7,6 +7,7 @@ import random
 import pytest
 
 from hawser.scheduler.cache import Cache
+from hawser.scheduler.deciding import Checks
 from hawser.scheduler.placement import Placement
 from hawser.scheduler.preemption import HOPELESS, NEVER, TERMINATING, Candidate, best, ineligible, preempt, violating
 
@@ -96,7 +97,7 @@ def test_why_nobody_can_help_is_said_in_kube_schedulers_words(cluster, pod, node
 def test_what_a_node_lacks_besides_excludes_it(cluster, pod):
     cache = cluster(a=[("x", "1", 0)], b=[("y", "1", 5)])
     refused = {"a": HOPELESS}
-    assert attempt(cache, pod(cpu="1", priority=10), check=refused.get) == ("b", ["y"])
+    assert attempt(cache, pod(cpu="1", priority=10), check=Checks(devices=refused.get)) == ("b", ["y"])
 
 
 def test_anti_affinity_to_pods_that_can_leave_is_resolved_by_preemption(cluster, pod):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import dataclasses
 
 import pytest
 
@@ -25,13 +25,10 @@ def info(pod, shapes):
 async def take(queue):
     """The names of all pods that are ready, in order."""
     names = []
-    while True:
-        try:
-            entry = await asyncio.wait_for(queue.pop(), 0.001)
-        except TimeoutError:
-            return names
+    while (entry := queue.pop_now()) is not None:
         names.append(entry.pod.key.split("/")[1])
         queue.park(entry)
+    return names
 
 
 async def test_priority_goes_before_age_and_age_before_the_rest(queue, info):
@@ -114,3 +111,69 @@ async def test_a_deleted_pod_is_not_popped_and_its_successor_is(queue, info):
     queue.park(entry)
     assert len(queue) == 0
     assert "default/b" not in queue
+
+
+async def test_a_pod_that_was_parked_for_long_is_tried_once_more_and_known_as_such(queue, info, clock):
+    queue.add(info("a"))
+    await take(queue)
+    clock.advance(299)
+    assert await take(queue) == []
+    clock.advance(31)
+    entry = await queue.pop()
+    assert entry.flushed
+    queue.park(entry)
+    queue.wake()
+    assert not entry.flushed
+
+
+@pytest.mark.parametrize(("plugin", "tried"), [("P", ["a"]), ("Q", [])])
+async def test_what_happens_while_a_refused_pod_is_seen_to_is_heard(queue, info, plugin, tried):
+    for name in "ab":
+        queue.add(info(name, cpu="1" if name == "a" else "2"))
+    entry, other = queue.pop_now(), queue.pop_now()
+    queue.attend(entry)
+    queue.wake(lambda pod, plugins: plugins == {"P"})
+    queue.park(other, frozenset("P"))
+    queue.park(entry, frozenset(plugin))
+    assert await take(queue) == tried
+
+
+async def test_a_group_is_woken_by_what_helps_any_of_its_pods(queue, info):
+    for name, selector in (("a", {"x": "y"}), ("b", {})):
+        queue.add(info(name, labels={"scheduling.x-k8s.io/pod-group": "g"}, nodeSelector=selector))
+    for entry in (queue.pop_now(), queue.pop_now()):
+        queue.park(entry, frozenset(), ("gang", "default/g"))
+    queue.wake(lambda pod, plugins: not pod.shape.selects)
+    assert queue.pop_now().pod.name == "a"
+
+
+async def test_the_next_that_is_alike_is_tried_when_the_first_is_placed_or_goes_or_becomes_another(queue, info, clock):
+    for name in "abcd":
+        queue.add(info(name))
+    assert await take(queue) == ["a", "b", "c", "d"]
+    clock.advance(60)
+    queue.wake()
+    entry = queue.pop_now()
+    assert queue.pop_now() is None
+    queue.placed(entry)
+    following = queue.pop_now()
+    assert (entry.pod.name, following.pod.name) == ("a", "b")
+    queue.delete(entry.pod.key)
+    assert queue.pop_now() is None
+    queue.delete(following.pod.key)
+    queue.add(dataclasses.replace(queue.get("default/c").pod, shape=info("other", cpu="1").shape))
+    assert {queue.pop_now().pod.name, queue.pop_now().pod.name} == {"c", "d"}
+
+
+async def test_the_next_that_is_alike_is_tried_when_the_first_waits_for_something_of_its_own(queue, info, clock):
+    for name in "abc":
+        queue.add(info(name))
+    assert await take(queue) == ["a", "b", "c"]
+    clock.advance(60)
+    queue.wake()
+    queue.park(queue.pop_now(), likeness=("promised", "a"))
+    queue.park(queue.pop_now())
+    assert queue.pop_now() is None
+    clock.advance(60)
+    queue.wake()
+    assert {queue.pop_now().pod.name for _ in range(2)} == {"a", "c"}

@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from hawser.api.errors import APIError
 from hawser.api.kinds import (
     NODE,
     PERSISTENT_VOLUME,
@@ -16,16 +17,26 @@ from hawser.api.kinds import (
     PRIORITY_CLASS,
     REPLICA_SET,
     STORAGE_CLASS,
+    VALIDATING_ADMISSION_POLICY,
+    VALIDATING_ADMISSION_POLICY_BINDING,
 )
 from hawser.client.controller import Manager
 from hawser.scheduler.scheduler import Scheduler
 from hawser.scheduler.simulation import Simulation
-from hawser.scheduler.writing import unschedulable_condition
+from hawser.scheduler.writing import unscheduled
 
 from .conftest import make_pod
 from .live import add_node, add_pod, bound, event, eventually, scheduled_condition
 
 ZONE = "topology.kubernetes.io/zone"
+
+
+@pytest.fixture
+async def high(admin):
+    """The priority class of that name."""
+    await admin.create(PRIORITY_CLASS, {"metadata": {"name": "high"}, "value": 1000})
+    yield
+    await admin.delete(PRIORITY_CLASS, "high")
 
 
 async def test_a_pod_is_bound_and_an_event_says_so(admin, scheduler):
@@ -63,35 +74,98 @@ async def test_room_that_a_deleted_pod_leaves_is_used(admin, scheduler):
     assert await eventually(bound(admin, "second")) == "n1"
 
 
-async def test_a_more_important_pod_takes_the_place_of_another(admin, scheduler):
-    await admin.create(PRIORITY_CLASS, {"metadata": {"name": "high"}, "value": 1000})
+async def test_a_more_important_pod_takes_the_place_of_another(admin, scheduler, high):
+    await add_node(admin, "n1", cpu="1")
+    await add_pod(admin, "victim", cpu="600m", terminationGracePeriodSeconds=60)
+    await eventually(bound(admin, "victim"))
+    made = await add_pod(admin, "urgent", cpu="600m", priorityClassName="high")
+    refused = await eventually(scheduled_condition(admin, "urgent"))
+    assert refused["message"].startswith("0/1 nodes are available: 1 Insufficient cpu.")
+    said = await eventually(event(admin, "victim", "Preempted"))
+    assert said["message"] == f"Preempted by pod {made['metadata']['uid']} on node n1"
+    victim = await admin.get(POD, "victim", "default")
+    assert "deletionTimestamp" in victim["metadata"]
+    condition = next(c for c in victim["status"]["conditions"] if c["type"] == "DisruptionTarget")
+    assert (condition["reason"], condition["message"]) == (
+        "PreemptionByScheduler",
+        "default-scheduler: preempting to accommodate a higher priority pod",
+    )
+    assert condition["observedGeneration"] == 1
+    assert (await admin.get(POD, "urgent", "default"))["status"]["nominatedNodeName"] == "n1"
+    # The room that will be is not for everybody.
+    await add_pod(admin, "other", cpu="600m")
+    await eventually(scheduled_condition(admin, "other"))
+    await admin.delete(POD, "victim", "default", grace_period=0)
+    assert await eventually(bound(admin, "urgent")) == "n1"
+    assert not await bound(admin, "other")()
+    waiting = await scheduled_condition(admin, "other")()
+    assert waiting["message"].endswith("1 No preemption victims found for incoming pod.")
+
+
+async def test_a_promised_place_is_taken_although_others_that_are_alike_wait_longer(admin, scheduler, high):
+    await add_node(admin, "n1", cpu="1")
+    await add_pod(admin, "victim", cpu="600m", terminationGracePeriodSeconds=60)
+    await eventually(bound(admin, "victim"))
+    await add_pod(admin, "first", cpu="600m", priorityClassName="high")
+    await eventually(event(admin, "victim", "Preempted"))
+    await add_pod(admin, "second", cpu="600m", priorityClassName="high")
+    await eventually(scheduled_condition(admin, "second"))
+    # It is tried in vain, and waits for less long than the other then.
+    await admin.patch(NODE, "n1", None, {"metadata": {"labels": {"changed": "yes"}}})
+
+    async def tried_again():
+        return "due to a terminating pod" in (await scheduled_condition(admin, "first")())["message"]
+
+    await eventually(tried_again)
+    await admin.delete(POD, "victim", "default", grace_period=0)
+    assert await eventually(bound(admin, "first")) == "n1"
+
+
+async def test_room_that_a_pod_was_promised_is_for_others_when_it_goes_elsewhere(admin, scheduler, high):
+    await add_node(admin, "n1", cpu="1")
+    await add_pod(admin, "victim", cpu="600m", terminationGracePeriodSeconds=60)
+    await eventually(bound(admin, "victim"))
+    await add_pod(admin, "urgent", cpu="600m", priorityClassName="high")
+    await eventually(event(admin, "victim", "Preempted"))
+    await add_pod(admin, "other", cpu="300m", nodeSelector={"kubernetes.io/hostname": "n1"})
+    await eventually(scheduled_condition(admin, "other"))
+    await add_node(admin, "n2", cpu="600m")
+    assert await eventually(bound(admin, "urgent")) == "n2"
+    assert await eventually(bound(admin, "other")) == "n1"
+
+
+async def test_a_victim_that_cannot_be_deleted_is_tried_again(admin, scheduler, high):
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["pods"]}
+    denied = {"expression": "!oldObject.metadata.name.startsWith('kept')"}
+    policy = {"matchConstraints": {"resourceRules": [rule]}, "validations": [denied]}
+    binding = {"policyName": "keep", "validationActions": ["Deny"]}
+    await admin.create(VALIDATING_ADMISSION_POLICY, {"metadata": {"name": "keep"}, "spec": policy})
+    await admin.create(VALIDATING_ADMISSION_POLICY_BINDING, {"metadata": {"name": "keep"}, "spec": binding})
     try:
         await add_node(admin, "n1", cpu="1")
-        await add_pod(admin, "victim", cpu="600m", terminationGracePeriodSeconds=60)
-        await eventually(bound(admin, "victim"))
-        made = await add_pod(admin, "urgent", cpu="600m", priorityClassName="high")
-        refused = await eventually(scheduled_condition(admin, "urgent"))
-        assert refused["message"].startswith("0/1 nodes are available: 1 Insufficient cpu.")
-        said = await eventually(event(admin, "victim", "Preempted"))
-        assert said["message"] == f"Preempted by pod {made['metadata']['uid']} on node n1"
-        victim = await admin.get(POD, "victim", "default")
-        assert "deletionTimestamp" in victim["metadata"]
-        condition = next(c for c in victim["status"]["conditions"] if c["type"] == "DisruptionTarget")
-        assert (condition["reason"], condition["message"]) == (
-            "PreemptionByScheduler",
-            "default-scheduler: preempting to accommodate a higher priority pod",
-        )
-        assert (await admin.get(POD, "urgent", "default"))["status"]["nominatedNodeName"] == "n1"
-        # The room that will be is not for everybody.
-        await add_pod(admin, "other", cpu="600m")
-        await eventually(scheduled_condition(admin, "other"))
-        await admin.delete(POD, "victim", "default", grace_period=0)
-        assert await eventually(bound(admin, "urgent")) == "n1"
-        assert not await bound(admin, "other")()
-        waiting = await scheduled_condition(admin, "other")()
-        assert waiting["message"].endswith("1 No preemption victims found for incoming pod.")
+
+        async def stays():
+            await add_pod(admin, "kept", cpu="600m")
+            await eventually(bound(admin, "kept"))
+            try:
+                await admin.delete(POD, "kept", "default", grace_period=0)
+            except APIError:
+                return True
+            return False
+
+        await eventually(stays)
+        await add_pod(admin, "urgent", cpu="600m", priorityClassName="high")
+        await eventually(scheduled_condition(admin, "urgent"))
     finally:
-        await admin.delete(PRIORITY_CLASS, "high")
+        await admin.delete(VALIDATING_ADMISSION_POLICY_BINDING, "keep")
+        await admin.delete(VALIDATING_ADMISSION_POLICY, "keep")
+
+    async def leaving():
+        return "deletionTimestamp" in (await admin.get(POD, "kept", "default"))["metadata"]
+
+    await eventually(leaving)
+    await admin.delete(POD, "kept", "default", grace_period=0)
+    assert await eventually(bound(admin, "urgent")) == "n1"
 
 
 async def test_gates_and_other_schedulers_are_respected(admin, scheduler):
@@ -160,6 +234,7 @@ async def test_a_claim_waits_for_its_pod_and_the_pod_for_its_volume(admin, sched
 
         assert (await eventually(reserved))["uid"] == data["metadata"]["uid"]
         assert not await bound(admin, "user")()
+        assert (await admin.get(POD, "user", "default"))["status"]["nominatedNodeName"] == "n1"
         # What the PV controller does then.
         completed = {
             "metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
@@ -240,10 +315,16 @@ async def test_pods_of_a_replica_set_are_spread_without_asking_for_it(admin, sch
 
 
 def test_a_condition_that_is_there_is_not_written_again(clock):
-    pod = {"status": {"conditions": []}}
-    condition = unschedulable_condition(pod, "m", clock.now())
-    assert condition["lastTransitionTime"] == "2026-01-01T00:16:40Z"
+    pod = {"metadata": {"generation": 1}, "status": {"conditions": []}}
+
+    def written(message):
+        return unscheduled(pod, "Unschedulable", message, clock.now())
+
+    condition = written("m")
+    assert (condition["lastTransitionTime"], condition["observedGeneration"]) == ("2026-01-01T00:16:40Z", 1)
     pod["status"]["conditions"] = [condition]
-    assert unschedulable_condition(pod, "m", clock.now()) is None
+    assert written("m") is None
     clock.advance(60)
-    assert unschedulable_condition(pod, "n", clock.now())["lastTransitionTime"] == "2026-01-01T00:16:40Z"
+    assert written("n")["lastTransitionTime"] == "2026-01-01T00:16:40Z"
+    pod["metadata"]["generation"] = 2
+    assert written("m")["observedGeneration"] == 2

@@ -8,7 +8,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from hawser.api.taints import UNSCHEDULABLE as CORDON
 from hawser.cli.main import build
+from hawser.scheduler.manifests import BadObjectError
 from hawser.scheduler.shapes import GANG_LABEL
 from hawser.scheduler.simulation import Simulation
 
@@ -66,6 +68,165 @@ def test_a_node_that_has_the_first_choice_is_preferred():
     slices = [resource_slice(device("x", kind="a"), node="n1"), resource_slice(device("x", kind="b"), node="n2")]
     assert answers(*nodes, wants, device_class(), *slices, claim("one", wish)) == {"wants": ("Placed", "n1")}
     assert answers(*nodes, wants, device_class(), slices[1], claim("one", wish)) == {"wants": ("Placed", "n2")}
+
+
+def test_room_that_others_make_already_is_kept_for_whom_it_was_promised():
+    leaving = make_pod("leaving", cpu="1", node="n")
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    target = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}
+    leaving["status"] = {"conditions": [target]}
+    promised = make_pod("promised", cpu="1", priority=9) | {"status": {"nominatedNodeName": "n"}}
+    results = list(Simulation([make_node("n", cpu="1"), leaving, promised, make_pod("late", cpu="1")]).run())
+    assert [(r.pod, str(r.outcome), r.node, r.victims) for r in results] == [
+        ("default/promised", "Preempting", "n", ()),
+        ("default/late", "Unschedulable", "", ()),
+    ]
+    ready = [make_node("n", cpu="1"), promised, make_pod("late", cpu="1")]
+    assert answers(*ready) == {"promised": ("Placed", "n"), "late": ("Unschedulable", "")}
+
+
+@pytest.mark.parametrize(
+    ("others", "wanted"),
+    [
+        ({"a": ["user"]}, ("Preempting", "a", ("default/user",))),
+        # More important, or one of several: nobody can make room.
+        ({"a": ["boss"]}, ("Unschedulable", "", ())),
+        ({"a": ["user"], "b": ["user"]}, ("Unschedulable", "", ())),
+    ],
+)
+def test_a_claim_for_one_pod_only_is_taken_over_from_a_less_important_one(others, wanted):
+    mounted = [{"name": "v", "persistentVolumeClaim": {"claimName": "own"}}]
+    claim = {"volumeName": "v", "accessModes": ["ReadWriteOncePod"], "resources": {"requests": {"storage": "1Gi"}}}
+    notes = {"pv.kubernetes.io/bind-completed": "yes"}
+    metadata = {"name": "own", "namespace": "default", "uid": "c", "annotations": notes}
+    objects = [
+        make_node("a"),
+        make_node("b"),
+        {"kind": "PersistentVolumeClaim", "metadata": metadata, "spec": claim},
+        {"kind": "PersistentVolume", "metadata": {"name": "v"}, "spec": {"capacity": {"storage": "1Gi"}}},
+        make_pod("bystander", node="a"),
+        make_pod("wants", priority=5, volumes=mounted),
+    ]
+    for node, names in others.items():
+        priorities = {"user": 1, "boss": 9}
+        objects += [
+            make_pod(name if node == "a" else f"{name}-{node}", node=node, priority=priorities[name], volumes=mounted)
+            for name in names
+        ]
+    (result,) = Simulation(objects).run()
+    assert (str(result.outcome), result.node, result.victims) == wanted
+
+
+def test_sentences_are_those_of_the_live_scheduler():
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "none"}}]
+    pods = [make_pod("claims", volumes=volumes), make_pod("shy", cpu="2", preemptionPolicy="Never")]
+    first, second = Simulation([make_node("n", cpu="1"), *pods]).run()
+    assert first.message == '0/1 nodes are available: persistentvolumeclaim "none" not found. not found'
+    assert second.message == (
+        "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, "
+        "preemption: not eligible due to preemptionPolicy=Never."
+    )
+
+
+def new(kind, name, version="apps/v1", **spec):
+    """A manifest of a workload whose pods want half a core at most."""
+    container = {"name": "c", "image": "app", "resources": {"limits": {"cpu": "500m"}}}
+    template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}}
+    if kind == "Job":
+        template["spec"]["restartPolicy"] = "Never"
+    else:
+        spec["selector"] = {"matchLabels": {"app": name}}
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": {"template": template, **spec}}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "names"),
+    [
+        (new("Deployment", "web", replicas=3), ("web-0", "web-1", "web-2")),
+        (new("ReplicaSet", "web"), ("web-0",)),
+        (new("StatefulSet", "db", serviceName="db", replicas=2, ordinals={"start": 4}), ("db-4", "db-5")),
+        (new("Job", "once", "batch/v1", parallelism=2), ("once-0", "once-1")),
+    ],
+)
+def test_new_workloads_bring_their_pods(manifest, names):
+    found = answers(make_node("n", cpu="1"), manifest)
+    # What a container may use at most it also asks for, when it does not say what it asks for.
+    assert found == {name: ("Placed", "n") if i < 2 else ("Unschedulable", "") for i, name in enumerate(names)}
+
+
+def test_who_waits_already_goes_before_who_is_new():
+    waiting = make_pod("waiting", cpu="1")
+    assert answers(make_node("n", cpu="1"), new("ReplicaSet", "web"), waiting) == {
+        "waiting": ("Placed", "n"),
+        "web-0": ("Unschedulable", ""),
+    }
+
+
+def test_claims_of_a_new_stateful_set_get_the_default_class():
+    claim = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}
+    claim["spec"]["resources"] = {"requests": {"storage": "1Gi"}}
+    made = new("StatefulSet", "db", serviceName="db", replicas=1, volumeClaimTemplates=[claim])
+    mark = {"storageclass.kubernetes.io/is-default-class": "true"}
+    waits = {"provisioner": "x", "volumeBindingMode": "WaitForFirstConsumer"}
+    storage_class = {"kind": "StorageClass", "metadata": {"name": "local", "annotations": mark}, **waits}
+    assert answers(make_node("n"), made, storage_class) == {"db-0": ("Placed", "n")}
+    assert answers(make_node("n"), made) == {"db-0": ("Unschedulable", "")}
+
+
+def test_new_pods_have_the_priority_of_their_class():
+    important = {"kind": "PriorityClass", "metadata": {"name": "important"}, "value": 7}
+    usual = {"kind": "PriorityClass", "metadata": {"name": "usual"}, "value": 3, "globalDefault": True}
+    pods = [make_pod("plain", cpu="1"), make_pod("urgent", cpu="1", priorityClassName="important")]
+    for pod in pods:
+        del pod["metadata"]["uid"]
+    node, held = make_node("n", cpu="1"), make_pod("held", cpu="1", node="n", priority=5)
+    assert answers(node, held, *pods, important, usual) == {
+        "urgent": ("Preempting", "n"),
+        "plain": ("Unschedulable", ""),
+    }
+
+
+def test_a_new_daemon_set_brings_a_pod_for_each_node_that_it_runs_on():
+    taint = {"key": "k", "effect": "NoSchedule"}
+    nodes = [make_node("a"), make_node("b", cpu="100m"), make_node("c", taints=[taint])]
+    cordoned = make_node("d", unschedulable=True, taints=[{"key": CORDON, "effect": "NoSchedule"}])
+    assert answers(*nodes, cordoned, new("DaemonSet", "agent")) == {
+        "agent-a": ("Placed", "a"),
+        "agent-b": ("Unschedulable", ""),
+        "agent-d": ("Placed", "d"),
+    }
+
+
+def test_a_new_node_gets_a_pod_of_each_daemon_set_that_runs_there():
+    known, fresh = make_node("known"), make_node("fresh", cpu="1")
+    known["metadata"]["uid"] = "u"
+    there, elsewhere = new("DaemonSet", "agent"), new("DaemonSet", "gpu")
+    elsewhere["spec"]["template"]["spec"]["nodeSelector"] = {"gpu": "yes"}
+    for ds in (there, elsewhere):
+        ds["metadata"] |= {"namespace": "default", "uid": ds["metadata"]["name"]}
+    assert answers(known, fresh, there, elsewhere) == {"agent-fresh": ("Placed", "fresh")}
+
+
+def test_limit_ranges_apply_to_what_is_new():
+    container = {"type": "Container", "defaultRequest": {"cpu": "700m"}, "max": {"cpu": "1"}, "default": {"cpu": "1"}}
+    limits = {"kind": "LimitRange", "metadata": {"name": "l", "namespace": "default"}, "spec": {"limits": [container]}}
+    asked = new("ReplicaSet", "web", replicas=2)
+    asked["spec"]["template"]["spec"]["containers"][0]["resources"] = {}
+    here, there = make_pod("here"), make_pod("there")
+    assert answers(make_node("n", cpu="1"), limits, asked, here, there) == {
+        "here": ("Placed", "n"),
+        "there": ("Placed", "n"),
+        "web-0": ("Placed", "n"),
+        "web-1": ("Unschedulable", ""),
+    }
+    large = make_pod("large")
+    large["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "3"}}
+    del large["metadata"]["uid"]
+    with pytest.raises(BadObjectError) as caught:
+        Simulation([make_node("n"), limits, large])
+    assert str(caught.value) == (
+        'Pod large: pods "large" is forbidden: maximum cpu usage per Container is 1, but limit is 3'
+    )
 
 
 def test_pods_that_are_not_to_be_placed_say_so():
@@ -134,14 +295,30 @@ def test_documents_have_all_there_is_to_say(run):
     assert result.exit_code == 0
 
 
+CONTAINER = {"name": "c", "image": "app"}
+
+
+def pods(*specs):
+    """A node, and pods that are new."""
+    made = [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec} for spec in specs]
+    return json.dumps([make_node("n"), *made])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("{", "unexpected end of data"),
         ("a: [", "while parsing"),
         ("just words", "an object has no kind"),
-        ('{"kind": "Pod", "metadata": {"name": "a", "namespace": "d"}, "spec": {}}', "there are no nodes"),
-        ('{"kind": "Node", "metadata": {}}', "an object is not as Kubernetes has them"),
+        ('{"kind": "Service", "metadata": {"name": "a"}}', "there are no nodes"),
+        ('{"kind": "Node", "metadata": {}}', "Node without a name: there is no name"),
+        ('{"kind": "Node", "metadata": []}', "Node without a name: it is not as Kubernetes has them"),
+        ('{"kind": "PodList", "items": ["a"]}', "PodList: an item is not an object"),
+        (pods({"containers": []}), "Pod p: spec.containers: Required value"),
+        (pods({"containrs": [], "containers": [CONTAINER]}), 'Pod p: unknown field "spec.containrs"'),
+        (pods({"containers": 1}), "Pod p: Pod in version"),
+        (pods({"containers": [CONTAINER], "priorityClassName": "x"}), "no PriorityClass with name x was found"),
+        (pods({"containers": [CONTAINER]}, {"containers": [CONTAINER]}), 'Pod p: pods "p" already exists'),
     ],
 )
 def test_what_cannot_be_read_is_said_in_a_sentence(run, text, said):

@@ -7,9 +7,10 @@ import pytest
 from hawser.api import storage
 from hawser.scheduler import volumes
 from hawser.scheduler.cache import Cache
-from hawser.scheduler.deciding import Decider
+from hawser.scheduler.deciding import Checks, Decider
 from hawser.scheduler.filters import Refusal
 from hawser.scheduler.placement import Placement
+from hawser.scheduler.preemption import preempt
 from hawser.scheduler.promises import Promises
 from hawser.scheduler.volumes import Binding, Stock
 
@@ -203,6 +204,45 @@ def test_no_node_gets_more_volumes_than_its_driver_attaches(cluster, using):
     assert decide(cluster, store, using("c0"))[1:] == ([], 0)
 
 
+def test_what_is_attached_still_takes_its_place_and_what_is_attached_already_needs_none(cluster, using):
+    def of(number):
+        return volume(f"v{number}", csi={"driver": "csi.example", "volumeHandle": f"h{number}"})
+
+    attachment = {"spec": {"nodeName": "a", "source": {"persistentVolumeName": "v0"}}}
+    limit = {"spec": {"drivers": [{"name": "csi.example", "allocatable": {"count": 1}}]}}
+    store = stock(
+        [claim(f"c{n}", volume=f"v{n}") for n in range(3)],
+        [of(n) for n in range(3)],
+        csi_nodes={"a": limit, "b": limit},
+        attached=lambda node: [attachment] if node == "a" else [],
+    )
+    assert decide(cluster, store, using("c1"))[0] == "b"
+    assert decide(cluster, store, using("c2")) == "0/2 nodes are available: 2 node(s) exceed max volume count."
+    assert decide(cluster, store, using("c0"))[0] == "a"
+
+
+def test_less_important_pods_leave_for_the_place_of_a_volume(cluster, using, shapes):
+    def of(number, driver):
+        return volume(f"v{number}", csi={"driver": driver, "volumeHandle": f"h{number}"})
+
+    limit = {"spec": {"drivers": [{"name": "csi.example", "allocatable": {"count": 1}}]}}
+    every = [of(0, "csi.example"), of(1, "other"), of(2, "csi.example")]
+    claims = [claim(f"c{n}", volume=f"v{n}") for n in range(3)]
+    store = stock(claims, every, csi_nodes={"a": limit, "b": limit})
+    for name, node in (("c0", "a"), ("c1", "a")):
+        cluster.set_pod(shapes.pod(using(name)), node)
+    cluster.remove_node("b")
+    wanted = shapes.pod(using("c2", priority=5))
+    outlook = Placement(cluster).outlook(wanted)
+    outlook.refresh()
+    check = Promises(store, cluster).check(wanted)
+    result = preempt(wanted, outlook, cluster, [], lambda pod: "2026", check=Checks(check))
+    assert [victim.claims[0][0] for victim in result.chosen.victims] == ["c0"]
+    store.attached = lambda node: [{"spec": {"nodeName": node, "source": {"persistentVolumeName": "v0"}}}]
+    refused = preempt(wanted, outlook, cluster, [], lambda pod: "2026", check=Checks(check))
+    assert refused.message == "0/1 nodes are available: 1 node(s) exceed max volume count."
+
+
 def test_a_promise_that_is_taken_back_is_free_again(cluster, using, shapes):
     store = stock([claim("one")], [volume("v", node="a")])
     promises = Promises(store, cluster)
@@ -211,5 +251,5 @@ def test_a_promise_that_is_taken_back_is_free_again(cluster, using, shapes):
     assert store.promised == {"v": "default/one"}
     promises.end(binding)
     assert (store.promised, store.selected) == ({}, {})
-    assert isinstance(volumes.plan(info, volumes.wanted(info, store), cluster.nodes["a"], store), Binding)
-    assert isinstance(volumes.plan(info, volumes.wanted(info, store), cluster.nodes["b"], store), Refusal)
+    assert isinstance(volumes.plan(volumes.wanted(info, store), cluster.nodes["a"], store), Binding)
+    assert isinstance(volumes.plan(volumes.wanted(info, store), cluster.nodes["b"], store), Refusal)

@@ -193,7 +193,7 @@ async def test_closing_ends_while_one_group_commits_and_another_waits(open_store
         await asyncio.sleep(0)
     second = asyncio.create_task(store.write(KEYS[1], put(b"")))
     await asyncio.sleep(0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         await store.close()
     assert [record and record.revision for record in await asyncio.gather(first, second)] == [1, 2]
 

@@ -65,7 +65,7 @@ def told(event: StoreEvent) -> tuple[str, str, bytes, int, int]:
 
 async def take(watch: Watch, count: int) -> list[tuple[str, str, bytes, int, int]]:
     events: list[StoreEvent] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while len(events) < count:
             batch = await anext(aiter(watch))
             assert batch, "batches are never empty"

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Boots a throw-away virtual machine, as most users' hosts are: systemd is init, control groups are pure version 2. Runs
 # trial.py in it and shows what that prints. Needs root, a Debian host and 6 GB in /var/cache; the first run needs apt
-# and pip, the machine itself reaches no network. It is emulated; where KVM works, HAWSER_VM_ACCEL=kvm is about ten
-# times faster.
+# and pip, the machine itself reaches no network. KVM is used where it runs Debian's kernel, else the machine is
+# emulated, which takes about ten times as long; HAWSER_VM_ACCEL decides otherwise. HAWSER_VM_KERNEL has further
+# parameters of its kernel, as systemd.unified_cgroup_hierarchy=0 for control groups of both versions.
 #
 #   tests/vm/run.sh [bookworm|trixie]                        the trial, on the host's release or another one
 #   tests/vm/run.sh trixie 'pytest tests/e2e/test_rich.py'   any command of the environment instead
@@ -14,7 +15,14 @@ suite=${1:-$host}
 trial=${2:-python tests/vm/trial.py}
 cache=${HAWSER_VM_CACHE:-/var/cache/hawser/vm}
 minutes=${HAWSER_VM_MINUTES:-40}
-acceleration=${HAWSER_VM_ACCEL:-tcg,thread=multi}
+acceleration=${HAWSER_VM_ACCEL:-}
+if [ -z "$acceleration" ]; then
+    acceleration=tcg,thread=multi
+    # /dev/kvm alone does not tell: without one of these (kvm_pvm is another) it runs only kernels made for it.
+    for module in kvm_intel kvm_amd; do
+        if [ -d "/sys/module/$module" ] && [ -w /dev/kvm ]; then acceleration=kvm; fi
+    done
+fi
 
 say() { printf '\033[2m%s\033[0m\n' "$*" >&2; }
 fail() {
@@ -36,7 +44,7 @@ if [ -n "$missing" ]; then
 fi
 
 # --- the machine's packages, kept between runs
-packages=$(sed -n 's/^packages="\(\$packages \)*\(.*\)"$/\2/p' "$repo/tools/setup.sh" | tr '\n' ' ')
+packages=$(sed -n 's/^\(.*&& \)*packages="\(\$packages \)*\(.*\)"$/\3/p' "$repo/tools/setup.sh" | tr '\n' ' ')
 packages="systemd-sysv udev kmod dbus initramfs-tools linux-image-cloud-amd64 apparmor make git python3 python3-venv $packages"
 sources=$(PYTHONPATH="$repo/src" python3 -c 'from hawser.cli.images.sources import host_sources
 print("\n".join(host_sources()[1]))' | sed "s/\b$host\b/$suite/g")
@@ -54,11 +62,16 @@ if ! [ -d "$root" ]; then
         fail "mmdebstrap could not make a $suite system"
     mv "$root.new" "$root"
 fi
+# What earlier lists of packages made; who boots from one of them has its lock.
+for old in "$cache/$suite"-*.lock; do
+    [ "$old" = "$root.lock" ] || flock -n "$old" rm -rf "${old%.lock}" "${old%.lock}.list" "$old" || :
+done
 
 # --- the clone as it is now, its environment and the rich image's packages
 say "Copying the clone, preparing its environment …"
 [ ! -d /usr/local/share/ca-certificates ] || cp -r /usr/local/share/ca-certificates "$root/usr/local/share/"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
+apt-config dump | grep -E '^Acquire::(Check-|https?::)' >"$root/etc/apt/apt.conf.d/90-host" || :
 find "$root/srv/hawser" -mindepth 1 -maxdepth 1 ! -name .venv -exec rm -rf {} + 2>/dev/null || true
 mkdir -p "$root/srv/hawser"
 (cd "$repo" && git ls-files -z --cached --others --exclude-standard |
@@ -75,6 +88,9 @@ from hawser.cli.images.description import load
 from hawser.cli.images.rich import build_base
 build_base(load(Path("examples/legacy-app/image.yaml")), progress=print)
 EOP
+# The newest containerd, runc and crun, which tests/e2e/test_rich_newer.py starts an engine with.
+PYTHONPATH=. .venv/bin/python -c 'from tests.runtime.environments import newer
+for name in ("containerd", "runc", "crun"): newer(name)' || echo "Without the newest runtimes" >&2
 ln -sf /dev/null /etc/systemd/system/apt-daily.timer
 ln -sf /dev/null /etc/systemd/system/apt-daily-upgrade.timer
 echo vm >/etc/hostname
@@ -125,10 +141,15 @@ mkfs.ext4 -q -F -E lazy_itable_init=1 -d "$root" "$scratch/disk"
 cp "$(ls "$root"/boot/vmlinuz-* | tail -n 1)" "$scratch/kernel"
 cp "$(ls "$root"/boot/initrd.img-* | tail -n 1)" "$scratch/initrd"
 flock -u 9
+# Emulated vector instructions make SHA-256 of images take four times as long, and the time is slow to read from devices.
+case $acceleration in
+tcg*) processor=qemu64 clock=tsc=reliable ;;
+*) processor=host clock= ;;
+esac
 say "Booting $suite ($acceleration), at most $minutes minutes …"
-timeout --foreground "${minutes}m" qemu-system-x86_64 -accel "$acceleration" -cpu max -m 3072 -smp 2 \
+timeout --foreground "${minutes}m" qemu-system-x86_64 -accel "$acceleration" -cpu "$processor" -m 3072 -smp 2 \
     -display none -monitor none -serial stdio -no-reboot \
     -nic user,model=virtio-net-pci,restrict=on -device virtio-rng-pci \
-    -kernel "$scratch/kernel" -initrd "$scratch/initrd" -append "root=/dev/vda rw console=ttyS0 quiet" \
+    -kernel "$scratch/kernel" -initrd "$scratch/initrd" -append "root=/dev/vda rw console=ttyS0 quiet $clock ${HAWSER_VM_KERNEL:-}" \
     -drive "file=$scratch/disk,format=raw,if=virtio,cache=unsafe" </dev/null | tee "$scratch/output"
 grep -q 'The trial passed' "$scratch/output" || fail "the trial did not pass on $suite"

@@ -5,10 +5,10 @@ Drives the product as its users do and prints a line for every fact. Waits are l
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,7 +18,6 @@ from machine import (
     CGROUPS,
     DATA,
     PIDS,
-    ROOT,
     SLOW,
     Obj,
     Refuted,
@@ -30,10 +29,12 @@ from machine import (
     kubectl,
     pod_cgroup,
     ready,
-    rich,
     run,
     same,
 )
+from rich_facts import RICH_FACTS
+
+UNIT = Path("/etc/systemd/system/hawser.service")
 
 # --- the facts, in this order
 
@@ -104,6 +105,7 @@ def what_is_used_is_measured() -> None:
     pod = next(pod for pod in summary["pods"] if pod["podRef"]["name"] == "busy")
     used = pod["containers"][0]
     same("memory is known", used["memory"]["workingSetBytes"] > 0 and used["memory"]["rssBytes"] > 0, True)
+    same("stalls are told", [sorted(used[kind]["psi"]) for kind in ("cpu", "memory", "io")], [["full", "some"]] * 3)
     same("processes are counted", pod["process_stats"]["process_count"] > 0, True)
     page = kubectl("get", "--raw", f"/api/v1/nodes/{name}/proxy/metrics/cadvisor").splitlines()
     quota = [line for line in page if line.startswith("container_spec_cpu_quota") and '"busy"' in line]
@@ -132,103 +134,6 @@ def out_of_memory_is_reported() -> None:
 
     state = eventually("the end of the pod", terminated)
     same("reason and code", (state["reason"], state["exitCode"]), ("OOMKilled", 137))
-
-
-def the_demo_boots_systemd_in_a_container() -> None:
-    # To unpack a large image takes an emulated machine minutes; what was unpacked stays.
-    for _ in range(3):
-        if not (done := run("./hawser", "demo", check=False)).returncode:
-            break
-    text = done.stdout
-    same("pid 1", inside("deploy/legacy-app", "cat /proc/1/comm"), "systemd")
-    same("systemd", inside("deploy/legacy-app", "systemctl is-system-running --wait"), "running")
-    same("address is told", get_demo()["status"]["podIP"] in text, True)
-    same(
-        "units", inside("deploy/legacy-app", "systemctl is-active hawser-app ssh cron rsyslog").split(), ["active"] * 4
-    )
-
-
-def get_demo() -> Obj:
-    pods: list[Obj] = json.loads(kubectl("get", "pods", "-l", "app=legacy-app", "-o", "json"))["items"]
-    return pods[0]
-
-
-def a_rich_container_owns_its_subtree_and_no_more() -> None:
-    app = "deploy/legacy-app"
-    same("pid 1 is in", inside(app, "cat /proc/1/cgroup"), "0::/init.scope")
-    same("writable below", inside(app, "mkdir /sys/fs/cgroup/mine && rmdir /sys/fs/cgroup/mine && echo yes"), "yes")
-    lift = "echo max >/sys/fs/cgroup/memory.max && echo lifted; cat /sys/fs/cgroup/memory.max"
-    same("its own limit stays", inside(app, lift).splitlines()[-1], str(512 << 20))
-    same("the host's groups are out of sight", inside(app, "find /sys/fs/cgroup -maxdepth 1 -name 'hawser-*'"), "")
-    group = "/sys/fs/cgroup/system.slice/cron.service"
-    limit = f"systemctl set-property --runtime cron.service MemoryMax=33554432 && cat {group}/memory.max"
-    same("its systemd limits services", inside(app, limit), "33554432")
-    capabilities = inside(app, "sed -n 's/^CapBnd:[[:space:]]*//p' /proc/1/status")
-    same("capabilities", capabilities, "00000000a80425fb")
-    same("the application's memory is counted", int(inside(app, "cat /sys/fs/cgroup/memory.current")) > 1 << 20, True)
-
-
-def a_unit_of_ones_own_is_limited_within_the_containers() -> None:
-    app = "deploy/legacy-app"
-    unit = "systemd-run --quiet --wait --collect --pipe -p MemoryMax=32M"
-    script = "cat /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/memory.max"
-    same("its limit", inside(app, f"{unit} sh -c '{script}'"), str(32 << 20))
-    same("who exceeds it ends", inside(app, f"{unit} tail /dev/zero || echo ended"), "ended")
-    more = f"{unit.replace('32M', '64G')} sh -c 'cat /sys/fs/cgroup/memory.max'"
-    same("the container's stays", inside(app, more), str(512 << 20))
-    same("ready is executable here", inside(app, "/dev/hawser/ready"), "active")
-    same("the kind of container", inside(app, "systemd-detect-virt -c"), "container-other")
-
-
-def the_applications_state_is_a_condition_of_the_pod() -> None:
-    rows = {row["type"]: row for row in get_demo()["status"]["conditions"]}
-    row = rows.get("rich.hawser.dev/ApplicationReady", {})
-    same("condition", (row.get("status"), row.get("reason")), ("True", "Active"))
-
-
-def a_hungry_service_does_not_end_a_rich_container() -> None:
-    app, before = "deploy/legacy-app", get_demo()["status"]["containerStatuses"][0]
-    inside(app, "systemd-run --wait --collect --quiet tail /dev/zero")
-    kills = inside(app, "sed -n 's/^oom_kill //p' /sys/fs/cgroup/memory.events")
-    same("the kernel ended it", int(kills) >= 1, True)
-    same("systemd", inside(app, "cat /proc/1/comm"), "systemd")
-    after = get_demo()["status"]["containerStatuses"][0]
-    same("restarts", (after["containerID"], after["restartCount"]), (before["containerID"], before["restartCount"]))
-
-
-def the_applications_end_is_the_containers() -> None:
-    # What pods call $$$$ is a shell's $$.
-    for script, code in (("exit 3", 3), ("kill -9 $$$$", 137)):
-        hooks = {"prestart": "echo before", "poststop": "echo after $HAWSER_EXIT_CODE"}
-        state = rich(f"ends-{code}", ["sh", "-c", f"(trap '' TERM; sleep 1000) & echo out; {script}"], hooks)
-        same("code", state["exitCode"], code)
-        lines = kubectl("logs", f"ends-{code}").splitlines()
-        before, after = "hawser: prestart prestart-1: before", f"hawser: poststop poststop-1: after {code}"
-        same("log", [line for line in lines if "restart" not in line or line == before], [before, "out", after])
-
-
-def a_container_sees_its_own_limits() -> None:
-    app = "deploy/legacy-app"
-    same("memory", inside(app, "sed -n 's/^MemTotal: *//p' /proc/meminfo"), f"{(512 << 20) >> 10} kB")
-
-
-def a_hostile_tenant_is_contained() -> None:
-    """What it tries is the same as in tests/e2e."""
-    addresses = json.loads(kubectl("get", "nodes", "-o", "json"))["items"][0]["status"]
-    address = next(row["address"] for row in addresses["addresses"] if row["type"] == "InternalIP")
-    port = addresses["daemonEndpoints"]["kubeletEndpoint"]["Port"]
-    script = (ROOT / "tests/e2e/hostile.py").read_text()
-    with subprocess.Popen(["sleep", "100000"]) as victim:
-        words = ("exec", "-i", "deploy/legacy-app", "--", "python3", "-", f"{address}:{port}", str(victim.pid))
-        ran = run("kubectl", *words, stdin=script, check=False)
-        lives = victim.poll() is None
-        victim.kill()
-    if ran.stdout.strip() != "{}":
-        raise Refuted(f"succeeded: {ran.stdout!r}, exit code {ran.returncode}: {ran.stderr[-2000:]}")
-    same("a process of the host lives", lives, True)
-    made = int(next((line for line in ran.stderr.splitlines() if line.endswith(" processes")), "0").split()[0])
-    same("its processes are bounded", 0 < made < PIDS, True)
-    same("its application goes on", inside("deploy/legacy-app", "systemctl is-active hawser-app"), "active")
 
 
 def identities() -> dict[str, Any]:
@@ -273,6 +178,41 @@ def a_killed_engine_finds_its_pods_again() -> None:
     same("systemd in the container", inside("deploy/legacy-app", "systemctl is-system-running"), "running")
 
 
+def unit(setting: str) -> str:
+    return run("systemctl", "show", "--value", f"--property={setting}", "hawser.service").stdout.strip()
+
+
+def systemd_runs_an_engine_that_has_its_unit() -> None:
+    before, last = identities(), pid_of("supervisor")
+    hawser("service", "install")
+    same("at boot", unit("UnitFileState"), "enabled")
+    for how in ("installed", "restarted", "stopped and started", "killed"):
+        match how:
+            case "restarted":
+                hawser("restart")
+            case "killed":
+                os.kill(last, signal.SIGKILL)
+            case "stopped and started":
+                run("systemctl", "stop", "hawser.service")
+                same("the supervisor is gone", pid_of("supervisor"), 0)
+                hawser("up", "--detach")
+
+        def anew(old: int = last) -> int:
+            pid = pid_of("supervisor")
+            return pid if pid not in (0, old) else 0
+
+        last = eventually("a new supervisor", anew)
+        same(how, (unit("ActiveState"), unit("MainPID")), ("active", str(last)))
+        hawser("up", "--detach")
+        eventually("the same containers", lambda: _are(before))
+
+
+def _are(before: dict[str, Any]) -> bool:
+    with contextlib.suppress(Refuted):  # of an emulated machine kubectl's own limits may ask too much
+        return identities() == before
+    return False
+
+
 def a_deleted_pod_leaves_no_cgroup() -> None:
     group = pod_cgroup("limited")
     kubectl("delete", "pod", "limited", f"--timeout={SLOW:.0f}s")
@@ -287,7 +227,7 @@ def nothing_is_left_when_it_is_down() -> None:
     left += [line for line in run("nft", "list", "tables").stdout.splitlines() if "hawser" in line]
     left += [
         str(p)
-        for p in (DATA, Path("/run/hawser"), Path("/run/hawser-runtime"), Path("/run/containerd/runc"))
+        for p in (DATA, Path("/run/hawser"), Path("/run/hawser-runtime"), Path("/run/containerd/runc"), UNIT)
         if p.exists()
     ]
     commands = (path.read_bytes().replace(b"\0", b" ").decode() for path in Path("/proc").glob("[0-9]*/cmdline"))
@@ -307,16 +247,10 @@ FACTS = (
     what_is_used_is_measured,
     limits_outlast_a_reload_of_the_hosts_systemd,
     out_of_memory_is_reported,
-    the_demo_boots_systemd_in_a_container,
-    a_rich_container_owns_its_subtree_and_no_more,
-    a_unit_of_ones_own_is_limited_within_the_containers,
-    the_applications_state_is_a_condition_of_the_pod,
-    a_hungry_service_does_not_end_a_rich_container,
-    the_applications_end_is_the_containers,
-    a_container_sees_its_own_limits,
-    a_hostile_tenant_is_contained,
+    *RICH_FACTS,
     a_killed_agent_finds_its_pods_again,
     a_killed_engine_finds_its_pods_again,
+    systemd_runs_an_engine_that_has_its_unit,
     a_deleted_pod_leaves_no_cgroup,
     nothing_is_left_when_it_is_down,
 )

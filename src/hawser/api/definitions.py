@@ -1,8 +1,8 @@
 """Kubernetes' published type definitions: fields, list types, merge keys and GVKs of every kind.
 
 Source: the definitions of Kubernetes' OpenAPI document as PyPI's ``kubernetes-validate`` ships them
-(``_definitions.json``). At run time only what the served kinds reach is kept, without descriptions; anything else is
-loaded when it is asked for. ``raw_document`` is the whole, for OpenAPI.
+(``_definitions.json``). At run time only what is served or sent is kept, without descriptions; anything else is loaded
+when it is asked for. ``raw_document`` is the whole, for OpenAPI.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ VERSION = "1.36.0"
 GVK = tuple[str, str, str]
 
 _PREFIX = "#/$defs/"
-_SERVED = frozenset(kinds.BY_GVK)
+_SENT = (("", "v1", "DeleteOptions"), ("autoscaling", "v1", "Scale"), ("policy", "v1", "Eviction"))
+_SERVED = frozenset((*kinds.BY_GVK, *_SENT))
 
 _definitions: dict[str, Obj] = {}
 _names: dict[GVK, str] = {}

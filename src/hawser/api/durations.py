@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -24,6 +25,14 @@ def length(text: str) -> float:
     if text.startswith("-"):
         raise ValueError(f'"{text}" is less than nothing')
     return seconds(text)
+
+
+def flag(text: str) -> float:
+    """The same of a command line's flag; argparse's error says what is wrong with it."""
+    try:
+        return length(text)
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(f"{err}; want one as 50s or 1m30s") from None
 
 
 def text(seconds: float) -> str:

@@ -243,6 +243,11 @@ def method_not_supported(group: str, resource: str, verb: str) -> APIError:
     )
 
 
+def no_resource() -> APIError:
+    """404 NotFound of a path that is no resource."""
+    return APIError(404, "NotFound", "the server could not find the requested resource", details={})
+
+
 def not_routed() -> APIError:
     """405 MethodNotAllowed of a path that is served, but not with this method."""
     return APIError(

@@ -20,7 +20,7 @@ from hawser.api.crd import publish
 from hawser.api.crd.kinds import CustomKind
 from hawser.api.definitions import VERSION, raw_document
 from hawser.api.kinds import Kind
-from hawser.api.spec import paths, schemas, version2
+from hawser.api.spec import paths, schemas, version2, version3
 from hawser.api.types import Obj
 
 JSON = "application/json"
@@ -56,19 +56,25 @@ def _pack(body: bytes, content_type: str) -> Document:
     return Document(content_type, gzip.compress(body, _COMPRESSION, mtime=0), f'"{digest}"')
 
 
-def find(path: str, accept: str = JSON) -> Document | None:
+def forms(path: str) -> tuple[str, ...]:
+    """The media types that the document at a URL path can be asked for; none where it comes as it is."""
+    if path.startswith("/openapi/v3/"):
+        return JSON, *version3.ACCEPTED_PROTOBUF
+    return (JSON, *version2.ACCEPTED_PROTOBUF) if path == "/openapi/v2" else ()
+
+
+def find(path: str, media: str = JSON) -> Document | None:
     """The document at a URL path: /openapi/v2, /openapi/v3 or one below it; None when there is none.
 
-    accept: the Accept header, which chooses between JSON and protobuf for /openapi/v2.
-    The first call for a form takes about 50 ms, later ones nothing.
+    media: one of its forms. The first call for a form takes about 50 ms, later ones nothing.
     """
     path = path.strip("/")
     if path == "openapi/v2":
-        return v2(protobuf=any(media in accept for media in version2.ACCEPTED_PROTOBUF))
+        return v2(protobuf=media in version2.ACCEPTED_PROTOBUF)
     if path == "openapi/v3":
         return index()
     if path.startswith("openapi/v3/"):
-        return v3(path.removeprefix("openapi/v3/"))
+        return v3(path.removeprefix("openapi/v3/"), protobuf=media in version3.ACCEPTED_PROTOBUF)
     return None
 
 
@@ -125,9 +131,17 @@ def _index(served: tuple[Kind, ...]) -> Document:
     return _pack(orjson.dumps({"paths": listed}), JSON)
 
 
-def v3(group_version: str) -> Document | None:
+def v3(group_version: str, *, protobuf: bool = False) -> Document | None:
     """The OpenAPI 3 document of ``api/v1`` or ``apis/GROUP/VERSION``; None when it is not served."""
-    return _custom_documents(kinds.served()).get(group_version) or _v3_documents().get(group_version)
+    found = _custom_documents(kinds.served()).get(group_version) or _v3_documents().get(group_version)
+    return _message(found) if found is not None and protobuf else found
+
+
+@functools.lru_cache(maxsize=64)
+def _message(document: Document) -> Document:
+    """An OpenAPI 3 document as protobuf, which has the same tag."""
+    body = gzip.compress(version3.encode(orjson.loads(document.body)), _COMPRESSION, mtime=0)
+    return Document(version3.PROTOBUF_TYPE, body, document.etag)
 
 
 def v2(*, protobuf: bool = False) -> Document:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from hawser.api.errors import APIError, Cause, FieldError, bad_request, invalid, request_too_large
+from hawser.api.scalars import json_type
 from hawser.api.strategic import clone, go_text, strategic_merge, strategic_merge_patch, unprocessable
 from hawser.api.types import Obj
 
@@ -29,7 +30,6 @@ MAX_OPERATIONS = 10000
 """Operations that one JSON patch may have, as in kube-apiserver."""
 MAX_COPIED = 3 * 1024 * 1024
 """Characters and values that all ``copy`` operations of a patch may copy: repeated doubling would fill the memory."""
-_NAMES = {dict: "object", str: "string", int: "number", float: "number", bool: "bool", type(None): "null"}
 _OPERATIONS = frozenset(("add", "remove", "replace", "move", "copy", "test"))
 
 
@@ -92,9 +92,7 @@ def json_patch(doc: Any, ops: Any) -> Any:
     test fails.
     """
     if not isinstance(ops, list):
-        raise bad_request(
-            f"json: cannot unmarshal {_NAMES.get(type(ops), 'value')} into Go value of type jsonpatch.Patch"
-        )
+        raise bad_request(f"json: cannot unmarshal {json_type(ops, '')} into Go value of type jsonpatch.Patch")
     if len(ops) > MAX_OPERATIONS:
         message = f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(ops)}"
         raise request_too_large(f"Request entity too large: {message}")
@@ -113,9 +111,7 @@ class _JSONPatch:
 
     def apply(self, op: Any) -> None:
         if not isinstance(op, dict):
-            raise bad_request(
-                f"json: cannot unmarshal {_NAMES.get(type(op), 'value')} into Go value of type jsonpatch.Operation"
-            )
+            raise bad_request(f"json: cannot unmarshal {json_type(op, '')} into Go value of type jsonpatch.Operation")
         name, path = op.get("op"), op.get("path")
         if name not in _OPERATIONS:
             raise unprocessable(f"Unexpected kind: {name}")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from hawser.api.types import Obj
 
 RESTART_ALL = "RestartAllContainers"
+DECLARED = "RestartAllContainersOnContainerExits"
+"""The feature that nodes declare which know that action (KEP-5328)."""
 
 
 def restarts(spec: Obj, container: Obj, code: int) -> bool:

@@ -42,6 +42,19 @@ def quote(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def integer(text: str, signed: bool = True) -> int:
+    """A number of 64 bits as Go's strconv.ParseInt reads it; if not signed, as ParseUint does. Raises DecodeError."""
+    digits = text[1:] if signed and text[:1] in ("+", "-") else text
+    problem = "invalid syntax"
+    if digits.isascii() and digits.isdigit():
+        # Python refuses to read thousands of digits.
+        value = int(text) if len(digits) < 400 else 1 << 64
+        if -(2**63) <= value < 2**63 if signed else value < 2**64:
+            return value
+        problem = "value out of range"
+    raise DecodeError(f"strconv.Parse{'Int' if signed else 'Uint'}: parsing {quote(text)}: {problem}")
+
+
 def is_string(value: Any) -> bool:
     return type(value) is str
 

@@ -25,6 +25,12 @@ def condition(obj: Obj, kind: str) -> Obj | None:
     return None
 
 
+def observed(pod: Obj) -> Obj:
+    """The generation of a pod as a field of its conditions: which spec they speak of; nothing while it has none."""
+    generation = pod.get("metadata", {}).get("generation")
+    return {} if generation is None else {"observedGeneration": generation}
+
+
 def is_true(obj: Obj, kind: str) -> bool:
     """Whether the condition of a type is there and True."""
     found = condition(obj, kind)

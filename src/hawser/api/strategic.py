@@ -17,14 +17,14 @@ from hawser.api.types import Obj
 
 _DIRECTIVE: Final = "$patch"
 _RETAIN_KEYS: Final = "$retainKeys"
-_DELETE_FROM: Final = "$deleteFromPrimitiveList/"
-_ORDER: Final = "$setElementOrder/"
+_DELETE_FROM: Final = "$deleteFromPrimitiveList"
+_ORDER: Final = "$setElementOrder"
 
 
 def strategic_merge_patch(doc: Obj, patch: Obj, gvk: GVK) -> Obj:
     """doc with a strategic merge patch applied; neither input is changed, nor shared with the result.
 
-    Raises APIError 400 or 422 when the patch is malformed, KeyError when Kubernetes has no kind gvk.
+    Raises APIError 400, 422 or 500 when the patch is malformed, KeyError when Kubernetes has no kind gvk.
     """
     return strategic_merge(doc, patch, definition(gvk))
 
@@ -53,6 +53,11 @@ def unprocessable(detail: str, field: str = "") -> APIError:
     )
 
 
+def unmergeable(message: str) -> APIError:
+    """500 of a strategic merge patch that does not fit: most of its errors are nothing else to kube-apiserver."""
+    return APIError(500, "", message)
+
+
 class _Field:
     """What a definition says of one field: the schema of its value (or list items), strategy and merge key."""
 
@@ -79,153 +84,161 @@ def _follow(schema: Obj) -> Obj:
 def _merge_map(original: Obj, patch: Obj, schema: Obj) -> Obj:
     """original with patch merged in; both are consumed."""
     if _DIRECTIVE in patch:
-        match patch.pop(_DIRECTIVE):
+        match patch[_DIRECTIVE]:
             case "replace":
+                del patch[_DIRECTIVE]
                 return patch
             case "delete":
                 return {}
-            case "merge":
-                pass
             case unknown:
-                raise bad_request(f"unknown patch type: {unknown} in map: {go_text(patch)}")
+                raise _unknown(unknown, patch)
     _retain_keys(original, patch)
     _set_orders(original, patch, schema)
     for written, value in patch.items():
-        name = written.removeprefix(_DELETE_FROM)
-        if name != written:
-            _delete_scalars(original, name, value)
-        elif value is None:
+        deletes = written.startswith(_DELETE_FROM)
+        name = _list_of(written, "invalid patch format of primitive list") if deletes else written
+        if value is None:
             original.pop(name, None)
         elif isinstance(value, dict) and isinstance(original.get(name), dict):
             field = _Field(schema, name)
-            replaced = "replace" in field.strategies
-            original[name] = _plain(value) if replaced else _merge_map(original[name], value, field.schema)
+            original[name] = value if "replace" in field.strategies else _merge_map(original[name], value, field.schema)
         elif isinstance(value, list) and isinstance(original.get(name), list):
-            original[name] = _merge_list(original[name], value, _Field(schema, name))
-        elif not (isinstance(value, dict) and value.get(_DIRECTIVE) == "delete"):
-            original[name] = _plain(value)
+            original[name] = _merge_list(original[name], value, _Field(schema, name), deletes)
+        elif _directs(value):
+            original.pop(name, None)
+        elif not deletes:
+            original[name] = _new(value)
     return original
 
 
-def _plain(value: Any) -> Any:
-    """A patch value that meets nothing to merge with: directives and nulls dropped, elements to delete left out."""
+def _directs(value: Any) -> bool:
+    return isinstance(value, dict) and _DIRECTIVE in value
+
+
+def _new(value: Any) -> Any:
+    """A patch value that meets nothing to merge with: without nulls, and without what says how to merge it."""
     if isinstance(value, dict):
-        return {
-            key: _plain(item)
-            for key, item in value.items()
-            if item is not None
-            and key not in (_DIRECTIVE, _RETAIN_KEYS)
-            and not key.startswith((_DELETE_FROM, _ORDER))
-            and not (isinstance(item, dict) and item.get(_DIRECTIVE) == "delete")
-        }
+        return {key: _new(item) for key, item in value.items() if item is not None and not _directs(item)}
     if isinstance(value, list):
-        return [_plain(v) for v in value if not (isinstance(v, dict) and v.get(_DIRECTIVE) in ("delete", "replace"))]
+        return [_new(item) for item in value if not _directs(item)]
     return value
+
+
+def _list_of(directive: str, complaint: str) -> str:
+    """The name of the list that a directive, as ``$setElementOrder/NAME``, is about."""
+    prefix, slash, name = directive.partition("/")
+    if not slash or prefix not in (_DELETE_FROM, _ORDER):
+        raise bad_request(complaint)
+    return name
 
 
 def _retain_keys(original: Obj, patch: Obj) -> None:
     """``$retainKeys: [a, b]``: every other key of original goes."""
     if _RETAIN_KEYS not in patch:
         return
-    keep = _list(patch.pop(_RETAIN_KEYS), "invalid patch format of retainKeys directive")
-    if any(v is not None and k not in keep for k, v in patch.items() if not k.startswith((_DELETE_FROM, _ORDER))):
-        raise bad_request("invalid patch format of retainKeys directive")
+    keep = patch.pop(_RETAIN_KEYS)
+    changed = [key for key, v in patch.items() if v is not None and not key.startswith((_DELETE_FROM, _ORDER))]
+    if not isinstance(keep, list) or any(key not in keep for key in changed):
+        raise bad_request("invalid patch format of retainKeys")
     for name in [name for name in original if name not in keep]:
         del original[name]
-
-
-def _delete_scalars(original: Obj, name: str, values: Any) -> None:
-    """``$deleteFromPrimitiveList/name: [...]``."""
-    doomed = _list(values, "invalid patch format of primitive list")
-    if isinstance(original.get(name), list):
-        original[name] = [item for item in original[name] if item not in doomed]
 
 
 def _set_orders(original: Obj, patch: Obj, schema: Obj) -> None:
     """``$setElementOrder/name: [...]``: merge the list of that name, then bring it into the asked order."""
     for directive in [key for key in patch if key.startswith(_ORDER)]:
-        order = _list(patch.pop(directive), "invalid patch format of setElementOrder list")
-        name = directive.removeprefix(_ORDER)
+        order = _list(patch.pop(directive))
+        name = _list_of(directive, "invalid patch format of setElementOrder list")
         field = _Field(schema, name)
-        had, removed, change = original.get(name), name in patch and patch[name] is None, patch.pop(name, None)
-        if removed:
-            original.pop(name, None)
-        if removed or (change is None and name not in original):
+        had = _list(original[name]) if name in original else None
+        change = _list(patch.pop(name)) if name in patch else None
+        _check_order(change or [], order, field)
+        if had is None and change is None:
             continue
-        _check_order(_list(change or [], "invalid patch format of setElementOrder list"), order, field)
-        if not isinstance(had, list):
-            merged = _plain(change)
-        elif change is None:
-            merged = had
-        else:
-            merged = _merge_list(clone(had), change, field)
-        original[name] = _in_order(merged, order, had if isinstance(had, list) else [], _identity(field))
+        if not had and not change:
+            raise unmergeable("no elements in any of the given slices")
+        merged = had or []
+        if change is not None:
+            merged = _new(change) if had is None else _merge_list(clone(had), change, field)
+        original[name] = _in_order(merged, order, had or [], _identity(field))
 
 
 def _check_order(change: list[Any], order: list[Any], field: _Field) -> None:
     """The patch's own elements must be in the order list, in that order."""
+    if not change or not order:
+        return
     identity = _identity(field)
-    listed = [identity(item) for item in order]
-    places = []
-    for item in change:
-        if isinstance(item, dict) and item.get(_DIRECTIVE) in ("delete", "replace"):
-            continue
-        if identity(item) not in listed:
-            raise bad_request(
-                f"The items in patch list must be in $setElementOrder list, but {identity(item)!r} is not: {listed}"
-            )
-        places.append(listed.index(identity(item)))
-    if places != sorted(places):
-        raise bad_request(f"The order in patch list does not match $setElementOrder list: {listed}")
+    listed = iter([identity(item) for item in order])
+    # Each is looked for behind the one before.
+    if not all(identity(item) in listed for item in change if not _directs(item)):
+        given = f"{go_text(change)}\n doesn't match {_ORDER} list:\n{go_text(order)}"
+        raise unmergeable(f"The order in patch list:\n{given}\n")
 
 
-def _merge_list(original: list[Any], patch: list[Any], field: _Field) -> list[Any]:
-    """original with the patch's elements merged in by merge key; a list without strategy ``merge`` is replaced."""
-    directives = [item[_DIRECTIVE] for item in patch if isinstance(item, dict) and _DIRECTIVE in item]
-    if "replace" in directives or "merge" not in field.strategies:
-        plain: list[Any] = _plain(patch)
-        return plain
-    if any(isinstance(item, list) for item in (*original, *patch)):
+def _merge_list(original: list[Any], patch: list[Any], field: _Field, deletes: bool = False) -> list[Any]:
+    """original with the patch's elements merged in by merge key; a list without strategy ``merge`` is replaced.
+
+    deletes: scalars of the patch are taken out instead.
+    """
+    if "merge" not in field.strategies and not deletes:
+        return patch
+    if not original and not patch:
+        return original
+    kinds = list(dict.fromkeys(type(item) for item in (*original, *patch)))
+    if kinds[0] is list:
         raise unprocessable("lists of lists are not supported")
-    if not any(isinstance(item, dict) for item in (*original, *patch)):
-        merged = list(original)
-        merged += [item for i, item in enumerate(patch) if item not in original and item not in patch[:i]]
-        return _in_order(merged, patch, original, _identity(field))
+    if len(kinds) > 1:
+        raise unmergeable(f"list element types are not identical: {go_text([original, patch])}")
+    if kinds[0] is dict:
+        return _merge_maps(original, patch, field)
+    if deletes:
+        return [item for item in original if item not in patch]
+    added = [item for i, item in enumerate(patch) if item not in original and item not in patch[:i]]
+    return _in_order(original + added, patch, original, _identity(field))
+
+
+def _merge_maps(original: list[Any], patch: list[Any], field: _Field) -> list[Any]:
+    """The same of lists of maps."""
     if not field.key:
-        raise bad_request("cannot merge lists without merge key")
+        raise unmergeable("cannot merge lists without merge key for struct")
     identity = _identity(field)
-    additions = []
+    changes, replaced = [], False
     for item in patch:
-        key = identity(item)
-        match item.get(_DIRECTIVE):
-            case None:
-                additions.append(item)
+        match item.get(_DIRECTIVE, ""):
+            case "":
+                changes.append(item)
             case "delete":
+                key = identity(item)
                 original = [kept for kept in original if identity(kept) != key]
+            case "replace":
+                replaced = True
             case "merge":
-                raise bad_request("merging lists cannot yet be specified in the patch")
+                raise unmergeable("merging lists cannot yet be specified in the patch")
             case unknown:
-                raise bad_request(f"unknown patch type: {unknown} in map: {go_text(item)}")
+                raise _unknown(unknown, item)
+    if replaced:
+        original, changes = changes, []
     merged = list(original)
-    for item in additions:
-        place = next((i for i, have in enumerate(merged) if identity(have) == identity(item)), None)
+    for item in changes:
+        key = identity(item)
+        place = next((i for i, have in enumerate(merged) if identity(have) == key), None)
         if place is None:
-            merged.append(_plain(item))
+            merged.append(item)
         else:
             merged[place] = _merge_map(merged[place], item, field.schema)
-    return _in_order(merged, additions, original, identity)
+    return _in_order(merged, changes, original, identity)
 
 
 def _identity(field: _Field) -> Callable[[Any], Any]:
     """How an element is told apart: by merge key; a scalar is itself."""
 
     def identity(item: Any) -> Any:
-        if not isinstance(item, dict):
-            return item
         if not field.key:
-            raise bad_request("cannot merge lists without merge key")
+            return item
+        if not isinstance(item, dict):
+            raise _unexpected({}, item)
         if field.key not in item:
-            raise bad_request(f"map: {item} does not contain declared merge key: {field.key}")
+            raise unmergeable(f"map: {go_text(item)} does not contain declared merge key: {field.key}")
         return item[field.key]
 
     return identity
@@ -250,10 +263,29 @@ def _in_order(items: list[Any], wanted: list[Any], before: list[Any], identity: 
     return merged + patched
 
 
-def _list(value: Any, complaint: str) -> list[Any]:
+def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise bad_request(complaint)
+        raise _unexpected([], value)
     return value
+
+
+def _unknown(directive: Any, patch: Obj) -> APIError:
+    return unmergeable(f"unknown patch type: {directive} in map: {go_text(patch)}")
+
+
+def _unexpected(wanted: Any, value: Any) -> APIError:
+    return unmergeable(f"expected a {_GO_TYPES[type(wanted)]}, but received a {_GO_TYPES[type(value)]}")
+
+
+_GO_TYPES = {
+    dict: "map[string]interface {}",
+    list: "[]interface {}",
+    str: "string",
+    bool: "bool",
+    int: "int64",
+    float: "float64",
+    type(None): "%!s(<nil>)",
+}
 
 
 def go_text(value: Any) -> str:

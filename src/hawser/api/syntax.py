@@ -7,24 +7,10 @@ reading has failed: this is slow.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 END = "unexpected end of JSON input"
 _TOO_DEEP = "exceeded max depth"
 _SPACE = re.compile(rb"[ \t\r\n]*")
-_NAMES: tuple[tuple[type, str], ...] = (
-    (bool, "bool"),
-    (str, "string"),
-    (int, "number"),
-    (float, "number"),
-    (list, "array"),
-    (dict, "object"),
-)
-
-
-def json_type(value: Any) -> str:
-    """What Go calls the type of a JSON value: ``array``, ``bool`` and so on; ``null`` for none."""
-    return next((name for kind, name in _NAMES if isinstance(value, kind)), "null")
 
 
 class _Wrong(Exception):

@@ -39,6 +39,7 @@ _PRINTERS: dict[tuple[str, str], str] = {
     ("apps", "DaemonSet"): "workloads.DAEMON_SET",
     ("apps", "StatefulSet"): "workloads.STATEFUL_SET",
     ("autoscaling", "HorizontalPodAutoscaler"): "policies.AUTOSCALER",
+    ("autoscaling", "Scale"): "groups.SCALE",
     ("batch", "CronJob"): "workloads.CRON_JOB",
     ("batch", "Job"): "workloads.JOB",
     ("policy", "PodDisruptionBudget"): "policies.DISRUPTION_BUDGET",

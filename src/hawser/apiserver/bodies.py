@@ -5,13 +5,17 @@ Source: kube-apiserver's request handlers (transformDecodeError of rest.go, patc
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import orjson
 from aiohttp import web
 
+from hawser.api import schema
 from hawser.api.crd.kinds import CustomKind
-from hawser.api.errors import APIError, Unreadable, bad_request, request_too_large, unsupported_media_type
+from hawser.api.errors import APIError, Unfit, Unreadable, bad_request, request_too_large, unsupported_media_type
+from hawser.api.kind import Kind
 from hawser.api.scalars import json_type
 from hawser.api.types import Obj
 from hawser.apiserver import negotiation, scheme
@@ -26,9 +30,9 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 _PATCHES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 _CUSTOM_PATCHES = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
-_POSTED = {"scale": "Scale", "binding": "Binding", "eviction": "Eviction"}
 _SHOWN = 30
 _MAP = "map[string]interface {}"
+_T = TypeVar("_T")
 _TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
 
 
@@ -57,18 +61,24 @@ def _too_large() -> APIError:
     return request_too_large(f"Request entity too large: limit is {BODY_LIMIT}")
 
 
-def expected(target: Target) -> str:
-    """The kind of what is sent to a resource, or below it."""
-    return _POSTED.get(target.subresource) or (target.kind.kind if target.kind is not None else "")
-
-
 async def sent(request: web.BaseRequest, expected: str, fields: Fields) -> Obj:
     """The object that is sent, its repeated fields noted. expected: its kind. APIError 400, 413, 415."""
     body = request.take() if type(request) is Whole else await raw(request)
+    media = by_lines(request, _media)
     try:
-        return _object(body, by_lines(request, _media), fields)
+        return await _yaml(_object, body, media, fields) if media == _YAML else _object(body, media, fields)
     except Unreadable as error:
         raise unrecognized(expected, body, str(error)) from None
+
+
+_YAML = "application/yaml"
+_LONG = 1 << 12
+"""Bytes of YAML that others wait for: one may take ten microseconds."""
+
+
+async def _yaml(read: Callable[..., _T], body: bytes, *given: object) -> _T:
+    """What is read of YAML: in a thread where that takes long. Raises what reading raises."""
+    return await asyncio.to_thread(read, body, *given) if len(body) > _LONG else read(body, *given)
 
 
 def unrecognized(expected: str, body: bytes, why: str) -> APIError:
@@ -78,40 +88,28 @@ def unrecognized(expected: str, body: bytes, why: str) -> APIError:
     return bad_request(f"the object provided is unrecognized (must be of type {expected}): {why} ({summary})")
 
 
-async def deletion(request: web.BaseRequest, fields: Fields) -> Obj:
-    """The DeleteOptions that are sent, empty when there are none. APIError 400, 413, 415."""
+async def deletion(request: web.BaseRequest, fields: Fields) -> Obj | None:
+    """The DeleteOptions that are sent; None when there are none. APIError 400, 413, 415."""
     body = await raw(request)
     if not body:
-        return {}
+        return None
+    media = by_lines(request, _media)
     try:
-        found = _object(body, by_lines(request, _media), fields)
+        found = await _yaml(_object, body, media, fields) if media == _YAML else _object(body, media, fields)
     except Unreadable as error:
         raise bad_request(str(error)) from None
-    _check_options(found)
+    version, name = found.get("apiVersion") or "meta.k8s.io/v1", found.get("kind") or _OPTIONS.kind
+    # Of any version: clients may send those of the group that they talk to.
+    if name != _OPTIONS.kind:
+        raise bad_request(f'no kind "{name}" is registered for version "{version}" {_OPTIONS_SCHEME}')
+    try:
+        schema.decode(_OPTIONS, found)
+    except Unfit as error:
+        raise bad_request(error.detail) from None
     return found
 
 
-_OPTION_TYPES = {
-    "gracePeriodSeconds": (int, "int64"),
-    "orphanDependents": (bool, "bool"),
-    "propagationPolicy": (str, "string"),
-    "preconditions": (dict, "v1.Preconditions"),
-    "dryRun": (list, "[]string"),
-}
-
-
-def _check_options(found: Obj) -> None:
-    """APIError 400 unless these are DeleteOptions."""
-    version, name = found.get("apiVersion") or "meta.k8s.io/v1", found.get("kind") or "DeleteOptions"
-    # Of any version: clients may send those of the group that they talk to.
-    if name != "DeleteOptions":
-        raise bad_request(f'no kind "{name}" is registered for version "{version}" {_OPTIONS_SCHEME}')
-    for option, (wanted, go) in _OPTION_TYPES.items():
-        value = found.get(option)
-        if value is not None and (not isinstance(value, wanted) or (wanted is int and isinstance(value, bool))):
-            raise bad_request(_cannot(value, f"struct field DeleteOptions.{option} of type {go}"))
-
-
+_OPTIONS = Kind("", "v1", "DeleteOptions", "deleteoptions", False, verbs=())
 _OPTIONS_SCHEME = 'in scheme "pkg/runtime/scheme.go:110"'
 
 
@@ -131,34 +129,30 @@ def _object(body: bytes, media: str, fields: Fields) -> Obj:
         raise
     if value is None:
         return {}
-    if not isinstance(value, dict):
-        raise Unreadable(not_an_object(value))
-    _check_meta(value)
+    obj = as_object(value)
     if lines or (body[:1] == b"{" and fields.mode != scheme.IGNORE):
-        repeated = [] if lines else scheme.duplicates(body, value)
+        repeated = [] if lines else scheme.duplicates(body, obj)
         if lines or repeated:
             fields.repeated = scheme.Repeated(repeated, lines)
-    return value
+    return obj
 
 
-def _check_meta(value: Obj) -> None:
-    """Raises Unreadable unless kind and apiVersion could be those of an object."""
+def as_object(value: Any) -> Obj:
+    """The value, if it is an object whose kind and apiVersion could be those of one. Raises Unreadable."""
+    if not isinstance(value, dict):
+        raise Unreadable(f"{_PARSING}{_cannot(value, f'value of type {_TYPE_META}')}")
     version, kind = value.get("apiVersion"), value.get("kind")
     if isinstance(version, str) and isinstance(kind, str) and version.count("/") < 2:
-        return
+        return value
     for name, given in (("apiVersion", version), ("kind", kind)):
         if given is not None and not isinstance(given, str):
             raise Unreadable(f"{_PARSING}{_cannot(given, f'struct field .{name} of type string')}")
     if version and version.count("/") > 1:
         raise Unreadable(f"unexpected GroupVersion string: {version}")
+    return value
 
 
 _PARSING = "couldn't get version/kind; json parse error: "
-
-
-def not_an_object(value: Any) -> str:
-    """What is said of a value that should be an object."""
-    return f"{_PARSING}{_cannot(value, f'value of type {_TYPE_META}')}"
 
 
 def patch_type(request: web.BaseRequest, target: Target) -> str:
@@ -221,10 +215,10 @@ async def applied(request: web.BaseRequest, fields: Fields) -> Obj:
     try:
         value = orjson.loads(body)
         if fields.mode != scheme.IGNORE and isinstance(value, dict) and scheme.duplicates(body, value):
-            negotiation.decode_yaml(body, lines)
+            await _yaml(negotiation.decode_yaml, body, lines)
     except orjson.JSONDecodeError:
         try:
-            value = negotiation.decode_yaml(body, lines)
+            value = await _yaml(negotiation.decode_yaml, body, lines)
         except Unreadable as error:
             raise bad_request(f"error decoding YAML: error converting YAML to JSON: {error}") from None
     if value is None:

@@ -35,27 +35,29 @@ class DeleteOptions:
     cascades: bool = False
 
     @classmethod
-    def read(cls, body: Obj, query: dict[str, str]) -> DeleteOptions:
-        """From the request's body; without one, from its query. APIError 400, 422 for values that cannot be."""
-        grace = body.get("gracePeriodSeconds")
-        given = body.get("propagationPolicy")
-        orphan = body.get("orphanDependents")
-        if not body:
-            if "gracePeriodSeconds" in query:
-                grace = parse_integer(query["gracePeriodSeconds"])
-            given = query.get("propagationPolicy")
-            if "orphanDependents" in query:
-                orphan = parse_flag(query["orphanDependents"])
-        propagation = given or ""
-        if given is not None:
-            _check_propagation(given, orphan)
+    def read(cls, body: Obj) -> DeleteOptions:
+        """As a client sends them. APIError 422 for values that cannot be."""
+        grace, policy, orphan = map(body.get, ("gracePeriodSeconds", "propagationPolicy", "orphanDependents"))
+        return cls._of(grace, policy, orphan, body.get("preconditions") or {})
+
+    @classmethod
+    def asked(cls, query: dict[str, str]) -> DeleteOptions:
+        """As a query has them, of a request without a body. APIError 400, 422 for values that cannot be."""
+        if not query:
+            return cls()
+        grace = parse_integer(query["gracePeriodSeconds"]) if "gracePeriodSeconds" in query else None
+        orphan = parse_flag(query["orphanDependents"]) if "orphanDependents" in query else None
+        pinned = {key: query[key] for key in ("uid", "resourceVersion") if query.get(key)}
+        return cls._of(grace, query.get("propagationPolicy"), orphan, pinned)
+
+    @classmethod
+    def _of(cls, grace: int | None, policy: str | None, orphan: bool | None, pinned: dict[str, str]) -> DeleteOptions:
+        propagation = policy or ""
+        if policy is not None:
+            _check_propagation(policy, orphan)
         elif orphan is not None:
             propagation = "Orphan" if orphan else "Background"
-        asked = body.get("preconditions") or {}
-        if not body:
-            asked = {key: query[key] for key in ("uid", "resourceVersion") if query.get(key)}
-        cascades = orphan is False
-        return cls(grace, propagation, asked.get("uid"), asked.get("resourceVersion"), cascades)
+        return cls(grace, propagation, pinned.get("uid"), pinned.get("resourceVersion"), orphan is False)
 
     def shown(self, dry_run: bool) -> Obj:
         """As a metav1.DeleteOptions."""

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from hawser.api import discovery, kinds, openapi
 from hawser.api.encoding import dumps
-from hawser.api.errors import APIError, method_not_supported
+from hawser.api.errors import method_not_supported, no_resource
 from hawser.api.types import Obj
 from hawser.apiserver import exposition, health, negotiation
 from hawser.apiserver.authentication import issuer_documents
@@ -19,7 +19,7 @@ from hawser.apiserver.authentication.issuer_documents import IssuerDocuments
 from hawser.apiserver.health import Health
 from hawser.apiserver.metrics import Metrics
 from hawser.apiserver.paths import Target
-from hawser.apiserver.reply import JSON, Headers, Reply
+from hawser.apiserver.reply import Headers, Reply
 from hawser.store.base import Store
 
 _YEAR = 365 * 24 * 3600
@@ -69,7 +69,7 @@ class Documents:
             self._cache.clear()
         if target.verb not in ("get", "head"):
             if path.startswith(("/api/", "/apis/")):
-                raise unknown()
+                raise no_resource()
             raise method_not_supported("", path, target.verb)
         if path == issuer_documents.KEYS:
             return Reply(dumps(self._issuer.keys()), 200, issuer_documents.KEYS_CONTENT_TYPE)
@@ -77,7 +77,7 @@ class Documents:
         if root in health.ROOTS:
             found = self.health.answer(path, target.query, request._message.path)
             if found is None:
-                raise unknown()
+                raise no_resource()
             return found
         if path in self.pages:
             return self.pages[path](request, target)
@@ -94,7 +94,7 @@ class Documents:
         if found is None:
             document = self._document(path)
             if document is None:
-                raise unknown()
+                raise no_resource()
             # These two are for people in Kubernetes, whoever asks.
             option = orjson.OPT_INDENT_2 if path in ("/", "/version") else None
             found = self._cache[path] = Reply(dumps(document, option), line=path.startswith("/api"))
@@ -126,11 +126,13 @@ class Documents:
 
         Source: kube-openapi's handlers. With ``hash``, as the index has it, an answer may be kept for good.
         """
-        document = openapi.find(path, accept)
+        forms = openapi.forms(path)
+        media = negotiation.preferred(accept, forms)
+        document = openapi.find(path, media)
         if document is None:
-            raise unknown()
+            raise no_resource()
         headers: Headers = (("ETag", document.etag), ("Vary", "Accept-Encoding, Accept"))
-        if document.content_type == JSON and not negotiation.takes(accept, JSON):
+        if forms and not media:
             return Reply(b"", 406, "text/plain; charset=utf-8", headers[1:])
         asked = query.get("hash", "") if path.startswith("/openapi/v3/") else ""
         if asked and asked != document.hash:
@@ -158,8 +160,3 @@ class Documents:
         if tag and request.headers.get("If-None-Match") == tag:
             return Reply(b"", 304, found.content_type, found.headers)
         return Reply(found.body, found.status, found.content_type, found.headers, line=True)
-
-
-def unknown() -> APIError:
-    """The 404 of a path that is no resource."""
-    return APIError(404, "NotFound", "the server could not find the requested resource", details={})

@@ -38,7 +38,7 @@ async def evict(resources: Resources, namespace: str, name: str, eviction: Obj, 
     body = eviction.get("deleteOptions") or {}
     if body.get("dryRun"):
         options.dry_run = True
-    delete = DeleteOptions.read(body, {})
+    delete = DeleteOptions.read(body)
     pod = await _unguarded(resources, namespace, name, delete, options)
     if pod is None:
         return SUCCESS

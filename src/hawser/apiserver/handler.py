@@ -124,13 +124,15 @@ class Handler:
                 counts.dispatched += 1
             return await self._routes.serve(request, target, user)
         assert counts is not None
-        if not self._flow.enters(level, counts):
-            await self._flow.enter(level, place, counts, target)
+        flow = self._flow
+        waited = 0.0 if flow.enters(level, counts) else await flow.enter(level, place, counts, target)
         began = time.perf_counter()
+        flow.executing[target] = (place, began, waited)
         try:
             return await self._routes.serve(request, target, user)
         finally:
-            self._flow.leave(level, counts, time.perf_counter() - began)
+            del flow.executing[target]
+            flow.leave(level, counts, time.perf_counter() - began)
 
     def _decided(self, record: Record, request: web.BaseRequest, target: Target) -> None:
         """Put what the authorizer says of a request into its record."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import orjson
 
+from hawser.api import scalars
 from hawser.api.crd.kinds import CustomKind
 from hawser.api.errors import APIError, Cause, FieldError, bad_request, expired, invalid
 from hawser.api.field_selectors import FieldSelector
@@ -222,11 +223,10 @@ def parse_revision(text: str) -> int:
     """A resourceVersion parameter as a number; empty is 0. APIError 400 for anything else."""
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit()):
-        raise bad_request(
-            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
-        )
-    return int(text)
+    try:
+        return scalars.integer(text, signed=False)
+    except scalars.DecodeError as error:
+        raise bad_request(f"resourceVersion: Invalid value: {scalars.quote(text)}: {error}") from None
 
 
 def number(query: dict[str, str], name: str) -> int:

@@ -107,12 +107,13 @@ def document_media(accept: str) -> Media:
 
 
 @lru_cache(maxsize=256)
-def takes(accept: str, content_type: str) -> bool:
-    """Whether a client takes a document that has one form only."""
-    main, _, sub = content_type.partition("/")
-    return not accept or any(
-        (have, below) in ((main, sub), (main, "*"), ("*", "*")) for have, below, _ in clauses(accept)
-    )
+def preferred(accept: str, content_types: tuple[str, ...]) -> str:
+    """The first of some content types that a client takes best; empty if it takes none of them."""
+    for main, sub, _ in clauses(accept or "*/*"):
+        for content_type in content_types:
+            if main == "*" or f"{main}/{sub}" == content_type or (sub == "*" and content_type.startswith(f"{main}/")):
+                return content_type
+    return ""
 
 
 def pretty(query: dict[str, str], agent: str) -> bool:
@@ -216,7 +217,7 @@ def decode_yaml(body: bytes, lines: list[str] | None = None) -> Any:
     """
     import yaml
 
-    if _DEEP.search(body):
+    if any(found.group().count(b"[") + found.group().count(b"{") >= _DEPTH for found in _OPENED.finditer(body)):
         raise Unreadable(_TOO_DEEP)
     try:
         # JSON's types only: a round trip also turns YAML dates back into text.
@@ -242,7 +243,8 @@ def decode_yaml(body: bytes, lines: list[str] | None = None) -> Any:
         raise Unreadable(f"yaml: {str(error).removeprefix('yaml: ')}") from None
 
 
-_DEEP = re.compile(rb"(?:[\[{]\s*){300}")
+_OPENED = re.compile(rb"[\[{][\[{\s]*+")
+_DEPTH = 300
 """Deeper than this reader goes, which would need seconds to find that out."""
 _TOO_DEEP = "yaml: exceeded max depth of 10000"
 _MOST_NODES = 1_000_000

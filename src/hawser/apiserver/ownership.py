@@ -133,7 +133,8 @@ def configuration(kind: Kind, body: Obj) -> Obj:
         raise bad_request(
             f"Incorrect kind specified in apply patch. Specified kind: {body.get('kind', '')}, expected: {kind.kind}"
         )
-    if (body.get("metadata") or {}).get("managedFields") is not None:
+    metadata = body.get("metadata")
+    if isinstance(metadata, dict) and metadata.get("managedFields") is not None:
         raise bad_request("metadata.managedFields must be nil")
     config: Obj = clone(body)
     complaints = schema.decode(kind, config)
@@ -141,26 +142,6 @@ def configuration(kind: Kind, body: Obj) -> Obj:
         unknown = complaints[0].removeprefix("unknown field ").strip('"')
         raise untyped(kind, body, f".{unknown}: field not declared in schema")
     _restore_nulls(config, body)
-    return config
-
-
-def scale(kind: Kind, body: Obj) -> Obj:
-    """A Scale that is applied, as the configuration of the object that it scales. APIError 400."""
-    if (body.get("apiVersion"), body.get("kind")) != ("autoscaling/v1", "Scale"):
-        raise bad_request(
-            "Incorrect version specified in apply patch. "
-            f"Specified patch version: {body.get('apiVersion', '')}, expected: autoscaling/v1"
-        )
-    given = body.get("metadata") or {}
-    if given.get("managedFields") is not None:
-        raise bad_request("metadata.managedFields must be nil")
-    metadata = {name: given[name] for name in ("name", "namespace", "uid", "resourceVersion") if given.get(name)}
-    config: Obj = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
-    replicas = (body.get("spec") or {}).get("replicas")
-    if replicas is not None:
-        if not isinstance(replicas, int) or isinstance(replicas, bool):
-            raise bad_request("Scale.spec.replicas must be an integer")
-        config["spec"] = {"replicas": replicas}
     return config
 
 

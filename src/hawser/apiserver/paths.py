@@ -5,9 +5,9 @@ Source: API concepts, "Resource URIs"; the verbs are those of authorization ("De
 
 from __future__ import annotations
 
-import re
 from urllib.parse import parse_qsl, unquote
 
+from hawser.api import scalars
 from hawser.api.errors import bad_request
 from hawser.api.kinds import BY_RESOURCE, NAMESPACE, Kind
 from hawser.apiserver.identity import ANONYMOUS
@@ -78,26 +78,18 @@ def parse_flag(text: str) -> bool:
     return text != "0" and text.lower() != "false"
 
 
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-
-
 def parse_integer(text: str) -> int:
     """An integer of a query. APIError 400 in Go's words."""
-    if not _INTEGER.fullmatch(text):
-        raise bad_request(f"strconv.ParseInt: parsing {go_quoted(text)}: invalid syntax")
-    value = int(text)
-    if not -(1 << 63) <= value < 1 << 63:
-        raise bad_request(f"strconv.ParseInt: parsing {go_quoted(text)}: value out of range")
-    return value
-
-
-def go_quoted(text: str) -> str:
-    """A text as Go quotes it in errors."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    try:
+        return scalars.integer(text)
+    except scalars.DecodeError as error:
+        raise bad_request(str(error)) from None
 
 
 _creations: dict[bytes, Target] = {}
 _REMEMBERED = 1024
+_LONGEST = 256
+"""Bytes of a request line that is remembered: whoever asks is not known yet, and must not fill the memory."""
 
 
 def known(line: bytes) -> Target | None:
@@ -108,7 +100,8 @@ def known(line: bytes) -> Target | None:
 
 def remember(line: bytes, target: Target) -> None:
     """Know a request line next time, if it is one of the few that come again and again."""
-    if target.verb == "create" and type(target.kind) is Kind and not target.query and not target.name:
+    fits = len(line) <= _LONGEST and not target.query and not target.name
+    if fits and target.verb == "create" and type(target.kind) is Kind:
         if len(_creations) >= _REMEMBERED:
             _creations.clear()
         _creations[line] = target.again()
@@ -157,7 +150,18 @@ def _resource(target: Target, method: str, group: str, version: str, parts: list
     target.group = group
     target.resource = parts[at]
     kind = BY_RESOURCE.get((group, version, parts[at]))
-    if kind is None or (target.namespace and not kind.namespaced):
+    if kind is None:
+        if target.resource == "watch" and count > 1 and parts[at + 1] != "watch" and not target.namespace:
+            # As clients watched before there was a parameter for it.
+            _resource(target, method, group, version, parts, at + 1)
+            target.verb = "watch"
+            if target.subresource:
+                target.kind = None
+            return
+    elif target.namespace:
+        if not kind.namespaced:
+            kind = None
+    elif count > 1 and kind.namespaced:
         kind = None
     target.kind = kind
     verb = _VERBS.get(method, target.verb)

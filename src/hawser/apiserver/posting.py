@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import orjson
-
 from hawser.api import schema
 from hawser.api.encoding import dumps
 from hawser.api.kind import Kind
@@ -18,20 +16,19 @@ from hawser.apiserver.resources import Resources
 from hawser.apiserver.strategies import pods
 from hawser.apiserver.writes import Options, timestamp
 
-POSTED = ("binding", "eviction")
 _EVICTION = Kind("policy", "v1", "Eviction", "evictions", True, verbs=("create",))
+POSTED = {"binding": BINDING, "eviction": _EVICTION}
+"""What is posted to which subresource."""
 
 
 async def serve(resources: Resources, target: Target, resource: Resource, obj: Obj, options: Options) -> Reply:
     """Do what was posted to ``target``'s subresource, once admission agrees. APIError for what may not be."""
-    if target.subresource == "eviction":
-        if obj.get("apiVersion") == "policy/v1beta1":
-            # Both versions of the group are accepted for good; they have the same fields.
-            obj["apiVersion"] = _EVICTION.api_version
-        scheme.check_kind(_EVICTION, obj)
-        options.fields.report(_EVICTION, schema.decode(_EVICTION, obj))
-    elif options.fields.repeated is not scheme.NOTHING_REPEATED:
-        options.fields.report(BINDING, [])
+    kind = POSTED[target.subresource]
+    if kind is _EVICTION and obj.get("apiVersion") == "policy/v1beta1":
+        # Both versions of the group are accepted for good; they have the same fields.
+        obj["apiVersion"] = _EVICTION.api_version
+    scheme.check_kind(kind, obj)
+    options.fields.report(kind, schema.decode(kind, obj))
     name = target.name
     posted = Request(Operation.CREATE, resource.kind, target.namespace, name, obj, None, options, target.subresource)
     await resources.admission.admit(posted)
@@ -41,7 +38,7 @@ async def serve(resources: Resources, target: Target, resource: Resource, obj: O
     now = timestamp(resources.now())
 
     def change(pod: Obj) -> Obj:
-        return pods.bind(orjson.loads(orjson.dumps(pod)), posted.new, now)
+        return pods.bind(pod, posted.new, now)
 
     await resource.update(target.namespace, name, change, options, binding=True)
     return Reply(dumps(eviction.SUCCESS), 201)

@@ -58,7 +58,7 @@ class Resource:
 
     as_stored: clients are shown the stored bytes. asks: somebody else must be asked before objects can be shown or
     stored (``ready``, ``stored``). laborious: validation may take long (``check``). watches: those that may be ended;
-    bare: those of them that see bare metadata only.
+    bare: those of them that see the bare metadata of every object, as JSON.
     before_create: called before admission. after_write: awaited before whoever wrote an object is answered.
     """
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import orjson
-
 from hawser.api import kinds, schema
 from hawser.api.crd.kinds import CustomKind
 from hawser.api.crd.warnings import warnings
 from hawser.api.defaults import apply_defaults
+from hawser.api.encoding import dumps
 from hawser.api.errors import APIError, Cause, FieldError, Unfit, bad_request, invalid
 from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, Kind
 from hawser.api.types import Obj
@@ -125,9 +124,10 @@ def check_update(kind: Kind, obj: Obj, old: Obj, told: list[str] | None = None) 
 def duplicates(body: bytes, obj: Obj) -> list[str]:
     """``duplicate field "x"`` for every repeated key of a JSON body; obj is the decoded body.
 
-    A repeated key leaves a colon less after decoding and encoding again, so the slow look happens only then.
+    A repeated key leaves a colon less after decoding and encoding again, so the slow look happens only then. APIError
+    400 for an object that could not be stored, as it is nested too deeply.
     """
-    return schema.duplicates(body) if body.count(b":") > orjson.dumps(obj).count(b":") else []
+    return schema.duplicates(body) if body.count(b":") > dumps(obj).count(b":") else []
 
 
 def check_status(kind: Kind, obj: Obj, old: Obj, told: list[str] | None = None) -> None:

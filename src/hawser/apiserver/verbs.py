@@ -16,8 +16,11 @@ from hawser.api.encoding import dumps
 from hawser.api.errors import (
     APIError,
     Unfit,
+    Unreadable,
     bad_request,
+    ignoring,
     method_not_supported,
+    no_resource,
     not_routed,
 )
 from hawser.api.kinds import Kind
@@ -63,11 +66,11 @@ class Verbs:
         """The answer to a request for a kind, to be awaited. APIError, now or then, for everything that cannot be."""
         verb = self._verbs.get(target.verb)
         if target.subresource and target.subresource not in kind.subresources:
-            raise APIError(404, "NotFound", "the server could not find the requested resource", details={})
+            raise no_resource()
         if verb is None or (not target.subresource and target.verb not in kind.verbs):
             raise _not_served(target, kind)
         if kind.namespaced and not target.namespace and target.verb not in ("list", "watch"):
-            raise _not_served(target, kind)
+            raise no_resource() if isinstance(kind, CustomKind) else not_routed()
         if bool(target.name) is (target.verb == "create" and not target.subresource) and target.verb in _NAMED:
             raise _not_served(target, kind)
         answer = verb(request, target, self._resources[kind])
@@ -85,7 +88,7 @@ class Verbs:
             await resource.ready([record])
         value = resource.show(record)
         if target.subresource == "scale":
-            return Reply(dumps(scale.read(orjson.loads(value), resource.kind)))
+            return self._scaled(value, form, resource.kind, target)
         _check_part(target, resource, "", "status")
         return self._answer(value, 200, form, resource.kind, target)
 
@@ -101,6 +104,8 @@ class Verbs:
         return Reply(body, 200, form.content_type, line=form.line)
 
     async def _watch(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
+        if request.method not in ("GET", "HEAD"):
+            raise _not_served(target, resource.kind)
         selection = Selection.read(resource.kind, target.query, target.name)
         namespace = target.namespace if resource.kind.namespaced else ""
         form = _form(request, target, resource.kind)
@@ -114,8 +119,9 @@ class Verbs:
     async def _create(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request, target, resource.kind)
         options = _options(request, target, "CreateOptions")
-        obj = await bodies.sent(request, bodies.expected(target), options.fields)
-        if target.subresource in posting.POSTED:
+        posted = posting.POSTED.get(target.subresource) if target.subresource else None
+        obj = await bodies.sent(request, (posted or resource.kind).kind, options.fields)
+        if posted is not None:
             return await posting.serve(self._resources, target, resource, obj, options)
         written = await resource.create(target.namespace, obj, options)
         return self._answer(written.value, 201, form, resource.kind, target)
@@ -123,17 +129,17 @@ class Verbs:
     async def _update(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request, target, resource.kind)
         options = _options(request, target, "UpdateOptions")
-        obj = await bodies.sent(request, bodies.expected(target), options.fields)
-        kind = resource.kind
-        if target.subresource == "scale":
-            return await self._scale(target, resource, lambda _: obj, options)
-        _check_part(target, resource, "", "status", "finalize")
+        scaled = target.subresource == "scale"
+        kind = scale.SCALE if scaled else resource.kind
+        obj = await bodies.sent(request, kind.kind, options.fields)
+        if not scaled:
+            _check_part(target, resource, "", "status", "finalize")
         scheme.check_kind(kind, obj)
+        scheme.read(kind, obj, options.fields)
         check_name(kind, obj, target.namespace, target.name)
+        if scaled:
+            return await self._scale(target, resource, lambda _: obj, options, form)
         create = obj if resource.strategy.create_on_update and not target.subresource else None
-        if create is None or resource.store.get(resource.key(target.namespace, target.name)) is not None:
-            scheme.read(kind, obj, options.fields)
-            create = None
         written = await self._change(target, resource, lambda _: obj, options, create)
         return self._answer(written.value, 201 if written.created else 200, form, kind, target)
 
@@ -151,24 +157,17 @@ class Verbs:
             resource.get(target.namespace, target.name)
             raise
         # Whoever patches one of the owners' entries by its place must be shown them; nobody else need be.
-        options.sees_owners = media == bodies.JSON_PATCH and b"managedFields" in orjson.dumps(patch)
+        options.sees_owners = media == bodies.JSON_PATCH and b"managedFields" in dumps(patch)
         if target.subresource == "scale":
-            return await self._scale(target, resource, lambda old: _apply(media, old, patch, _SCALE_GVK), options)
-        _check_part(target, resource, "", "status")
+            kind = scale.SCALE
+        else:
+            _check_part(target, resource, "", "status")
 
         def change(old: Obj) -> Obj:
-            new = _apply(media, old, patch, kind.gvk)
-            if not isinstance(new, dict):
-                raise invalid_patch(new, False, bodies.not_an_object(new))
-            try:
-                scheme.check_kind(kind, new)
-                scheme.read(kind, new, options.fields)
-            except Unfit as error:
-                strategic = media == bodies.STRATEGIC_PATCH
-                shown = patch if strategic else _apply(media, old, patch, kind.gvk)
-                raise invalid_patch(shown, strategic, error.detail) from None
-            return new
+            return _patched(media, old, patch, kind, options.fields)
 
+        if kind is scale.SCALE:
+            return await self._scale(target, resource, change, options, form)
         written = await self._change(target, resource, change, options)
         return self._answer(written.value, 200, form, kind, target)
 
@@ -180,10 +179,10 @@ class Verbs:
         force = target.flag("force")
         author = Author(options.manager, kind.api_version, timestamp(self._resources.now()), options.subresource)
         if target.subresource == "scale":
-            config = ownership.scale(kind, body)
+            config = scale.configuration(kind, body)
             change = Configuration(kind, config, author, force, lambda new: None)
             written = await resource.update(target.namespace, target.name, change, options)
-            return Reply(dumps(scale.read(orjson.loads(written.value), resource.kind)))
+            return self._scaled(written.value, form, kind, target)
         _check_part(target, resource, "", "status")
         config = ownership.configuration(kind, body)
         change = Configuration(kind, config, author, force, lambda new: scheme.read(kind, new, options.fields))
@@ -209,13 +208,17 @@ class Verbs:
         )
 
     async def _scale(
-        self, target: Target, resource: Resource, change: Callable[[Obj], Obj], options: Options
+        self, target: Target, resource: Resource, change: Callable[[Obj], Obj], options: Options, form: Form
     ) -> Answer:
         def rescale(old: Obj) -> Obj:
             return scale.write(old, change(scale.read(old, resource.kind)), resource.kind)
 
         written = await resource.update(target.namespace, target.name, rescale, options)
-        return Reply(dumps(scale.read(orjson.loads(written.value), resource.kind)))
+        return self._scaled(written.value, form, resource.kind, target)
+
+    def _scaled(self, value: bytes, form: Form, kind: Kind, target: Target) -> Answer:
+        """The Scale of an object of a kind."""
+        return self._answer(dumps(scale.read(orjson.loads(value), kind)), 200, form, scale.SCALE, target)
 
     async def _delete(self, request: web.BaseRequest, target: Target, resource: Resource) -> Answer:
         form = _form(request, target, resource.kind)
@@ -239,22 +242,24 @@ class Verbs:
         selection = Selection.read(kind, target.query)
         query: dict[str, str] = {key: target.query[key] for key in ("limit", "continue") if key in target.query}
         page = await listing.page(resource, target.namespace, selection, query)
+        if resource.asks:
+            await resource.ready(page.records)
         gate = asyncio.Semaphore(_PARALLEL)
-        deleted: list[bytes] = []
 
         async def one(key: str) -> None:
             namespace, _, name = key.removeprefix(resource.prefix).rpartition("/")
             async with gate:
-                try:
-                    deleted.append((await resource.delete(namespace, name, delete, options)).value)
-                except APIError as error:
-                    if error.reason != "NotFound":
-                        raise
+                with ignoring(404):
+                    await resource.delete(namespace, name, delete, options)
 
-        async with asyncio.TaskGroup() as group:
-            for record in page.records:
-                group.create_task(one(record.key))
-        listed = forms.many(kind, deleted, page.metadata, form, "Metadata", self._resources.now())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for record in page.records:
+                    group.create_task(one(record.key))
+        except ExceptionGroup as refused:
+            # The rest stays.
+            raise refused.exceptions[0] from None
+        listed = forms.listed(resource, page.records, page.metadata, form, "Metadata", self._resources.now())
         return Reply(listed, 200, form.content_type, line=form.line)
 
     def _answer(self, value: bytes, status: int, form: Form, kind: Kind, target: Target) -> Reply:
@@ -269,9 +274,6 @@ async def _deprecated(kind: Kind, serving: Awaitable[Answer]) -> Answer:
     """The answer, with the warning of its kind."""
     answer = await serving
     return answer.warned([kind.deprecated]) if isinstance(answer, Reply) else answer
-
-
-_SCALE_GVK = ("autoscaling", "v1", "Scale")
 
 
 def _check_part(target: Target, resource: Resource, *known: str) -> None:
@@ -292,11 +294,11 @@ def _not_served(target: Target, kind: Kind) -> APIError:
 
 def _form(request: web.BaseRequest, target: Target, kind: Kind) -> Form:
     """What the client wants its answer to be. APIError 406."""
+    custom = type(kind) is CustomKind and target.subresource != "scale"
     if not target.query and target.verb != "watch":
         # It depends on header lines only.
-        return by_lines(request, _custom_form if type(kind) is CustomKind else _plain_form)
-    headers = request.headers
-    form = negotiation.accepted(headers.get("Accept", ""), type(kind) is CustomKind, target.verb == "watch")
+        return by_lines(request, _custom_form if custom else _plain_form)
+    form = negotiation.accepted(request.headers.get("Accept", ""), custom, target.verb == "watch")
     return _readable(form, target.query, request)
 
 
@@ -340,13 +342,34 @@ def _options(request: web.BaseRequest, target: Target, options_kind: str, apply:
 
 
 async def _deletion(request: web.BaseRequest, target: Target, resource: Resource) -> tuple[Options, DeleteOptions]:
-    """What a DELETE says, its warnings noted."""
-    options = _options(request, target, "DeleteOptions")
-    body = await bodies.deletion(request, options.fields)
-    options.only_try(body.get("dryRun") or [])
-    delete = DeleteOptions.read(body, target.query)
+    """What a DELETE says in its body, or without one in its query; its warnings noted."""
+    query, kind = target.query, "DeleteOptions"
+    fields = scheme.Fields(scheme.IGNORE, target.warnings, kind)
+    options = Options(False, fields, by_lines(request, _agent), target.subresource, user=target.user, kind=kind)
+    target.annotations = options.annotations
+    body = await bodies.deletion(request, fields)
+    if body is not None:
+        options.only_try(body.get("dryRun") or [])
+        delete = DeleteOptions.read(body)
+    else:
+        options.only_try([query["dryRun"]] if "dryRun" in query else [])
+        delete = DeleteOptions.asked(query)
     target.warnings += resource.strategy.deletion_warnings(delete.propagation)
     return options, delete
+
+
+def _patched(media: str, old: Obj, patch: Any, kind: Kind, fields: scheme.Fields) -> Obj:
+    """An object of a kind, as a patch leaves it. APIError 400, 422 when that is none."""
+    try:
+        new = bodies.as_object(_apply(media, old, patch, kind.gvk))
+        scheme.check_kind(kind, new)
+        scheme.read(kind, new, fields)
+    except (Unfit, Unreadable) as error:
+        strategic = media == bodies.STRATEGIC_PATCH
+        # Reading has changed it.
+        shown = patch if strategic else _apply(media, old, patch, kind.gvk)
+        raise invalid_patch(shown, strategic, error.detail if isinstance(error, Unfit) else str(error)) from None
+    return new
 
 
 def _apply(media: str, old: Obj, patch: Any, gvk: tuple[str, str, str]) -> Any:

@@ -63,8 +63,10 @@ class Watcher:
         name = selection.fields.exact("metadata.name")
         self._tail = "" if name is None else f"/{name}"
         """The end of the keys that can be meant at all."""
+        every = self._selection is None and not namespace and resource.as_stored
         self._bare = b""
-        if resource.as_stored and shape is As.METADATA and form.media is Media.JSON:
+        if every and shape is As.METADATA and form.media is Media.JSON:
+            # Only for those that see every object do writes leave its metadata, lest it is never taken.
             self._bare = _BARE % form.meta.encode()
         self._shared = _shared(form) if resource.as_stored and shape is not As.TABLE else None
         self._include = query.get("includeObject", "Metadata")
@@ -105,7 +107,7 @@ class Watcher:
         assert isinstance(connection, Connection)
         connection.on_end = watch.close
         self._resource.watches.add(watch)
-        if self._form.shape is As.METADATA:
+        if self._bare:
             self._resource.bare.add(watch)
         timer = asyncio.get_running_loop().call_later(self._seconds, watch.close)
         bookmarks = asyncio.get_running_loop().call_later(_jitter(), self._note_bookmark) if self._bookmarks else None

@@ -21,8 +21,9 @@ import yaml
 from rich.console import Console
 
 from hawser.api.errors import APIError
+from hawser.api.kinds import POD
 from hawser.cli.engine import processes, settings
-from hawser.cli.engine.settings import Settings, SettingsError
+from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings, SettingsError
 from hawser.client.client import Client
 from hawser.client.config import ConfigError
 
@@ -87,7 +88,7 @@ def failures() -> Any:
         hint = "`hawser status` shows whether the engine runs" if e.code == 503 else ""
         _end(e.message, hint)
     except ConfigError as e:
-        _end(str(e), "`hawser up` makes the engine's certificates and kubeconfigs anew")
+        _end(str(e))
     except BrokenPipeError:
         # The reader went away (head, less): nothing more to say to anyone.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -145,8 +146,37 @@ async def admin(engine: Settings) -> AsyncIterator[Client]:
         client = Client.from_kubeconfig(engine.kubeconfig("admin"))
     except PermissionError:
         raise Failure("the engine's kubeconfig is readable by root only", "run it with sudo", 77) from None
+    except ConfigError as error:
+        raise Failure(str(error), "`hawser up` makes the engine's certificates and kubeconfigs anew") from None
     async with client:
         yield client
+
+
+def complete_pod(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The pods of the namespace that a command line names; none where nobody can tell."""
+
+    async def listed() -> list[str]:
+        async with admin(running(Path(ctx.params.get("data_dir") or DEFAULT_DATA_DIR))) as client:
+            pods = await client.list(POD, namespace=ctx.params.get("namespace") or "default")
+        return [name for pod in pods.items if (name := pod["metadata"]["name"]).startswith(incomplete)]
+
+    with contextlib.suppress(Exception):
+        return asyncio.run(listed())
+    return []
+
+
+Pod = Annotated[str, typer.Argument(help="Name of the pod.", autocompletion=complete_pod)]
+
+
+def meant(kubeconfig: Path | None, name: str, data_dir: Path) -> Settings | None:
+    """The running engine that a command means, as `cluster` has it: none is named, or a kubeconfig of an engine is;
+    None when it is another cluster. Raises Failure where no engine runs."""
+    if name:
+        return None
+    if kubeconfig is None:
+        return running(data_dir)
+    engine = settings.load(kubeconfig.resolve().parents[1])
+    return engine if engine is not None and engine.kubeconfig("admin") == kubeconfig.resolve() else None
 
 
 @contextlib.asynccontextmanager

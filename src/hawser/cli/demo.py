@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -194,6 +196,12 @@ async def _wait_booted(client: Client, pod: Obj) -> str:
     return state
 
 
+def _kubectl() -> str:
+    """How a user calls kubectl: their own, or else the one that is installed beside this program."""
+    beside = Path(sys.executable).with_name("kubectl")
+    return str(beside) if shutil.which("kubectl") is None and beside.exists() else "kubectl"
+
+
 async def _say(engine: Settings, client: Client, pod: Obj, key: Path) -> None:
     """What a user wants next."""
     name, address = pod["metadata"]["name"], pod["status"]["podIP"]
@@ -213,7 +221,7 @@ async def _say(engine: Settings, client: Client, pod: Obj, key: Path) -> None:
         ("", f"./hawser exec{flag} -it {name} -- bash"),
         ("its logs", f"./hawser logs{flag} -f {name}"),
         ("kubectl", f"export KUBECONFIG={engine.kubeconfig('admin')}"),
-        ("", "kubectl get pods,services -o wide"),
+        ("", f"{_kubectl()} get pods,services -o wide"),
         (
             "stop it all",
             f"make down{'' if not flag else f' DATA_DIR={engine.data_dir}'}      (PURGE=1 removes the data, too)",

@@ -11,13 +11,11 @@ import typer
 
 from hawser.cli import context
 from hawser.cli.context import DataDir, Failure, out
-from hawser.cli.engine import choices, cleanup, nodenet, nodes, power, processes, settings
+from hawser.cli.engine import choices, cleanup, nodes, orphans, power, processes, settings, units
 from hawser.cli.engine.pods import stop_pods
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
 from hawser.cli.graceful import CriticalGrace, Graceful, shut_down
-from hawser.cli.up import end_leftovers
-
-_STOP_SECONDS = 60.0
+from hawser.cli.up import STOP_SECONDS, end_leftovers
 
 
 def down(
@@ -65,6 +63,8 @@ def down(
             if left:
                 what = "not everything could be removed:\n  " + "\n  ".join(left)
                 raise Failure(what, "run `hawser down` once more")
+            if purge:
+                units.remove(engine)
             foreign = cleanup.purge(engine) if purge else []
             if purge:
                 choices.unregister(engine.data_dir)
@@ -75,23 +75,26 @@ def down(
 
 
 def _say_none(data_dir: Path) -> None:
-    out.print(f"There is no engine in {data_dir}: nothing to do", markup=False)
+    removed = orphans.sweep(data_dir)
+    nothing = "" if removed else ": nothing to do"
+    for line in (f"There is no engine in {data_dir}{nothing}", *removed):
+        out.print(line, markup=False)
 
 
 def stop(engine: Settings, grace: int) -> list[str]:
     """Stops pods gracefully, then the processes, then sweeps; returns what is left, in words."""
+    if units.is_installed(engine):
+        # Or it would start anew what cannot start.
+        units.stop(engine)
     pid = context.supervisor_pid(engine)
     if pid is not None:
-        processes.terminate(pid, _STOP_SECONDS)
+        processes.terminate(pid, STOP_SECONDS)
     end_leftovers(engine)
     listed = nodes.known(engine)
     stopped = asyncio.run(_stop_all([nodes.view(engine, node) for node in listed], grace))
     if stopped:
         out.print(f"Stopped {stopped} pods")
-    left = [line for node in listed if not node.first for line in power.cut(engine, node)]
-    if len(listed) > 1:
-        nodenet.remove(engine)
-    return left + cleanup.sweep(engine)
+    return power.clear(engine, listed)
 
 
 async def _stop_all(views: list[Settings], grace: int) -> int:

@@ -22,7 +22,7 @@ import typer
 from hawser.api.errors import APIError
 from hawser.api.kinds import POD
 from hawser.cli import context
-from hawser.cli.context import Container, DataDir, Failure, Namespace
+from hawser.cli.context import Container, DataDir, Failure, Namespace, Pod
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR
 from hawser.client.client import Client
 
@@ -42,7 +42,7 @@ class Channel(IntEnum):
 
 
 def exec_(
-    pod: Annotated[str, typer.Argument(help="Name of the pod.")],
+    pod: Pod,
     command: Annotated[list[str], typer.Argument(help="The command and its arguments, after --.")],
     namespace: Namespace = "default",
     container: Container = "",

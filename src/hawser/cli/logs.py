@@ -9,12 +9,12 @@ import typer
 
 from hawser.api.kinds import POD
 from hawser.cli import context
-from hawser.cli.context import Container, DataDir, Namespace
+from hawser.cli.context import Container, DataDir, Namespace, Pod
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR
 
 
 def logs(
-    pod: Annotated[str, typer.Argument(help="Name of the pod.")],
+    pod: Pod,
     namespace: Namespace = "default",
     container: Container = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the log grows.")] = False,

@@ -10,9 +10,11 @@ import typer
 
 _COMMANDS: Mapping[str, tuple[str, str]] = {
     "up": ("hawser.cli.up:up", "Engine"),
+    "restart": ("hawser.cli.restart:restart", "Engine"),
     "down": ("hawser.cli.down:down", "Engine"),
     "status": ("hawser.cli.status:status", "Engine"),
     "kubeconfig": ("hawser.cli.status:kubeconfig", "Engine"),
+    "service": ("hawser.cli.service:app", "Engine"),
     "node": ("hawser.cli.node:app", "Engine"),
     "db": ("hawser.cli.db:app", "Engine"),
     "demo": ("hawser.cli.demo:demo", "Engine"),

@@ -11,19 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.table import Table
 
 from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import NODE, POD
 from hawser.cli import context, ready
+from hawser.cli.asked import check_memory
 from hawser.cli.context import DataDir, Failure, Format, Output, err, out
 from hawser.cli.engine import nodenet, nodes, power, ranges, settings
 from hawser.cli.engine.nodes import Node
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
 from hawser.cli.graceful import CriticalGrace, Grace, Graceful, shut_down
-from hawser.cli.up import check_memory
 
 app = typer.Typer(
     help="Nodes of the engine: several on one machine, each with its own network, containerd and agent.",
@@ -31,7 +30,7 @@ app = typer.Typer(
 )
 
 
-def _complete(ctx: click.Context, incomplete: str) -> list[str]:
+def _complete(ctx: typer.Context, incomplete: str) -> list[str]:
     with contextlib.suppress(Exception):
         engine = settings.load(Path(ctx.params.get("data_dir") or DEFAULT_DATA_DIR).resolve())
         return [n.name for n in nodes.load(engine) if n.name.startswith(incomplete)] if engine else []
@@ -139,7 +138,10 @@ def _row(engine: Settings, node: Node, known: dict[str, Any] | None, pods: list[
 def add(
     name: Annotated[str, typer.Argument(help="Its name (default: the machine's with the next number).")] = "",
     zone: Annotated[str, typer.Option(help="Its zone (default: none, or the next one of the engine's zones).")] = "",
-    cpu: Annotated[int, typer.Option(min=0, metavar="NUMBER", help="Its processors (default: the machine's).")] = 0,
+    cpu: Annotated[
+        int,
+        typer.Option(min=0, metavar="NUMBER", help="Its processors (default: the machine's).", show_default=False),
+    ] = 0,
     memory: Annotated[str, typer.Option(metavar="QUANTITY", help="Its memory, such as 4Gi.")] = "",
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:

@@ -47,6 +47,8 @@ _STANDARD: Obj = {
     "allowVolumeExpansion": True,
 }
 """Volumes of claims that name no class: folders of this machine."""
+_DISK: Obj = {**_STANDARD, "metadata": {"name": "disk"}, "parameters": {"type": "disk"}}
+"""Volumes that are full at their size."""
 
 Check = Callable[[], Awaitable[str]]
 """Says in words what is not there yet; "" when the step is done."""
@@ -64,6 +66,7 @@ async def wait(engine: Settings, patience: float = _PATIENCE) -> None:
             ("API server", "apiserver", lambda: _api(client)),
             ("RuntimeClass rich", "apiserver", lambda: _created(client, RUNTIME_CLASS, _RICH)),
             ("StorageClass standard", "apiserver", lambda: _created(client, STORAGE_CLASS, _STANDARD)),
+            ("StorageClass disk", "apiserver", lambda: _created(client, STORAGE_CLASS, _DISK)),
         ]
         listed = nodes.load(engine)
         steps += [step for node in listed for step in _node_steps(client, engine, node, alone=len(listed) == 1)]

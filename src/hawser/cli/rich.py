@@ -113,7 +113,7 @@ def commit(
     with context.failures():
         if not reference(tag):
             raise Failure(f'"{tag}" is not a full reference such as localhost/legacy:1', "name the image with -t")
-        engine = None if output or push or kubeconfig or kube_context else context.running(data_dir)
+        engine = None if output or push else context.meant(kubeconfig, kube_context, data_dir)
         if engine is None and output is None and not push:
             raise Failure(
                 "the image has nowhere to go on another cluster",

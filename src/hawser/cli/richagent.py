@@ -26,7 +26,7 @@ from hawser.rich.kept import KeptRoots
 from hawser.rich.profiles.resolver import Resolver
 from hawser.rich.profiles.server import Server
 from hawser.rich.reporter import COMPONENT, Reporter
-from hawser.runtime.install import ROOTS
+from hawser.runtime.install import ROOTS, STATE
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,9 @@ async def run(client: Client, node: str, socket: Path, root: Path = Path("/"), v
                 tasks.create_task(_tidy(layers), name="images of agents"),
             ]
             if view is not None:
-                running.append(tasks.create_task(_keep_view(RichPods(view, recorder), informer), name="view"))
+                running.append(
+                    tasks.create_task(_keep_view(RichPods(view, Path(STATE, "view"), recorder), informer), name="view")
+                )
             await stop.wait()
             for task in running:
                 task.cancel()
@@ -91,7 +93,7 @@ async def _keep_view(pods: RichPods, informer: Informer) -> None:
                     await pods.prepare(pod, HANDLER)
             prepared = {pod["metadata"]["uid"] for pod in lively}
             if lively:
-                await pods.started(HANDLER)
+                pods.started(HANDLER)
             pods.listed(bool(lively))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), _LOOK_SECONDS)

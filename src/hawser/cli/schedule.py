@@ -23,6 +23,7 @@ from hawser.cli.engine.settings import DEFAULT_DATA_DIR
 from hawser.cli.tables import aligned
 from hawser.scheduler.configuration import Configuration, ConfigurationError, load
 from hawser.scheduler.gangs import POD_GROUP
+from hawser.scheduler.manifests import BadObjectError
 from hawser.scheduler.simulation import Outcome, Result, Simulation
 
 NOT_PLACED = 3
@@ -36,6 +37,7 @@ _ASKED = (
     kinds.REPLICA_SET,
     kinds.STATEFUL_SET,
     kinds.REPLICATION_CONTROLLER,
+    kinds.DAEMON_SET,
     kinds.POD_DISRUPTION_BUDGET,
     kinds.PERSISTENT_VOLUME,
     kinds.PERSISTENT_VOLUME_CLAIM,
@@ -43,8 +45,11 @@ _ASKED = (
     kinds.CSI_DRIVER,
     kinds.CSI_NODE,
     kinds.CSI_STORAGE_CAPACITY,
+    kinds.VOLUME_ATTACHMENT,
+    kinds.PRIORITY_CLASS,
+    kinds.LIMIT_RANGE,
 )
-_DUMP = ",".join(kind.plural for kind in _ASKED)
+_HINT = "make a dump with `kubectl get nodes,pods,pv,pvc,sc,services,replicasets,statefulsets -A -o json`"
 # Not every cluster has them.
 _ASKED_TOO = (
     POD_GROUP,
@@ -75,17 +80,25 @@ def schedule(
 ) -> None:
     """Tell where the pending pods of a cluster would go, and why not, with the scheduler's own code.
 
-    Nothing is written anywhere. Files are added to each other: a dump of a cluster and the manifests of new pods.
+    Nothing is written anywhere. Files are added to each other: a dump of a cluster, and manifests of what is
+    to come to it: pods, Deployments and other workloads, nodes. New DaemonSets bring a pod for each node that
+    they run on, and new nodes one of each DaemonSet. LimitRanges and PriorityClasses apply; webhooks, RuntimeClasses
+    and quotas are not asked.
 
     Exits with 0 when every pod has a node (or gets one by preemption), 3 when one has not.
 
     Examples:
 
-      kubectl get nodes,pods,services,replicasets,pv,pvc,sc -A -o json | hawser schedule --simulate -
+      kubectl get nodes,pods,pv,pvc,sc -A -o json >cluster.json
 
-      hawser schedule --simulate cluster.json --simulate new-pods.yaml -o wide
+      hawser schedule --simulate cluster.json
+
+      hawser schedule --simulate cluster.json --simulate new.yaml -o wide
 
       hawser schedule --simulate live --kubeconfig ~/.kube/config
+
+    Services and ReplicaSets in the dump decide how pods are spread; PriorityClasses, PodDisruptionBudgets,
+    ResourceClaims and ResourceSlices count too where they matter.
     """
 
     async def work() -> tuple[list[Result], float]:
@@ -99,14 +112,14 @@ def schedule(
                 objects += await _live(kubeconfig, context_name, data_dir)
             else:
                 objects += _read(source)
-        if not any(o.get("kind") in ("Node", "NodeList", "List") for o in objects):
-            raise Failure("there are no nodes in what was read", f"kubectl get {_DUMP} -A -o json")
         try:
             simulation = Simulation(objects, configuration, random.Random(seed))
-        except (KeyError, TypeError, AttributeError, ValueError) as e:
-            raise Failure(f"an object is not as Kubernetes has them: {type(e).__name__} {e}") from None
-        started = time.perf_counter()
-        return list(simulation.run()), time.perf_counter() - started
+            if not simulation.cache.ready:
+                raise Failure("there are no nodes in what was read", _HINT)
+            started = time.perf_counter()
+            return list(simulation.run()), time.perf_counter() - started
+        except BadObjectError as e:
+            raise Failure(str(e)) from None
 
     results, seconds = context.run(work)
     if output in (Output.JSON, Output.YAML):
@@ -166,7 +179,7 @@ def _read(source: str) -> Iterator[Obj]:
         if document is None:
             continue
         if not isinstance(document, dict) or "kind" not in document:
-            raise Failure(f"{source}: an object has no kind", f"kubectl get {_DUMP} -A -o json")
+            raise Failure(f"{source}: an object has no kind", _HINT)
         yield document
 
 

@@ -14,7 +14,7 @@ from hawser.api.kinds import NODE, POD
 from hawser.api.status import condition
 from hawser.cli import context
 from hawser.cli.context import DataDir, Format, Output, out
-from hawser.cli.engine import nodes, processes
+from hawser.cli.engine import code, nodes, processes
 from hawser.cli.engine.ranges import joined
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
 from hawser.cli.tables import age_text, size_text
@@ -59,6 +59,7 @@ async def _document(engine: Settings) -> dict[str, Any]:
         "running": supervisor is not None,
         "ready": False,
         "problem": "",
+        "outdated": supervisor is not None and code.is_outdated(engine.run_dir),
         "processes": _processes(engine, supervisor) if supervisor else [],
         "node": None,
         "nodes": [],
@@ -87,12 +88,9 @@ async def _document(engine: Settings) -> dict[str, Any]:
 
 
 def _processes(engine: Settings, supervisor: int) -> list[dict[str, Any]]:
-    try:
-        state = json.loads((engine.run_dir / "state.json").read_text())["processes"]
-    except (FileNotFoundError, ValueError, KeyError):
-        state = {}
     rows: list[dict[str, Any]] = [{"name": "supervisor", "pid": supervisor, "restarts": 0}]
-    rows += [{"name": name, "pid": p["pid"], "restarts": p["restarts"]} for name, p in state.items()]
+    listed = code.state(engine.run_dir).get("processes", {}).items()
+    rows += [{"name": name, "pid": p["pid"], "restarts": p["restarts"]} for name, p in listed]
     for row in rows:
         row["memoryBytes"] = processes.rss(row["pid"]) if row["pid"] else 0
         row["uptimeSeconds"] = processes.uptime(row["pid"]) if row["pid"] else 0
@@ -135,6 +133,8 @@ def _print(document: dict[str, Any], *, wide: bool) -> None:
     total = sum(p["memoryBytes"] for p in document["processes"])
     table.add_row("all", "", size_text(total), "", "")
     out.print(table)
+    if document["outdated"]:
+        out.print("Code        [yellow]has changed since the start[/]: `hawser restart` runs what is installed now")
     out.print(f"API         {document['server']}  {document.get('version', '')}")
     if document["metrics"]:
         out.print(f"Metrics     {document['metrics']}  (controllers and scheduler)")

@@ -8,23 +8,26 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hawser.api.quantity import to_bytes
 from hawser.cli import context, ready
+from hawser.cli.asked import NOTHING, AgentArgs, APIServerArgs, ControllersArgs, Given, Shape, several
 from hawser.cli.context import DataDir, Failure, out
-from hawser.cli.engine import choices, cleanup, containerd, nodes, pki, power, processes, settings
+from hawser.cli.engine import choices, cleanup, code, containerd, nodes, orphans, pki, power, processes, settings, units
 from hawser.cli.engine.nodes import Node
-from hawser.cli.engine.ranges import AS_IT_WAS, Ranges
+from hawser.cli.engine.ranges import Ranges
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.errors import CRIError
 from hawser.runtime.install import install
+
+STOP_SECONDS = 60.0
+"""How long a supervisor may take to stop its processes."""
 
 
 def up(
@@ -42,20 +45,9 @@ def up(
         str | None,
         typer.Option(metavar="runc|crun|auto", help="What runs plain pods (default: auto, crun where it works)."),
     ] = None,
-    apiserver_arg: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE", help='A flag of the API server, kept for later starts; "" forgets them all.'
-        ),
-    ] = None,
-    controllers_arg: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="The same for the controllers and the scheduler."),
-    ] = None,
-    agent_arg: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="The same for the agents of all nodes."),
-    ] = None,
+    apiserver_arg: APIServerArgs = None,
+    controllers_arg: ControllersArgs = None,
+    agent_arg: AgentArgs = None,
     node_count: Annotated[
         int | None,
         typer.Option("--nodes", min=1, max=nodes.MOST, help="Nodes on this machine (default: as it was, 1)."),
@@ -104,11 +96,11 @@ def up(
     given = Given(
         listen,
         runtime_endpoint,
-        _flags(apiserver_arg),
-        _flags(controllers_arg),
-        _flags(agent_arg),
+        several(apiserver_arg),
+        several(controllers_arg),
+        several(agent_arg),
         Shape(node_count, zones, node_cpu, node_memory),
-        Ranges(dual_stack, load_balancer_range, _flags(ip_pool)),
+        Ranges(dual_stack, load_balancer_range, several(ip_pool)),
         oci_runtime,
     )
     with context.failures():
@@ -119,6 +111,7 @@ def up(
         with _claimed(data_dir.resolve(), given) as (engine, held):
             if context.supervisor_pid(engine) is not None:
                 out.print(f"The engine in {engine.data_dir} runs already: {engine.server}")
+                _say_outdated(engine)
                 return
             engine = clear_the_way(engine)
             if os.fork() == 0:
@@ -127,125 +120,42 @@ def up(
             os.execv(sys.executable, [*supervisor_command(engine), "--release", str(held)])
 
 
-def _flags(given: list[str] | None) -> tuple[str, ...] | None:
-    return None if given is None else tuple(filter(None, given))
+def start(data_dir: Path, given: Given = NOTHING, *, anew: bool = False) -> Settings:
+    """The engine of a data directory, running in the background and ready. Raises Failure.
 
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What is asked of an engine's nodes; None: as it was. cpu: processors, memory: a quantity, of each."""
-
-    total: int | None = None
-    zones: int | None = None
-    cpu: int | None = None
-    memory: str | None = None
-
-    def check(self) -> None:
-        """Raises Failure for what cannot be."""
-        if self.memory is not None:
-            check_memory(self.memory)
-
-    def applied(self, listed: list[Node]) -> list[Node]:
-        """The nodes as they are asked for. Raises Failure."""
-        total = self.total or len(listed)
-        if total < len(listed):
-            raise Failure(f"the engine has {len(listed)} nodes", "`hawser node remove NAME` takes one away")
-        if self.zones and self.zones > total:
-            raise Failure(f"--zones {self.zones} wants as many nodes; the engine has {total}", "add --nodes")
-        return nodes.grown(listed, total, self.zones or 0, str(self.cpu or ""), self.memory or "")
-
-
-def check_memory(quantity: str) -> None:
-    """Raises Failure for what is no amount of memory, or too little to run anything."""
-    try:
-        enough = to_bytes(quantity) >= 256 << 20
-    except ValueError:
-        enough = False
-    if not enough:
-        raise Failure(f"a node's memory is a quantity from 256Mi; got {quantity!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What the user asks of an engine; None: as it was, or the default."""
-
-    listen: str | None = None
-    runtime_endpoint: str | None = None
-    apiserver_args: tuple[str, ...] | None = None
-    controllers_args: tuple[str, ...] | None = None
-    agent_args: tuple[str, ...] | None = None
-    shape: Shape = Shape()
-    ranges: Ranges = AS_IT_WAS
-    oci_runtime: str | None = None
-
-    def check(self) -> None:
-        """Raises Failure for what cannot be."""
-        if self.listen is not None:
-            settings.split_listen(self.listen)
-        if self.runtime_endpoint and not self.runtime_endpoint.startswith("unix:///"):
-            raise Failure(f"--runtime-endpoint wants unix:///PATH; got {self.runtime_endpoint!r}")
-        if self.oci_runtime not in (None, "runc", "crun", "auto"):
-            raise Failure(f"--oci-runtime wants runc, crun or auto; got {self.oci_runtime!r}")
-        self.shape.check()
-        # Only here, and only then: the commands do not know the parts of others.
-        if self.apiserver_args:
-            from hawser.apiserver.__main__ import flags
-
-            _check_flags(self.apiserver_args, flags(), "apiserver", "the API server", "apiserver")
-        if self.controllers_args:
-            from hawser.controllers.manager import flags
-
-            _check_flags(self.controllers_args, flags(), "controllers", "the controllers", "controllers")
-        if self.agent_args:
-            from hawser.node.options import flags
-
-            _check_flags(self.agent_args, flags(), "agent", "the node agent", "node")
-
-    def changed(self, engine: Settings) -> Settings:
-        """An engine's settings with what is asked."""
-        endpoint, flags, others = self.runtime_endpoint, self.apiserver_args, self.controllers_args
-        agents = self.agent_args
-        engine = self.ranges.changed(engine)
-        return replace(
-            engine,
-            listen=self.listen or engine.listen,
-            oci_runtime=(self.oci_runtime or engine.oci_runtime).replace("auto", ""),
-            runtime_endpoint=engine.runtime_endpoint if endpoint is None else endpoint,
-            apiserver_args=engine.apiserver_args if flags is None else "\n".join(flags),
-            controllers_args=engine.controllers_args if others is None else "\n".join(others),
-            agent_args=engine.agent_args if agents is None else "\n".join(agents),
-        )
-
-
-def _check_flags(given: Iterable[str], known: Container[str], word: str, what: str, module: str) -> None:
-    for argument in given:
-        name, _, value = argument.partition("=")
-        if name not in known or not value or "\n" in value:
-            raise Failure(
-                f"--{word}-arg wants NAME=VALUE with a flag of {what}; got {argument!r}",
-                f"`python -m hawser.{module} --help` lists them",
-            )
-
-
-def start(data_dir: Path, given: Given = Given()) -> Settings:
-    """The engine of a data directory, running in the background and ready. Raises Failure."""
-    with _claimed(data_dir, given) as (engine, _):
+    anew: its processes are stopped first when they run; containers go on. Where systemd has a unit of it, systemd runs
+    it.
+    """
+    with _claimed(data_dir, given, anew=anew) as (engine, _):
         supervisor = context.supervisor_pid(engine)
         if supervisor is None:
             engine = clear_the_way(engine)
-            _spawn(engine)
+            if not units.is_installed(engine):
+                _spawn(engine)
         else:
             # A node whose making was cut short is finished now.
             power.reload(engine, supervisor)
+            _say_outdated(engine)
+    if supervisor is None and units.is_installed(engine):
+        # The unit's own `hawser up` is who has the lock now.
+        units.start(engine, lambda: context.supervisor_pid(engine))
+        engine = context.existing(data_dir)
     asyncio.run(ready.wait(engine))
     return engine
 
 
+def _say_outdated(engine: Settings) -> None:
+    if code.is_outdated(engine.run_dir):
+        out.print("It has started with other code than what is installed now: `hawser restart` runs that")
+
+
 @contextlib.contextmanager
-def _claimed(data_dir: Path, given: Given) -> Iterator[tuple[Settings, int]]:
+def _claimed(data_dir: Path, given: Given, *, anew: bool = False) -> Iterator[tuple[Settings, int]]:
     """The prepared engine, and the lock that keeps every other `up` and `down` of it waiting meanwhile."""
     given.check()
     with settings.exclusive(data_dir) as held:
+        if anew and (engine := settings.load(data_dir)) and (supervisor := context.supervisor_pid(engine)):
+            processes.terminate(supervisor, STOP_SECONDS)
         try:
             engine = prepare(data_dir, given)
         except BaseException:
@@ -268,8 +178,10 @@ def clear_the_way(engine: Settings) -> Settings:
     return choices.with_free_ports(engine)
 
 
-def prepare(data_dir: Path, given: Given = Given()) -> Settings:
+def prepare(data_dir: Path, given: Given = NOTHING) -> Settings:
     """Makes or updates everything on disk that the processes need. Idempotent."""
+    for line in orphans.sweep(data_dir):
+        out.print(line, markup=False)
     engine = settings.load(data_dir)
     if engine is None:
         if given.listen is not None:
@@ -346,11 +258,11 @@ def _check_listen(listen: str) -> None:
 
 
 def end_leftovers(engine: Settings) -> None:
-    """Ends processes of the engine whose supervisor was killed; containers and their shims stay."""
+    """Ends processes of the engine whose supervisor was killed; containers stay, with their shims and their view."""
     for pid in cleanup.engine_pids(engine):
         arguments = processes.argv(pid)
         shim = Path(arguments[0]).name.startswith("containerd-shim") if arguments else False
-        if cleanup.is_role(arguments) and not shim:
+        if cleanup.is_role(arguments) and not shim and not cleanup.serves_view(arguments):
             processes.terminate(pid, 5.0)
 
 

@@ -11,13 +11,16 @@ import os
 import ssl
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from hawser.api.types import Obj
+
+if TYPE_CHECKING:
+    from hawser.client.plugin import Plugin
 
 SERVICE_ACCOUNT_DIR = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -35,6 +38,7 @@ class Config:
     ca, cert, key: PEM; ca empty means the system's trust store.
     tls_server_name: name that the server's certificate is checked for, if not the host of ``server``.
     namespace: the context's default namespace.
+    plugin: a program that gives token or certificate, where neither is there.
     """
 
     server: str
@@ -46,6 +50,19 @@ class Config:
     insecure: bool = False
     tls_server_name: str = ""
     namespace: str = "default"
+    plugin: Plugin | None = None
+
+    def complete(self) -> Config:
+        """The same with the certificate that a plugin gives, if it does. Raises ConfigError."""
+        if self.plugin is None:
+            return self
+        from hawser.client.plugin import PluginError
+
+        try:
+            given = self.plugin.credentials()
+        except PluginError as error:
+            raise ConfigError(str(error)) from None
+        return replace(self, cert=given.cert, key=given.key) if given.cert else self
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """The TLS context of this configuration, or None for plain http. Raises ConfigError for unusable PEM."""
@@ -84,13 +101,13 @@ def _load_client_certificate(context: ssl.SSLContext, cert: bytes, key: bytes) -
 def load(path: str | os.PathLike[str] | None = None, context: str = "") -> Config:
     """The configuration of one context of a kubeconfig.
 
-    path: the file; None looks where kubectl does: ``$KUBECONFIG`` (several files, first one wins a name), then
-        ``~/.kube/config``, then the pod's service account.
+    path: the file, or several as in ``$KUBECONFIG`` (the first one wins a name); None looks where kubectl does:
+        ``$KUBECONFIG``, then ``~/.kube/config``, then the pod's service account.
     context: a context's name; empty takes ``current-context``.
     Raises ConfigError when there is none or it is incomplete.
     """
-    if path is None:
-        listed = [Path(p) for p in os.environ.get("KUBECONFIG", "").split(os.pathsep) if p]
+    listed = [Path(p) for p in os.fspath(path or os.environ.get("KUBECONFIG", "")).split(os.pathsep) if p]
+    if path is None or (len(listed) > 1 and not Path(path).exists()):
         paths = [p for p in listed or [Path.home() / ".kube" / "config"] if p.exists()]
         if not paths:
             if not listed and os.environ.get("KUBERNETES_SERVICE_HOST"):
@@ -122,7 +139,7 @@ def from_documents(documents: list[tuple[Path, Obj]], context: str = "") -> Conf
     user_dir = cluster_dir
     if chosen.get("user"):
         user, user_dir = _entry(documents, "users", "user", chosen["user"])
-    for unsupported in ("exec", "auth-provider", "username"):
+    for unsupported in ("auth-provider", "username"):
         if user.get(unsupported):
             raise ConfigError(
                 f'user "{chosen["user"]}" uses "{unsupported}", which is not supported: use a token or a certificate'
@@ -132,17 +149,30 @@ def from_documents(documents: list[tuple[Path, Obj]], context: str = "") -> Conf
     if not cluster.get("server"):
         raise ConfigError(f'cluster "{chosen.get("cluster")}" has no server')
     token_file = user.get("tokenFile")
+    ca = _pem(cluster, "certificate-authority", cluster_dir)
     return Config(
         server=str(cluster["server"]).rstrip("/"),
         token=user.get("token") or "",
         token_file=user_dir / token_file if token_file and not user.get("token") else None,
-        ca=_pem(cluster, "certificate-authority", cluster_dir),
+        ca=ca,
         cert=_pem(user, "client-certificate", user_dir),
         key=_pem(user, "client-key", user_dir),
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
         tls_server_name=cluster.get("tls-server-name") or "",
         namespace=chosen.get("namespace") or "default",
+        plugin=None if token_file or user.get("token") else _plugin(user.get("exec"), user_dir, cluster, ca),
     )
+
+
+def _plugin(section: Any, folder: Path, cluster: Mapping[str, Any], ca: bytes) -> Plugin | None:
+    if not section:
+        return None
+    from hawser.client import plugin  # here: an engine's processes have certificates
+
+    try:
+        return plugin.read(section, folder, cluster, ca)
+    except plugin.PluginError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _entry(documents: list[tuple[Path, Obj]], section: str, field: str, name: str) -> tuple[Mapping[str, Any], Path]:

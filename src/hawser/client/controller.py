@@ -82,6 +82,10 @@ class Controller:
         """Brings one object towards what its spec says; returns seconds until it wants to look again, or None."""
         raise NotImplementedError
 
+    def rest(self, key: str) -> float:
+        """Seconds that a key rests at least after it was reconciled, so that what changes meanwhile is one change."""
+        return 0.0
+
     async def run(self) -> None:
         """A task of the controller's own beside its workers; runs once the informers of ``setup`` have synced."""
 
@@ -275,7 +279,7 @@ async def work(controller: Controller, clock: Clock) -> None:
             if again is not None:
                 queue.add_after(key, again)
         finally:
-            queue.rest(key, _rest(reconciling.seconds))
+            queue.rest(key, max(_rest(reconciling.seconds), controller.rest(key)))
 
 
 class _Metered(Awaitable[float | None]):

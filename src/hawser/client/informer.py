@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import aclosing
+from typing import Any
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import Kind
@@ -25,7 +27,9 @@ Objects = list[Obj]
 Handler = Callable[[Obj | None, Obj | None], None]
 """Called with the object before and after a change; None before an addition and after a deletion."""
 IndexFunction = Callable[[Obj], Iterable[str]]
+TallyFunction = Callable[[Obj], Iterable[tuple[str, Hashable]]]
 
+_NONE: Mapping[Any, int] = {}
 FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 5.0
 WATCH_SECONDS = 300.0
@@ -88,6 +92,8 @@ class Informer:
         self._handlers: list[Handler] = []
         self._index_functions: dict[str, IndexFunction] = {}
         self._indexes: dict[str, dict[str, dict[str, Obj]]] = {}
+        self._tally_functions: dict[str, TallyFunction] = {}
+        self._tallies: dict[str, dict[str, Counter[Any]]] = {}
         self._newest = 0
         self._synced = asyncio.Event()
 
@@ -107,12 +113,24 @@ class Informer:
             return [*self._objects.get(namespace, {}).values()]
         return [obj for objects in self._objects.values() for obj in objects.values()]
 
+    def named(self, name: str) -> Objects:
+        """The objects of a name in all namespaces."""
+        return [objects[name] for objects in self._objects.values() if name in objects]
+
     def __len__(self) -> int:
         return sum(map(len, self._objects.values()))
 
     def by_index(self, index: str, value: str) -> Objects:
         """The objects for which the index's function yields ``value``."""
         return [*self._indexes[index].get(value, {}).values()]
+
+    def count(self, index: str, value: str) -> int:
+        """How many objects ``by_index`` would find."""
+        return len(self._indexes[index].get(value, _NONE))
+
+    def tally(self, tally: str, value: str) -> Mapping[Any, int]:
+        """How many objects there are of each sort, of those for which the tally's function yields ``value``."""
+        return self._tallies[tally].get(value, _NONE)
 
     @property
     def has_synced(self) -> bool:
@@ -142,6 +160,16 @@ class Informer:
         self._indexes[index] = {}
         for obj in self.list():
             self._index(index, function, key_of(obj), None, obj)
+
+    def add_tally(self, tally: str, function: TallyFunction) -> None:
+        """Keeps count of the pairs (value, sort) that ``function(object)`` yields. Adding one that exists changes
+        nothing."""
+        if tally in self._tally_functions:
+            return
+        self._tally_functions[tally] = function
+        self._tallies[tally] = {}
+        for obj in self.list():
+            self._count(tally, function, None, obj)
 
     def observe(self, obj: Obj) -> None:
         """Takes in the answer to an own write at once, so that the next decision does not miss it.
@@ -272,6 +300,8 @@ class Informer:
         key = key_of(known)
         for index, function in self._index_functions.items():
             self._index(index, function, key, old, new)
+        for tally, count in self._tally_functions.items():
+            self._count(tally, count, old, new)
         # Of a deleted object handlers see the last state, which the DELETED event carries.
         if new is None and final is not None:
             old = final
@@ -296,6 +326,22 @@ class Informer:
         if new is not None:
             for value in after:
                 table.setdefault(value, {})[key] = new
+
+    def _count(self, tally: str, function: TallyFunction, old: Obj | None, new: Obj | None) -> None:
+        before = (*function(old),) if old is not None else ()
+        after = (*function(new),) if new is not None else ()
+        if before == after:
+            return
+        table = self._tallies[tally]
+        for value, sort in after:
+            table.setdefault(value, Counter())[sort] += 1
+        for value, sort in before:
+            counts = table[value]
+            counts[sort] -= 1
+            if not counts[sort]:
+                del counts[sort]
+            if not counts:
+                del table[value]
 
     def _complain(self) -> None:
         """One handler's mistake must not cost the other controllers their events."""

@@ -191,13 +191,25 @@ class Elector:
         now = micro_timestamp(self._clock.now())
         try:
             async with asyncio.timeout(self._timing.deadline):
-                # A renewal that was cut short may have been written all the same.
-                self._lease = await self._client.get(LEASE, self.name, self._namespace)
-                if self._holds():
-                    spec = {**self._lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": now}
-                    await self._client.update(LEASE, {**self._lease, "spec": spec})
+                # A renewal that was cut short may be written all the same, before or after we have looked.
+                while not await self._let_go(now):
+                    pass
         except (APIError, TimeoutError) as error:
             log.warning("lease %s/%s is not let go of: %s", self._namespace, self.name, error)
+
+    async def _let_go(self, now: str) -> bool:
+        """False when the Lease was written meanwhile."""
+        self._lease = await self._client.get(LEASE, self.name, self._namespace)
+        if not self._holds():
+            return True
+        spec = {**self._lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": now}
+        try:
+            await self._client.update(LEASE, {**self._lease, "spec": spec})
+        except APIError as error:
+            if error.code != 409:
+                raise
+            return False
+        return True
 
     async def _say(self, what: str) -> None:
         if self._recorder is not None and self._lease is not None:

@@ -11,7 +11,6 @@ import os
 import socket
 import ssl as ssl_module
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,6 +30,7 @@ from hawser.client.http1.pool import Pool, Server
 from hawser.client.http1.reader import Reader
 from hawser.client.http1.requests import Requests
 from hawser.client.http1.stream import Stream
+from hawser.client.traffic import Traffic
 
 if TYPE_CHECKING:
     import aiohttp
@@ -54,7 +54,7 @@ class Transport:
     user_agent: up to its first ``/`` it is also the field manager of writes that name none.
     seconds: limit of one request that is not a watch or a stream.
     ca: the certificates that the server's is verified with, PEM; for those who pass them on.
-    answers: how many there were, by method and code; that there was none is 0.
+    traffic: what is counted of requests.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Transport:
         self.server = server.rstrip("/")
         self.namespace = namespace
         self.ca = ca
-        self.answers: Counter[tuple[str, int]] = Counter()
+        self.traffic = Traffic()
         self._ssl = ssl
         self._token = token
         self._user_agent = user_agent
@@ -89,10 +89,12 @@ class Transport:
     @classmethod
     def from_config(cls, cfg: config.Config, *, user_agent: str = "hawser", seconds: float = REQUEST_SECONDS) -> Self:
         """A client for a loaded configuration. Raises config.ConfigError for unusable certificates."""
+        cfg = cfg.complete()
+        token = cfg.plugin.token if cfg.plugin else cfg.token
         return cls(
             cfg.server,
             cfg.ssl_context(),
-            _TokenFile(cfg.token_file) if cfg.token_file else cfg.token,
+            _TokenFile(cfg.token_file) if cfg.token_file else token,
             user_agent=user_agent,
             tls_server_name=cfg.tls_server_name,
             namespace=cfg.namespace,
@@ -128,11 +130,8 @@ class Transport:
         # gone by then, and nobody left to close their sockets.
         loop = asyncio.get_running_loop()
         end = loop.time() + _CLOSING_SECONDS
-        before = loop.get_exception_handler()
-        loop.set_exception_handler(_unless_closed)
         while any(made.fileno() >= 0 for made in self._sockets) and loop.time() < end:  # noqa: ASYNC110 - sockets tell nobody
             await asyncio.sleep(0.001)
-        loop.set_exception_handler(before)
 
     async def raw(
         self,
@@ -154,17 +153,21 @@ class Transport:
         for attempt in range(_RETRIES + 1):
             pool = self._requests()
             request = self._encode(method, path, data, params=params, accept=accept, content_type=content_type)
+            began = time.monotonic()
             connection, answer = await self._ask(pool, method, request, self._seconds)
             pool.give(connection)
+            taken = answer.take()
+            self.traffic.measured(method, time.monotonic() - began, len(data or b""), len(taken))
             if answer.status < 400:
-                return answer.take()
+                return taken
             # The server's own request limits answer 429 and say when to come back; nothing was done.
             retry_after = answer.headers.get("retry-after", "")
             if answer.status == 429 and retry_after.isdigit() and attempt < _RETRIES:
+                self.traffic.retries[answer.status, method] += 1
                 await self._sleep(min(float(retry_after), _LONGEST_RETRY_AFTER))
                 continue
             break
-        raise failure(answer.status, answer.take())
+        raise failure(answer.status, taken)
 
     @asynccontextmanager
     async def stream(
@@ -245,7 +248,7 @@ class Transport:
                 left = None if end is None else end - loop.time()
                 answer = connection.ask(method, request, left, piecewise=piecewise)
                 await connection.wait()
-                self.answers[method, answer.status] += 1
+                self.traffic.answers[method, answer.status] += 1
                 return connection, answer
             except BaseException as err:
                 if connection is not None:
@@ -253,7 +256,7 @@ class Transport:
                 if isinstance(err, Disconnected) and method in _IDEMPOTENT and not again:
                     connection, again = None, True
                 elif isinstance(err, OSError):
-                    self.answers[method, 0] += 1
+                    self.traffic.answers[method, 0] += 1
                     raise self._unreachable(err) from err
                 else:
                     raise
@@ -307,6 +310,7 @@ class Transport:
             self._sockets.add(new)
             prepare(new)
 
+        _overlook_goodbyes()
         to = self._encoder
         return Pool(Server(to.host, to.port, self._trust(), self._tls_server_name), limit, made)
 
@@ -326,7 +330,9 @@ class Transport:
         return self._ssl
 
     def _unreachable(self, err: BaseException) -> APIError:
-        return errors.service_unavailable(f"{self.server} does not answer: {str(err) or type(err).__name__}")
+        # What a limit of time ends has no words of its own.
+        why = str(err) or ("it took too long" if isinstance(err, TimeoutError) else type(err).__name__)
+        return errors.service_unavailable(f"{self.server} does not answer: {why}")
 
 
 class _TokenFile:
@@ -348,8 +354,15 @@ class _TokenFile:
         return self._token
 
 
+def _overlook_goodbyes() -> None:
+    """Has the running loop not tell that a peer answers in a handshake that was broken off, by whom and when ever."""
+    loop = asyncio.get_running_loop()
+    if loop.get_exception_handler() is None:
+        loop.set_exception_handler(_unless_closed)
+
+
 def _unless_closed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Tells of what went wrong in the event loop, but not that a peer answers in a handshake that was broken off."""
+    """Tells of what went wrong in the event loop, but for those answers."""
     error = context.get("exception")
     if not (isinstance(error, RuntimeError) and "the handler is closed" in str(error)):
         loop.default_exception_handler(context)

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
+from hawser.api.daemons import Places, node_of
 from hawser.api.status import has_ended, is_ready
 from hawser.api.types import Obj
 from hawser.controllers import pods, rollout
-from hawser.controllers.daemon_pods import Places, is_updated, node_of
+from hawser.controllers.daemon_pods import is_updated
 
 BURST = 250
 
@@ -30,9 +32,9 @@ class Plan:
     ended: list[Obj] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Situation:
-    """What a plan is made of.
+    """What a plan and a status are made of.
 
     owned: the set's pods. digest: of the revision of its template. resting: nodes on which failed pods have been
     replaced so often that they are left alone for a while.
@@ -51,6 +53,13 @@ class Situation:
     def is_updated(self, pod: Obj) -> bool:
         return is_updated(self.ds, pod, self.digest)
 
+    @cached_property
+    def places(self) -> dict[str, tuple[bool, bool]]:
+        """By the names of nodes, whether a pod should run there, and whether one may stay."""
+        places = Places(self.ds)
+        return {node["metadata"]["name"]: places.on(node) for node in self.nodes}
+
+    @cached_property
     def by_node(self) -> dict[str, list[Obj]]:
         """The pods by their nodes, the oldest first; without those that have ended and are about to be gone."""
         found: dict[str, list[Obj]] = {}
@@ -71,14 +80,11 @@ def plan(at: Situation) -> Plan:
     ds = at.ds
     if pods.is_terminating(ds):
         return Plan()
-    places = Places(ds)
-    on_node = at.by_node()
+    on_node = at.by_node
     todo = Plan()
-    should_run: dict[str, bool] = {}
-    for node in at.nodes:
-        name = node["metadata"]["name"]
-        should_run[name], may_stay = places.on(node)
-        _manage(at, todo, name, on_node.get(name), should_run[name], may_stay)
+    should_run = {name: should for name, (should, _) in at.places.items()}
+    for name, (should, may_stay) in at.places.items():
+        _manage(at, todo, name, on_node.get(name), should, may_stay)
     # Nobody else deletes pods that wait for a node which is no more.
     for name, listed in on_node.items():
         if name not in should_run:
@@ -209,11 +215,11 @@ def _surge(
 
 def status(at: Situation) -> Obj:
     """The DaemonSetStatus."""
-    places, on_node = Places(at.ds), at.by_node()
+    on_node = at.by_node
     desired = current = misscheduled = ready = available = updated = 0
-    for node in at.nodes:
-        listed = on_node.get(node["metadata"]["name"])
-        if not places.on(node)[0]:
+    for name, (should_run, _) in at.places.items():
+        listed = on_node.get(name)
+        if not should_run:
             misscheduled += listed is not None
             continue
         desired += 1

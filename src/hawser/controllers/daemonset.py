@@ -5,6 +5,7 @@ Source: DaemonSet documentation and API reference.
 
 from __future__ import annotations
 
+from hawser.api.daemons import Places, node_of, relevant
 from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import DAEMON_SET, NODE
 from hawser.api.selectors import LabelSelector
@@ -15,9 +16,10 @@ from hawser.client.informer import key_of
 from hawser.controllers import history, pods
 from hawser.controllers.backoff import Backoff
 from hawser.controllers.daemon_plan import Plan, Situation, plan, status
-from hawser.controllers.daemon_pods import Places, new_pod, node_of, relevant
+from hawser.controllers.daemon_pods import new_pod
 from hawser.controllers.history import History
-from hawser.controllers.pod_control import PodControl, is_namespace_terminating
+from hawser.controllers.own_writes import OwnWrites
+from hawser.controllers.pod_control import LOOKED_AT, PodControl, is_namespace_terminating
 
 _ENDED = {
     "Failed": ("Warning", "FailedDaemonPod", "Found failed daemon pod {} on node {}, will try to kill it"),
@@ -42,12 +44,21 @@ class DaemonSetController(Controller):
         self._failures = Backoff(manager.clock, _FIRST_WAIT, _LONGEST_WAIT)
         self._sets = manager.informer(DAEMON_SET)
         self._nodes = manager.informer(NODE)
-        self._pods = PodControl(manager, self._recorder, DAEMON_SET)
+        self._pods = PodControl(manager, self._recorder, DAEMON_SET, tallied=True)
         self._history = History(manager, self, DAEMON_SET, history.LABEL)
-        self._sets.on_change(self.enqueue)
+        self._written = OwnWrites(self._sets)
+        self._sets.on_change(self._set_changed)
         self._nodes.on_change(self._node_changed)
         self._pods.informer.on_change(self.enqueue_owner("DaemonSet"))
         self._pods.on_orphan(self._enqueue_adopters)
+
+    def _set_changed(self, old: Obj | None, new: Obj | None) -> None:
+        if not self._written.has(new):
+            self.enqueue(old, new)
+
+    def rest(self, key: str) -> float:
+        ds = self._sets.get_key(key)
+        return self._pods.rest(ds["metadata"]["uid"], LOOKED_AT) if ds is not None else 0.0
 
     def _enqueue_adopters(self, pod: Obj) -> None:
         for ds in self._sets.list(pod["metadata"]["namespace"]):
@@ -78,15 +89,18 @@ class DaemonSetController(Controller):
         nodes = self._nodes.list()
         failed = {node_of(p) for p in owned if (p.get("status") or {}).get("phase") == "Failed"}
         waits = {node: left for node in failed if (left := self._failures.left(_failure(ds, node)))}
-        todo = plan(Situation(ds, nodes, owned, digest, self._clock.now(), waits))
+        at = Situation(ds, nodes, owned, digest, self._clock.now(), waits)
+        todo = plan(at)
         error = await self._apply(ds, todo, digest)
-        # Counts of the pods as they are now, after this plan's own writes.
-        owned = self._pods.owned(ds["metadata"]["uid"])
-        await self._write_status(ds, status(Situation(ds, nodes, owned, digest, self._clock.now())))
+        if todo != Plan():
+            # Counts of the pods as they are now, after this plan's own writes.
+            owned = self._pods.owned(ds["metadata"]["uid"])
+            at = Situation(ds, nodes, owned, digest, self._clock.now())
+        await self._write_status(ds, status(at))
         if error is not None:
             raise error
         await self._truncate(ds, revisions, current, owned)
-        return self._look_again(ds, owned, waits)
+        return self._look_again(at, owned, waits)
 
     async def _merge(self, ds: Obj, revisions: list[Obj], current: Obj, owned: list[Obj]) -> list[Obj]:
         """Other revisions of the current template go, and their pods become the current's.
@@ -127,9 +141,10 @@ class DaemonSetController(Controller):
         live = {r["metadata"]["name"] for r in revisions if r is current or _digest(r) in digests}
         await self._history.truncate(ds, revisions, live, len(live) - 1)
 
-    def _look_again(self, ds: Obj, owned: list[Obj], waits: dict[str, float]) -> float | None:
-        seconds = int(ds["spec"].get("minReadySeconds") or 0)
-        times = [left for pod in owned if (left := pods.available_in(pod, seconds, self._clock.now()))]
+    def _look_again(self, at: Situation, owned: list[Obj], waits: dict[str, float]) -> float | None:
+        seconds = int(at.ds["spec"].get("minReadySeconds") or 0)
+        # By the time of the status: who has become available while that was written is not in it.
+        times = [left for pod in owned if (left := pods.available_in(pod, seconds, at.now))]
         return min([*times, *waits.values()], default=None)
 
     async def _count_collision(self, ds: Obj) -> None:
@@ -137,12 +152,13 @@ class DaemonSetController(Controller):
         known = dict(ds.get("status") or {})
         known["collisionCount"] = int(known.get("collisionCount") or 0) + 1
         await self._write_status(ds, known)
+        self.enqueue(None, ds)
 
     async def _write_status(self, ds: Obj, wanted: Obj) -> None:
         if wanted == ds.get("status"):
             return
         with ignoring(404):
-            self._sets.observe(await self._client.update(DAEMON_SET, {**ds, "status": wanted}, subresource="status"))
+            self._written.observe(await self._client.update(DAEMON_SET, {**ds, "status": wanted}, subresource="status"))
 
 
 def _digest(labelled: Obj) -> str | None:

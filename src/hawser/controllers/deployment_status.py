@@ -109,6 +109,9 @@ def _progressing(
     subject = f'ReplicaSet "{new["metadata"]["name"]}"' if new else f'Deployment "{deployment["metadata"]["name"]}"'
     if created:
         return _Condition("Progressing", "True", "NewReplicaSetCreated", f'Created new replica set "{created}"')
+    if kept is not None and kept.reason == "DeploymentPaused":
+        # Said before anything else is, so that whoever watches sees it.
+        return _Condition("Progressing", "Unknown", "DeploymentResumed", "Deployment is resumed")
     finished = complete(deployment, made)
     if finished:
         return _Condition("Progressing", "True", "NewReplicaSetAvailable", f"{subject} has successfully progressed.")
@@ -123,8 +126,6 @@ def _progressing(
             return None
         name = new["metadata"]["name"]
         return _Condition("Progressing", "True", "FoundNewReplicaSet", f'Found new replica set "{name}"')
-    if kept.reason == "DeploymentPaused":
-        return _Condition("Progressing", "Unknown", "DeploymentResumed", "Deployment is resumed")
     if kept.reason not in _WITHOUT_DEADLINE and timed_out(deployment, current, now):
         return _Condition("Progressing", "False", "ProgressDeadlineExceeded", f"{subject} has timed out progressing.")
     return kept

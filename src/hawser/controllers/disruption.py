@@ -15,7 +15,10 @@ from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager, controller_of
 from hawser.client.informer import Informer, key_of
 from hawser.controllers import disruption_plan, pods
+from hawser.controllers.own_writes import OwnWrites
+from hawser.controllers.pod_control import LOOKED_AT, resting
 from hawser.controllers.scales import Scales
+from hawser.controllers.selecting import Selecting, by_labels, selected
 
 # Keys of pods whose condition may be stale; no namespace has a colon in it.
 _POD = "pod:"
@@ -35,9 +38,15 @@ class DisruptionController(Controller):
         self._scales = Scales(manager.client, manager.clock)
         self._owners: dict[str, Informer] = {}
         self._budgets = manager.informer(POD_DISRUPTION_BUDGET)
-        self._pods = manager.informer(POD)
-        self._budgets.on_change(self.enqueue)
+        self._selecting = Selecting(self._budgets, _selector)
+        self._pods = by_labels(manager.informer(POD))
+        self._written = OwnWrites(self._budgets)
+        self._budgets.on_change(self._budget_changed)
         self._pods.on_change(self._pod_changed)
+
+    def _budget_changed(self, old: Obj | None, new: Obj | None) -> None:
+        if not self._written.has(new):
+            self.enqueue(old, new)
 
     def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
         if new is not None and condition(new, disruption_plan.TARGET) is not None:
@@ -48,18 +57,22 @@ class DisruptionController(Controller):
             return
         pod = new or old
         assert pod is not None
-        selected = [b for b in self._budgets.list(pod["metadata"]["namespace"]) if _selects(b, pod)]
+        budgets = self._selecting.of(pod)
         if old is not None and new is not None and old["metadata"].get("labels") != new["metadata"].get("labels"):
-            selected += (b for b in self._budgets.list(old["metadata"]["namespace"]) if _selects(b, old))
-        for budget in selected:
+            budgets += self._selecting.of(old)
+        for budget in budgets:
             self.enqueue(None, budget)
-        if old is None and len(selected) > 1:
+        if old is None and len(budgets) > 1:
             metadata = pod["metadata"]
             message = (
                 f'Pod "{metadata["namespace"]}"/"{metadata["name"]}" matches multiple PodDisruptionBudgets.  '
-                f'Chose "{selected[0]["metadata"]["name"]}" arbitrarily.'
+                f'Chose "{budgets[0]["metadata"]["name"]}" arbitrarily.'
             )
             self._recorder.event(pod, "Warning", "MultiplePodDisruptionBudgets", message)
+
+    def rest(self, key: str) -> float:
+        budget = self._budgets.get_key(key)
+        return resting(int((budget.get("status") or {}).get("expectedPods", 0)), LOOKED_AT) if budget else 0.0
 
     async def reconcile(self, key: str) -> float | None:
         if key.startswith(_POD):
@@ -77,25 +90,28 @@ class DisruptionController(Controller):
         return look_again
 
     async def _status(self, budget: Obj) -> tuple[Obj, float | None]:
-        selected = [p for p in self._pods.list(budget["metadata"]["namespace"]) if _selects(budget, p)]
-        if not selected:
+        try:
+            chosen = selected(self._pods, budget["metadata"]["namespace"], _selector(budget))
+        except APIError:
+            chosen = []
+        if not chosen:
             self._recorder.event(budget, "Normal", "NoPods", "No matching pods found")
-        count = len(selected)
+        count = len(chosen)
         if disruption_plan.counts_owners(budget):
             try:
-                count = await self._asked_for(budget, selected)
+                count = await self._asked_for(budget, chosen)
             except APIError as err:
                 message = f"Failed to calculate the number of expected pods: {err.message}"
                 self._recorder.event(budget, "Warning", "CalculateExpectedPodCountFailed", message)
                 raise
         now = self._clock.now()
-        going = disruption_plan.disrupted(budget, selected, now)
+        going = disruption_plan.disrupted(budget, chosen, now)
         name = f"{budget['metadata']['namespace']}/{budget['metadata']['name']}"
         for pod in going.overdue:
             message = f"Pod was expected by PDB {name} to be deleted but it wasn't"
             self._recorder.event(pod, "Warning", "NotDeleted", message)
         look_again = None if going.look_again is None else going.look_again + 0.001
-        return disruption_plan.status(budget, selected, going, count, now), look_again
+        return disruption_plan.status(budget, chosen, going, count, now), look_again
 
     async def _asked_for(self, budget: Obj, selected: Sequence[Obj]) -> int:
         """How many pods their controllers ask for together. Raises APIError when one of them does not say."""
@@ -156,7 +172,7 @@ class DisruptionController(Controller):
         if status == budget.get("status"):
             return
         written = await self._client.update(POD_DISRUPTION_BUDGET, {**budget, "status": status}, subresource="status")
-        self._budgets.observe(written)
+        self._written.observe(written)
 
     async def _clean(self, key: str) -> float | None:
         """Takes back that a pod is about to go when nobody has deleted it."""
@@ -168,9 +184,5 @@ class DisruptionController(Controller):
         return None
 
 
-def _selects(budget: Obj, pod: Obj) -> bool:
-    try:
-        selector = LabelSelector.from_object(budget["spec"].get("selector"))
-    except APIError:
-        return False
-    return selector.matches(pod["metadata"].get("labels"))
+def _selector(budget: Obj) -> LabelSelector:
+    return LabelSelector.from_object(budget["spec"].get("selector"))

@@ -29,6 +29,9 @@ PREFER_ZONE = ("PreferSameZone", "PreferClose")
 Ports = tuple[bytes, ...]
 """Hashable form of an EndpointSlice's ports: one JSON text a port."""
 
+Known = dict[tuple[str, str], tuple[str, Ports, Obj | None]]
+"""By uid and address family what was made of pods, and of which version of them; None where there is no endpoint."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -44,17 +47,25 @@ class Plan:
 
 
 def plan(
-    service: Obj, selected: Iterable[Obj], nodes: Mapping[str, Obj], slices: Sequence[Obj], trigger: str = ""
+    service: Obj,
+    selected: Iterable[Obj],
+    nodes: Mapping[str, Obj],
+    slices: Sequence[Obj],
+    trigger: str = "",
+    known: Known | None = None,
 ) -> Plan:
     """Pure decision. selected: pods that match; slices: the Service's own EndpointSlices.
 
-    trigger: when what is to be written happened, for the slices that change; "" when unknown.
+    trigger: when what is to be written happened, for the slices that change; "" when unknown. known: what the last plan
+    for the same Service and nodes made of the pods; it is brought up to date.
     """
     aware, unsuited = topology.wanted(service), ""
     listed, labels = list(selected), slice_labels(service)
+    # Hints are written into endpoints, which are then nobody else's.
+    known = {} if known is None or aware else known
     parts = []
     for family in families(service):
-        wanted = endpoints(service, listed, nodes, family)
+        wanted = endpoints(service, listed, nodes, family, known)
         if aware:
             try:
                 _hint(wanted, topology.ratios(nodes.values()))
@@ -62,6 +73,10 @@ def plan(
                 unsuited = f"{reason}, addressType: {family}"
         own = [one for one in slices if one.get("addressType", "IPv4") == family]
         parts.append(_plan_family(service, wanted, own, labels, family, trigger))
+    if len(known) > len(listed) * len(parts):
+        there = {pod["metadata"]["uid"] for pod in listed}
+        for key in [key for key in known if key[0] not in there]:
+            del known[key]
     foreign = [one for one in slices if one.get("addressType", "IPv4") not in families(service)]
     return Plan(
         tuple(one for part in parts for one in part.create),
@@ -151,22 +166,42 @@ def triggered(metadata: Obj, trigger: str) -> Obj:
 
 
 def endpoints(
-    service: Obj, selected: Iterable[Obj], nodes: Mapping[str, Obj], family: str = "IPv4"
+    service: Obj,
+    selected: Iterable[Obj],
+    nodes: Mapping[str, Obj],
+    family: str = "IPv4",
+    known: Known | None = None,
 ) -> dict[Ports, list[Obj]]:
-    """Endpoints of one address family by the ports they resolve to (a named targetPort may differ from pod to pod)."""
+    """Endpoints of one address family by the ports they resolve to (a named targetPort may differ from pod to pod).
+
+    known: see ``plan``.
+    """
     found: dict[Ports, list[Obj]] = {}
-    unready = bool(service["spec"].get("publishNotReadyAddresses"))
+    known = {} if known is None else known
     for pod in selected:
-        address = pod_address(pod, family)
-        if not address or has_ended(pod):
-            continue
-        ports = [p for port in service["spec"].get("ports") or () if (p := port_of(port, pod)) is not None]
-        if service["spec"].get("ports") and not ports:
-            continue
-        found.setdefault(_frozen(ports), []).append(_endpoint(service, pod, address, nodes, unready))
+        metadata = pod["metadata"]
+        key, version = (metadata["uid"], family), metadata.get("resourceVersion", "")
+        made = known.get(key)
+        if made is None or made[0] != version:
+            made = known[key] = (version, *_made(service, pod, nodes, family))
+        if made[2] is not None:
+            found.setdefault(made[1], []).append(made[2])
     for listed in found.values():
         listed.sort(key=lambda e: e["addresses"])
     return found
+
+
+def _made(service: Obj, pod: Obj, nodes: Mapping[str, Obj], family: str) -> tuple[Ports, Obj | None]:
+    """A pod's endpoint and its ports."""
+    address = pod_address(pod, family)
+    if not address or has_ended(pod):
+        return (), None
+    wanted = service["spec"].get("ports") or ()
+    ports = [found for port in wanted if (found := port_of(port, pod)) is not None]
+    if wanted and not ports:
+        return (), None
+    unready = bool(service["spec"].get("publishNotReadyAddresses"))
+    return _frozen(ports), _endpoint(service, pod, address, nodes, unready)
 
 
 def _endpoint(service: Obj, pod: Obj, address: str, nodes: Mapping[str, Obj], unready: bool) -> Obj:
@@ -250,7 +285,7 @@ def distribute(wanted: Sequence[Obj], have: Sequence[Sequence[Obj]]) -> list[lis
     left = {_address(e): e for e in wanted}
     contents: list[list[Obj]] = []
     for old in have:
-        kept = [left.pop(_address(e)) for e in old[:MOST] if _address(e) in left]
+        kept = [found for e in old[:MOST] if (found := left.pop(_address(e), None)) is not None]
         contents.append(kept)
     rest = list(left.values())
     # The fullest first, so that few slices change and the emptiest can go.

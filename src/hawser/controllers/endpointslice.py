@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from hawser.api.errors import APIError, ignoring
+from hawser.api.errors import APIError
 from hawser.api.kinds import ENDPOINT_SLICE, NODE, POD, SERVICE
 from hawser.api.selectors import LabelSelector
 from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.client import Client
 from hawser.client.controller import Controller, Manager
-from hawser.client.informer import Informer, key_of
-from hawser.controllers import endpoints, topology
+from hawser.client.informer import key_of
+from hawser.controllers import endpoints, pods, topology
 from hawser.controllers.endpoints import MANAGED_BY, MANAGER, SERVICE_LABEL, Plan, plan, trigger_time, triggers
+from hawser.controllers.own_writes import OwnWrites
+from hawser.controllers.pod_control import LOOKED_AT, is_namespace_terminating, resting
+from hawser.controllers.selecting import Selecting, by_labels, selected
 from hawser.exposition import gauge
 from hawser.series import Counters
 
@@ -33,31 +36,51 @@ def relevant(pod: Obj) -> tuple[object, ...]:
     )
 
 
-def concerned(services: Informer, old: Obj | None, new: Obj | None) -> Iterator[str]:
+def selector_of(service: Obj) -> LabelSelector:
+    """The pods of a Service; one without a selector has none."""
+    labels = service["spec"].get("selector")
+    return LabelSelector.from_labels(labels) if labels else LabelSelector(nothing=True)
+
+
+def concerned(services: Selecting, old: Obj | None, new: Obj | None) -> Iterator[str]:
     """The keys of the Services whose endpoints may be others after a change of a pod."""
     if old is not None and new is not None and relevant(old) == relevant(new):
         return
-    known = new if new is not None else old
-    if known is None:
-        return
-    every = [p["metadata"].get("labels") or {} for p in (old, new) if p is not None]
-    for service in services.list(known["metadata"]["namespace"]):
-        selector = (service["spec"].get("selector") or {}).items()
-        if selector and any(selector <= labels.items() for labels in every):
-            yield key_of(service)
+    for pod in (old, new):
+        if pod is not None:
+            yield from map(key_of, services.of(pod))
 
 
-async def write(client: Client, slices: Informer, todo: Plan) -> None:
-    """Carry out a plan. Raises APIError."""
+async def write(client: Client, observe: Callable[[Obj], None], todo: Plan, whose: str) -> None:
+    """Carry out a plan. observe: is told the slices that were written. whose they are is said in errors.
+
+    Raises APIError; but not for a namespace that ends, which takes nothing new.
+    """
+
+    def failed(error: APIError, did: str) -> APIError:
+        text = f"failed to {did} for {whose}: {error.message}"
+        return APIError(error.code, error.reason, text, details=error.details)
+
     # New addresses first: a Service in use is never without an endpoint in between.
     for one in todo.create:
-        slices.observe(await client.create(ENDPOINT_SLICE, one))
+        try:
+            observe(await client.create(ENDPOINT_SLICE, one))
+        except APIError as error:
+            if is_namespace_terminating(error):
+                return
+            raise failed(error, "create EndpointSlice") from error
     for one in todo.update:
-        slices.observe(await client.update(ENDPOINT_SLICE, one))
+        try:
+            observe(await client.update(ENDPOINT_SLICE, one))
+        except APIError as error:
+            raise failed(error, f"update {one['metadata']['name']} EndpointSlice") from error
     for one in todo.delete:
         metadata = one["metadata"]
-        with ignoring(404):
+        try:
             await client.delete(ENDPOINT_SLICE, metadata["name"], metadata["namespace"], uid=metadata["uid"])
+        except APIError as error:
+            if error.code != 404:
+                raise failed(error, f"delete {metadata['name']} EndpointSlice") from error
 
 
 def sizes(slices: Iterable[Obj]) -> Iterator[str]:
@@ -86,12 +109,16 @@ class EndpointSliceController(Controller):
     def setup(self, manager: Manager) -> None:
         self._client = manager.client
         self._services = manager.informer(SERVICE)
-        self._pods = manager.informer(POD)
+        self._selecting = Selecting(self._services, selector_of)
+        self._pods = by_labels(manager.informer(POD))
         self._nodes = manager.informer(NODE)
         self._slices = manager.informer(ENDPOINT_SLICE)
         self._slices.add_index("service", _service_key)
         self._triggers: dict[str, dict[str, str]] = {}
+        self._known: dict[str, tuple[Obj, endpoints.Known]] = {}
+        """Of each Service, as it was, what its endpoints were made of."""
         self._recorder = manager.recorder("endpoint-slice-controller")
+        self._written = OwnWrites(self._slices)
         # Of topology-aware Services, why their endpoints have no hints; "" when they have.
         self._unsuited: dict[str, str] = {}
         text = "Number of EndpointSlice syncs"
@@ -109,7 +136,7 @@ class EndpointSliceController(Controller):
         yield from sizes([one for one in self._slices.list() if _service_key(one)])
 
     def _enqueue_services(self, old: Obj | None, new: Obj | None) -> None:
-        for key in concerned(self._services, old, new):
+        for key in concerned(self._selecting, old, new):
             self.queue.add(key)
 
     def _node_changed(self, old: Obj | None, new: Obj | None) -> None:
@@ -117,14 +144,22 @@ class EndpointSliceController(Controller):
         if before == now:
             return
         moved = before[0] != now[0]
+        if moved:
+            self._known.clear()
         for service in self._services.list():
             if service["spec"].get("selector") and (moved or topology.wanted(service)):
                 self.queue.add(key_of(service))
 
     def _enqueue_of_slice(self, old: Obj | None, new: Obj | None) -> None:
+        if self._written.has(new):
+            return
         for one in (old, new):
             for key in _service_key(one) if one is not None else ():
                 self.queue.add(key)
+
+    def rest(self, key: str) -> float:
+        """A Service of many endpoints does not write a slice at each change of one."""
+        return resting(len(self._known[key][1]), LOOKED_AT) if key in self._known else 0.0
 
     async def reconcile(self, key: str) -> float | None:
         service = self._services.get_key(key)
@@ -132,22 +167,27 @@ class EndpointSliceController(Controller):
         if service is None or service["metadata"].get("deletionTimestamp"):
             self._triggers.pop(key, None)
             self._unsuited.pop(key, None)
+            self._known.pop(key, None)
             return None
         selector = service["spec"].get("selector")
         if not selector or service["spec"].get("type") == "ExternalName":
             return None
-        wanted = LabelSelector.from_labels(selector)
-        selected = [
-            p for p in self._pods.list(service["metadata"]["namespace"]) if wanted.matches(p["metadata"].get("labels"))
-        ]
+        chosen = selected(self._pods, service["metadata"]["namespace"], selector_of(service))
         nodes = {n["metadata"]["name"]: n for n in self._nodes.list()}
-        moments = triggers(service, selected)
+        moments = triggers(service, chosen)
         trigger = trigger_time(service, self._triggers.get(key), moments)
-        todo = plan(service, selected, nodes, self._slices.by_index("service", key), trigger)
+        known = self._known.get(key)
+        if known is None or known[0] is not service:
+            known = self._known[key] = service, {}
+        # What finalizers hold is on its way out all the same.
+        slices = [one for one in self._slices.by_index("service", key) if not pods.is_terminating(one)]
+        todo = plan(service, chosen, nodes, slices, trigger, known[1])
         try:
-            await write(self._client, self._slices, todo)
-        except APIError:
+            await write(self._client, self._written.observe, todo, f"Service {key}")
+        except APIError as error:
             self._syncs.add("error")
+            text = f"Error updating Endpoint Slices for Service {key}: {error.message}"
+            self._recorder.event(service, "Warning", "FailedToUpdateEndpointSlices", text)
             raise
         self._syncs.add("success")
         self._count(todo)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_address
 
-from hawser.api.errors import ignoring
 from hawser.api.kinds import ENDPOINT_SLICE, ENDPOINTS, SERVICE
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
@@ -147,9 +146,7 @@ class MirroringController(Controller):
                     f"{skipped} addresses were skipped"
                 )
                 self._recorder.event(endpoints, "Warning", "TooManyAddressesToMirror", text)
-        # A namespace that ends takes nothing new.
-        with ignoring(403, 404):
-            await write(self._client, self._slices, todo)
+        await write(self._client, self._slices.observe, todo, f"Endpoints {key}")
         return None
 
 

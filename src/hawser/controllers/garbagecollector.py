@@ -182,6 +182,13 @@ class GarbageCollector(Controller):
     def _dependents(self, uid: str) -> list[tuple[Kind, Obj]]:
         return [(kind, d) for kind, informer in self._informers.items() for d in informer.by_index("owners", uid)]
 
+    def _tell_elsewhere(self, obj: Obj, reference: Obj) -> None:
+        """Says that an object names an owner that cannot be its own, for where it is."""
+        namespace = obj["metadata"].get("namespace") or ""
+        kind, name, uid = f"{reference['apiVersion']}/{reference['kind']}", reference["name"], reference["uid"]
+        text = f"ownerRef [{kind}, namespace: {namespace}, name: {name}, uid: {uid}] does not exist in namespace"
+        self._recorder.event(obj, "Warning", "OwnerRefInvalidNamespace", f'{text} "{namespace}"')
+
     async def _state(self, obj: Obj, reference: Obj) -> Owner:
         """What a reference points to: from the caches, and before it is called absent, from the server."""
         kind = self._kind_of(reference)
@@ -190,10 +197,7 @@ class GarbageCollector(Controller):
             return Owner.SOLID
         namespace = obj["metadata"].get("namespace")
         if kind.namespaced and not namespace:
-            message = (
-                f"ownerRef [{reference['apiVersion']}/{reference['kind']}, name: {reference['name']}] is namespaced"
-            )
-            self._recorder.event(obj, "Warning", "OwnerRefInvalidNamespace", message)
+            self._tell_elsewhere(obj, reference)
             return Owner.SOLID
         where = namespace if kind.namespaced else None
         informer = self._informers.get(kind)
@@ -202,6 +206,10 @@ class GarbageCollector(Controller):
             coordinates = (kind, where or "", reference["name"], reference["uid"])
             if coordinates in self._absent:
                 return Owner.ABSENT
+            if informer is not None and any(
+                one["metadata"]["uid"] == reference["uid"] for one in informer.named(reference["name"])
+            ):
+                self._tell_elsewhere(obj, reference)
             try:
                 owner = await self._client.get(kind, reference["name"], where)
             except APIError as e:

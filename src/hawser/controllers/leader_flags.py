@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hawser.api import durations
 from hawser.client.leaderelection import Timing
-from hawser.controllers.node_flags import duration
 
 _CONTROLLERS = "kube-controller-manager"
 _SCHEDULER = "kube-scheduler"
@@ -33,7 +33,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     ):
         flag = f"--leader-elect-{name}"
         text = f"{seconds:g}s"
-        listed.add_argument(flag, type=duration, default=text, metavar="DURATION", help=f"{what} (default: {text})")
+        told = f"{what} (default: {text})"
+        listed.add_argument(flag, type=durations.flag, default=text, metavar="DURATION", help=told)
     listed.add_argument(
         "--leader-elect-resource-lock", default="leases", choices=["leases"], help="what is held (default: leases)"
     )

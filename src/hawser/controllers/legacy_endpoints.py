@@ -11,7 +11,6 @@ import orjson
 
 from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import ENDPOINTS, POD, SERVICE
-from hawser.api.selectors import LabelSelector
 from hawser.api.status import has_ended, is_ready
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
@@ -26,7 +25,8 @@ from hawser.controllers.endpoints import (
     triggered,
     triggers,
 )
-from hawser.controllers.endpointslice import concerned
+from hawser.controllers.endpointslice import concerned, selector_of
+from hawser.controllers.selecting import Selecting, by_labels, selected
 
 MANAGED_BY = "endpoints.kubernetes.io/managed-by"
 MANAGER = "endpoint-controller"
@@ -133,7 +133,8 @@ class EndpointsController(Controller):
         self._client = manager.client
         self._recorder = manager.recorder("endpoint-controller")
         self._services = manager.informer(SERVICE)
-        self._pods = manager.informer(POD)
+        self._selecting = Selecting(self._services, selector_of)
+        self._pods = by_labels(manager.informer(POD))
         self._endpoints = manager.informer(ENDPOINTS)
         self._triggers: dict[str, dict[str, str]] = {}
         self._services.on_change(self.enqueue)
@@ -147,7 +148,7 @@ class EndpointsController(Controller):
             self.enqueue(old, new)
 
     def _enqueue_services(self, old: Obj | None, new: Obj | None) -> None:
-        for key in concerned(self._services, old, new):
+        for key in concerned(self._selecting, old, new):
             self.queue.add(key)
 
     async def reconcile(self, key: str) -> float | None:
@@ -159,11 +160,9 @@ class EndpointsController(Controller):
         spec = service["spec"]
         if not spec.get("selector") or spec.get("type") == "ExternalName":
             return None
-        selector = LabelSelector.from_labels(spec["selector"])
-        candidates = self._pods.list(service["metadata"]["namespace"])
-        selected = [pod for pod in candidates if selector.matches(pod["metadata"].get("labels"))]
-        moments = triggers(service, selected)
-        made = wanted(service, selected, found, trigger_time(service, self._triggers.get(key), moments))
+        chosen = selected(self._pods, service["metadata"]["namespace"], selector_of(service))
+        moments = triggers(service, chosen)
+        made = wanted(service, chosen, found, trigger_time(service, self._triggers.get(key), moments))
         if made is not None:
             await self._write(service, made, found is None)
         self._triggers[key] = moments

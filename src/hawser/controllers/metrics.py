@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from hawser.client.controller import Controller
 from hawser.client.transport import Transport
 from hawser.client.workqueue import WorkQueue
-from hawser.exposition import Histogram, build_info, family, gauge, histogram, labels, process
+from hawser.exposition import Histogram, build_info, family, gauge, histogram, process
 
 _QUEUES = {
     "node-lifecycle-controller": "node_lifecycle_controller",
@@ -84,7 +84,7 @@ def lines(client: Transport, controllers: Sequence[Controller], leases: Mapping[
     from hawser.api import discovery
 
     yield from _queues({_queue_name(c.name): c.queue for c in controllers if c.workers})
-    yield from _requests(client)
+    yield from client.traffic.lines(urlsplit(client.server).netloc)
     text = "Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates master."
     held: dict[tuple[str, ...], float] = {(name,): float(holds) for name, holds in leases.items()}
     yield from gauge("leader_election_master_status", text, held, ("name",))
@@ -110,12 +110,3 @@ def _queues(queues: Mapping[str, WorkQueue]) -> Iterable[str]:
         yield family(f"workqueue_{name}", "histogram", text)
         for label, queue in queues.items():
             yield from histogram(f"workqueue_{name}", f'name="{label}"', values_of(queue))
-
-
-def _requests(client: Transport) -> Iterator[str]:
-    name = "rest_client_requests_total"
-    yield family(name, "counter", "Number of HTTP requests, partitioned by status code, method, and host.")
-    host = urlsplit(client.server).netloc
-    for (method, code), count in client.answers.items():
-        shown = labels({"code": str(code) if code else "<error>", "host": host, "method": method})
-        yield f"{name}{{{shown}}} {count}"

@@ -6,14 +6,17 @@ everything else, so that nothing they rely on is taken from them while they end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import NAMESPACE, POD, Kind, watched
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
-from hawser.client.clock import timestamp
+from hawser.client.clock import parse_timestamp, timestamp
 from hawser.client.controller import Controller, Manager
-from hawser.client.discovery import custom_kinds
+from hawser.client.discovery import discover
 
 FINALIZER = "kubernetes"
 _LOOK_AGAIN = 1.0
@@ -25,23 +28,38 @@ def deletion_order(kinds: Sequence[Kind]) -> list[Kind]:
     return sorted(listed, key=lambda k: k is not POD)
 
 
-def conditions(
-    old: Sequence[Obj], left: Mapping[str, int], held: Mapping[str, int], errors: Sequence[str], now: str
-) -> list[Obj]:
-    """The status conditions that tell why a namespace is still there.
+@dataclass(slots=True)
+class Rest:
+    """What is left of a namespace's content, and why.
 
-    left: objects by ``plural.group``; held: objects by finalizer; errors: what could not be deleted.
+    left: objects by ``plural.group``; held: objects by finalizer; errors: what could not be deleted; unknown: why not
+    all that there may be is known.
     """
+
+    left: Counter[str] = field(default_factory=Counter)
+    held: Counter[str] = field(default_factory=Counter)
+    errors: list[str] = field(default_factory=list)
+    unknown: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.left or self.errors or self.unknown)
+
+
+def conditions(old: Sequence[Obj], rest: Rest, now: str) -> list[Obj]:
+    """The status conditions that tell why a namespace is still there."""
+    remaining = "Some resources are remaining: "
     holding = "Some content in the namespace has finalizers remaining: "
-    content = ", ".join(f"{name} has {count} resource instances" for name, count in left.items())
-    holders = ", ".join(f"{name} in {count} resource instances" for name, count in held.items())
+    content = ", ".join(sorted(f"{name} has {count} resource instances" for name, count in rest.left.items()))
+    holders = ", ".join(sorted(f"{name} in {count} resource instances" for name, count in rest.held.items()))
+    failed = f"Failed to delete all resource types, {len(rest.errors)} remaining: {', '.join(sorted(rest.errors))}"
     wanted = [
-        ("NamespaceDeletionDiscoveryFailure", "", "ResourcesDiscovered", "", "All resources successfully discovered"),
+        ("NamespaceDeletionDiscoveryFailure", rest.unknown, "ResourcesDiscovered", "DiscoveryFailed",
+         "All resources successfully discovered"),
         ("NamespaceDeletionGroupVersionParsingFailure", "", "ParsedGroupVersions", "",
          "All legacy kube types successfully parsed"),
-        ("NamespaceDeletionContentFailure", "; ".join(errors), "ContentDeleted", "ContentDeletionFailed",
+        ("NamespaceDeletionContentFailure", rest.errors and failed, "ContentDeleted", "ContentDeletionFailed",
          "All content successfully deleted, may be waiting on finalization"),
-        ("NamespaceContentRemaining", content and f"Some resources are remaining: {content}", "ContentRemoved",
+        ("NamespaceContentRemaining", content and f"{remaining}{content}", "ContentRemoved",
          "SomeResourcesRemain", "All content successfully removed"),
         ("NamespaceFinalizersRemaining", holders and f"{holding}{holders}",
          "ContentHasNoFinalizers", "SomeFinalizersRemain", "All content-preserving finalizers finished"),
@@ -61,6 +79,15 @@ def conditions(
         )
     own = {c["type"] for c in made}
     return [*made, *(c for c in old if c["type"] not in own)]
+
+
+def incomplete(stale: Sequence[str]) -> str:
+    """What is said of group versions that nothing is known of now, in client-go's words; "" for none."""
+    if not stale:
+        return ""
+    which = ", ".join(f"{one}: stale GroupVersion discovery: {one}" for one in sorted(stale))
+    all_of_it = f"unable to retrieve the complete list of server APIs: {which}"
+    return f"Discovery failed for some groups, {len(stale)} failing: {all_of_it}"
 
 
 class NamespaceController(Controller):
@@ -94,23 +121,25 @@ class NamespaceController(Controller):
             return None
         if FINALIZER not in (namespace["spec"].get("finalizers") or ()):
             return None
-        left, held, errors = await self._empty(key)
-        if left or errors:
-            await self._write_status(namespace, left, held, errors)
+        rest = await self._empty(namespace)
+        if rest:
+            await self._write_status(namespace, rest)
             return _LOOK_AGAIN
         await self._finalize(namespace)
         return None
 
-    async def _empty(self, name: str) -> tuple[dict[str, int], dict[str, int], list[str]]:
-        """Deletes all content; returns what is left, which finalizers hold it, and what failed."""
-        left: dict[str, int] = {}
-        held: dict[str, int] = {}
-        errors: list[str] = []
+    async def _empty(self, namespace: Obj) -> Rest:
+        """Deletes all content; returns what is left of it."""
+        rest, name = Rest(), namespace["metadata"]["name"]
+        kinds = [*watched()]
         try:
-            kinds = [*watched(), *await custom_kinds(self._client)]
+            found = await discover(self._client)
         except APIError as e:
-            # What cannot be found out may be there: the namespace waits.
-            return left, held, [e.message]
+            rest.unknown = e.message
+        else:
+            kinds += found.kinds
+            rest.unknown = incomplete(found.stale)
+        # What cannot be found out may be there: the namespace waits, and what is known goes meanwhile.
         for kind in deletion_order(kinds):
             try:
                 if not await self._content(kind, name):
@@ -119,28 +148,35 @@ class NamespaceController(Controller):
                 items = await self._content(kind, name)
             except APIError as e:
                 if e.code not in (404, 405):
-                    errors.append(e.message)
-                if kind is POD and errors:
+                    rest.errors.append(e.message)
+                if kind is POD and rest.errors:
                     break
                 continue
             if items:
-                left[f"{kind.plural}.{kind.group}"] = len(items)
-            for item in items:
-                for finalizer in item["metadata"].get("finalizers") or ():
-                    held[finalizer] = held.get(finalizer, 0) + 1
+                rest.left[f"{kind.plural}.{kind.group}"] = len(items)
+            finalizers = [one for item in items for one in item["metadata"].get("finalizers") or ()]
+            rest.held.update(finalizers)
+            if items and not finalizers and self._should_be_gone(namespace, kind):
+                which = f"{kind.group}/{kind.version}, Resource={kind.plural}"
+                rest.errors.append(f"unexpected items still remain in namespace: {name} for gvr: {which}")
             if kind is POD and items:
                 break
-        return left, held, errors
+        return rest
+
+    def _should_be_gone(self, namespace: Obj, kind: Kind) -> bool:
+        """Whether what nothing holds has had the time to go that it has; that is a pod's to end."""
+        metadata = namespace["metadata"]
+        pods = [pod for pod in self._pods.list(metadata["name"]) if not has_ended(pod)] if kind is POD else []
+        longest = max((int(pod["spec"].get("terminationGracePeriodSeconds") or 0) for pod in pods), default=0)
+        return (self._clock.now() - parse_timestamp(metadata["deletionTimestamp"])).total_seconds() >= longest
 
     async def _content(self, kind: Kind, namespace: str) -> list[Obj]:
         return (await self._client.list(kind, namespace, metadata_only=True)).items
 
-    async def _write_status(
-        self, namespace: Obj, left: Mapping[str, int], held: Mapping[str, int], errors: Sequence[str]
-    ) -> None:
+    async def _write_status(self, namespace: Obj, rest: Rest) -> None:
         status = namespace.get("status") or {}
         old = status.get("conditions") or []
-        made = conditions(old, left, held, errors, timestamp(self._clock.now()))
+        made = conditions(old, rest, timestamp(self._clock.now()))
         if made == old:
             return
         changed = {**namespace, "status": {**status, "phase": "Terminating", "conditions": made}}

@@ -7,27 +7,19 @@ import argparse
 from hawser.api import durations
 
 
-def duration(text: str) -> float:
-    """A flag's duration in seconds; argparse's error says what is wrong with it."""
-    try:
-        return durations.length(text)
-    except ValueError as err:
-        raise argparse.ArgumentTypeError(f"{err}; want one as 50s or 1m30s") from None
-
-
 def add(parser: argparse.ArgumentParser) -> None:
     """Adds them, with kube-controller-manager's defaults."""
     listed = parser.add_argument_group("nodes that fail")
     listed.add_argument(
         "--node-monitor-grace-period",
-        type=duration,
+        type=durations.flag,
         default="50s",
         metavar="DURATION",
         help="silence after which a node is not Ready any more; agents renew their leases every 10s (default: 50s)",
     )
     listed.add_argument(
         "--node-startup-grace-period",
-        type=duration,
+        type=durations.flag,
         default="1m0s",
         metavar="DURATION",
         help="the same for a node that never said anything (default: 1m0s)",

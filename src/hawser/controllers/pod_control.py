@@ -17,6 +17,7 @@ from hawser.client.client import STRATEGIC
 from hawser.client.controller import Manager, controller_of
 from hawser.client.events import EventRecorder
 from hawser.controllers import pods
+from hawser.controllers.tally import INDIVIDUAL, Tally, by_owner, tally_of
 
 WORDS: Mapping[str, str] = {
     "SuccessfulCreate": "Created pod: {pod}",
@@ -26,7 +27,10 @@ WORDS: Mapping[str, str] = {
 }
 """What events say, by their reasons. ``{pod}``, ``{owner}``: names; ``{error}``: what went wrong."""
 
-
+_MANY = 100
+_REST_A_POD, _LONGEST_REST = 20e-6, 0.25
+LOOKED_AT = 1e-4
+"""Seconds of rest for each pod where looking at the owner is looking at all of them."""
 _REMOVED = "$deleteFromPrimitiveList/finalizers"
 
 
@@ -35,7 +39,7 @@ class PodControl:
 
     Own writes are in the cache at once, also deletions, so that no decision is made twice. recorder: of the owner's
     controller. kind: the owner's. words: as WORDS. finalizer: holds pods until the owner has counted their end; adopted
-    pods get it and released ones lose it.
+    pods get it and released ones lose it. tallied: whether ``tally`` is kept, for owners of many pods that are alike.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class PodControl:
         words: Mapping[str, str] = WORDS,
         *,
         finalizer: str = "",
+        tallied: bool = False,
     ) -> None:
         self._client = manager.client
         self._recorder = recorder
@@ -55,6 +60,9 @@ class PodControl:
         self.informer = manager.informer(POD)
         self.informer.add_index("owner", pods.owner_uids)
         self.informer.add_index("orphan", lambda pod: [] if controller_of(pod) else [pod["metadata"]["namespace"]])
+        self._tallied = tallied
+        if tallied:
+            self.informer.add_tally("owner", by_owner)
         # Uids of pods that the server has removed and the watch has not yet told of.
         self._gone: set[str] = set()
         self.informer.on_change(self._forget_gone)
@@ -63,9 +71,25 @@ class PodControl:
         if new is None and old is not None:
             self._gone.discard(old["metadata"]["uid"])
 
-    def owned(self, uid: str) -> list[Obj]:
-        """The pods whose controller has this uid."""
-        return self._present(self.informer.by_index("owner", uid))
+    def owned(self, uid: str, index: str = "owner") -> list[Obj]:
+        """The pods whose controller has this uid; of another index than that of all, some of them."""
+        return self._present(self.informer.by_index(index, uid))
+
+    def tally(self, uid: str) -> Tally:
+        """How many pods of which sort the controller with this uid has."""
+        # What is gone and still in the cache is so for a moment only.
+        return tally_of(self.owned(uid)) if self._gone or not self._tallied else self.informer.tally("owner", uid)
+
+    def all_match(self, uid: str, selector: LabelSelector) -> bool:
+        """Whether the tally says that a selector matches all pods of the controller with this uid."""
+        if not self._tallied or any(requirement.key == INDIVIDUAL for requirement in selector.requirements):
+            return False
+        matches = selector.matcher()
+        return all(matches(dict(sort.labels)) for sort in self.tally(uid))
+
+    def rest(self, uid: str, each: float = _REST_A_POD) -> float:
+        """Seconds that an owner of many pods rests, so that it does not write its status at each change of one."""
+        return resting(self.informer.count("owner", uid), each)
 
     def orphans(self, namespace: str) -> list[Obj]:
         """The namespace's pods without a controller."""
@@ -104,7 +128,10 @@ class PodControl:
         def fits(pod: Obj) -> bool:
             return matches(pod["metadata"].get("labels")) and (belongs is None or belongs(pod))
 
-        mine = [pod for pod in owned if fits(pod)]
+        if belongs is None and self.all_match(metadata["uid"], selector):
+            mine = owned
+        else:
+            mine = [pod for pod in owned if fits(pod)]
         if len(mine) < len(owned):
             for pod in owned:
                 if not fits(pod):
@@ -233,6 +260,11 @@ class PodControl:
         """An event about one of the owner's pods; its reason is one of WORDS."""
         message = self._words[reason].format(pod=pod, owner=owner["metadata"]["name"], error=error)
         self._recorder.event(owner, "Warning" if error else "Normal", reason, message)
+
+
+def resting(number: int, each: float = _REST_A_POD) -> float:
+    """Seconds that something of so many pods rests after it was looked at, so long for each; few do not rest."""
+    return min(number * each, _LONGEST_REST) if number >= _MANY else 0.0
 
 
 def is_namespace_terminating(error: APIError) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import NODE, POD
-from hawser.api.status import has_ended
+from hawser.api.status import has_ended, observed
 from hawser.api.types import Obj
 from hawser.client.clock import timestamp
 from hawser.client.controller import Controller, Manager, attempt
@@ -141,7 +141,7 @@ class PodGarbageCollector(Controller):
         self._deletions.add(*labels)
         if not has_ended(garbage.pod):
             # Whoever waits for the pod's end must see one: no agent will tell it any more.
-            conditions = [self._condition()] if garbage.why is Why.ORPHANED else []
+            conditions = [self._condition(garbage.pod)] if garbage.why is Why.ORPHANED else []
             if not await set_conditions(self._client, garbage.pod, *conditions, phase="Failed"):
                 return
         try:
@@ -151,11 +151,12 @@ class PodGarbageCollector(Controller):
                 self._errors.add(*labels)
                 raise
 
-    def _condition(self) -> Obj:
+    def _condition(self, pod: Obj) -> Obj:
         return {
             "type": "DisruptionTarget",
             "status": "True",
             "reason": "DeletionByPodGC",
             "message": "PodGC: node no longer exists",
             "lastTransitionTime": timestamp(self._clock.now()),
+            **observed(pod),
         }

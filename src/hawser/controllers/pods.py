@@ -7,7 +7,7 @@ from datetime import datetime
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import POD, Kind
-from hawser.api.status import ENDED, condition
+from hawser.api.status import ENDED, condition, observed
 from hawser.api.types import Obj
 from hawser.client.client import STRATEGIC, Client
 from hawser.client.clock import parse_timestamp, timestamp
@@ -46,6 +46,7 @@ async def evict(client: Client, pod: Obj, reason: str, message: str, now: dateti
         "reason": reason,
         "message": message,
         "lastTransitionTime": timestamp(now),
+        **observed(pod),
     }
     if not await set_conditions(client, pod, condition):
         return False

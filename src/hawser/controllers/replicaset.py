@@ -14,12 +14,15 @@ from datetime import datetime
 from hawser.api.errors import APIError
 from hawser.api.kinds import REPLICA_SET, REPLICATION_CONTROLLER, Kind
 from hawser.api.selectors import LabelSelector
-from hawser.api.status import condition, has_ended, is_ready
+from hawser.api.status import condition, is_ready
 from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp, timestamp
 from hawser.client.controller import Controller, Manager
 from hawser.controllers import pods
+from hawser.controllers.own_writes import OwnWrites
 from hawser.controllers.pod_control import PodControl, is_namespace_terminating
+from hawser.controllers.selecting import Selecting
+from hawser.controllers.tally import ACTIVE, State, Tally, count, tally_of
 
 BURST = 500
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -37,22 +40,21 @@ class Plan:
     look_again: float | None = None
 
 
-def plan(rs: Obj, owned: Sequence[Obj], now: datetime) -> Plan:
-    """Pure decision. owned: pods whose controller is rs."""
+def plan(rs: Obj, owned: Sequence[Obj], now: datetime, tally: Tally | None = None) -> Plan:
+    """Pure decision. owned: pods whose controller is rs. tally: theirs, if it is known: then most plans need no look at
+    each of them."""
     if pods.is_terminating(rs):
         # Its pods stay its own, so that they go with it.
         return Plan()
-    active = [p for p in owned if pods.is_active(p)]
     look_again = None
     if seconds := min_ready_seconds(rs):
-        waits = [pods.available_in(p, seconds, now) for p in active]
+        waits = [pods.available_in(p, seconds, now) for p in owned if pods.is_active(p)]
         look_again = min((w for w in waits if w), default=None)
-    missing = int(rs["spec"].get("replicas", 1)) - len(active)
-    return Plan(
-        create=min(max(missing, 0), BURST),
-        delete=tuple(first_to_go(active, now)[: min(-missing, BURST)]) if missing < 0 else (),
-        look_again=look_again,
-    )
+    missing = int(rs["spec"].get("replicas", 1)) - count(tally_of(owned) if tally is None else tally, *ACTIVE)
+    doomed: Sequence[Obj] = ()
+    if missing < 0:
+        doomed = first_to_go([p for p in owned if pods.is_active(p)], now)[: min(-missing, BURST)]
+    return Plan(create=min(max(missing, 0), BURST), delete=tuple(doomed), look_again=look_again)
 
 
 def selector(rs: Obj) -> LabelSelector:
@@ -114,22 +116,20 @@ def _magnitude(moment: str | None, now: datetime) -> int:
     return int(math.log2(age * 1e9)) if age > 0 else -1
 
 
-def status(rs: Obj, owned: Sequence[Obj], failure: Obj | None, now: datetime) -> Obj:
-    """The ReplicaSetStatus for its pods. failure: a ReplicaFailure condition's reason and message, or None."""
-    replicas = labeled = ready = available = terminating = 0
-    labels = rs["spec"].get("template", {}).get("metadata", {}).get("labels") or {}
-    seconds = min_ready_seconds(rs)
-    wanted = labels.items()
-    for pod in owned:
-        if not pods.is_active(pod):
-            terminating += not has_ended(pod)
-            continue
-        replicas += 1
-        labeled += wanted <= (pod["metadata"].get("labels") or {}).items()
-        left = pods.available_in(pod, seconds, now)
-        ready += left is not None
-        available += left == 0
-    made: Obj = {"replicas": replicas}
+def status(rs: Obj, owned: Sequence[Obj], failure: Obj | None, now: datetime, tally: Tally | None = None) -> Obj:
+    """The ReplicaSetStatus for its pods. failure: a ReplicaFailure condition's reason and message, or None.
+
+    tally: of the pods, if it is known.
+    """
+    if tally is None:
+        tally = tally_of(owned)
+    labels = (rs["spec"].get("template", {}).get("metadata", {}).get("labels") or {}).items()
+    ready, terminating = count(tally, State.READY), count(tally, State.TERMINATING)
+    labeled = count({sort: number for sort, number in tally.items() if labels <= sort.labels}, *ACTIVE)
+    available = ready
+    if seconds := min_ready_seconds(rs):
+        available = sum(pods.is_active(pod) and pods.available_in(pod, seconds, now) == 0 for pod in owned)
+    made: Obj = {"replicas": count(tally, *ACTIVE)}
     counts = {"fullyLabeledReplicas": labeled, "readyReplicas": ready, "availableReplicas": available}
     if rs["kind"] == REPLICA_SET.kind:
         counts["terminatingReplicas"] = terminating
@@ -158,15 +158,20 @@ class ReplicaSetController(Controller):
         self._client = manager.client
         self._clock = manager.clock
         self._sets = manager.informer(self.kind)
-        self._pods = PodControl(manager, manager.recorder(self.component), self.kind)
-        self._sets.on_change(self.enqueue)
+        self._selecting = Selecting(self._sets, selector)
+        self._pods = PodControl(manager, manager.recorder(self.component), self.kind, tallied=True)
+        self._written = OwnWrites(self._sets)
+        self._sets.on_change(self._set_changed)
         self._pods.informer.on_change(self.enqueue_owner(self.kind.kind))
         self._pods.on_orphan(self._enqueue_adopters)
 
+    def _set_changed(self, old: Obj | None, new: Obj | None) -> None:
+        if not self._written.has(new):
+            self.enqueue(old, new)
+
     def _enqueue_adopters(self, pod: Obj) -> None:
-        for rs in self._sets.list(pod["metadata"]["namespace"]):
-            if selector(rs).matches(pod["metadata"].get("labels")):
-                self.enqueue(None, rs)
+        for rs in self._selecting.of(pod):
+            self.enqueue(None, rs)
 
     async def reconcile(self, key: str) -> float | None:
         rs = self._sets.get_key(key)
@@ -176,12 +181,18 @@ class ReplicaSetController(Controller):
         mine = await self._pods.claim(rs, selector(rs))
         if mine is None:
             return None  # the watch brings what the cache does not know yet
-        todo = plan(rs, mine, now)
+        tally = self._pods.tally(rs["metadata"]["uid"])
+        # A pod that could not be let go yet is not to be planned with.
+        todo = plan(rs, mine, now, tally if sum(tally.values()) == len(mine) else None)
         failure = await self._scale(rs, todo)
         await self._write_status(rs, failure)
         if failure is not None:
             raise APIError(500, failure["reason"], failure["message"])
         return todo.look_again
+
+    def rest(self, key: str) -> float:
+        rs = self._sets.get_key(key)
+        return self._pods.rest(rs["metadata"]["uid"]) if rs is not None else 0.0
 
     async def _scale(self, rs: Obj, todo: Plan) -> Obj | None:
         """Why it did not all go well, as a ReplicaFailure condition says it."""
@@ -197,11 +208,12 @@ class ReplicaSetController(Controller):
         return {"reason": reason, "message": error.message}
 
     async def _write_status(self, rs: Obj, failure: Obj | None) -> None:
-        wanted = status(rs, self._pods.owned(rs["metadata"]["uid"]), failure, self._clock.now())
+        uid = rs["metadata"]["uid"]
+        wanted = status(rs, self._pods.owned(uid), failure, self._clock.now(), self._pods.tally(uid))
         if wanted == rs.get("status"):
             return
         try:
-            self._sets.observe(await self._client.update(self.kind, {**rs, "status": wanted}, subresource="status"))
+            self._written.observe(await self._client.update(self.kind, {**rs, "status": wanted}, subresource="status"))
         except APIError as e:
             if e.code != 404:
                 raise

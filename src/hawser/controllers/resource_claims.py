@@ -9,6 +9,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterable
 
+from hawser.api import extended_resources
 from hawser.api.errors import APIError, ignoring
 from hawser.api.kinds import POD, RESOURCE_CLAIM, RESOURCE_CLAIM_TEMPLATE
 from hawser.api.status import has_ended
@@ -26,7 +27,6 @@ PROTECTION = "resource.kubernetes.io/delete-protection"
 _POD = "pod:"
 _LONGEST = 57
 _MOST_CONSUMERS = 256
-_EXTENDED = "resource.kubernetes.io/extended-resource-claim"
 _CREATES = "Number of ResourceClaims creation requests, categorized by creation status and admin access"
 _CLAIMS = (
     "Number of ResourceClaims, categorized by allocation status, admin access, and source. Source can be "
@@ -101,7 +101,7 @@ def _labels(claim: Obj) -> tuple[str, ...]:
     """As what a claim is counted: see _LABELS."""
     annotations = claim["metadata"].get("annotations") or {}
     source = "resource_claim_template" if POD_CLAIM in annotations else ""
-    if annotations.get(_EXTENDED) == "true":
+    if annotations.get(extended_resources.CLAIM) == "true":
         source = "extended_resource"
     allocated = "allocation" in (claim.get("status") or {})
     return str(allocated).lower(), str(is_for_admin(claim)).lower(), source

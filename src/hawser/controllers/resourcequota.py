@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from hawser.api.errors import APIError, ignoring
-from hawser.api.kinds import RESOURCE_QUOTA, Kind, watched
-from hawser.api.quota.names import concerning, counted
+from hawser.api.extended_resources import resource_of
+from hawser.api.kinds import DEVICE_CLASS, POD, RESOURCE_CLAIM, RESOURCE_QUOTA, Kind, watched
+from hawser.api.quota.names import bounds_extended, concerning, counted
 from hawser.api.quota.scopes import matches, selectors
-from hawser.api.quota.usage import ZERO, Usage, add, changes_by_itself, is_measured, usage
+from hawser.api.quota.usage import ALONE, ZERO, Around, Usage, add, changes_by_itself, is_measured, usage
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
 from hawser.client.discovery import custom_kinds
@@ -32,14 +33,14 @@ def status(quota: Obj, used: Usage) -> Obj | None:
     return None if (was.get("hard") or {}, was.get("used") or {}) == (wanted["hard"], wanted["used"]) else wanted
 
 
-def total(quota: Obj, kind: Kind, objects: Iterable[Obj], now: datetime) -> Usage:
-    """What objects of a kind count for in a quota."""
+def total(quota: Obj, kind: Kind, objects: Iterable[Obj], now: datetime, around: Around = ALONE) -> Usage:
+    """What objects of a kind count for in a quota. around: see ``usage``."""
     names = concerning(kind, quota["spec"].get("hard") or {})
     scopes = selectors(quota)
     used: Usage = {}
     for obj in objects:
         if matches(kind, scopes, obj):
-            found = usage(kind, obj, now)
+            found = usage(kind, obj, now, around)
             used = add(used, {name: found[name] for name in names if name in found})
     return used
 
@@ -103,6 +104,14 @@ class ResourceQuotaController(Controller):
         await informer.synced()
         return informer.list(namespace)
 
+    async def _around(self) -> Around:
+        """What ResourceClaims count for depends on their classes, and on the pods they were made for."""
+        classes, pods = self._manager.informer(DEVICE_CLASS), self._manager.informer(POD)
+        await classes.synced()
+        await pods.synced()
+        claims = self._counted[RESOURCE_CLAIM]
+        return Around(lambda name: resource_of(classes.get(None, name) or {}), pods.get, claims.list)
+
     async def reconcile(self, key: str) -> float | None:
         quota = self._quotas.get_key(key)
         if quota is None:
@@ -115,7 +124,10 @@ class ResourceQuotaController(Controller):
         for kind in self._kinds:
             if concerning(kind, hard):
                 objects = await self._objects(kind, namespace)
-                used = add(used, total(quota, kind, objects, now))
+                around = ALONE
+                if objects and kind is RESOURCE_CLAIM and any(map(bounds_extended, hard)):
+                    around, moving = await self._around(), True
+                used = add(used, total(quota, kind, objects, now, around))
                 moving = moving or any(changes_by_itself(kind, obj) for obj in objects)
         custom = {name for name in hard if name.startswith("count/")} - used.keys()
         custom -= {name for kind in self._kinds for name in concerning(kind, custom)}

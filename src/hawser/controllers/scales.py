@@ -34,6 +34,18 @@ class Scales:
         if (row := kinds.of(api_version, kind)) is not None:
             return row
         group, _, version = api_version.rpartition("/")
+        return replace(await self._custom_kind(group, kind), version=version)
+
+    async def preferred(self, api_version: str, kind: str) -> Kind:
+        """The row of a kind in the version that the server prefers: autoscalers look at a reference's group alone.
+
+        Raises APIError when it is not served.
+        """
+        group = api_version.rpartition("/")[0]
+        known = next((row for row in KINDS if (row.group, row.kind) == (group, kind)), None)
+        return known if known is not None else await self._custom_kind(group, kind)
+
+    async def _custom_kind(self, group: str, kind: str) -> Kind:
         known = self._custom.get((group, kind))
         if known is None and self._clock.monotonic() - self._asked >= _REMEMBERED_SECONDS:
             self._asked = self._clock.monotonic()
@@ -41,7 +53,7 @@ class Scales:
             known = self._custom.get((group, kind))
         if known is None:
             raise APIError(404, "NotFound", f'no matches for kind "{kind}" in group "{group}"')
-        return replace(known, version=version)
+        return known
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Obj:
         """The Scale of an object. Raises APIError."""

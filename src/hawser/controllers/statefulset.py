@@ -16,7 +16,7 @@ from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
 from hawser.controllers import stateful_claims as claims
 from hawser.controllers.history import History
-from hawser.controllers.pod_control import PodControl
+from hawser.controllers.pod_control import LOOKED_AT, PodControl
 from hawser.controllers.stateful_plan import (
     Action,
     Claim,
@@ -60,6 +60,10 @@ class StatefulSetController(Controller):
         self._claims.on_change(self._enqueue_claimant)
         self._pods.informer.on_change(self.enqueue_owner("StatefulSet"))
         self._pods.on_orphan(self._enqueue_adopters)
+
+    def rest(self, key: str) -> float:
+        sts = self._sets.get_key(key)
+        return self._pods.rest(sts["metadata"]["uid"], LOOKED_AT) if sts is not None else 0.0
 
     def _enqueue_adopters(self, pod: Obj) -> None:
         for sts in self._sets.list(pod["metadata"]["namespace"]):

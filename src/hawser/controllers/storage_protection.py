@@ -21,9 +21,15 @@ def claims_in_use(pod: Obj) -> list[str]:
     """The names of the claims that a pod uses; one that no node runs yet cannot be started with a dying claim."""
     if not pod["spec"].get("nodeName"):
         return []
-    ended = has_ended(pod)
-    volumes = (volume for volume in pod["spec"].get("volumes") or () if not (ended and "ephemeral" in volume))
+    over = is_shut_down(pod)
+    volumes = (volume for volume in pod["spec"].get("volumes") or () if not (over and "ephemeral" in volume))
     return claim_names(pod["metadata"]["name"], volumes)
+
+
+def is_shut_down(pod: Obj) -> bool:
+    """Whether nothing of a pod is left but its object, which finalizers may hold that wait for its claims to go."""
+    metadata = pod["metadata"]
+    return bool(metadata.get("deletionTimestamp")) and metadata.get("deletionGracePeriodSeconds") == 0
 
 
 def classes_of(obj: Obj) -> set[str]:
@@ -90,7 +96,7 @@ class ClaimProtection(_Protection):
         self._pods.on_change(self._on_pod)
 
     def _on_pod(self, old: Obj | None, new: Obj | None) -> None:
-        if old is not None and (new is None or has_ended(new)):
+        if old is not None and (new is None or has_ended(new) or is_shut_down(new)):
             self._requeue(old["metadata"]["namespace"], claims_in_use(old))
 
     async def used(self, obj: Obj) -> bool:

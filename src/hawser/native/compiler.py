@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,12 +21,10 @@ _HEADER = _FOLDER / "bare.h"
 _COMPILERS = ("cc", "gcc", "clang")
 # Nothing that a compiler adds by itself: there is no library that would have it.
 _COMPILE = (
-    *("-O2", "-static", "-nostdlib", "-ffreestanding", "-fno-pie", "-no-pie", "-fno-stack-protector"),
+    *("-O2", "-nostdlib", "-ffreestanding", "-fno-pie", "-no-pie", "-fno-stack-protector"),
     *("-fno-tree-loop-distribute-patterns", "-fno-asynchronous-unwind-tables"),
 )
 _LINK = ("-z", "noexecstack", "--build-id=none")
-
-
 _LONGEST = 107
 """Bytes of the path of a socket, unix(7)."""
 
@@ -41,7 +39,7 @@ def find_compiler() -> str:
     return found or ("tcc" if shutil.which("tcc") and shutil.which("ld") else "")
 
 
-def run(*command: str) -> None:
+def _run(*command: str) -> None:
     """Runs a compiler or linker. Raises BuildError with what it said."""
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode:
@@ -61,7 +59,7 @@ def provide(
     parts = (*defines, *_COMPILE, _HEADER.read_text(), (_FOLDER / source).read_text())
     kept = _place(target) / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     if not kept.exists():
-        _build(kept, _FOLDER / source, defines)
+        build(find_compiler(), _FOLDER / source, kept, "-static", (*_COMPILE, *defines), _LINK)
     content = kept.read_bytes()
     for name, room in rooms.items():
         if len(path := os.fsencode(paths[name])) > _LONGEST or room.encode() not in content:
@@ -89,18 +87,20 @@ def _place(target: Path) -> Path:
     return folder
 
 
-def _build(target: Path, source: Path, defines: list[str]) -> None:
-    compiler = find_compiler()
+def build(compiler: str, source: Path, target: Path, kind: str, flags: Sequence[str], linking: Sequence[str]) -> None:
+    """Compiles a source file and links it, atomically. Raises BuildError, OSError.
+
+    compiler: one that was found; kind: -static or -shared; flags: of those tcc knows -D; linking: ld's.
+    """
     if not compiler:
         raise BuildError("there is no C compiler")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
-        made, between = Path(folder) / "made", Path(folder) / "between.o"
+        made, between = Path(folder) / target.name, Path(folder) / "between.o"
         if compiler == "tcc":
-            run("tcc", "-c", *defines, "-o", str(between), str(source))
-            run("ld", "-static", *_LINK, "-o", str(made), str(between))
+            _run("tcc", "-c", *(flag for flag in flags if flag.startswith("-D")), "-o", str(between), str(source))
+            _run("ld", kind, *linking, "-o", str(made), str(between))
         else:
-            link = ",".join(("-Wl", *_LINK))
-            run(compiler, *_COMPILE, *defines, link, "-o", str(made), str(source))
+            _run(compiler, kind, *flags, ",".join(("-Wl", *linking)), "-o", str(made), str(source))
         made.replace(target)
 
 

@@ -10,7 +10,8 @@
  * PROCESSORS is how many of them a shim uses at once. Its own start asks for four, and on a machine with two that costs a
  * third of all that a shim does: it mostly waits, and threads of Go look for work.
  *
- * Everything else, and whatever is not as expected, is for the real shim, SHIM. Source: containerd's runtime/v2/README.md.
+ * Everything else, and whatever is not as expected, is for the real shim, SHIM. NOTES is where hawser-runtime has its
+ * notes. Source: containerd's runtime/v2/README.md.
  */
 
 #include "bare.h"
@@ -71,13 +72,23 @@ static int connects(void)
 	return !failed;
 }
 
+/* Writes the address down. What is left where that fails would keep the real shim from doing so. */
+static int notes_address(void)
+{
+	long fd = call(OPENAT, AT_FDCWD, P(".address"), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666, 0), n = length(address);
+
+	if (fd < 0)
+		return 0;
+	n -= call(WRITE, fd, P(address), n, 0, 0);
+	call(CLOSE, fd, 0, 0, 0, 0);
+	if (!n && !call(RENAMEAT, AT_FDCWD, P(".address"), AT_FDCWD, P("address"), 0))
+		return 1;
+	call(UNLINKAT, AT_FDCWD, P(".address"), 0, 0, 0);
+	return 0;
+}
+
 static void tell_address(void)
 {
-	long fd = call(OPENAT, AT_FDCWD, P(".address"), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666, 0);
-
-	if (fd < 0 || call(WRITE, fd, P(address), length(address), 0, 0) != length(address) ||
-	    call(RENAMEAT, AT_FDCWD, P(".address"), AT_FDCWD, P("address"), 0))
-		return;
 	say(1, address);
 	leave(0);
 }
@@ -92,7 +103,7 @@ static void join(const char *sandbox, long size)
 	for (n = 0; scheme[n]; n++)
 		if (address[n] != scheme[n])
 			return;
-	if (connects())
+	if (connects() && notes_address())
 		tell_address();
 }
 
@@ -170,7 +181,8 @@ static void found(const char *namespace, const char *id, const char *server)
 	call(UMASK, mask, 0, 0, 0, 0);
 	if (n)
 		return;
-	child = call(LISTEN, listener, 4096, 0, 0, 0) ? -1 : call(CLONE, SIGCHLD, 0, 0, 0, 0);
+	/* The last that can fail is the shim's own process: nobody would know of one without an address. */
+	child = call(LISTEN, listener, 4096, 0, 0, 0) || !notes_address() ? -1 : call(CLONE, SIGCHLD, 0, 0, 0, 0);
 	if (!child)
 		become_shim(listener, namespace, id, server);
 	if (child > 0)
@@ -191,7 +203,7 @@ static void start(const char *namespace, const char *id, const char *server)
 			return;
 		own = own && id[n] == sandbox[n];
 	}
-	if (own)
+	if (own && !id[size])
 		found(namespace, id, server);
 	else
 		join(sandbox, size);
@@ -205,20 +217,31 @@ static char *number(char *to, unsigned long value)
 	return to;
 }
 
-/* Only where the runtime knows nothing of the container any more. */
+/* Whether `above``root`/`namespace``between``id` may be there. */
+static int there(const char *above, const char *root, long size, const char *namespace, const char *between, const char *id)
+{
+	long n = append(append(append(0, above, length(above)), root, size), "/", 1), status[64];
+
+	n = append(append(n, namespace, length(namespace)), between, length(between));
+	n = append(n, id, length(id));
+	return n >= (long)sizeof path - 1 || call(NEWFSTATAT, AT_FDCWD, P(path), P(status), 0, 0) != ENOENT;
+}
+
+/* Only where the runtime knows nothing of the container any more, nor hawser-runtime, which has mounts to end. */
 static void delete(const char *namespace, const char *id)
 {
+	static const char *const kept[] = { "/", "/.inside/", "/.roots/", "/.hooks/" };
 	char answer[64], *to = answer, *begun, pid_text[32];
 	const char *root;
 	unsigned long now[2], pid = 0;
-	long size = 0, n, status[64];
+	long size = 0, n;
 
-	if (load("options.json", text, SIZE) < 0 || !(size = find("\"root\":\"", &root)))
+	if (load("options.json", text, SIZE) < 0 || !(size = find("\"root\":\"", &root)) ||
+	    there("", root, size, namespace, "/", id))
 		return;
-	n = append(append(append(0, root, size), "/", 1), namespace, length(namespace));
-	n = append(append(n, "/", 1), id, length(id));
-	if (n >= (long)sizeof path - 1 || call(NEWFSTATAT, AT_FDCWD, P(path), P(status), 0, 0) != ENOENT)
-		return;
+	for (n = 0; n < (long)(sizeof kept / sizeof *kept); n++)
+		if (there(NOTES, root, size, namespace, kept[n], id))
+			return;
 	while (!call(UMOUNT2, P("rootfs"), 0, 0, 0, 0))
 		;
 	if (load("init.pid", pid_text, sizeof pid_text) > 0)

@@ -112,7 +112,7 @@ class Agent:
         )
         self._tidying: asyncio.Task[None] | None = None
         self._reporting = self._keeping = False
-        self._views = RichPods(options.run_dir / "view", self.recorder)
+        self._views = RichPods(options.run_dir / "view", options.root_dir / "view", self.recorder)
         self.counters = Counters()
         self.records = PullRecords(options.root_dir / "image_manager")
         self._version: Version
@@ -315,7 +315,9 @@ class Agent:
             recorder=self.recorder,
             machine=described,
             folders=folders,
-            volumes=Volumes(self.client, self.runtime, folders, objects, described, allocatable, self._csi),
+            volumes=Volumes(
+                self.client, self.runtime, folders, objects, described, allocatable, self._csi, self.recorder
+            ),
             cgroups=cgroups,
             images=Images(self.runtime, self.records, options.limits.max_parallel_image_pulls),
             objects=objects,
@@ -331,6 +333,7 @@ class Agent:
             pressure=lambda pod: self.shutdown.refusal() or self.evictions.refusal(pod),
             counters=self.counters,
             rush=self._rush,
+            sync_seconds=options.sync_seconds,
         )
 
     def _listed(self, found: dict[str, tuple[list[Sandbox], list[Container]]]) -> None:

@@ -138,10 +138,10 @@ def of_namespaces() -> Iterator[Path]:
 
 def _mounts_of(process: Path) -> Iterator[tuple[int, str]]:
     try:
-        lines = (process / "mountinfo").read_text().splitlines()
+        text = (process / "mountinfo").read_bytes().decode(errors="surrogateescape")
     except OSError:
         return
-    for line in lines:
+    for line in text.split("\n")[:-1]:  # a container's names may have any other end of a line in them
         fields = line.split(" ", 5)
         major, _, minor = fields[2].partition(":")
         yield os.makedev(int(major), int(minor)), fields[4]

@@ -22,8 +22,9 @@ from hawser.node.cri.views import ImageViews
 from hawser.node.images.manager import Images
 from hawser.node.images.records import PullRecords
 from hawser.rich.profiles.merge import ProfileError
+from hawser.runtime.install import STATE
 
-FOLDER = Path("/var/lib/hawser/agents")
+FOLDER = Path(STATE, "agents")
 _OPTIONS = 3900  # bytes of a mount's options, less than a page
 
 

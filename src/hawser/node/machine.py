@@ -5,12 +5,17 @@ Source: proc(5); Kubernetes documentation, "Node Status".
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import platform
 import shutil
 import socket
+import struct
 from dataclasses import dataclass
 from pathlib import Path
+
+_SIOCGIFADDR = 0x8915  # netdevice(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +57,22 @@ def facts(folder: Path, max_pods: int = 250, cpus: int = 0, memory_bytes: int = 
     )
 
 
-def default_address() -> str:
-    """The address of the interface with the default route; 127.0.0.1 without one."""
+def default_address(links: Path = Path("/sys/class/net")) -> str:
+    """The address of the interface with the default route; without one of the first network card that has one.
+
+    127.0.0.1 when there is none. links: the kernel's, sysfs(5). A bridge is no card: it may be this engine's own.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
+        with contextlib.suppress(OSError):
             # Connecting a datagram socket sends nothing: the kernel only picks the source address.
             probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])
+            return str(probe.getsockname()[0])
+        for _, name in sorted(socket.if_nameindex()):
+            if (links / name / "device").exists():
+                with contextlib.suppress(OSError):
+                    found = fcntl.ioctl(probe, _SIOCGIFADDR, struct.pack("16s24x", name.encode()))
+                    return socket.inet_ntoa(found[20:24])
+    return "127.0.0.1"
 
 
 def default_address6() -> str:

@@ -6,23 +6,22 @@ Source: Kubernetes documentation, "Create static Pods"; the annotations are kube
 from __future__ import annotations
 
 import asyncio
-import ctypes
+import contextlib
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from hawser.api.types import Obj
 from hawser.node.pod import view
+from hawser.notices import CLOSE_WRITE, CREATE, DELETE, DELETE_SELF, MODIFY, MOVED_FROM, MOVED_TO, Notices
 
 log = logging.getLogger(__name__)
 
 # How often the folder is read although the kernel said nothing of a change.
 _SECONDS = 20.0
-_IN_CHANGES = 0x00000002 | 0x00000008 | 0x00000040 | 0x00000080 | 0x00000100 | 0x00000200 | 0x00000400
-"""inotify(7): modified, written and closed, moved from and to, created, deleted, the folder itself deleted."""
+_CHANGES = MODIFY | CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF
 _REFERENCES = {
     "configMap": "configmaps",
     "secret": "secrets",
@@ -126,16 +125,23 @@ class Folder:
     async def run(self) -> None:
         """Follows the folder until cancelled."""
         event, loop = asyncio.Event(), asyncio.get_running_loop()
-        notices = _Notices(self._path)
 
-        def heard() -> None:
+        def heard(notices: Notices) -> None:
             notices.read()
             event.set()
 
-        loop.add_reader(notices.descriptor, heard)
+        notices: Notices | None = None
+        try:
+            notices = Notices(_CHANGES)
+            loop.add_reader(notices.descriptor, heard, notices)
+        except OSError as err:
+            log.warning("%s is only read every %g s: %s", self._path, _SECONDS, err)
         try:
             while True:
-                notices.watch()
+                if notices is not None:
+                    # The folder may have been made, or made anew, since the last time.
+                    with contextlib.suppress(OSError):
+                        notices.watch(self._path)
                 self.look()
                 try:
                     async with asyncio.timeout(_SECONDS):
@@ -144,24 +150,6 @@ class Folder:
                     pass
                 event.clear()
         finally:
-            loop.remove_reader(notices.descriptor)
-            os.close(notices.descriptor)
-
-
-class _Notices:
-    """What the kernel tells of a folder's files: inotify(7)."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self.descriptor: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self.descriptor < 0:
-            raise OSError(ctypes.get_errno(), "inotify_init1")
-
-    def watch(self) -> None:
-        """Watches the folder, which may have been made, or made anew, since the last time."""
-        self._libc.inotify_add_watch(self.descriptor, bytes(self._path), _IN_CHANGES)
-
-    def read(self) -> None:
-        """Takes what was told: that something changed is all that counts."""
-        os.read(self.descriptor, 65536)
+            if notices is not None:
+                loop.remove_reader(notices.descriptor)
+                notices.close()

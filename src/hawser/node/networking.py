@@ -22,11 +22,6 @@ from hawser.node.network.proxystatus import ProxyStatus
 from hawser.node.network.uplink import Uplink
 from hawser.node.options import Options
 
-
-def _uplink(options: Options) -> Uplink | None:
-    return options.uplink and Uplink(*options.uplink, tuple(map(ip_address, options.node_ips)))
-
-
 _TO_BE_DELETED = "ToBeDeletedByClusterAutoscaler"
 
 
@@ -178,3 +173,7 @@ class Networking:
             options.cluster_domain, self.services, self._slices, own, options.cluster_dns, listen, self._resolv_conf
         )
         await server.run(listen)
+
+
+def _uplink(options: Options) -> Uplink | None:
+    return options.uplink and Uplink(*options.uplink, tuple(map(ip_address, options.node_ips)))

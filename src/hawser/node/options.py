@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
+from hawser.api import durations
 from hawser.api.quantity import to_bytes
 from hawser.node import limits
 from hawser.node.limits import Limits
@@ -57,6 +58,7 @@ class Options:
     max_pods: int
     pod_manifest_path: Path | None
     max_starting: int
+    sync_seconds: float
     allowed_unsafe_sysctls: tuple[str, ...]
     cdi_spec_dirs: tuple[Path, ...]
     limits: Limits
@@ -131,6 +133,13 @@ def _parser() -> argparse.ArgumentParser:
         help="pods with hawser.dev/startup=cpu-hungry that start at a time (default: as many as there are processors)",
     )
     add(
+        "--sync-frequency",
+        type=durations.flag,
+        default="1m",
+        metavar="DURATION",
+        help="how often volumes are looked at that may have changed elsewhere (default: %(default)s)",
+    )
+    add(
         "--allowed-unsafe-sysctls",
         default="",
         metavar="NAME,...",
@@ -199,6 +208,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         max_pods=given.max_pods,
         pod_manifest_path=given.pod_manifest_path,
         max_starting=given.max_starting,
+        sync_seconds=given.sync_frequency,
         allowed_unsafe_sysctls=sysctls,
         cdi_spec_dirs=tuple(Path(text) for text in given.cdi_spec_dirs.split(",") if text),
         limits=limited,

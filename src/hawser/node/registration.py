@@ -16,6 +16,7 @@ import orjson
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import LEASE, NODE
+from hawser.api.pod_restarts import DECLARED
 from hawser.api.types import Obj
 from hawser.client.client import STRATEGIC, Client
 from hawser.client.clock import micro_timestamp
@@ -104,6 +105,8 @@ def node(
                 "architecture": facts.architecture,
                 "swap": {"capacity": facts.swap},
             },
+            # Of the features that v1.36 asks nodes for (KEP-5328), those that are on by default there.
+            "declaredFeatures": ["InPlacePodLevelResourcesVerticalScaling", DECLARED],
             **_runtime_features(features or Features()),
         },
     }
@@ -187,6 +190,7 @@ class Registration:
         self._images: list[Obj] = []
         self._own: Obj = wanted["status"]
         self._unsaid = False
+        self._alone = asyncio.Lock()
         self._writing: asyncio.Task[None] | None = None
 
     @property
@@ -240,15 +244,21 @@ class Registration:
                     log.warning("node %s: %s", self.name, err)
 
     async def report(self) -> None:
-        """Writes the whole status. Raises APIError."""
+        """Writes the whole status, of now and not before one that is older. Raises APIError."""
+        async with self._alone:
+            await self._report()
+
+    async def _report(self) -> None:
         old = (self.node.get("status") or {}).get("conditions") or []
         self._images = await self._listed_images()
-        status = {**self._wanted["status"], "conditions": await self._conditions(old), "images": self._images}
+        now = await self._conditions(old)
+        # What is advertised from here on is said the next time.
+        unsaid, self._unsaid = self._unsaid, False
+        status = {**self._wanted["status"], "conditions": now, "images": self._images}
         status["allocatable"] = {**status["allocatable"], **advertised(self.node, self._wanted)}
         # Addresses merge by type, which two families share.
         status["addresses"] = [*status["addresses"], {"$patch": "replace"}]
         body = {"status": status}
-        unsaid, self._unsaid = self._unsaid, False
         try:
             self.node = await self._client.patch(NODE, self.name, None, body, STRATEGIC, "status")
         except APIError:

@@ -24,10 +24,11 @@ _CALM_LISTINGS = 2
 
 
 class RichPods:
-    """The rich pods of a node. home: of the view, which hawser-runtime is installed with."""
+    """The rich pods of a node. home: of the view, which hawser-runtime is installed with; libraries: see Manager."""
 
-    def __init__(self, home: Path, recorder: EventRecorder) -> None:
+    def __init__(self, home: Path, libraries: Path, recorder: EventRecorder) -> None:
         self._home = home
+        self._libraries = libraries
         self._recorder = recorder
         self._manager: Manager | None = None
         self._calm = 0
@@ -50,10 +51,10 @@ class RichPods:
         elif manager.complaint:
             self._recorder.event(pod, "Warning", _REASON, f"{text}, where they ask libc: {manager.complaint}")
 
-    async def started(self, handler: str) -> None:
+    def started(self, handler: str) -> None:
         """After a container has started."""
         if handler == HANDLER and self._manager is not None:
-            await self._manager.started()
+            self._manager.started()
 
     def listed(self, rich: bool) -> None:
         """From time to time: whether there are rich sandboxes."""
@@ -70,7 +71,7 @@ class RichPods:
         if self._manager is None:
             from hawser.rich.view.manager import Manager
 
-            self._manager = Manager(self._home)
+            self._manager = Manager(self._home, self._libraries)
         return self._manager
 
     async def close(self) -> None:

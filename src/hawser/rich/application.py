@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -46,6 +46,24 @@ class Told(NamedTuple):
     type: str
     reason: str
     message: str
+
+
+def field_path(pod: Obj, name: str) -> str:
+    """The part of a pod that is the container of that name, as Events have it; "" when there is none."""
+    fields = ("initContainers", "containers")
+    found = (field for field in fields for one in pod["spec"].get(field) or () if one["name"] == name)
+    return next((f"spec.{field}{{{name}}}" for field in found), "")
+
+
+def statuses(pod: Obj) -> Iterator[tuple[Obj, bool]]:
+    """Rows of a pod's status by container, and whether it is to run as long as the pod: all but init containers that
+    are no sidecars."""
+    sidecars = {one["name"] for one in pod["spec"].get("initContainers") or () if one.get("restartPolicy") == "Always"}
+    status = pod.get("status") or {}
+    for row in status.get("initContainerStatuses") or ():
+        yield row, row["name"] in sidecars
+    for row in status.get("containerStatuses") or ():
+        yield row, True
 
 
 def misnamed(pod: Obj) -> Told | None:

@@ -59,7 +59,9 @@ def resident(pid: int) -> int:
     """Bytes of resident memory of a process, proc_pid_status(5); 0 when it is not systemd, or gone."""
     fields: dict[str, str] = {}
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines() if pid else ():
+        # Its name is the container's: any bytes but a newline.
+        text = Path(f"/proc/{pid}/status").read_bytes().decode(errors="replace") if pid else ""
+        for line in text.split("\n"):
             key, _, value = line.partition(":")
             fields[key] = value.strip()
     if fields.get("Name") != "systemd":

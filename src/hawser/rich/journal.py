@@ -1,16 +1,16 @@
 """The journals of rich containers on this node: found by container id, read from where one left off.
 
-`hawser-runtime` keeps, for each containerd or CRI-O, a directory below /run/hawser-runtime: `<id>` names the init of a
-container, `.inside/<id>/journal` is what its own scripts write, `.journal/<id>.jsonl` what the node's programs do, and
-`.journal/<id>.inside.jsonl` what was inside when it ended. Next to these, `<id>.told` and `<id>.inside.told` say how
-far they have been reported, so that a restart repeats nothing and misses nothing.
+`hawser-runtime` keeps, for each containerd or CRI-O, a directory below /run/hawser-runtime: `<id>` begins with the init
+of a container, `.inside/<id>/journal` is what its own scripts write, `.journal/<id>.jsonl` what the node's programs do,
+and `.journal/<id>.inside.jsonl` what was inside when it ended. Next to these, `<id>.told` and `<id>.inside.told` say
+how far they have been reported, so that a restart repeats nothing and misses nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +18,6 @@ from pathlib import Path
 ROOT = Path("/run/hawser-runtime")
 _LARGEST = 128 * 1024  # bytes; the runtime's own limit is the half
 _DEEPEST = 12
-_MODIFY, _CLOSE_WRITE, _MOVED_TO, _CREATE = 0x2, 0x8, 0x80, 0x100  # inotify(7)
 
 
 class Place:
@@ -34,7 +33,7 @@ class Place:
         """The container's init, "" when the runtime never said it."""
         if not self._init:
             with contextlib.suppress(OSError):
-                self._init = (self.records / self.id).read_text().partition(" ")[0].strip()
+                self._init = re.split("[: \n]", (self.records / self.id).read_text(), maxsplit=1)[0]
         return self._init
 
     @property
@@ -118,26 +117,3 @@ def find(container_id: str, known: list[Path]) -> Place | None:
         if (records / container_id).exists() or (records / ".journal" / f"{container_id}.inside.jsonl").exists():
             return Place(records, container_id)
     return None
-
-
-class Notices:
-    """The kernel's word that journals have grown; inotify(7). Raises OSError when this machine has none left."""
-
-    def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self.descriptor: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self.descriptor < 0:
-            raise OSError(ctypes.get_errno(), "inotify_init1")
-
-    def watch(self, path: Path) -> None:
-        """Watches a file or a directory; one that is watched already stays so, one that is gone is left out."""
-        mask = _MODIFY | _CLOSE_WRITE | _MOVED_TO | _CREATE
-        self._libc.inotify_add_watch(self.descriptor, bytes(path), mask)
-
-    def read(self) -> None:
-        """Takes what was told: that something changed is all that counts."""
-        with contextlib.suppress(BlockingIOError):
-            os.read(self.descriptor, 65536)
-
-    def close(self) -> None:
-        os.close(self.descriptor)

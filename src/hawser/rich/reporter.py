@@ -22,9 +22,22 @@ from hawser.client.client import STRATEGIC, Client
 from hawser.client.clock import Clock, SystemClock, timestamp
 from hawser.client.events import EventRecorder
 from hawser.client.informer import Informer
-from hawser.rich.application import Application, Row, Told, changed, condition, event, hook_event, misnamed, parse
+from hawser.notices import CLOSE_WRITE, CREATE, MODIFY, MOVED_TO, Notices
+from hawser.rich.application import (
+    Application,
+    Row,
+    Told,
+    changed,
+    condition,
+    event,
+    field_path,
+    hook_event,
+    misnamed,
+    parse,
+    statuses,
+)
 from hawser.rich.initmemory import InitMemory
-from hawser.rich.journal import ROOT, Notices, Place, directories, find, unread
+from hawser.rich.journal import ROOT, Place, directories, find, unread
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +57,9 @@ def rich(pod: Obj) -> bool:
 class _Followed:
     """One container whose journal is followed."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, name: str) -> None:
         self.place = place
+        self.name = name
         self.application: Application | None = None
         if place.init == "minimal":
             # It has no init that could restart anything: the application runs as long as the container.
@@ -80,7 +94,7 @@ class Reporter:
         """Reports until it is cancelled."""
         loop = asyncio.get_running_loop()
         try:
-            notices = self._notices = Notices()
+            notices = self._notices = Notices(MODIFY | CLOSE_WRITE | MOVED_TO | CREATE)
             loop.add_reader(notices.descriptor, self._noticed, notices)
         except OSError as error:
             # The machine's users of inotify share a limit.
@@ -109,7 +123,7 @@ class Reporter:
                 for one in followed.values() if pod is not None else ():
                     told = self._memory.look(one.place)
                     if told is not None and pod is not None:
-                        self._tell(pod, told)
+                        self._tell(pod, told, one.name)
 
     def _noticed(self, notices: Notices) -> None:
         notices.read()
@@ -157,11 +171,11 @@ class Reporter:
 
     def _rows(self, pod: Obj, followed: dict[str, _Followed]) -> list[Row]:
         rows = []
-        for status in (pod.get("status") or {}).get("containerStatuses") or ():
+        for status, lasting in statuses(pod):
             known = self._follow(pod, status, followed)
             if known is not None:
                 self._read(pod, known)
-                rows.append(Row(status["name"], status, known.application))
+                rows += [Row(status["name"], status, known.application)] if lasting else []
         return rows
 
     def _follow(self, pod: Obj, status: Obj, followed: dict[str, _Followed]) -> _Followed | None:
@@ -179,7 +193,7 @@ class Reporter:
         if place is None:
             return None
         self._watch(place.inside)
-        known = followed[status["name"]] = _Followed(place)
+        known = followed[status["name"]] = _Followed(place, status["name"])
         return known
 
     def _find(self, container_id: str) -> Place | None:
@@ -196,14 +210,15 @@ class Reporter:
 
     def _watch(self, path: Path) -> None:
         if self._notices is not None:
-            self._notices.watch(path)
+            with contextlib.suppress(OSError):  # it is gone
+                self._notices.watch(path)
 
     def _read(self, pod: Obj, followed: _Followed) -> None:
         for line in followed.place.new():
             now = parse(line)
             if now is not None:
                 followed.application = now
-                self._tell(pod, event(now))
+                self._tell(pod, event(now), followed.name)
 
     def _hooks(self) -> None:
         """What the node's own programs noted of the pods' hooks."""
@@ -224,11 +239,12 @@ class Reporter:
             for line in (unread(path, path.with_suffix(".told")) or ()) if pod is not None else ():
                 told = hook_event(orjson.loads(line))
                 if told is not None and pod is not None:
-                    self._tell(pod, told)
+                    self._tell(pod, told, str(first.get("container") or ""))
 
-    def _tell(self, pod: Obj, told: Told) -> None:
+    def _tell(self, pod: Obj, told: Told, container: str = "") -> None:
         # What an informer keeps may lack them.
-        self._recorder.event({"apiVersion": "v1", "kind": "Pod", **pod}, told.type, told.reason, told.message)
+        whole = {"apiVersion": "v1", "kind": "Pod", **pod}
+        self._recorder.event(whole, told.type, told.reason, told.message, field_path=field_path(pod, container))
 
     async def _write(self, pod: Obj, wanted: Obj) -> bool:
         row = changed(pod, wanted, timestamp(self._clock.now()))

@@ -15,9 +15,10 @@ class Edited(NamedTuple):
     spec: dict[str, Any]
     files: Files  # by path below the bundle's directory for them
     init: str  # systemd, busybox, sysvinit or minimal: what kill has to know
-    cgroup: str = ""  # v1: the container's directory of the host's control groups that must be there before it
+    cgroup: str = ""  # the container's directory of the host's control groups, where that must be there before it
     preload: str = ""  # the library that what runs in the container later needs in its environment
     hooks: str = ""  # the directory where its hooks are noted
+    stop: str = ""  # a minimal init is sent this signal for a stop, whichever one is asked for
 
 
 def choose_init(options: Options, facts: Facts) -> str:
@@ -66,5 +67,7 @@ def edit(spec: dict[str, Any], options: Options, facts: Facts) -> Edited:
 
         files = edit_minimal(result, facts)
     files = {**files, **apply_view(result, facts.view)}
-    cgroup = (facts.cgroups.named_systemd or facts.cgroups.unified) if init == "systemd" else ""
-    return Edited(result, files, init, cgroup, LOADED if facts.view.musl else "")
+    groups = facts.cgroups
+    cgroup = (groups.named_systemd or groups.unified or groups.own) if init == "systemd" else ""
+    stop = options.stop_signal if init == "minimal" else ""
+    return Edited(result, files, init, cgroup, LOADED if facts.view.musl else "", stop=stop)

@@ -50,6 +50,9 @@ def ready_for_init(spec: dict[str, Any]) -> None:
     """
     process = spec["process"]
     process["user"] = {"uid": 0, "gid": 0}
+    # A service that runs out of memory ends alone, as on a machine; its init must not end with it. What else the limit
+    # hits is the application, whose end is the container's. The launcher keeps it so when limits change.
+    ((spec.get("linux") or {}).get("resources") or {}).get("unified", {}).pop("memory.oom.group", None)
     capabilities = process.get("capabilities")
     if capabilities is not None:
         bounding = list(capabilities.get("bounding") or [])

@@ -1,5 +1,3 @@
-# Importing pathlib would double the start-up time of every container.
-# ruff: noqa: PTH123
 """What an ELF file needs to run: elf(5), and the note by which Go marks its programs. Little-endian only."""
 
 from __future__ import annotations
@@ -25,16 +23,16 @@ class Elf(NamedTuple):
     go: bool
 
 
-def inspect(path: str) -> Elf | None:
-    """What a file is; None when it is no ELF file. Raises OSError."""
-    with open(path, "rb") as file:
-        head = file.read(64)
-        if len(head) < 52 or head[:4] != b"\x7fELF" or head[5] != 1:
-            return None
-        try:
-            return _read(file, head)
-        except (struct.error, ValueError, OSError):  # numbers that lead nowhere
-            return None
+def inspect(file: BinaryIO) -> Elf | None:
+    """What a file is, from its beginning; None when it is no ELF file. Raises OSError."""
+    file.seek(0)
+    head = file.read(64)
+    if len(head) < 52 or head[:4] != b"\x7fELF" or head[5] != 1:
+        return None
+    try:
+        return _read(file, head)
+    except (struct.error, ValueError, OSError):  # numbers that lead nowhere
+        return None
 
 
 def _read(file: BinaryIO, head: bytes) -> Elf:

@@ -40,7 +40,7 @@ def equip(
         path = host.place(spec["linux"]["cgroupsPath"])
         made = groups(wanted.agents, path, controllers, _processors(spec))
     edited = _furnish(edited, wanted, rootfs, facts, made)
-    host.make_groups(made)
+    host.make_groups(made, host.root_of(spec))
     return edited
 
 

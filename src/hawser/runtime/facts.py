@@ -14,9 +14,9 @@ class Cgroups(NamedTuple):
     """How the host's control groups look to this container."""
 
     v2: bool = True
-    nsdelegate: bool = True  # v2: the kernel keeps a container's own limits out of its reach
     named_systemd: str = ""  # v1: the host's directory of the container in the name=systemd hierarchy
     unified: str = ""  # v1, for a systemd that knows v2 alone: the host's directory of it in the v2 hierarchy beside
+    own: str = ""  # v2 and a user namespace: the container's own group, which its root is to own
 
     @property
     def limiting(self) -> bool:
@@ -28,7 +28,7 @@ class ViewFacts(NamedTuple):
     """Node and image, as far as a container's own view asks. home: of the node's view, "" when it has none."""
 
     home: str = ""
-    offers: tuple[str, ...] = ()  # what lxcfs serves now
+    offers: tuple[str, ...] = ()  # what is served there now
     preload: str | None = None  # the image's /etc/ld.so.preload; None when no glibc program may get the library
     musl: bool = False  # its programs get the library by LD_PRELOAD
 
@@ -47,7 +47,7 @@ class Facts(NamedTuple):
     systemd_version: int = 0  # 0 when it is older than 231, or unknown
     shutdown: str = ""  # path of the last program that systemd executes, for an old one
     busybox_init: bool = False  # /sbin/init is busybox
-    sysvinit: str = ""  # the host's path of /sbin/init, when that is sysvinit
+    sysvinit: str = ""  # the host's path of /sbin/init, when that is sysvinit and the image's own
     other_init: str = ""  # what /sbin/init is when it is none of these
     executable: str = ""  # the application's executable in the image, "" when it has none
     home: str = "/"  # home directory of the application's user
@@ -97,10 +97,11 @@ def _init(rootfs: RootFS) -> dict[str, Any]:
     init = rootfs.resolve("/sbin/init") or ""
     if not init or _is_systemd(rootfs, init):
         return {}
-    if init.rpartition("/")[2].startswith("busybox") or rootfs.same("/sbin/init", "/bin/busybox"):
+    if _is_busybox(rootfs, "/sbin/init"):
         return {"busybox_init": True}
-    if "/etc/inittab" in (rootfs.read(init) or ""):
-        return {"sysvinit": rootfs.host(init)}
+    # It is mounted a second time by its path on the host; the kernel would follow a link that a volume has by then.
+    if "/etc/inittab" in (rootfs.read(init) or "") and (own := rootfs.own(init)):
+        return {"sysvinit": own}
     return {"other_init": init}
 
 
@@ -146,7 +147,11 @@ def _first(rootfs: RootFS, *paths: str) -> str:
 
 def _full(rootfs: RootFS, *paths: str) -> str:
     """The first path whose tool is not busybox, which knows fewer options."""
-    return next((p for p in paths if rootfs.executable(p) and "busybox" not in (rootfs.resolve(p) or "")), "")
+    return next((p for p in paths if rootfs.executable(p) and not _is_busybox(rootfs, p)), "")
+
+
+def _is_busybox(rootfs: RootFS, path: str) -> bool:
+    return "busybox" in (rootfs.resolve(path) or "") or rootfs.same(path, "/bin/busybox")
 
 
 def _is_systemd(rootfs: RootFS, path: str) -> bool:

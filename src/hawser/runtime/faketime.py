@@ -1,5 +1,5 @@
 # Importing pathlib would double the start-up time of every container.
-# ruff: noqa: PTH113, PTH116, PTH123
+# ruff: noqa: PTH113, PTH123
 """An application with a clock of its own: libfaketime of the node, loaded into the application and what it starts.
 
 Only programs that ask their C library for the time can be told another one. Which those are is looked up before the
@@ -15,9 +15,12 @@ import stat
 from .edited import HOME, EditError
 from .elf import inspect
 from .facts import FaketimeFacts
-from .light import Any
+from .light import TYPE_CHECKING, Any
 from .preload import with_preload
 from .rootfs import RootFS
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 _PLACE = HOME + "-time"
 # libfaketime's README: a shift, a moment (with @ the clock goes on from there, in each process anew), a pace.
@@ -29,6 +32,7 @@ _FOLDERS = ("/usr/lib/{}-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
 _LIBRARY = "faketime/libfaketimeMT.so.1"  # the one for programs with threads; the others do not mind
 _VERSION = rb"\0GLIBC_(\d+)\.(\d+)(?:\.\d+)?(?=\0)"
 _MOST_INTERPRETERS = 5  # as the kernel has it, execve(2)
+_LARGEST = 1 << 24  # bytes of a C library that are looked at
 
 
 def valid(text: str) -> bool:
@@ -70,17 +74,20 @@ def apply_time(spec: dict[str, Any], time: str, facts: FaketimeFacts) -> tuple[s
 
 
 def _refusal(rootfs: RootFS, process: dict[str, Any], executable: str, search: str, library: str) -> str:
-    path, real = executable, rootfs.host_path(executable)
+    path, file = executable, rootfs.open(executable)
     for _ in range(_MOST_INTERPRETERS):
-        interpreter = _interpreter(rootfs, real, search) if real else None
+        interpreter = _interpreter(rootfs, file, search) if file else None
         if interpreter is None:
             break
-        path, real = interpreter, rootfs.host_path(interpreter)
-    if real is None:
+        if file:
+            file.close()
+        path, file = interpreter, rootfs.open(interpreter)
+    if file is None:
         return f"{path} cannot be looked into"
-    if _gains_privileges(real, process):
-        return f"{path} is setuid, setgid or has file capabilities; nothing is loaded into such a program"
-    program, node = inspect(real), inspect(library)
+    with file, open(library, "rb") as ours:
+        if _gains_privileges(file, process):
+            return f"{path} is setuid, setgid or has file capabilities; nothing is loaded into such a program"
+        program, node = inspect(file), inspect(ours)
     if program is None:
         return f"{path} is not a program of this machine"
     if program.go:
@@ -94,10 +101,9 @@ def _refusal(rootfs: RootFS, process: dict[str, Any], executable: str, search: s
     return _too_old(rootfs, program.interpreter, library)
 
 
-def _interpreter(rootfs: RootFS, real: str, search: str) -> str | None:
+def _interpreter(rootfs: RootFS, file: BinaryIO, search: str) -> str | None:
     """What runs a script; None for what is none."""
-    with open(real, "rb") as file:
-        first = file.read(256).split(b"\n")[0].decode("utf-8", "replace")
+    first = file.read(256).split(b"\n")[0].decode("utf-8", "replace")
     if not first.startswith("#!"):
         return None
     words = first[2:].split()
@@ -108,32 +114,33 @@ def _interpreter(rootfs: RootFS, real: str, search: str) -> str | None:
     return next((place for place in places if rootfs.executable(place)), words[0])
 
 
-def _gains_privileges(real: str, process: dict[str, Any]) -> bool:
+def _gains_privileges(file: BinaryIO, process: dict[str, Any]) -> bool:
     """Whether the kernel would run a program in secure mode, in which ld.so(8) takes no LD_PRELOAD from afar."""
-    user, found = process.get("user") or {}, os.stat(real)
+    user, found = process.get("user") or {}, os.fstat(file.fileno())
     if found.st_mode & stat.S_ISUID and found.st_uid != user.get("uid", 0):
         return True
     if found.st_mode & stat.S_ISGID and found.st_mode & stat.S_IXGRP and found.st_gid != user.get("gid", 0):
         return True
-    return user.get("uid", 0) != 0 and "security.capability" in os.listxattr(real)
+    return user.get("uid", 0) != 0 and "security.capability" in os.listxattr(file.fileno())
 
 
 def _too_old(rootfs: RootFS, interpreter: str, library: str) -> str:
     """Why the image's C library cannot have the node's libfaketime, by the versions of both; "" when it can."""
     places = ("/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib")
     folder = (rootfs.resolve(interpreter) or "/").rpartition("/")[0]
-    paths = (rootfs.host_path(f"{place}/libc.so.6") for place in (folder, *places))
-    libc = next((path for path in paths if path), None)
+    files = (rootfs.open(f"{place}/libc.so.6") for place in (folder, *places))
+    libc = next((file for file in files if file), None)
     if libc is None:
         return "the image has no libc.so.6"
-    needed, has = _newest(library), _newest(libc)
+    with libc, open(library, "rb") as ours:
+        needed, has = _newest(ours), _newest(libc)
     if needed <= has:
         return ""
     text = "{}.{}".format
     return f"libfaketime of this node needs glibc {text(*needed)}, the image has {text(*has)}"
 
 
-def _newest(path: str) -> tuple[int, int]:
-    with open(path, "rb") as file:
-        versions = [(int(major), int(minor)) for major, minor in re.findall(_VERSION, file.read())]
+def _newest(file: BinaryIO) -> tuple[int, int]:
+    # No C library is larger; an image's file may be as large as it likes.
+    versions = [(int(major), int(minor)) for major, minor in re.findall(_VERSION, file.read(_LARGEST))]
     return max(versions, default=(0, 0))

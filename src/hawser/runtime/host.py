@@ -40,7 +40,10 @@ def cgroups(spec: dict[str, Any], container_id: str, mountinfo: str, systemd: in
     """
     layout = parse_mountinfo(mountinfo)
     if not layout.named_systemd:
-        return layout
+        path = (spec.get("linux") or {}).get("cgroupsPath") or ""
+        # runc gives a group to root of the container only where the user namespace is not shared, as a pod's is.
+        shared = root_of(spec) != (0, 0) and (path.startswith("/") or path.count(":") == 2)
+        return layout._replace(own="/sys/fs/cgroup" + place(path)) if shared else layout
     if systemd >= _V2_ONLY and not layout.unified:
         raise EditError(
             f"init systemd: systemd {systemd} knows cgroup v2 alone, which this node has not mounted; "
@@ -63,22 +66,18 @@ def place(path: str) -> str:
 
 def parse_mountinfo(mountinfo: str) -> Cgroups:
     """The layout that the host's /proc/self/mountinfo tells; proc_pid_mountinfo(5)."""
-    unified: Cgroups | None = None
     named = beside = ""
-    delegated = False
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
         kind, _, options = [*right.split(" "), "", ""][:3]
         place = left.split(" ")[4]
         if kind == "cgroup" and "name=systemd" in options.split(","):
             named = place
-        elif kind == "cgroup2" and place == "/sys/fs/cgroup":
-            unified = Cgroups(v2=True, nsdelegate="nsdelegate" in options.split(","))
-        elif kind == "cgroup2" and not beside:
-            beside, delegated = place, "nsdelegate" in options.split(",")
+        elif kind == "cgroup2" and place != "/sys/fs/cgroup" and not beside:
+            beside = place
     if named:
-        return Cgroups(v2=False, nsdelegate=delegated, named_systemd=named, unified=beside)
-    return unified or Cgroups(v2=True, nsdelegate=False)
+        return Cgroups(v2=False, named_systemd=named, unified=beside)
+    return Cgroups(v2=True)
 
 
 def controllers(mountinfo: str) -> dict[str, str]:
@@ -90,6 +89,16 @@ def controllers(mountinfo: str) -> dict[str, str]:
         if kind == "cgroup":
             found |= dict.fromkeys(options.split(","), left.split(" ")[4])
     return found
+
+
+def root_of(spec: dict[str, Any]) -> tuple[int, int]:
+    """Who root of the container is on the host: another one with a user namespace."""
+
+    def root(mappings: list[dict[str, int]] | None) -> int:
+        return next((m["hostID"] for m in mappings or [] if m["containerID"] == 0), 0)
+
+    linux = spec.get("linux") or {}
+    return root(linux.get("uidMappings")), root(linux.get("gidMappings"))
 
 
 def delegate(directory: str, owner: tuple[int, int]) -> None:
@@ -111,8 +120,11 @@ def delegate(directory: str, owner: tuple[int, int]) -> None:
             os.chown(path, *owner)
 
 
-def make_groups(groups: list[Group]) -> None:
-    """Makes control groups with their limits, before the runtime fills the one above. It also removes them."""
+def make_groups(groups: list[Group], owner: tuple[int, int]) -> None:
+    """Makes control groups with their limits, before the runtime fills the one above. It also removes them.
+
+    owner: root of the container, who may join them and no more.
+    """
     for group in groups:
         os.makedirs(group.directory, exist_ok=True)
         for name, value in group.settings:
@@ -121,6 +133,7 @@ def make_groups(groups: list[Group]) -> None:
             if os.path.exists(path):
                 with open(path, "w", encoding="utf-8") as file:
                     file.write(value)
+        os.chown(os.path.join(group.directory, "cgroup.procs"), *owner)
 
 
 def expand_scope(path: str) -> str:

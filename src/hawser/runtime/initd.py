@@ -42,7 +42,7 @@ def edit_init(spec: dict[str, Any], options: Options, facts: Facts) -> Files:
         **scripts.shared(options, UNIT, streams=bool(facts.sysvinit)),
         "run": File(f"#!/bin/sh\necho $$ >{HOME}-pid\n{run}", 0o700),
         "application": File(_APPLICATION, 0o755),
-        "stop": File(_STOP.replace("@SIGNAL@", options.stop_signal.removeprefix("SIG")), 0o755),
+        "stop": File(_STOP.replace("@SIGNAL@", (options.stop_signal or "SIGTERM").removeprefix("SIG")), 0o755),
     }
     if facts.sysvinit:
         files |= {

@@ -17,15 +17,17 @@ _HERE = Path(__file__).parent
 _PACKAGE = "hawser_runtime"
 _MODULES = (
     *("application", "bundle", "edited", "elf", "entry", "equip", "facts", "faketime", "hookplan", "hookrun", "hooks"),
-    *("host", "initd", "kept", "keptdisk", "light", "main", "minimal", "notes", "options", "preload", "profile"),
-    *("quoting", "records", "rootfs", "scripts", "spawn", "systemd", "unit", "units", "verbs", "view", "watch"),
-    "witness",
+    *("host", "initd", "kept", "keptdisk", "leftovers", "light", "main", "minimal", "notes", "options", "preload"),
+    *("profile", "quoting", "records", "rootfs", "scripts", "spawn", "systemd", "unit", "units", "verbs", "view"),
+    *("watch", "witness"),
 )
 
 
 PYTHON = ("/usr/bin/python3",)
 VIEW = "/run/hawser/view"  # of a cluster's node; an engine has one of its own
-ROOTS = "/var/lib/hawser/rootfs"
+STATE = "/var/lib/hawser-runtime"
+"""What it keeps on a node; not in an engine's data directory, which an engine has for itself."""
+ROOTS = f"{STATE}/rootfs"
 
 
 def build(

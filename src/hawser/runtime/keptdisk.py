@@ -1,5 +1,5 @@
 # Importing pathlib would double the start-up time of every container.
-# ruff: noqa: PTH103, PTH104, PTH108, PTH110, PTH118, PTH202
+# ruff: noqa: PTH103, PTH104, PTH108, PTH110, PTH118, PTH123, PTH202, PTH208
 """The limit of a kept root file system: its writable layer lies in a file system of that size, in a sparse file.
 
 So a container that writes more gets ENOSPC, as on a machine whose disk is full, whatever file system the node has:
@@ -14,6 +14,7 @@ have. The price: about 0.1 s at the first start, a loop device, and what ext4 ne
 from __future__ import annotations
 
 import os
+import time
 
 from . import spawn
 from .edited import EditError
@@ -26,6 +27,7 @@ _MAKE = (
 )
 _OPTIONS = "loop,noatime,discard"  # discard: what is deleted inside is the node's again
 _MEBIBYTE = 1 << 20
+_LOOKS, _LOOK_SECONDS = 20, 0.1
 
 
 def attach(place: str, limit: int) -> str:
@@ -82,6 +84,9 @@ def _make(disk: str, size: int) -> bool:
 
 def _resize(disk: str, size: int, limit: int) -> None:
     """To another limit: more room, or less, if all that is there has room in it."""
+    if _attached(disk):
+        # Unmounted here, but not yet in the last of the mount namespaces that were made meanwhile.
+        raise EditError(f"rootfs: keep: {disk} is still used, and its size is to be another one now")
     grows = size > os.path.getsize(disk)
     code, told = _run(["e2fsck", "-f", "-p", disk])
     if code in (0, 1):  # nothing wrong, or put right
@@ -92,6 +97,28 @@ def _resize(disk: str, size: int, limit: int) -> None:
             _truncate(disk, size)
     if code:
         raise EditError(f"rootfs: keep: what is kept can not be had in rootfs-size {limit}: {told}")
+
+
+def _attached(disk: str) -> bool:
+    """Whether a file is behind a loop device, that is mounted somewhere; waits a moment for that to end."""
+    disk = os.path.realpath(disk)
+    for last in [False] * _LOOKS + [True]:
+        for name in os.listdir("/sys/block"):
+            if name.startswith("loop") and _content(f"/sys/block/{name}/loop/backing_file") == disk:
+                break
+        else:
+            return False
+        if not last:
+            time.sleep(_LOOK_SECONDS)
+    return True
+
+
+def _content(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def _truncate(path: str, size: int) -> None:

@@ -1,8 +1,8 @@
 #!/bin/sh
 # hawser-runtime: an OCI runtime that makes rich containers. Finds the real runtime (runc, crun), passes every command
 # on to it, and steps in for some: create and run (the bundle is edited first, by the Python program at the end of this
-# file), kill (each init has a stop signal of its own), exec (musl programs need a variable) and delete (the note of that
-# goes too). The Python program also starts and deletes containers with hooks.
+# file), kill (each init has a stop signal of its own), exec (musl programs need a variable), update (an init outlives
+# what runs out of memory) and delete (the note of that goes too). The Python program also starts and deletes containers with hooks.
 # Settings: HAWSER_OCI_RUNTIME, HAWSER_PROFILES (the socket that knows RichProfiles), HAWSER_VIEW (the directory of lxcfs),
 # HAWSER_ROOTS (where root file systems are kept) and HAWSER_PYTHON, or lines runtime=/path, profiles=/path, view=/path,
 # roots=/path and python=/path in /etc/hawser/runtime.conf.
@@ -31,24 +31,27 @@ if [ -z "$real" ]; then
 	unset IFS
 fi
 
-want='' verb='' id='' last='' root='' log='' bundle=. process=''
+want='' verb='' id='' last='' root='' log='' bundle=. process='' resources=''
 for word; do
 	case $want in
 	root) root=$word ;;
 	log) log=$word ;;
 	bundle) bundle=$word ;;
 	process) process=$word ;;
+	resources) resources=$word ;;
 	esac
 	if [ -n "$want" ]; then
 		want=''
 		continue
 	fi
 	case $word in
-	--root | --log | --bundle | --process) want=${word#--} ;;
+	--root | --log | --bundle | --process | --resources) want=${word#--} ;;
 	-b) want=bundle ;;
 	-p) want=process ;;
 	--root=*) root=${word#*=} ;;
 	--log=*) log=${word#*=} ;;
+	-r) want=resources ;;
+	--resources=* | -r=*) resources=${word#*=} ;;
 	--bundle=* | -b=*) bundle=${word#*=} ;;
 	--process=* | -p=*) process=${word#*=} ;;
 	--log-format | --criu | --rootless | --cgroup-manager | --console-socket | --pid-file | --preserve-fds) want=skip ;;
@@ -57,7 +60,7 @@ for word; do
 		if [ -z "$verb" ]; then
 			verb=$word
 			case $verb in
-			create | run | start | exec | kill | delete) ;;
+			create | run | start | exec | kill | update | delete) ;;
 			*) break ;;
 			esac
 		elif [ -z "$id" ]; then
@@ -126,6 +129,7 @@ kill)
 		systemd) stop=37 ;; # SIGRTMIN+3, systemd(1)
 		busybox) stop=3 ;;  # SIGQUIT: stop everything, then run the restart action
 		sysvinit) stop=2 ;; # SIGINT: the ctrlaltdel entry
+		*:*) stop=${init#*:} ;; # what the pod says
 		esac
 		case ${last#SIG} in
 		'' | 15 | TERM | 1 | HUP | 2 | INT | 3 | QUIT | 10 | USR1 | 12 | USR2 | 28 | WINCH)
@@ -145,8 +149,20 @@ kill)
 	fi
 	exec "$real" "$@"
 	;;
+update)
+	# Kubernetes repeats at each resize that all of a container ends when its memory is short. Not with an init.
+	if [ "$resources" = - ] && [ -n "$id" ] && [ -r "$note" ]; then
+		read -r init _ <"$note"
+		if [ "$init" != minimal ]; then
+			sed 's/"memory\.oom\.group": *"1"/"memory.oom.group":"0"/' | "$real" "$@"
+			exit $?
+		fi
+	fi
+	;;
 delete)
-	if [ -n "$id" ] && [ -e "$note" ]; then
+	# Of one that could not be made there may be no note yet, but all else.
+	inside=$records/.inside/$id kept=$records/.roots/$id
+	if [ -n "$id" ] && { [ -e "$note" ] || [ -d "$inside" ] || [ -d "$kept" ] || [ -d "$records/.hooks/$id" ]; }; then
 		if [ -e "$records/.hooks/$id/plan.json" ]; then
 			python
 			"$python" -I -S -c "$program" "$0" "$@" || exit $?
@@ -154,14 +170,14 @@ delete)
 			"$real" "$@" || exit $?
 		fi
 		# What the container wrote is kept for whoever reports it.
-		inside=$records/.inside/$id
-		if [ -f "$inside/journal" ]; then
-			[ -d "$records/.journal" ] || mkdir -p "$records/.journal"
-			head -c 65536 "$inside/journal" >"$records/.journal/$id.inside.jsonl"
-			umount -l "$inside"
-			rmdir "$inside"
+		if [ -d "$inside" ]; then
+			if [ -f "$inside/journal" ]; then
+				[ -d "$records/.journal" ] || mkdir -p "$records/.journal"
+				head -c 65536 "$inside/journal" >"$records/.journal/$id.inside.jsonl"
+				umount -l "$inside"
+			fi
+			rmdir "$inside" 2>/dev/null || { umount -l "$inside" && rmdir "$inside"; }
 		fi
-		kept=$records/.roots/$id
 		if [ -d "$kept" ]; then
 			umount -l "$kept"
 			rmdir "$kept"

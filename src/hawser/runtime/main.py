@@ -12,7 +12,7 @@ import os
 import sys
 import time
 
-from . import host, notes, options, profile, spawn, view
+from . import host, leftovers, notes, options, profile, spawn, view
 from .bundle import Edited, choose_init, edit
 from .edited import BUNDLE_HOME, EditError, Files, mounted_journal
 from .equip import equip, note_hooks
@@ -61,15 +61,14 @@ def parse(argv: list[str]) -> Call:
 def prepare(call: Call, spec: dict[str, Any]) -> Edited | None:
     """The edit for a bundle's specification, None when the container is not a rich one."""
     annotations = spec.get("annotations") or {}
-    asked = options.read(annotations)
-    if asked is None:
+    if not options.concerned(annotations):
         return None
     answer = profile.ask(os.environ.get("HAWSER_PROFILES", ""), annotations)
     if not answer:
-        return _with(call, spec, annotations, answer, asked)
+        return _with(call, spec, annotations, answer, options.read(annotations))
     try:
         annotations = profile.merged(annotations, answer)
-        return _with(call, spec, annotations, answer, options.read(annotations) or asked)
+        return _with(call, spec, annotations, answer, options.read(annotations))
     except (EditError, options.OptionError) as error:
         # What is refused may be what the pod's manifest does not say.
         raise type(error)(f"{error} (with RichProfiles: {', '.join(answer.get('profiles') or [])})") from error
@@ -78,6 +77,7 @@ def prepare(call: Call, spec: dict[str, Any]) -> Edited | None:
 def _with(
     call: Call, spec: dict[str, Any], annotations: dict[str, str], answer: profile.Answer, asked: options.Options
 ) -> Edited:
+    notes.claim(os.environ["HAWSER_RECORDS"], call.container_id)
     if asked.keep_rootfs:
         from . import kept  # here: few containers need it
 
@@ -94,6 +94,7 @@ def _prepare(
     call: Call, spec: dict[str, Any], annotations: dict[str, str], answer: profile.Answer, asked: options.Options
 ) -> Edited:
     process = spec.get("process") or {}
+    hooks = note_hooks(spec, annotations, answer, call.container_id, call.bundle)
     rootfs = RootFS.of_bundle(call.bundle, spec)
     facts = image_facts(rootfs, process)
     init = choose_init(asked, facts)
@@ -116,14 +117,14 @@ def _prepare(
     edited = equip(spec, edit(spec, asked, facts), annotations, answer, rootfs, facts)
     if init != "minimal":
         host.allow_watches()
-        journal = notes.open_journal(os.environ["HAWSER_RECORDS"], call.container_id, _root_of(spec))
+        journal = notes.open_journal(os.environ["HAWSER_RECORDS"], call.container_id, host.root_of(spec))
         edited.spec["mounts"] += [mounted_journal(journal)] if journal else []
-    return edited._replace(hooks=note_hooks(spec, annotations, answer, call.container_id, call.bundle))
+    return edited._replace(hooks=hooks)
 
 
 def write(bundle: str, edited: Edited) -> None:
     """Puts the files and the new specification into the bundle; the specification last, and whole."""
-    owner = _root_of(edited.spec)
+    owner = host.root_of(edited.spec)
     _write_files(os.path.join(bundle, BUNDLE_HOME), edited.files, owner)
     path = os.path.join(bundle, "config.json")
     with open(path + ".hawser", "w", encoding="utf-8") as file:
@@ -131,19 +132,11 @@ def write(bundle: str, edited: Edited) -> None:
     os.rename(path + ".hawser", path)
 
 
-def _root_of(spec: dict[str, Any]) -> tuple[int, int]:
-    """Who root of the container is on the host: another one with a user namespace."""
-
-    def root(mappings: list[dict[str, int]] | None) -> int:
-        return next((m["hostID"] for m in mappings or [] if m["containerID"] == 0), 0)
-
-    linux = spec.get("linux") or {}
-    return root(linux.get("uidMappings")), root(linux.get("gidMappings"))
-
-
 def _write_files(home: str, files: Files, owner: tuple[int, int]) -> None:
     if not files:
         return
+    if any(".." in name.split("/") for name in files):
+        raise ValueError(f"a file outside of {home}")  # images and pods have a say in names
     for folder in {os.path.dirname(os.path.join(home, name)) for name in files}:
         os.makedirs(folder, exist_ok=True)
     for name, file in files.items():
@@ -191,9 +184,10 @@ def main(argv: list[str]) -> int:
             write(call.bundle, edited)
             if edited.cgroup:
                 # The real runtime would make it, too late for the mount. It also removes it.
-                host.delegate(edited.cgroup, _root_of(edited.spec))
-            notes.note(os.environ["HAWSER_RECORDS"], call.container_id, edited.init, edited.preload)
+                host.delegate(edited.cgroup, host.root_of(edited.spec))
+            notes.note(os.environ["HAWSER_RECORDS"], call.container_id, edited.init, edited.preload, edited.stop)
             host.forget_login()
+            leftovers.clear(sys.argv[0], os.environ["HAWSER_RECORDS"], os.environ.get("HAWSER_ROOT", ""))
         real = os.environ.pop("HAWSER_REAL")
         for name in _TOLD:
             os.environ.pop(name, None)

@@ -17,14 +17,20 @@ _SIZE = "size=64k,nr_inodes=4,mode=700,nosuid,nodev,noexec"
 _MOUNT = ("/usr/bin/mount", "/bin/mount")
 
 
-def note(records: str, container_id: str, init: str, preload: str = "") -> None:
-    """Notes in a line of a file on a tmpfs which init a container has, for `kill`, and for `exec` what is preloaded.
+def note(records: str, container_id: str, init: str, preload: str = "", stop: str = "") -> None:
+    """Notes in a file on a tmpfs which init a container has, for `kill`, and for `exec` what is preloaded: one line,
+    `INIT[:SIGNAL] [LIBRARY]`.
 
-    preload: the library that programs get by their environment alone.
+    preload: the library that programs get by their environment alone. stop: the signal for a stop, if not the init's.
     """
     os.makedirs(records, mode=0o700, exist_ok=True)
     with open(os.path.join(records, _file_name(container_id)), "w", encoding="utf-8") as file:
-        file.write(f"{init} {preload}".rstrip() + "\n")
+        file.write(" ".join(filter(None, (f"{init}:{stop}" if stop else init, preload))) + "\n")
+
+
+def claim(records: str, container_id: str) -> None:
+    """Notes when a container was begun to be made, ahead of all that has to be cleared up after it (leftovers.py)."""
+    os.makedirs(os.path.join(records, ".inside", _file_name(container_id)), mode=0o700, exist_ok=True)
 
 
 def open_journal(records: str, container_id: str, root: tuple[int, int]) -> str:
@@ -33,7 +39,7 @@ def open_journal(records: str, container_id: str, root: tuple[int, int]) -> str:
     root: who root of the container is on the host.
     """
     place = os.path.join(records, ".inside", _file_name(container_id))
-    os.makedirs(place, mode=0o700, exist_ok=True)
+    claim(records, container_id)
     make_room(os.path.join(records, ".journal"))
     if not os.path.ismount(place):
         mount = next((path for path in _MOUNT if os.access(path, os.X_OK)), "")

@@ -7,7 +7,7 @@
 | rich.hawser.dev/app-policy | exit: the application's end is the container's; keep: the init restarts it | exit |
 | | keep-on-failure: unless it has ended with 0, which is the container's end | |
 | rich.hawser.dev/app-restarts | N/seconds: so many restarts in so many seconds, then it ends the container | 3/600 |
-| rich.hawser.dev/stop-signal | the signal that asks the application to end, not with minimal | SIGTERM |
+| rich.hawser.dev/stop-signal | the signal that asks the application to end | SIGTERM; minimal: the image's |
 | rich.hawser.dev/prestart, poststop | hooks: see hooks.py | |
 | rich.hawser.dev/rootfs | image; keep: what the container writes is there for the next one of its name | image |
 | rich.hawser.dev/rootfs-size | 2Gi: a kept root file system that holds more is not started again | any |
@@ -47,25 +47,28 @@ class Options(NamedTuple):
     on_failure: bool = False  # but not when it has ended with 0
     restarts: int = 3  # so many times within
     seconds: int = 600  # this time
-    stop_signal: str = "SIGTERM"
+    stop_signal: str = ""  # "" for the init's own choice: TERM, or with a minimal init what is asked for
     view: str = "container"
     time: str = ""  # of the application: libfaketime's FAKETIME
     keep_rootfs: bool = False
     rootfs_size: int = 0  # bytes that a kept one may hold, 0 for any number
 
 
-def read(annotations: dict[str, str]) -> Options | None:
-    """The options of the container whose OCI annotations these are; None when it is not a rich one.
+def concerned(annotations: dict[str, str]) -> bool:
+    """Whether the container whose OCI annotations these are is a rich one: no sandbox, and none that is left out."""
+    if "sandbox" in (annotations.get("io.kubernetes.cri.container-type"), _crio(annotations, "ContainerType")):
+        return False
+    name = annotations.get("io.kubernetes.cri.container-name") or annotations.get("io.kubernetes.container.name")
+    chosen = [part.strip() for part in annotations.get(PREFIX + "container", "").split(",") if part.strip()]
+    return not chosen or name is None or name in chosen
+
+
+def read(annotations: dict[str, str]) -> Options:
+    """The options of a rich container by its annotations, RichProfiles' defaults among them.
 
     Raises OptionError for values, and annotations under the prefix, that are not known.
     """
-    if "sandbox" in (annotations.get("io.kubernetes.cri.container-type"), _crio(annotations, "ContainerType")):
-        return None
     asked = {key[len(PREFIX) :]: value.strip() for key, value in annotations.items() if key.startswith(PREFIX)}
-    name = annotations.get("io.kubernetes.cri.container-name") or annotations.get("io.kubernetes.container.name")
-    chosen = [part.strip() for part in asked.get("container", "").split(",") if part.strip()]
-    if chosen and name is not None and name not in chosen:
-        return None
     for key in sorted(asked):
         if key not in _KNOWN:
             raise OptionError(f"annotation {PREFIX}{key} is not known; known are {_names(_KNOWN)}")
@@ -83,7 +86,7 @@ def read(annotations: dict[str, str]) -> Options | None:
         on_failure=policy == "keep-on-failure",
         restarts=restarts,
         seconds=seconds,
-        stop_signal=_signal(asked["stop-signal"]) if "stop-signal" in asked else "SIGTERM",
+        stop_signal=_signal(asked["stop-signal"]) if "stop-signal" in asked else "",
         view=_one_of(asked, "view", VIEWS) or "container",
         time=_time(asked.get("time", "")),
         keep_rootfs=kept,

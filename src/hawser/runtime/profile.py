@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _SECONDS = 20.0  # an agent's image may have to be fetched
 _LARGEST = 1 << 20
-_WITH = {"app-restarts": "app-policy", "rootfs-size": "rootfs"}
+_WITH = {"app-restarts": ("app-policy", "exit"), "rootfs-size": ("rootfs", "image")}  # nothing where that is the value
 _FIELDS = {
     "namespace": ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"),
     "pod": ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"),
@@ -67,11 +67,14 @@ def _line(connection: _socket.socket) -> bytes:
 def merged(annotations: dict[str, str], answer: Answer) -> dict[str, str]:
     """A container's annotations with the profiles' defaults below them.
 
-    What only makes sense with another annotation is left out when the pod has that one itself.
+    A default that only makes sense with another setting is left out where that one is not so.
     """
-    given = (answer.get("defaults") or {}).items()
-    defaults = {PREFIX + key: str(value) for key, value in given if PREFIX + _WITH.get(key, "") not in annotations}
-    return {**defaults, **annotations}
+    defaults = {PREFIX + key: str(value) for key, value in (answer.get("defaults") or {}).items()}
+    result = {**defaults, **annotations}
+    for key, (other, without) in _WITH.items():
+        if PREFIX + key not in annotations and result.get(PREFIX + other, without).strip() == without:
+            result.pop(PREFIX + key, None)
+    return result
 
 
 def concerns_units(annotations: dict[str, str], answer: Answer) -> bool:

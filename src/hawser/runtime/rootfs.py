@@ -3,7 +3,8 @@
 """Looking into a container's file system from outside, before it runs, as the container will see it.
 
 Absolute symbolic links are the container's own, bind mounts of the bundle count, and nothing is ever followed out of
-the root file system: an image is untrusted input.
+the root file system: an image is untrusted input. So is a volume, which another container of the pod may change at the
+same time: what is read is opened part by part, and no link that came meanwhile is followed.
 """
 
 from __future__ import annotations
@@ -11,9 +12,14 @@ from __future__ import annotations
 import os
 import stat
 
-from .light import Any, NamedTuple
+from .light import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 _MAX_LINKS = 40  # what the kernel follows, path_resolution(7)
+# Every container has them, whatever is mounted at /dev: "Default Devices" of the OCI runtime specification.
+_ALWAYS = {"/dev": stat.S_IFDIR, "/dev/null": stat.S_IFCHR}
 
 
 class Mount(NamedTuple):
@@ -86,23 +92,39 @@ class RootFS:
         """Whether the path lies on a mount whose content only the kernel knows, a tmpfs for one."""
         return self._host(os.path.normpath(path)) is None
 
-    def host(self, path: str) -> str:
-        """The host's path of what a path leads to; "" when it does not exist or only the kernel knows."""
+    def own(self, path: str) -> str:
+        """The host's path of a file of the image itself, which nobody changes before the container runs; else ""."""
         real = self.resolve(path)
-        return (self._host(real) or "") if real else ""
+        base, below = self._base(real) if real else ("", "")
+        return os.path.join(base, below) if base == self._root else ""
 
-    def host_path(self, path: str) -> str | None:
-        """The host's path of a regular file; None when there is none, or only the kernel knows."""
+    def open(self, path: str) -> BinaryIO | None:
+        """A regular file, to be read and closed; None when there is none, or only the kernel knows."""
         real = self.resolve(path)
-        mode = self._mode(real) if real else None
-        return self._host(real) if real and mode is not None and stat.S_ISREG(mode) else None
+        base, below = self._base(real) if real else ("", "")
+        if not base:
+            return None
+        here = -1
+        try:
+            here = os.open(base, os.O_PATH | os.O_CLOEXEC)
+            for part in filter(None, below.split("/")):
+                there = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+                os.close(here)
+                here = there
+            # Not before it is known what it is: a pipe waits for a writer, and a device may do anything.
+            return open(f"/proc/self/fd/{here}", "rb") if stat.S_ISREG(os.fstat(here).st_mode) else None
+        except OSError:
+            return None
+        finally:
+            if here >= 0:
+                os.close(here)
 
     def read(self, path: str, limit: int = 1 << 20) -> str | None:
         """Up to `limit` bytes of a regular file as text; None when there is none."""
-        host = self.host_path(path)
-        if host is None:
+        file = self.open(path)
+        if file is None:
             return None
-        with open(host, "rb") as file:
+        with file:
             return file.read(limit).decode("utf-8", "replace")
 
     def names(self, path: str) -> list[str]:
@@ -113,16 +135,20 @@ class RootFS:
         except OSError:
             return []
 
-    def _host(self, path: str) -> str | None:
+    def _base(self, path: str) -> tuple[str, str]:
+        """The host's path of the mount that a path lies on, "" when only the kernel knows, and what follows it."""
         for mount in self._mounts:
             if path == mount.destination or path.startswith(mount.destination.rstrip("/") + "/"):
-                rest = path[len(mount.destination) :].lstrip("/")
-                return os.path.join(mount.source, rest).rstrip("/") if mount.source else None
-        return os.path.join(self._root, path.lstrip("/"))
+                return mount.source, path[len(mount.destination) :].lstrip("/")
+        return self._root, path.lstrip("/")
+
+    def _host(self, path: str) -> str | None:
+        base, below = self._base(path)
+        return os.path.join(base, below).rstrip("/") if base else None
 
     def _mode(self, path: str) -> int | None:
         host = self._host(path)
         try:
-            return os.lstat(host).st_mode if host else None
+            return os.lstat(host).st_mode if host else _ALWAYS.get(path)
         except OSError:
-            return None
+            return _ALWAYS.get(path)

@@ -55,14 +55,27 @@ _CACHES = ("ldconfig.service", "systemd-hwdb-update.service", "systemd-journal-c
 # What mounts. Without CAP_SYS_ADMIN it only fails, and a failed mount of /etc/fstab would be an emergency. And with
 # nothing to mount, the journal is on /var/log/journal from its beginning: a flag says so.
 _MOUNTING = ("systemd-remount-fs.service", "systemd-journal-flush.service")
-# Own limits that a container's root may not raise where the host lacks cgroup2's nsdelegate; cgroups(7).
+# Own limits that a container's root may not raise. cgroup2's nsdelegate would keep them from it, too (cgroups(7)), but
+# whoever mounts cgroup2 on the host without that option takes it from all, while containers run: lxcfs does.
 _LIMIT_FILES = (  # noqa: SIM905
-    "cgroup.freeze cgroup.kill cgroup.max.depth cgroup.max.descendants cpu.idle cpu.max cpu.max.burst cpu.weight "
-    "cpu.weight.nice cpuset.cpus cpuset.cpus.partition cpuset.mems hugetlb.1GB.max hugetlb.1GB.rsvd.max "
-    "hugetlb.2MB.max hugetlb.2MB.rsvd.max io.latency io.max "
-    "io.weight memory.high memory.low memory.max memory.min memory.oom.group memory.reclaim "
-    "memory.swap.high memory.swap.max memory.zswap.max misc.max pids.max rdma.max"
+    "cgroup.freeze cgroup.kill cgroup.max.depth cgroup.max.descendants cpu.idle cpu.max cpu.max.burst cpu.uclamp.max "
+    "cpu.uclamp.min cpu.weight cpu.weight.nice cpuset.cpus cpuset.cpus.exclusive cpuset.cpus.partition cpuset.mems "
+    "dmem.low dmem.max dmem.min hugetlb.1GB.max hugetlb.1GB.rsvd.max "
+    "hugetlb.2MB.max hugetlb.2MB.rsvd.max io.bfq.weight io.latency io.max "
+    "io.prio.class io.weight memory.high memory.low memory.max memory.min memory.oom.group memory.reclaim "
+    "memory.swap.high memory.swap.max memory.zswap.max memory.zswap.writeback misc.max pids.max rdma.max"
 ).split()
+
+
+# On cgroup v2 what kubectl exec runs is in the group of systemd itself: groups with others below have no processes of
+# their own. When one of them runs out of memory, systemd would by default end all of them.
+_SCOPE_POLICY = 253  # the version with OOMPolicy= of scopes
+
+# Until there is a journal, systemd writes to /dev/console, which with a terminal is the application's.
+# "+": with none of journald's own restrictions.
+_LOG_TARGET = 244  # the version in which systemctl sets it
+_JOURNAL = "units/systemd-journald.service.d/10-hawser.conf"
+_JOURNAL_LATER = "[Service]\nExecStartPost=-+/bin/sh -c 'exec systemctl log-target journal'\n"
 
 
 def edit_systemd(spec: dict[str, Any], options: Options, facts: Facts) -> Files:
@@ -81,6 +94,8 @@ def edit_systemd(spec: dict[str, Any], options: Options, facts: Facts) -> Files:
         raise EditError("init systemd: ambient capabilities do not reach the application")
     files = _files(process, options, facts)
     process["args"] = ["/bin/sh", f"{HOME}/boot", facts.systemd, "--show-status=no"]
+    if _JOURNAL in files:
+        process["args"].append("--log-target=null")
     process["env"] = _pid1_environment(process, facts)
     linux = spec["linux"]
     namespaces = linux.setdefault("namespaces", [])
@@ -114,9 +129,6 @@ def _pid1_environment(process: dict[str, Any], facts: Facts) -> list[str]:
 def _open_cgroup(spec: dict[str, Any], facts: Facts) -> None:
     cgroups = facts.cgroups
     if cgroups.v2:
-        # A service that runs out of memory ends alone, as on a machine; systemd must not end with it. What else the
-        # limit hits is the application, whose end is the container's.
-        (spec["linux"].get("resources") or {}).get("unified", {}).pop("memory.oom.group", None)
         if cgroups.unified:
             # A systemd without v1, on a host that has both: it sees v2 alone, in which nothing is limited.
             spec["mounts"] = [mount for mount in spec["mounts"] if mount["destination"] != "/sys/fs/cgroup"]
@@ -125,9 +137,8 @@ def _open_cgroup(spec: dict[str, Any], facts: Facts) -> None:
             if mount["destination"] == "/sys/fs/cgroup":
                 mount["options"] = [option for option in mount.get("options") or [] if option not in ("ro", "rw")]
                 mount["options"].append("rw")
-        if not cgroups.nsdelegate:
-            readonly = spec["linux"].setdefault("readonlyPaths", [])
-            readonly.extend("/sys/fs/cgroup/" + name for name in _LIMIT_FILES)
+        readonly = spec["linux"].setdefault("readonlyPaths", [])
+        readonly.extend("/sys/fs/cgroup/" + name for name in _LIMIT_FILES)
         return
     # v1: the controllers stay read-only, or root inside could lift its own limits. systemd needs only its named
     # hierarchy, which limits nothing.
@@ -147,6 +158,10 @@ def _files(process: dict[str, Any], options: Options, facts: Facts) -> Files:
         files["boot"] = File(scripts.BOOT_MOUNTED, 0o755)
         masked += _MOUNTING
         generators.append("fstab")
+    if process.get("terminal") and facts.systemd_version >= _LOG_TARGET:
+        files[_JOURNAL] = File(_JOURNAL_LATER)
+    if facts.systemd_version >= _SCOPE_POLICY:
+        files["units/init.scope.d/10-hawser.conf"] = File("[Scope]\nOOMPolicy=continue\n")
     files |= {f"units/{unit}": File("/dev/null", link=True) for unit in masked}
     files |= {f"generators/systemd-{name}-generator": File("/dev/null", link=True) for name in generators}
     if facts.limits:

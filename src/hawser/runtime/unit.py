@@ -101,7 +101,7 @@ def _rest(process: dict[str, Any], options: Options, facts: Facts) -> list[str]:
         # What is left of it then, the script kills: on cgroup v1 systemd may wait for ever for the end of a process
         # that it killed itself, because nothing tells it that a control group is empty.
         "KillMode=process",
-        f"KillSignal={options.stop_signal}",
+        f"KillSignal={options.stop_signal or 'SIGTERM'}",
         "TimeoutStopSec=infinity",
         "TasksMax=infinity",
         "OOMPolicy=continue",

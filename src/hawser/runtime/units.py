@@ -57,6 +57,7 @@ class Found(NamedTuple):
     path: str  # "" for a script of /etc/init.d
     wanted_by: tuple[str, ...] = ("multi-user.target",)
     masked: bool = False
+    text: str = ""
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -78,10 +79,10 @@ def find(rootfs: RootFS, name: str) -> Found | None:
     masked = False
     for place in _PLACES:
         for path in dict.fromkeys((f"{place}/{name}", f"{place}/{template}")):
-            if rootfs.resolve(path) == "/dev/null":
-                masked = True
-            elif (text := rootfs.read(path)) is not None:
-                return Found(path, _wanted_by(text), masked)
+            text = "" if rootfs.resolve(path) == "/dev/null" else rootfs.read(path)
+            if text:
+                return Found(path, _wanted_by(text), masked, text)
+            masked = masked or text == ""  # an empty file is a mask, too
     script = name.endswith(".service") and rootfs.executable("/etc/init.d/" + name[: -len(".service")])
     return Found("", masked=masked) if script else None
 
@@ -91,7 +92,8 @@ def _wanted_by(text: str) -> tuple[str, ...]:
     for line in text.splitlines():
         key, _, value = line.partition("=")
         if key.strip() in ("WantedBy", "RequiredBy"):
-            found += value.split()
+            # The image's word becomes a path on the node: nothing but a unit's name may be one.
+            found += filter(_NAME.fullmatch, value.split())
     return tuple(dict.fromkeys(found)) or ("multi-user.target",)
 
 
@@ -109,7 +111,8 @@ def unit_files(wanted: Wanted, rootfs: RootFS) -> Files:
         if found.masked:
             if not found.path:
                 raise EditError(f"enable-units: the image masks {name}, which is a script of /etc/init.d")
-            files[f"units/{name}"] = File(found.path, link=True)
+            # Its text: a link to a unit of the same name is none to systemd, and the mask would count.
+            files[f"units/{name}"] = File(found.text)
         for target in found.wanted_by:
             files[f"units/{target}.wants/{name}"] = File(found.path or f"../{name}", link=True)
     return files
@@ -135,7 +138,7 @@ _RUN = f"""\
 name=$1 place=$2
 shift 2
 for group in {AGENTS}/.groups/"$name".*; do
-	[ -e "$group" ] && echo 0 >"$group"
+	[ ! -e "$group" ] || echo 0 >"$group" || exit 1
 done
 [ "$place" = chroot ] && exec chroot "{AGENTS}/$name" "$@"
 exec "$@"

@@ -1,10 +1,10 @@
 # Importing pathlib would double the start-up time of every container.
 # ruff: noqa: PTH112, PTH113, PTH116, PTH118, PTH123
-"""A container's own view: /proc and /sys of lxcfs, and a library that has the C library answer as they do.
+"""A container's own view: /proc and /sys of lxcfs, what that lacks, and a library that has the C library answer so.
 
-The node's view directory is kept by its agent (hawser.rich.view.manager): `offers` lists what lxcfs serves now, `lxcfs`
-is where, `lib` has the libraries. A container that wants the view has `lib` mounted at /dev/hawser-view: by that mount
-the agent finds the containers whose files it is to renew after a crash of lxcfs, or to add once lxcfs runs.
+The node's view directory is kept by its agent (hawser.rich.view.manager): `offers` lists what is served now, `lxcfs`
+and `own` are where, `lib` has the libraries. A container that wants the view has `lib` mounted at /dev/hawser-view: by
+that mount the agent finds the containers whose files it is to renew after a crash of a server, or to add later.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ _MUSL = ("/lib/ld-musl-x86_64.so.1", "/lib/ld-musl-aarch64.so.1")
 # Its programs complain about a library for 64 bit, each time that one starts.
 _NARROW = ("/lib/ld-linux.so.2", "/lib/ld-linux-armhf.so.3")
 _ONLINE = "sys/devices/system/cpu/online"
-# By file of lxcfs, where it belongs. `possible` stays the kernel's: programs size tables with it that they index with
-# the kernel's numbers of processors (rseq(2)), and a smaller one has them write past the end.
+# By file of the view directory, where it belongs. `possible` stays the kernel's: programs size tables with it that they
+# index with the kernel's numbers of processors (rseq(2)), and a smaller one has them write past the end.
 PLACES = {
     **{
-        f"proc/{name}": (f"/proc/{name}",)
-        for name in ("cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime")
+        f"lxcfs/proc/{name}": (f"/proc/{name}",)
+        for name in ("cpuinfo", "loadavg", "meminfo", "stat", "swaps", "uptime")
     },
-    _ONLINE: ("/" + _ONLINE, "/sys/devices/system/cpu/present"),
+    **{f"own/proc/{name}": (f"/proc/{name}",) for name in ("diskstats", "slabinfo")},
+    f"lxcfs/{_ONLINE}": ("/" + _ONLINE, "/sys/devices/system/cpu/present"),
 }
 # runc refuses what it does not know below /proc; the agent mounts these into the running container.
-LATE_PLACES = {f"proc/pressure/{name}": (f"/proc/pressure/{name}",) for name in ("cpu", "io", "memory")}
+LATE_PLACES = {f"own/proc/pressure/{name}": (f"/proc/pressure/{name}",) for name in ("cpu", "io", "memory")}
 
 
 def gather(rootfs: RootFS, home: str) -> ViewFacts:
@@ -54,8 +55,8 @@ def _offers(home: str) -> tuple[str, ...]:
     try:
         with open(os.path.join(home, "offers"), encoding="ascii") as file:
             offers = tuple(file.read().split())
-        # One that has just died and is not missed yet: its files would fail the container's start.
-        return offers if offers and os.stat(os.path.join(home, "lxcfs", offers[0])) else ()
+        # A server that has just died and is not missed yet: its files would fail the container's start.
+        return offers if all(os.stat(os.path.join(home, offer)) for offer in {*offers[:1], *offers[-1:]}) else ()
     except OSError:
         return ()
 
@@ -74,9 +75,9 @@ def apply_view(spec: dict[str, Any], facts: ViewFacts) -> Files:
     mounts = spec.setdefault("mounts", [])
     taken = {mount["destination"].rstrip("/") for mount in mounts}
     files: Files = {}
-    mounts.append(_bind(os.path.join(facts.home, "lib"), PLACE))
+    mounts.append(_bind(os.path.realpath(os.path.join(facts.home, "lib")), PLACE))
     for offer in facts.offers:
-        source = os.path.join(facts.home, "lxcfs", offer)
+        source = os.path.join(facts.home, offer)
         mounts.extend(_bind(source, place) for place in PLACES.get(offer, ()) if place not in taken)
     if facts.preload is not None and _PRELOAD not in taken:
         lines = [*facts.preload.split("\n"), LOADED]

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from hawser.api.extended_resources import IMPLICIT, resource_of
 from hawser.api.kinds import DEVICE_CLASS
 from hawser.api.types import Obj
 from hawser.client.controller import Manager
-
-IMPLICIT = "deviceclass.resource.kubernetes.io/"
-
-
-def is_extended(resource: str) -> bool:
-    """Whether a resource may be a device of a class."""
-    return "/" in resource and ("kubernetes.io/" not in resource or resource.startswith(IMPLICIT))
 
 
 def backed(classes: Iterable[Obj]) -> dict[str, str]:
@@ -23,7 +17,7 @@ def backed(classes: Iterable[Obj]) -> dict[str, str]:
     for one in sorted(by_name, key=lambda one: one["metadata"].get("creationTimestamp") or ""):
         name = one["metadata"]["name"]
         found[IMPLICIT + name] = name
-        if resource := one["spec"].get("extendedResourceName"):
+        if resource := resource_of(one):
             found[resource] = name
     return found
 

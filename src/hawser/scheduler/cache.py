@@ -19,7 +19,7 @@ class NodeInfo:
     """One node: what it offers and what is used.
 
     known: False while there are pods of a node whose object has not been seen (or is gone): it takes no pods.
-    nominated: pods that are promised room here, once others have left.
+    features: those that the node declares. nominated: pods that are promised room here, once others have left.
     """
 
     name: str
@@ -29,6 +29,7 @@ class NodeInfo:
     unschedulable: bool = False
     allocatable: Amounts = field(default_factory=dict)
     images: Mapping[str, int] = field(default_factory=dict)
+    features: frozenset[str] = frozenset()
     pods: dict[str, PodInfo] = field(default_factory=dict)
     requested: Amounts = field(default_factory=dict)
     scored: list[int] = field(default_factory=lambda: [0, 0])
@@ -81,6 +82,7 @@ def relevant(node: Obj) -> tuple[object, ...]:
         spec.get("taints"),
         spec.get("unschedulable"),
         status.get("allocatable"),
+        status.get("declaredFeatures"),
         [i.get("names") for i in status.get("images") or ()],
     )
 
@@ -138,6 +140,7 @@ class Cache:
             for image in status.get("images") or ()
             for name in image.get("names") or ()
         }
+        node.features = frozenset(status.get("declaredFeatures") or ())
         self._describe(node, 1)
         self._touch(name)
 
@@ -166,9 +169,13 @@ class Cache:
         self._assumed.add(pod.key)
         self._place(pod, node_name)
 
-    def forget(self, key: str) -> None:
-        """The binding failed: the pod is not there, unless the API has said meanwhile that it is."""
-        if key in self._assumed:
+    def forget(self, pod: PodInfo) -> None:
+        """The binding failed: the pod is not there, unless the API has said meanwhile that it is.
+
+        Another pod of that name, which may have come since, is left alone.
+        """
+        key = pod.key
+        if key in self._assumed and self.nodes[self._where[key]].pods[key].uid == pod.uid:
             self._assumed.discard(key)
             self._displace(key)
 

@@ -40,7 +40,10 @@ _SLI = (
 
 
 class Counts:
-    """Of one scheduler. points: seconds by extension point, status and profile; victims: of preemptions."""
+    """Of one scheduler. points: seconds by extension point, status and profile; victims: of preemptions.
+
+    claims: made for extended resources. slow_devices, device_waits: devices that take time to be bound.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -58,6 +61,11 @@ class Counts:
         self._sli = Histograms("scheduler_pod_scheduling_sli_duration_seconds", _SLI, ("attempts",), edges)
         text = "Number of attempts to successfully schedule a pod."
         self._tries = Histograms("scheduler_pod_scheduling_attempts", text, (), exponential(1.0, 2.0, 5))
+        text = (
+            "Number of pods that were successfully scheduled after being flushed from unschedulablePods due to timeout."
+            " This metric helps detect potential queueing hint misconfigurations or event handling issues."
+        )
+        self._flushed = Counters("scheduler_pod_scheduled_after_flush_total", text)
         text = "Latency for running all plugins of a specific extension point."
         name, edges = "scheduler_framework_extension_point_duration_seconds", exponential(0.0001, 2.0, 12)
         self.points = Histograms(name, text, ("extension_point", "status", "profile"), edges)
@@ -69,6 +77,12 @@ class Counts:
 
         text = "Number of ResourceClaims creation requests within scheduler"
         self.claims = Counters("scheduler_resourceclaim_creates_total", text, ("status",))
+        names = ("profile", "driver", "status")
+        text = "Number of allocations using devices with BindingConditions, counted per driver per scheduling attempt"
+        self.slow_devices = Counters("scheduler_dra_bindingconditions_allocations_total", text, names)
+        text = "Time in seconds spent waiting for BindingConditions to be satisfied during PreBind."
+        name, edges = "scheduler_dra_bindingconditions_wait_duration_seconds", exponential(0.1, 2.0, 14)
+        self.device_waits = Histograms(name, text, names, edges)
 
     def scheduled(self, entry: Entry) -> None:
         """The pod is bound."""
@@ -76,6 +90,8 @@ class Counts:
             self._clock.monotonic() - entry.added
         )
         self._tries.of().observe(entry.tries)
+        if entry.flushed:
+            self._flushed.add()
         self._ended(entry, "scheduled")
 
     def unschedulable(self, entry: Entry) -> None:
@@ -93,8 +109,9 @@ class Counts:
 
     def lines(self, queue: SchedulingQueue, cache: Cache, pods: Iterable[Obj]) -> Iterator[str]:
         """In Prometheus' text format. pods: all pods, of which those count that wait behind gates."""
-        families = (self._attempts, self._seconds, self.algorithm, self._sli, self._tries)
-        for each in (*families, self.points, self.preemptions, self.victims, self.claims):
+        families = (self._attempts, self._seconds, self.algorithm, self._sli, self._tries, self._flushed)
+        of_devices = (self.claims, self.slow_devices, self.device_waits)
+        for each in (*families, self.points, self.preemptions, self.victims, *of_devices):
             yield from each.lines()
         yield from gauge("scheduler_pending_pods", _PENDING, _pending(queue, pods), ("queue",))
         name = "scheduler_queue_incoming_pods_total"
@@ -109,7 +126,7 @@ class Counts:
         nodes, placed, assumed = cache.sizes()
         sizes: dict[tuple[str, ...], float] = {("nodes",): nodes, ("pods",): placed, ("assumed_pods",): assumed}
         text = "Number of nodes, pods, and assumed (bound) pods in the scheduler cache."
-        yield from gauge("scheduler_scheduler_cache_size", text, sizes, ("type",))
+        yield from gauge("scheduler_cache_size", text, sizes, ("type",))
 
 
 def _pending(queue: SchedulingQueue, pods: Iterable[Obj]) -> dict[tuple[str, ...], float]:

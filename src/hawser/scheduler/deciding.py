@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from hawser.scheduler.cache import Cache
+from hawser.scheduler.cache import Cache, NodeInfo
 from hawser.scheduler.filters import Refusal
 from hawser.scheduler.hints import VOLUMES
-from hawser.scheduler.placement import Decision, NodeCheck, Placement
-from hawser.scheduler.promises import Promises
+from hawser.scheduler.placement import Decision, Placement
+from hawser.scheduler.promises import Promises, VolumeCheck
 from hawser.scheduler.shapes import PodInfo
 from hawser.scheduler.volumes import Binding
 
@@ -47,11 +47,25 @@ class Placed:
 class Checks:
     """What a node, by its name, must pass besides what is the same for all pods that are alike."""
 
-    volumes: NodeCheck | None = None
+    volumes: VolumeCheck | None = None
     devices: DeviceCheck | None = None
 
     def __call__(self, name: str) -> Refusal | None:
         refused = self.volumes(name) if self.volumes is not None else None
+        return self.devices(name) if refused is None and self.devices is not None else refused
+
+    @property
+    def held(self) -> frozenset[str]:
+        """The pod's claims that another uses and nobody else may."""
+        return self.volumes.held if self.volumes is not None else frozenset()
+
+    def crowded(self, node: NodeInfo) -> Refusal | None:
+        """Whether a node, if it were like this, would not pass because of its pods."""
+        return self.volumes.crowded(node) if self.volumes is not None else None
+
+    def lasting(self, name: str) -> Refusal | None:
+        """Why the node does not pass, whoever leaves it."""
+        refused = self.volumes.lasting(name) if self.volumes is not None else None
         return self.devices(name) if refused is None and self.devices is not None else refused
 
     @property
@@ -78,6 +92,10 @@ class Decider:
         """Who decides for the pod."""
         return self._placements[pod.shape.scheduler]
 
+    def refusal(self, pod: PodInfo, node: NodeInfo) -> Refusal | None:
+        """Why the node does not take the pod, by what can be told of the two alone; None if it does."""
+        return self.placement(pod).refusal(pod, node)
+
     def decide(self, pod: PodInfo, promised: str = "") -> Decision:
         """Where the pod goes. promised: the node that it takes if it can; the room that is kept there is given up."""
         placement = self.placement(pod)
@@ -90,7 +108,7 @@ class Decider:
 
     def check(self, pod: PodInfo) -> Checks | Refusal | None:
         """What nodes must pass for the pod's volumes and devices."""
-        volumes: NodeCheck | None = None
+        volumes: VolumeCheck | None = None
         if pod.claims and VOLUMES & self.placement(pod).profile.filters:
             assert self.promises is not None
             found = self.promises.check(pod)
@@ -109,6 +127,10 @@ class Decider:
         if not shape.devices and not (shape.extended and any(map(self.backed.__contains__, shape.extended))):
             return False
         return "DynamicResources" in self.placement(pod).profile.filters
+
+    def lacks_claims(self, pod: PodInfo) -> bool:
+        """Whether claims that are to be made for the pod are not there yet; nobody is told about that."""
+        return self.devices is not None and self.wants_devices(pod) and self.devices.lacks_claims(pod)
 
     def back(self, backed: Mapping[str, str]) -> None:
         """Other extended resources are devices now."""
@@ -150,7 +172,7 @@ class Decider:
 
     def unplace(self, placed: Placed) -> None:
         """The pod does not get its place after all."""
-        self._cache.forget(placed.pod.key)
+        self._cache.forget(placed.pod)
         if self.promises is not None:
             self.promises.end(placed.binding)
         if self.devices is not None and placed.devices is not None:

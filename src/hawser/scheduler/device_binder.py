@@ -5,7 +5,6 @@ Source: "Dynamic Resource Allocation"; KEP-4381; KEP-5007 (device binding condit
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -23,11 +22,12 @@ from hawser.scheduler.devices.extended import Extended
 from hawser.scheduler.devices.plan import ELSEWHERE, LEFTOVER, PLUGIN, Devices, Reservation, Stock
 from hawser.scheduler.hints import Concerns, refused_by
 from hawser.scheduler.placement import Decision
+from hawser.scheduler.preparing import Preparation, Preparations, Unbound
 from hawser.scheduler.shapes import PodInfo
-from hawser.scheduler.volume_binder import ByKey, Unbound
-from hawser.series import Counters
+from hawser.scheduler.volume_binder import ByKey
 
 if TYPE_CHECKING:
+    from hawser.scheduler.counts import Counts
     from hawser.scheduler.writing import Writer
 
 FREED = "deallocation of ResourceClaim completed"
@@ -38,15 +38,26 @@ _TRIES = 5
 Wake = Callable[[Concerns, str], None]
 
 
+class _LateError(Unbound):
+    """The devices were not ready in time."""
+
+
 class DeviceBinder:
     """Watches devices and claims from the first pod on that wants some; until then it costs nothing.
 
     pods: the informer of all pods. wake: called with whom a change may help, and what kube-scheduler calls the change.
-    creates: counts claims that are made for extended resources, by what came of it.
+    preparations: what is told of every change of a claim.
     """
 
     def __init__(
-        self, manager: Manager, cache: Cache, pods: Informer, wake: Wake, writer: Writer, creates: Counters
+        self,
+        manager: Manager,
+        cache: Cache,
+        pods: Informer,
+        wake: Wake,
+        writer: Writer,
+        counts: Counts,
+        preparations: Preparations,
     ) -> None:
         self._manager = manager
         self._client = manager.client
@@ -54,12 +65,12 @@ class DeviceBinder:
         self._pods = pods
         self._wake = wake
         self._writer = writer
-        self._creates = creates
+        self._counts = counts
         self._claims = manager.informer(RESOURCE_CLAIM)
         self._classes = manager.informer(DEVICE_CLASS)
         self._slices = manager.informer(RESOURCE_SLICE)
         self._started = False
-        self._changed = asyncio.Event()
+        self._preparations = preparations
         stock = Stock(ByKey(self._claims), ByKey(self._classes))
         self.devices = Devices(stock, cache, pods.get_key, self._clock.now, lambda: str(uuid4()))
 
@@ -90,7 +101,7 @@ class DeviceBinder:
             self._wake(refused_by(PLUGIN), "DeviceClassUpdate" if old else "DeviceClassAdd")
 
     def _claim_changed(self, old: Obj | None, new: Obj | None) -> None:
-        self._changed.set()
+        self._preparations.stir()
         self.devices.changed(old, new)
         if old is not None and of.allocation(old) is not None and (new is None or of.allocation(new) is None):
             self._wake(refused_by(PLUGIN), "ResourceClaimUpdate")
@@ -114,22 +125,37 @@ class DeviceBinder:
 
     # Writing
 
-    async def bind(self, reservation: Reservation, pod: PodInfo, node: str, seconds: float) -> None:
+    async def bind(
+        self, reservation: Reservation, pod: PodInfo, node: str, preparation: Preparation, seconds: float
+    ) -> None:
         """Writes what was decided, and waits until the devices can be bound, so long at most.
 
         Raises Unbound, APIError.
         """
         for claim in reservation.claims:
             if not of.is_reserved(claim, pod.uid):
+                preparation.go_on()
                 allocation = reservation.allocations.get(key_of(claim))
                 self._claims.observe(await self._reserve(claim, allocation, pod))
                 self.devices.settle(claim)
         if reservation.extended is not None:
+            preparation.go_on()
             await self._provide(reservation, reservation.extended, pod)
-        if any(of.binds_slowly(claim) for claim in self._current(reservation)):
+        if drivers := {driver for claim in self._current(reservation) for driver in of.slow_drivers(claim)}:
             message = f"waiting for binding conditions for device on node {node}"
             self._writer.event(pod, "Normal", "BindingConditionsPending", message)
-            await self._ready(reservation, seconds)
+            began, status = self._clock.monotonic(), "failure"
+            try:
+                await self._ready(reservation, preparation, seconds)
+                status = "success"
+            except _LateError:
+                status = "timeout"
+                raise
+            finally:
+                for driver in drivers:
+                    self._counts.slow_devices.add(pod.shape.scheduler, driver, status)
+                    waits = self._counts.device_waits.of(pod.shape.scheduler, driver, status)
+                    waits.observe(self._clock.monotonic() - began)
 
     async def _provide(self, reservation: Reservation, extended: Extended, pod: PodInfo) -> None:
         """Makes the claim for extended resources, allocated and reserved, and tells the pod's node of it."""
@@ -140,9 +166,9 @@ class DeviceBinder:
         try:
             made = await self._client.create(RESOURCE_CLAIM, {**wanted, "metadata": metadata})
         except APIError as err:
-            self._creates.add("failure")
+            self._counts.claims.add("failure")
             raise Unbound(f"create claim for extended resources {key}: {err.message}") from None
-        self._creates.add("success")
+        self._counts.claims.add("success")
         self._claims.observe(made)
         made = await self._reserve(made, reservation.allocations[key], pod)
         self._claims.observe(made)
@@ -192,15 +218,14 @@ class DeviceBinder:
         status["reservedFor"] = [*(status.get("reservedFor") or ()), consumer]
         return {**claim, "status": status}
 
-    async def _ready(self, reservation: Reservation, seconds: float) -> None:
+    async def _ready(self, reservation: Reservation, preparation: Preparation, seconds: float) -> None:
         """Waits until all devices say that they can be bound."""
         try:
-            async with asyncio.timeout(seconds):
-                while not all(self._is_ready(claim, seconds) for claim in self._current(reservation)):
-                    self._changed.clear()
-                    await self._changed.wait()
+            await preparation.until(
+                lambda: all(self._is_ready(claim, seconds) for claim in self._current(reservation)), seconds
+            )
         except TimeoutError:
-            raise Unbound("device binding timeout") from None
+            raise _LateError("device binding timeout") from None
 
     def _is_ready(self, claim: Obj, seconds: float) -> bool:
         if of.allocation(claim) is None:
@@ -210,7 +235,7 @@ class DeviceBinder:
         if of.is_ready(claim):
             return True
         if of.is_late(claim, self._clock.now(), seconds):
-            raise Unbound(f"claim {claim['metadata']['name']} binding timeout")
+            raise _LateError(f"claim {claim['metadata']['name']} binding timeout")
         return False
 
     def _current(self, reservation: Reservation) -> list[Obj]:

@@ -139,6 +139,19 @@ def fits_with(backed: Collection[str], base: Filter) -> Filter:
     return check
 
 
+def declared(shape: Shape, node: NodeInfo) -> Refusal | None:
+    """The node declares all features that the pod depends on (KEP-5328)."""
+    if not shape.features or node.features.issuperset(shape.features):
+        return None
+    return _lacking(tuple(name for name in shape.features if name not in node.features))
+
+
+@lru_cache(maxsize=256)
+def _lacking(features: tuple[str, ...]) -> Refusal:
+    why = f"node declared features check failed - unsatisfied requirements: {', '.join(features)}"
+    return Refusal("NodeDeclaredFeatures", (why,), True)
+
+
 FILTERS: tuple[tuple[str, Filter], ...] = (
     ("NodeAffinity", named),
     ("NodeUnschedulable", schedulable),
@@ -146,17 +159,24 @@ FILTERS: tuple[tuple[str, Filter], ...] = (
     ("NodeAffinity", selected),
     ("NodePorts", ports_free),
     ("NodeResourcesFit", fits),
+    ("NodeDeclaredFeatures", declared),
 )
 """With their plugins, in kube-scheduler's order: only the first that refuses a node is named."""
 
 DEFAULT = tuple(check for _, check in FILTERS)
 
 
-def chosen(names: Collection[str], ignored: Sequence[str], backed: Collection[str]) -> tuple[Filter, ...]:
-    """The filters of these plugins. ignored: see ``fits_but``; backed: see ``fits_with``."""
+def chosen(
+    names: Collection[str], ignored: Sequence[str], backed: Collection[str], depends: bool
+) -> tuple[Filter, ...]:
+    """The filters of these plugins. ignored: see ``fits_but``; backed: see ``fits_with``.
+
+    depends: whether there are features that nodes have to declare.
+    """
     fit = fits_but(ignored) if ignored else fits
     fit = fits_with(backed, fit) if backed else fit
-    return tuple(fit if check is fits else check for name, check in FILTERS if name in names)
+    used = [check for name, check in FILTERS if name in names and (depends or check is not declared)]
+    return tuple(fit if check is fits else check for check in used)
 
 
 def refusal(shape: Shape, node: NodeInfo, filters: tuple[Filter, ...] = DEFAULT) -> Refusal | None:

@@ -16,15 +16,15 @@ from hawser.api.kinds import POD_DISRUPTION_BUDGET
 from hawser.api.types import Obj
 from hawser.client.clock import Timer
 from hawser.client.controller import Manager
-from hawser.scheduler import hints
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.counts import Counts
 from hawser.scheduler.deciding import NO_GROUP, Decider, Placed
 from hawser.scheduler.gangs import Gangs
+from hawser.scheduler.hints import Hints
 from hawser.scheduler.mustering import Muster, muster
 from hawser.scheduler.placement import Decision
 from hawser.scheduler.preemption import Preemption, displaced
-from hawser.scheduler.queue import Entry, SchedulingQueue, State
+from hawser.scheduler.queue import NO_CLAIMS, Entry, SchedulingQueue, State
 from hawser.scheduler.shapes import PodInfo
 from hawser.scheduler.writing import Writer
 
@@ -47,6 +47,7 @@ class GangPlacer:
         counts: Counts,
         bind: Callable[[Entry, Placed], Coroutine[Any, Any, None]],
         consider: Consider,
+        hints: Hints,
     ) -> None:
         self._manager = manager
         self._cache = cache
@@ -56,6 +57,7 @@ class GangPlacer:
         self._counts = counts
         self._bind = bind
         self._consider = consider
+        self._hints = hints
         self._gangs = Gangs(manager, waiting.wake)
         self._timers: dict[str, Timer] = {}
 
@@ -66,7 +68,14 @@ class GangPlacer:
             await self._gangs.start()
             self._waiting.again(entry)
             return
-        taken = [self._waiting.take(other.pod.key) for other in self._waiting.gang(gang) if other is not entry]
+        others = [other for other in self._waiting.gang(gang) if other is not entry]
+        complete = [other for other in others if not self._decider.lacks_claims(other.pod)]
+        count = 1 + len(complete) + self._cache.gangs.get(gang, 0)
+        if len(complete) < len(others) and count < (self._gangs.least(gang) or 0):
+            # The last that gets its claims brings the others with it.
+            self._waiting.gate(entry, NO_CLAIMS)
+            return
+        taken = [self._waiting.take(other.pod.key) for other in complete]
         entries = {e.pod.key: e for e in (entry, *(e for e in taken if e is not None))}
         try:
             await self._place(entries, gang)
@@ -118,6 +127,8 @@ class GangPlacer:
     async def _preempt(self, entries: Entries, gang: str, least: int) -> None:
         """Makes others leave for the group; its pods stay in flight until these have been told."""
         self._counts.preemptions.add()
+        for entry in entries.values():
+            self._waiting.attend(entry)
         budgets = (await self._manager.client.list(POD_DISRUPTION_BUDGET)).items
         # Budgets took their time: things may have changed.
         entries = {key: entry for key, entry in entries.items() if self._waiting.get(key) is entry}
@@ -136,17 +147,14 @@ class GangPlacer:
         for key, entry in entries.items():
             await self._writer.report(entry, messages.get(key, ""), plan.seats.get(key))
         await self._writer.withdraw(lesser)
+        going = True
         for pod, candidate in plan.preempting:
             self._counts.victims.of().observe(len(candidate.victims))
-            await self._writer.evict(pod, candidate)
+            going &= await self._writer.evict(pod, candidate)
         for other in lesser:
             self._waiting.wake_one(other.key)
-        # Whoever is gone already will not be heard of again.
-        victims = [victim for _, candidate in plan.preempting for victim in candidate.victims]
-        missed = any(not self._cache.is_placed(victim.key) for victim in victims)
         for pod, decision in refused:
-            entries[pod.key].missed |= missed
-            self._park(entries[pod.key], decision)
+            self._park(entries[pod.key], decision, going=going)
 
     def _promise(self, entries: Entries, plan: Muster) -> list[PodInfo]:
         """Keeps room for the group; those that were promised some of it before, and matter less."""
@@ -176,7 +184,7 @@ class GangPlacer:
         if held:
             self._telling = asyncio.get_running_loop().create_task(tell())
         for node in nodes & self._cache.nodes.keys():
-            self._waiting.wake(hints.node_came(self._cache.nodes[node]))
+            self._waiting.wake(self._hints.node_changed(self._cache.nodes[node]))
 
     def _stop_waiting(self, gang: str) -> None:
         timer = self._timers.pop(gang, None)
@@ -200,9 +208,13 @@ class GangPlacer:
             for pod, decision in refused:
                 tasks.create_task(self._writer.report(entries[pod.key], decision.message))
 
-    def _park(self, entry: Entry, decision: Decision) -> None:
+    def _park(self, entry: Entry, decision: Decision, *, going: bool = True) -> None:
+        """going: whether those are on their way who shall leave for it."""
         self._counts.unschedulable(entry)
-        self._waiting.park(entry, decision.plugins | {"Coscheduling"}, ("gang", entry.pod.gang))
+        if going:
+            self._waiting.park(entry, decision.plugins | {"Coscheduling"}, ("gang", entry.pod.gang))
+        else:
+            self._waiting.delay(entry)
 
 
 def _ordered(entries: Entries) -> list[PodInfo]:

@@ -104,7 +104,8 @@ class Outlook:
         self.profile = profile
         self._cache = cache
         self._namespace_labels = labels
-        self._filters = chosen(profile.filters, profile.ignored, backed & set(pod.shape.extended) if backed else ())
+        given = backed & set(pod.shape.extended) if backed else ()
+        self._filters = chosen(profile.filters, profile.ignored, given, bool(pod.shape.features))
         self._packing = scores.packing_of(profile)
         plain = profile.balanced == CPU_AND_MEMORY
         self._balance = scores.balanced if plain else scores.balance_of(profile.balanced)
@@ -113,6 +114,7 @@ class Outlook:
         self._own = len(own)
         self._of_group: dict[Group, tuple[tuple[int, int], ...]] = {}
         self._unrated: dict[str, None] = {}
+        self._wanted = Counter(map(scores.tagged, pod.shape.images))
         self._images: dict[str, float] = {}
         self._epoch = -1
         self._generation = 0
@@ -164,7 +166,7 @@ class Outlook:
         if not self.profile.weights.get("ImageLocality"):
             return {}
         images, nodes = self._cache.images, self._cache.ready
-        return {name: images[name] / nodes for name in map(scores.tagged, self.pod.shape.images) if images.get(name)}
+        return {name: count * images[name] / nodes for name, count in self._wanted.items() if images.get(name)}
 
     def _images_changed(self) -> bool:
         return (bool(self._cache.images) or bool(self._images)) and self._image_shares() != self._images
@@ -220,7 +222,7 @@ class Outlook:
         score = packing * self._packing(shape, view) + balance * self._balance(shape, view)
         if self._images:
             weight = self.profile.weights["ImageLocality"]
-            score += weight * scores.images_present(self._images, shape.containers, node)
+            score += weight * scores.images_present(self._images, shape.images_wanted, node)
         disliked = scores.disliked(shape, node) if node.taints else 0
         preferred = preference(shape.spec, node.name, node.labels) if shape.selects else 0
         if added is not None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from time import perf_counter
 
 from hawser.api.selectors import LabelSelector
 from hawser.scheduler import scores
-from hawser.scheduler.cache import HOSTNAME, Cache
-from hawser.scheduler.filters import Refusal, unavailable
+from hawser.scheduler.cache import HOSTNAME, Cache, NodeInfo
+from hawser.scheduler.filters import Refusal, chosen, refusal, unavailable
 from hawser.scheduler.outlook import Class, Outlook
 from hawser.scheduler.profile import Profile
 from hawser.scheduler.shapes import PodInfo
@@ -48,7 +48,7 @@ class Decision:
 
 @dataclass(slots=True)
 class _Open:
-    """Nodes of a class that can take the pod, by score."""
+    """Nodes of a class that can take the pod, by score. size: how many there are, as far as that is known."""
 
     kind: Class
     nodes: Mapping[int, Mapping[str, None]]
@@ -83,6 +83,7 @@ class Placement:
         self._namespace_labels = namespace_labels
         self._siblings = siblings
         self._points = points
+        self._filters = chosen(self.profile.filters, self.profile.ignored, (), depends=True)
         self._outlooks: OrderedDict[object, Outlook] = OrderedDict()
         self._failed: dict[object, tuple[int, Decision]] = {}
 
@@ -90,6 +91,10 @@ class Placement:
         """What outlooks were made of besides nodes and pods has changed: labels of namespaces, Services."""
         self._outlooks.clear()
         self._failed.clear()
+
+    def refusal(self, pod: PodInfo, node: NodeInfo) -> Refusal | None:
+        """Why the node does not take the pod, by what can be told of the two alone; None if it does."""
+        return refusal(pod.shape, node, self._filters)
 
     def decide(
         self,
@@ -111,7 +116,10 @@ class Placement:
         began = perf_counter()
         outlook = self.outlook(pod)
         sample = check is None and not promised
-        outlook.refresh(self.profile.wanted(self._cache.ready) if sample else 0)
+        enough = self.profile.wanted(self._cache.ready)
+        outlook.refresh(enough if sample else 0)
+        if promised and _takes(outlook, promised, check):
+            return Decision(promised)
         refusals = Counter(outlook.refused)
         found: list[_Open] = []
         for kind, refused in outlook.verdicts():
@@ -120,11 +128,11 @@ class Placement:
             elif check is None:
                 found.append(_Open(kind, kind.nodes, kind.size))
             else:
-                passed = _passed(kind, check, refusals)
-                if passed.size:
+                passed = _passed(kind, check, refusals, 1 if worth is None else enough, self._rng)
+                if passed.nodes:
                     found.append(passed)
-        chosen = perf_counter()
-        self._timed("Filter", "Success" if found else "Unschedulable", chosen - began)
+        filtered = perf_counter()
+        self._timed("Filter", "Success" if found else "Unschedulable", filtered - began)
         if not found:
             nodes = self._cache.ready
             decision = Decision(None, unavailable(nodes, refusals), refusals)
@@ -133,11 +141,9 @@ class Placement:
                     self._failed.clear()
                 self._failed[likeness] = (self._cache.generation, decision)
             return decision
-        if promised and any(promised in names for o in found for names in o.nodes.values()):
-            return Decision(promised)
         weight = self.profile.weights.get("DynamicResources", 0)
         best = self._best(outlook, _ranked(found, worth, weight) if worth is not None and weight else found)
-        self._timed("Score", "Success", perf_counter() - chosen)
+        self._timed("Score", "Success", perf_counter() - filtered)
         return Decision(best)
 
     def _timed(self, point: str, status: str, seconds: float) -> None:
@@ -219,19 +225,37 @@ def _ranked(found: list[_Open], worth: Callable[[str], int], weight: int) -> lis
     return ranked
 
 
-def _passed(kind: Class, check: NodeCheck, refusals: Counter[Refusal]) -> _Open:
-    """The nodes of the class that pass; the others are counted among the refusals."""
+def _takes(outlook: Outlook, name: str, check: NodeCheck | None) -> bool:
+    """Whether a node can take the pod."""
+    if name not in outlook.rated or outlook.refusal_at(name) is not None:
+        return False
+    return check is None or check(name) is None
+
+
+def _passed(kind: Class, check: NodeCheck, refusals: Counter[Refusal], enough: int, rng: random.Random) -> _Open:
+    """The best nodes of the class that pass, at most so many; those that do not are counted among the refusals."""
     passed: dict[int, dict[str, None]] = {}
-    size = 0
-    for score, names in kind.nodes.items():
-        for name in names:
-            refused = check(name)
-            if refused is None:
-                passed.setdefault(score, {})[name] = None
-                size += 1
-            else:
-                refusals[refused] += 1
+    size = kind.size
+    for score, name in _best_first(kind, rng):
+        refused = check(name)
+        if refused is not None:
+            refusals[refused] += 1
+            size -= 1
+            continue
+        passed.setdefault(score, {})[name] = None
+        enough -= 1
+        if not enough:
+            break
     return _Open(kind, passed, size)
+
+
+def _best_first(kind: Class, rng: random.Random) -> Iterator[tuple[int, str]]:
+    """The nodes of a class with their scores; equally good ones from a random one on."""
+    for score in sorted(kind.nodes, reverse=True):
+        names = kind.nodes[score]
+        start = rng.randrange(len(names))
+        for name in chain(islice(names, start, None), islice(names, start)):
+            yield score, name
 
 
 def _crowds(outlook: Outlook, found: list[_Open], soft: list[int]) -> list[int | None]:

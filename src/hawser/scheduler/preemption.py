@@ -7,16 +7,17 @@ kube-scheduler's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hawser.api.types import Obj
 from hawser.scheduler.cache import Cache, NodeInfo
+from hawser.scheduler.deciding import Checks
 from hawser.scheduler.filters import Refusal, unavailable
 from hawser.scheduler.outlook import Outlook
-from hawser.scheduler.placement import NodeCheck
 from hawser.scheduler.shapes import PodInfo
 from hawser.scheduler.terms import selector_of
+from hawser.scheduler.volumes import IN_USE
 
 NOBODY = Refusal("DefaultPreemption", ("No preemption victims found for incoming pod",), True)
 HOPELESS = Refusal("DefaultPreemption", ("Preemption is not helpful for scheduling",), True)
@@ -58,15 +59,16 @@ def preempt(
     started: Started,
     *,
     offset: int = 0,
-    check: NodeCheck | None = None,
+    check: Checks | None = None,
 ) -> Preemption:
     """Finds the node whose pods are to make place for this one.
 
     outlook: of the pod, fresh. budgets: PodDisruptionBudgets. offset: of the nodes, where to begin to look.
     check: what else nodes must pass, whoever leaves them.
     """
-    refused = dict(outlook.refusals())
-    names = sorted(name for name, refusal in refused.items() if not refusal.final)
+    if check is not None and check.held:
+        return _take_over(pod, outlook, cache, budgets, started, check)
+    names = sorted(_hopeful(outlook, check))
     offset = offset % len(names) if names else 0
     profile = outlook.profile
     enough = min(len(names), max(len(names) * profile.min_candidates_percent // 100, profile.min_candidates))
@@ -74,8 +76,8 @@ def preempt(
     clean = 0
     told: Counter[Refusal] = Counter()
     for name in names[offset:] + names[:offset]:
-        why = check(name) if check is not None else None
-        candidate = why if why is not None else _victims(pod, outlook, cache.nodes[name], budgets, started)
+        why = check.lasting(name) if check is not None else None
+        candidate = why or _victims(pod, outlook, cache.nodes[name], budgets, started, check)
         if isinstance(candidate, Refusal):
             told[candidate] += 1
             continue
@@ -91,17 +93,68 @@ def preempt(
     return Preemption(None, unavailable(cache.ready, told))
 
 
+def _hopeful(outlook: Outlook, check: Checks | None) -> Iterator[str]:
+    """The nodes that might take such a pod if others left them."""
+    refused = dict(outlook.refusals())
+    for name in outlook.rated:
+        why = refused.get(name)
+        if why is None and check is not None:
+            why = check(name)
+        if why is not None and not why.final:
+            yield name
+
+
+def _take_over(
+    pod: PodInfo, outlook: Outlook, cache: Cache, budgets: Sequence[Obj], started: Started, check: Checks
+) -> Preemption:
+    """Somebody uses what the pod needs for itself alone: only where that is the only user can it be had."""
+    users = [(node, other) for node, other in cache.placed() if _uses(other, check.held)]
+    places = {node for node, _ in users}
+    told: Counter[Refusal] = Counter()
+    for name, rated in outlook.rated.items():
+        if (refused := rated.refused) is not None and refused.final:
+            continue
+        node = cache.nodes[name]
+        if not any(other.priority < pod.priority for other in node.pods.values()):
+            told[NOBODY] += 1
+        elif places != {name} or any(other.priority >= pod.priority for _, other in users):
+            told[IN_USE] += 1
+        else:
+            forced = frozenset(other.key for _, other in users)
+            found = check.lasting(name) or _victims(pod, outlook, node, budgets, started, check, forced)
+            if isinstance(found, Candidate):
+                return Preemption(found)
+            told[found] += 1
+    if hopeless := cache.ready - sum(told.values()):
+        told[HOPELESS] += hopeless
+    return Preemption(None, unavailable(cache.ready, told))
+
+
+def _uses(pod: PodInfo, claims: frozenset[str]) -> bool:
+    return any(f"{pod.namespace}/{name}" in claims for name, _ in pod.claims)
+
+
 def _victims(
-    pod: PodInfo, outlook: Outlook, node: NodeInfo, budgets: Sequence[Obj], started: Started
+    pod: PodInfo,
+    outlook: Outlook,
+    node: NodeInfo,
+    budgets: Sequence[Obj],
+    started: Started,
+    check: Checks | None,
+    forced: frozenset[str] = frozenset(),
 ) -> Candidate | Refusal:
-    """The fewest and least important pods whose leaving makes the node take the pod."""
+    """The fewest and least important pods whose leaving makes the node take the pod. forced: those that have to."""
+
+    def refusal() -> Refusal | None:
+        return outlook.refusal_if(view) or (check.crowded(view) if check is not None else None)
+
     view = node.copy()
     lower = [other for other in node.pods.values() if other.priority < pod.priority]
     if not lower:
         return NOBODY
     for other in lower:
         view.remove(other)
-    refused = outlook.refusal_if(view)
+    refused = refusal()
     if refused is not None:
         return refused
     lower.sort(key=lambda other: (-other.priority, started(other), other.key))
@@ -111,7 +164,7 @@ def _victims(
     # Whoever can stay stays: first those that a budget protects, of each kind the most important first.
     for other in sorted(lower, key=lambda other: other.key not in protected):
         view.add(other)
-        if outlook.refusal_if(view) is not None:
+        if other.key in forced or refusal() is not None:
             view.remove(other)
             victims.append(other)
             violations += other.key in protected

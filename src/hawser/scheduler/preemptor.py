@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hawser.api.status import condition
 from hawser.api.types import Obj
-from hawser.client.informer import Informer
 from hawser.scheduler.cache import Cache
+from hawser.scheduler.deciding import Checks
 from hawser.scheduler.filters import unavailable
-from hawser.scheduler.placement import Decision, NodeCheck, Placement
-from hawser.scheduler.preemption import HOPELESS, NOT_STARTED, Preemption, ineligible, preempt
+from hawser.scheduler.placement import Decision, Placement
+from hawser.scheduler.preemption import HOPELESS, NOT_STARTED, Preemption, Started, ineligible, preempt
 from hawser.scheduler.shapes import PodInfo
 
 
-class Preemptor:
-    """Looks for pods to preempt; what was in vain is not tried again in the same state. pods: all pods' informer."""
+def started_at(pod: Obj) -> str:
+    """When a pod was started, or NOT_STARTED."""
+    return (pod.get("status") or {}).get("startTime") or NOT_STARTED
 
-    def __init__(self, cache: Cache, pods: Informer) -> None:
+
+def is_preempted(pod: Obj) -> bool:
+    """Whether a pod is to make place for another."""
+    found = condition(pod, "DisruptionTarget") or {}
+    return found.get("status") == "True" and found.get("reason") == "PreemptionByScheduler"
+
+
+class Preemptor:
+    """Looks for pods to preempt; what was in vain is not tried again in the same state.
+
+    started: see Started. preempted: whether a pod is to make place for another. rng: decides where the search begins.
+    """
+
+    def __init__(
+        self, cache: Cache, started: Started, preempted: Callable[[PodInfo], bool], rng: random.Random
+    ) -> None:
         self._cache = cache
-        self._pods = pods
-        self._rng = random.Random()
+        self._started = started
+        self._preempted = preempted
+        self._rng = rng
         self._in_vain: dict[object, tuple[int, Preemption]] = {}
 
     def consider(
@@ -31,7 +48,7 @@ class Preemptor:
         decision: Decision,
         promised: str,
         budgets: Sequence[Obj] = (),
-        check: NodeCheck | None = None,
+        check: Checks | None = None,
     ) -> Preemption | None:
         """Who should leave for the pod, or why nobody; None when that is no question.
 
@@ -44,11 +61,12 @@ class Preemptor:
             return Preemption(None, unavailable(nodes, {HOPELESS: nodes}))
         outlook = placement.outlook(pod)
         outlook.refresh()
-        why = ineligible(pod, promised, outlook, self._cache, self._preempted)
+        why = ineligible(pod, promised, outlook, self._cache, self._is_leaving)
         if why:
             return Preemption(None, why, keeps=True)
+        # What volumes and devices allow changes without the nodes.
         generation, known = self._in_vain.get(pod.likeness, (-1, None))
-        if known is not None and generation == self._cache.generation:
+        if check is None and known is not None and generation == self._cache.generation:
             return known
         offset = self._rng.randrange(nodes)
         result = preempt(pod, outlook, self._cache, budgets, self._started, offset=offset, check=check)
@@ -58,13 +76,6 @@ class Preemptor:
             self._in_vain[pod.likeness] = (self._cache.generation, result)
         return result
 
-    def _started(self, pod: PodInfo) -> str:
-        obj = self._pods.get_key(pod.key) or {}
-        return (obj.get("status") or {}).get("startTime") or NOT_STARTED
-
-    def _preempted(self, pod: PodInfo) -> bool:
+    def _is_leaving(self, pod: PodInfo) -> bool:
         """Whether the pod is on its way out to make place for another."""
-        if not pod.group.leaving:
-            return False
-        found = condition(self._pods.get_key(pod.key) or {}, "DisruptionTarget") or {}
-        return found.get("status") == "True" and found.get("reason") == "PreemptionByScheduler"
+        return pod.group.leaving and self._preempted(pod)

@@ -38,6 +38,7 @@ FILTERING = (
     "PodTopologySpread",
     "InterPodAffinity",
     "DynamicResources",
+    "NodeDeclaredFeatures",
 )
 SYSTEM_SPREAD: tuple[Obj, ...] = (
     {"maxSkew": 3, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway"},

@@ -11,17 +11,20 @@ import asyncio
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from hawser.client.clock import Clock, Timer
+from hawser.scheduler.hints import Concerns
 from hawser.scheduler.shapes import PodInfo
 
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 10.0
 FLUSH_SECONDS = 300.0
 _FLUSH_EVERY = 30.0
+NO_CLAIMS = frozenset(("DynamicResources",))
+"""Who keeps pods from being tried whose claims are still to be made."""
 _FAILURE = "ScheduleAttemptFailure"
 
 
@@ -40,7 +43,8 @@ class Entry:
     """A pod in the queue. until: end of its back-off. plugins: who refused it last. likeness: as what it is parked.
 
     missed: something that may help happened while it was in flight. message, reported: the last reason told, and when.
-    added: when it came; tries: how often it was tried; began: when the last time began.
+    added: when it came; tries: how often it was tried; began: when the last time began. flushed: it is tried again only
+    because it was parked for so long.
     """
 
     pod: PodInfo
@@ -57,9 +61,7 @@ class Entry:
     added: float = 0.0
     tries: int = 0
     began: float = 0.0
-
-
-Concerns = Callable[[PodInfo, frozenset[str]], bool]
+    flushed: bool = False
 
 
 class SchedulingQueue:
@@ -75,6 +77,7 @@ class SchedulingQueue:
         self._entries: dict[str, Entry] = {}
         self._parked: dict[object, dict[str, Entry]] = {}
         self._gangs: dict[str, dict[str, Entry]] = {}
+        self._heard: dict[str, list[Concerns]] = {}
         self._active: list[tuple[tuple[int, str], int, Entry]] = []
         self._backoff: list[tuple[float, int, Entry]] = []
         self._numbers = itertools.count()
@@ -107,6 +110,8 @@ class SchedulingQueue:
             if before.shape is not pod.shape or before.group is not pod.group:
                 if entry.state is State.PARKED:
                     self._ready(entry, "UnscheduledPodUpdate")
+                else:
+                    self._relay(entry)
                 entry.missed = True
             return
         if entry is not None:
@@ -121,15 +126,16 @@ class SchedulingQueue:
         entry = self._entries.pop(key, None)
         if entry is None:
             return
+        self._heard.pop(key, None)
         gang = self._gangs.get(entry.pod.gang)
         if gang is not None and gang.pop(key, None) is not None and not gang:
             del self._gangs[entry.pod.gang]
-        alike = self._unpark(entry)
+        if entry.state is State.PARKED:
+            self._unpark(entry)
+        else:
+            self._relay(entry)
         if entry.timer is not None:
             entry.timer.cancel()
-        if alike and entry.state is State.IN_FLIGHT:
-            # It found a place: there may be more.
-            self._ready(_oldest(alike), "AssignedPodAdd")
         if not self._entries and self._flush is not None:
             self._flush.cancel()
             self._flush = None
@@ -171,6 +177,16 @@ class SchedulingQueue:
             entry.timer = None
         return self._take(entry)
 
+    def attend(self, entry: Entry) -> None:
+        """The pod is in flight and about to be parked: what happens meanwhile may help it."""
+        if self._entries.get(entry.pod.key) is entry:
+            self._heard.setdefault(entry.pod.key, [])
+
+    def placed(self, entry: Entry) -> None:
+        """The pod has a node, if it can be bound: there may be room for more like it."""
+        self._heard.pop(entry.pod.key, None)
+        self._relay(entry)
+
     def park(self, entry: Entry, plugins: frozenset[str] = frozenset(), likeness: object = None) -> None:
         """Nothing can take the pod now: it waits for ``wake``. plugins: who refused it."""
         if self._entries.get(entry.pod.key) is not entry:
@@ -186,6 +202,9 @@ class SchedulingQueue:
 
     def _park(self, entry: Entry, plugins: frozenset[str], likeness: object = None) -> None:
         entry.plugins = plugins
+        entry.flushed = False
+        heard = self._heard.pop(entry.pod.key, ())
+        entry.missed = entry.missed or any(concerns(entry.pod, plugins) for concerns in heard)
         if entry.missed:
             entry.state = State.PARKED
             self._ready(entry, _FAILURE)
@@ -193,7 +212,10 @@ class SchedulingQueue:
         entry.state = State.PARKED
         self.incoming["unschedulable", _FAILURE] += 1
         entry.since = self._clock.monotonic()
-        entry.likeness = likeness if likeness is not None else entry.pod.likeness
+        likeness = likeness if likeness is not None else entry.pod.likeness
+        if entry.likeness != likeness:
+            self._relay(entry)
+        entry.likeness = likeness
         self._parked.setdefault(entry.likeness, {})[entry.pod.key] = entry
         if self._flush is None:
             self._flush = self._clock.call_later(_FLUSH_EVERY, self._flush_old)
@@ -202,6 +224,7 @@ class SchedulingQueue:
         """Placing the pod failed for a reason that time may heal: it is tried again after its back-off."""
         if self._entries.get(entry.pod.key) is not entry:
             return
+        self._heard.pop(entry.pod.key, None)
         seconds = self._back_off(entry)
         entry.state = State.DELAYED
 
@@ -226,9 +249,16 @@ class SchedulingQueue:
         """
         for alike in list(self._parked.values()):
             first, last = _oldest(alike), next(reversed(alike.values()))
-            # Who was refused last knows best who refuses them all.
-            if concerns(first.pod, first.plugins | last.plugins):
+            if first.pod.gang:
+                # They wait together, but are not alike.
+                helped = any(concerns(e.pod, e.plugins) for e in {e.pod.look: e for e in alike.values()}.values())
+            else:
+                # Who was refused last knows best who refuses them all.
+                helped = concerns(first.pod, first.plugins | last.plugins)
+            if helped:
                 self._ready(first, event)
+        for heard in self._heard.values():
+            heard.append(concerns)
 
     def wake_one(self, key: str) -> None:
         """This pod is to be tried again; now or, if it is in flight, afterwards."""
@@ -251,12 +281,17 @@ class SchedulingQueue:
         until, _, entry = item
         return entry.state is State.BACKOFF and entry.until == until and self._entries.get(entry.pod.key) is entry
 
-    def _unpark(self, entry: Entry) -> dict[str, Entry] | None:
-        """Takes the entry out of those that are parked; returns the ones that are like it."""
+    def _unpark(self, entry: Entry) -> None:
+        """Takes the entry out of those that are parked."""
         alike = self._parked.get(entry.likeness)
         if alike is not None and alike.pop(entry.pod.key, None) is not None and not alike:
             del self._parked[entry.likeness]
-        return alike
+
+    def _relay(self, entry: Entry) -> None:
+        """It was woken for all that are like it, and needs it no more: the next of them is tried."""
+        alike, entry.likeness = self._parked.get(entry.likeness), None
+        if alike:
+            self._ready(_oldest(alike), "AssignedPodAdd")
 
     def _flush_old(self) -> None:
         """What has been parked for long is tried again in any case, should a change have been overlooked."""
@@ -264,6 +299,7 @@ class SchedulingQueue:
         before = self._clock.monotonic() - FLUSH_SECONDS
         for alike in list(self._parked.values()):
             for entry in [entry for entry in alike.values() if entry.since <= before]:
+                entry.flushed = True
                 self._ready(entry, "UnschedulableTimeout")
         if self._parked:
             self._flush = self._clock.call_later(_FLUSH_EVERY, self._flush_old)

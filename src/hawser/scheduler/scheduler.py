@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -20,7 +20,7 @@ from hawser.client.controller import Controller, Manager, sentence
 from hawser.scheduler import hints
 from hawser.scheduler.backing import Backing
 from hawser.scheduler.binding import Binder
-from hawser.scheduler.cache import Cache
+from hawser.scheduler.cache import Cache, NodeInfo
 from hawser.scheduler.configuration import Configuration, load
 from hawser.scheduler.counts import Counts
 from hawser.scheduler.deciding import Decider, Placed
@@ -28,8 +28,9 @@ from hawser.scheduler.filters import Refusal
 from hawser.scheduler.gang_placer import GangPlacer
 from hawser.scheduler.placement import Decision, Placement
 from hawser.scheduler.preemption import Preemption, displaced
-from hawser.scheduler.preemptor import Preemptor
-from hawser.scheduler.queue import Entry, SchedulingQueue
+from hawser.scheduler.preemptor import Preemptor, is_preempted, started_at
+from hawser.scheduler.preparing import Preparations
+from hawser.scheduler.queue import NO_CLAIMS, Entry, SchedulingQueue
 from hawser.scheduler.shapes import PodInfo
 from hawser.scheduler.siblings import Siblings
 from hawser.scheduler.volume_binder import VolumeBinder
@@ -67,20 +68,36 @@ class Scheduler(Controller):
         self._waiting = SchedulingQueue(manager.clock, settings.first_backoff, settings.longest_backoff)
         self._placements: dict[str, Placement] = {}
         names = {profile.name for profile in settings.profiles}
-        self._watching = Watching(manager, self._cache, self._waiting, names, self._forget)
-        labels = self._watching.namespace_labels
+        self._preparations = Preparations()
+        self._watching = Watching(
+            manager, self._cache, self._waiting, names, self._forget, self._preparations, self._refusal
+        )
+        labels, self._hints = self._watching.namespace_labels, self._watching.hints
         siblings = Siblings(manager, self._forget)
         for profile in settings.profiles:
             self._placements[profile.name] = Placement(
                 self._cache, self._rng, labels, profile, siblings, self._counts.points
             )
         self._decider = Decider(self._cache, self._placements)
-        self._volumes = VolumeBinder(manager, self._cache, self._waiting.wake)
-        self._writer = Writer(manager, self._watching.pods)
-        self._preemptor = Preemptor(self._cache, self._watching.pods)
+        self._volumes = VolumeBinder(manager, self._cache, self._waiting.wake, self._preparations)
+        self._writer = Writer(manager, self._watching.pods, self._preparations)
+        found = self._watching.pods.get_key
+        self._preemptor = Preemptor(
+            self._cache,
+            lambda pod: started_at(found(pod.key) or {}),
+            lambda pod: is_preempted(found(pod.key) or {}),
+            random.Random(),
+        )
         self._backing = Backing(manager, self._back)
         self._binder = Binder(
-            self._cache, self._waiting, self._decider, self._volumes, self._writer, labels, self._counts
+            self._cache,
+            self._waiting,
+            self._decider,
+            self._volumes,
+            self._writer,
+            self._hints,
+            self._counts,
+            self._preparations,
         )
         self._gangs = GangPlacer(
             manager,
@@ -91,7 +108,11 @@ class Scheduler(Controller):
             self._counts,
             self._bind,
             self._consider,
+            self._hints,
         )
+
+    def _refusal(self, pod: PodInfo, node: NodeInfo) -> Refusal | None:
+        return self._decider.refusal(pod, node)
 
     def exposed(self) -> Iterable[str]:
         return self._counts.lines(self._waiting, self._cache, self._watching.pods.list())
@@ -104,39 +125,50 @@ class Scheduler(Controller):
             while True:
                 await slots.acquire()
                 entry = await self._waiting.pop()
-                tasks.create_task(self._guarded(entry)).add_done_callback(lambda _: slots.release())
+                work = self._guarded(entry, self._place(entry))
+                tasks.create_task(work).add_done_callback(lambda _: slots.release())
                 # Lets the decision be made, the binding start, and events in.
                 await asyncio.sleep(0)
 
-    async def _guarded(self, entry: Entry) -> None:
-        """Places one pod; what goes wrong concerns only this pod, and is tried again."""
+    async def _guarded(self, entry: Entry, work: Awaitable[None]) -> None:
+        """Does something for one pod; what goes wrong concerns only this pod, and is tried again."""
         try:
-            await self._place(entry)
+            await work
         except Exception as err:
             log.warning("pod %s is not placed: %s", entry.pod.key, sentence(err))
             log.debug("pod %s is not placed", entry.pod.key, exc_info=True)
             self._counts.failed(entry)
-            self._cache.forget(entry.pod.key)
+            self._cache.forget(entry.pod)
             self._waiting.delay(entry)
 
     async def _place(self, entry: Entry) -> None:
         pod = entry.pod
-        if pod.claims and self._decider.promises is None:
-            await self._volumes.start()
-            self._decider.promises = self._volumes.promises
+        # The pods of a group are tried together.
+        pods = [each.pod for each in self._waiting.gang(pod.gang)] if pod.gang else (pod,)
+        if await self._learn(pods):
             self._waiting.again(entry)
-        elif pod.shape.extended and not self._backing.is_known:
-            await self._backing.start()
-            self._waiting.again(entry)
-        elif self._decider.wants_devices(pod) and self._decider.devices is None:
-            await self._start_devices()
-            self._waiting.again(entry)
-        elif self._lacks_claims(entry):
-            self._waiting.gate(entry, frozenset(("DynamicResources",)))
+        elif self._decider.lacks_claims(pod):
+            self._waiting.gate(entry, NO_CLAIMS)
         elif pod.gang:
             await self._gangs.place(entry)
         else:
             await self._place_one(entry)
+
+    async def _learn(self, pods: Sequence[PodInfo]) -> bool:
+        """Begins to watch what the first pods need that use volumes or devices; whether that took its time."""
+        decider = self._decider
+        for pod in pods:
+            if pod.claims and decider.promises is None:
+                await self._volumes.start()
+                decider.promises = self._volumes.promises
+            elif pod.shape.extended and not self._backing.is_known:
+                await self._backing.start()
+            elif decider.devices is None and decider.wants_devices(pod):
+                await self._start_devices()
+            else:
+                continue
+            return True
+        return False
 
     async def _place_one(self, entry: Entry) -> None:
         """Decides for one pod at once, before anything is awaited, and writes what comes of it."""
@@ -145,14 +177,13 @@ class Scheduler(Controller):
         decision = self._decider.decide(pod, promised)
         self._counts.algorithm.of().observe(self._manager.clock.monotonic() - entry.began)
         if decision.node is not None:
-            await self._bind(entry, self._decider.place(pod, decision.node))
+            await self._put(entry, decision.node, promised)
             return
         result = self._consider(pod, decision, promised)
         if promised and (result is None or result.keeps or result.chosen is not None):
             self._cache.nominate(pod, promised)
-        elif promised in self._cache.nodes:
-            # Others may have what was kept for this pod.
-            self._waiting.wake(hints.node_came(self._cache.nodes[promised]))
+        else:
+            self._release(promised)
         if result is not None:
             self._counts.preemptions.add()
             if result.chosen is not None:
@@ -160,14 +191,27 @@ class Scheduler(Controller):
                 return
         await self._refuse(entry, decision, result)
 
+    async def _put(self, entry: Entry, node: str, promised: str) -> None:
+        """Binds a pod to the node that was found for it, wherever it was promised a place."""
+        placed = self._decider.place(entry.pod, node)
+        if promised != node:
+            self._release(promised)
+        await self._bind(entry, placed)
+
+    def _release(self, promised: str) -> None:
+        """Others may have what was kept for a pod on a node, if it was promised one."""
+        if promised in self._cache.nodes:
+            self._waiting.wake(self._hints.node_changed(self._cache.nodes[promised]))
+
     async def _start_devices(self) -> None:
         """Begins to watch devices and their claims: what it takes is loaded when the first pod wants some."""
         from hawser.scheduler.device_binder import DeviceBinder
 
         if self._binder.devices is None:
             pods, wake = self._watching.pods, self._waiting.wake
-            creates = self._counts.claims
-            self._binder.devices = DeviceBinder(self._manager, self._cache, pods, wake, self._writer, creates)
+            self._binder.devices = DeviceBinder(
+                self._manager, self._cache, pods, wake, self._writer, self._counts, self._preparations
+            )
         await self._binder.devices.start()
         self._decider.devices = self._binder.devices.devices
         self._decider.back(self._decider.backed)
@@ -177,29 +221,31 @@ class Scheduler(Controller):
         self._decider.back(backed)
         self._waiting.wake(hints.refused_by("NodeResourcesFit", "DynamicResources"), "DeviceClassUpdate")
 
-    def _lacks_claims(self, entry: Entry) -> bool:
-        """Whether claims that are to be made for the pod are not there yet; nobody is told about that."""
-        devices = self._decider.devices
-        return devices is not None and self._decider.wants_devices(entry.pod) and devices.lacks_claims(entry.pod)
-
     async def _bind(self, entry: Entry, placed: Placed) -> None:
+        self._waiting.placed(entry)
         if placed.prepares:
             # Nobody else waits for volumes and devices.
-            self._tasks.create_task(self._binder.prepare_and_bind(entry, placed))
+            self._tasks.create_task(self._guarded(entry, self._binder.prepare_and_bind(entry, placed)))
         else:
             await self._binder.bind(entry, placed)
 
     async def _refuse(self, entry: Entry, decision: Decision, result: Preemption | None) -> None:
         """Neither a free node nor one that can be made free."""
         self._counts.unschedulable(entry)
+        self._waiting.attend(entry)
         freed = await self._deallocate(entry.pod, decision)
         entry.missed |= bool(freed)
-        self._waiting.park(entry, decision.plugins)
+        self._park(entry, decision)
         if result is None:
             await self._writer.report(entry, decision.message)
             return
         message = self._decider.explain(entry.pod, decision, result.message, freed)
         await self._writer.report(entry, message, None if result.keeps else "")
+
+    def _park(self, entry: Entry, decision: Decision) -> None:
+        """Nothing can take the pod now. Who is promised a node waits by itself: no other pod can have its place."""
+        key = entry.pod.key
+        self._waiting.park(entry, decision.plugins, ("promised", key) if self._cache.nomination(key) else None)
 
     async def _deallocate(self, pod: PodInfo, decision: Decision) -> str:
         """Frees a claim that keeps the pod from its place, if nobody uses it; what was done, or nothing."""
@@ -230,6 +276,7 @@ class Scheduler(Controller):
     async def _preempt(self, entry: Entry) -> None:
         """Makes others leave for the pod, which stays in flight until they have been told."""
         pod = entry.pod
+        self._waiting.attend(entry)
         budgets = (await self._manager.client.list(POD_DISRUPTION_BUDGET)).items
         if self._waiting.get(pod.key) is not entry:
             return
@@ -237,7 +284,7 @@ class Scheduler(Controller):
         promised = self._cache.nomination(pod.key)
         decision = self._decider.decide(pod, promised)
         if decision.node is not None:
-            await self._bind(entry, self._decider.place(pod, decision.node))
+            await self._put(entry, decision.node, promised)
             return
         result = self._consider(pod, decision, promised, budgets)
         chosen = result.chosen if result is not None else None
@@ -252,14 +299,17 @@ class Scheduler(Controller):
         for other in lesser:
             self._cache.nominate(other, "")
         self._cache.nominate(pod, chosen.node)
+        if promised != chosen.node:
+            self._release(promised)
         await self._writer.report(entry, decision.message, chosen.node)
         await self._writer.withdraw(lesser)
-        await self._writer.evict(pod, chosen)
+        going = await self._writer.evict(pod, chosen)
         for other in lesser:
             self._waiting.wake_one(other.key)
-        # Whoever is gone already will not be heard of again.
-        entry.missed |= any(not self._cache.is_placed(victim.key) for victim in chosen.victims)
-        self._waiting.park(entry, decision.plugins)
+        if going:
+            self._park(entry, decision)
+        else:
+            self._waiting.delay(entry)
 
     def _forget(self) -> None:
         for placement in self._placements.values():

@@ -38,7 +38,10 @@ def least_allocated(shape: Shape, node: NodeInfo) -> int:
 
 
 def balanced(shape: Shape, node: NodeInfo) -> int:
-    """How alike the used shares of CPU and memory are: neither should run out long before the other."""
+    """Whether the used shares of CPU and memory become more alike, or less: neither should run out long before another.
+
+    From 50 (they were alike, and now one is used up) to 100; 75 where nothing changes.
+    """
     cpu, memory = node.allocatable.get("cpu", 0), node.allocatable.get("memory", 0)
     requests, requested = shape.requests, node.requested
     wanted_cpu, wanted_memory = requests.get("cpu", 0), requests.get("memory", 0)
@@ -46,10 +49,24 @@ def balanced(shape: Shape, node: NodeInfo) -> int:
         # Best-effort pods would all go where the balance is.
         return 0
     if not cpu or not memory:
-        return BEST
-    used_cpu = min(1.0, (requested.get("cpu", 0) + wanted_cpu) / cpu)
-    used_memory = min(1.0, (requested.get("memory", 0) + wanted_memory) / memory)
-    return int(BEST * (1 - abs(used_cpu - used_memory) / 2))
+        return _changed(BEST, BEST)
+    used_cpu, used_memory = requested.get("cpu", 0), requested.get("memory", 0)
+    before = _even(used_cpu / cpu, used_memory / memory)
+    after = _even((used_cpu + wanted_cpu) / cpu, (used_memory + wanted_memory) / memory)
+    return _changed(before, after)
+
+
+def _even(one: float, other: float) -> int:
+    """How alike two shares are; what is more than all is all."""
+    if one > 1.0 or other > 1.0:
+        one, other = min(1.0, one), min(1.0, other)
+    return int(BEST * (1 - abs(one - other) / 2))
+
+
+def _changed(before: int, after: int) -> int:
+    """The score for a change of evenness, each from 50 to 100."""
+    half = BEST // 2
+    return half + (half + after - before) // 2
 
 
 def balance_of(resources: Resources) -> Score:
@@ -59,18 +76,25 @@ def balance_of(resources: Resources) -> Score:
     def score(shape: Shape, node: NodeInfo) -> int:
         if not any(shape.requests.get(name) for name in names):
             return 0
-        shares = []
+        before: list[float] = []
+        after: list[float] = []
         for name in names:
             whole = node.allocatable.get(name, 0)
             if whole and (name in ("cpu", "memory") or shape.requests.get(name)):
-                shares.append(min(1.0, (node.requested.get(name, 0) + shape.requests.get(name, 0)) / whole))
-        if len(shares) < 2:
-            return BEST
-        mean = sum(shares) / len(shares)
-        deviation = math.sqrt(sum((share - mean) ** 2 for share in shares) / len(shares))
-        return int(BEST * (1 - deviation))
+                used = node.requested.get(name, 0)
+                before.append(min(1.0, used / whole))
+                after.append(min(1.0, (used + shape.requests.get(name, 0)) / whole))
+        return _changed(_evenness(before), _evenness(after))
 
     return score
+
+
+def _evenness(shares: Sequence[float]) -> int:
+    if len(shares) < 2:
+        return BEST
+    mean = sum(shares) / len(shares)
+    deviation = math.sqrt(sum((share - mean) ** 2 for share in shares) / len(shares))
+    return int(BEST * (1 - deviation))
 
 
 def packing_of(profile: Profile) -> Score:
@@ -119,13 +143,14 @@ def interpolated(points: Sequence[tuple[int, int]], at: int) -> int:
     return y + int((next_y - y) * (at - x) / (next_x - x))
 
 
-def images_present(images: Mapping[str, float], containers: int, node: NodeInfo) -> int:
+def images_present(images: Mapping[str, float], count: int, node: NodeInfo) -> int:
     """How much of the pod's images need not be pulled.
 
-    images: the pod's, with the share of all nodes that have each: what is rare should not draw all pods to one node.
+    images: the pod's, with the share of all nodes that have each (as often as the pod has it): what is rare should not
+    draw all pods to one node. count: how many the pod has.
     """
     present = sum(int(node.images.get(name, 0) * share) for name, share in images.items())
-    largest = _LARGE_IMAGE * containers
+    largest = _LARGE_IMAGE * count
     return BEST * (min(max(present, _SMALL_IMAGE), largest) - _SMALL_IMAGE) // (largest - _SMALL_IMAGE)
 
 

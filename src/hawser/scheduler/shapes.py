@@ -8,10 +8,11 @@ from weakref import WeakValueDictionary
 
 import orjson
 
+from hawser.api.extended_resources import is_extended
 from hawser.api.pod_claims import claim_name
 from hawser.api.pod_resources import Amounts, amount, pod_requests
+from hawser.api.pod_restarts import DECLARED, may_restart_all
 from hawser.api.types import Obj
-from hawser.scheduler.backing import is_extended
 from hawser.scheduler.terms import Hold, holds
 
 # What a container without requests is taken to use when nodes are compared (kube-scheduler's documented defaults).
@@ -29,9 +30,10 @@ class Shape:
     """The part of a spec that placement depends on; pods of one template share one Shape.
 
     spec: nodeSelector, affinity and other fields as in the pod. scored: milli-CPU and memory for comparing.
+    images_wanted: how many images the pod has, of containers and volumes.
     selects: there is a nodeSelector or node affinity. named: the only nodes that its node affinity allows by name.
     scheduler: who is to place it. preempts: it may take others' place. devices: it claims some.
-    extended: resources that may be devices, too.
+    extended: resources that may be devices, too. features: that the node has to declare.
     """
 
     spec: Obj
@@ -41,7 +43,7 @@ class Shape:
     scored: tuple[int, int]
     ports: tuple[Port, ...]
     images: tuple[str, ...]
-    containers: int
+    images_wanted: int
     tolerations: tuple[Obj, ...]
     spread: tuple[Obj, ...]
     affinity: Obj
@@ -51,6 +53,7 @@ class Shape:
     preempts: bool
     devices: bool
     extended: tuple[str, ...]
+    features: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +132,7 @@ class Shapes:
             [_relevant(c) for c in spec.get("initContainers") or ()],
         ]
         rest = {name: spec[name] for name in _FIELDS if spec.get(name)}
-        signature = orjson.dumps([containers, rest])
+        signature = orjson.dumps([containers, rest, _volume_images(spec)])
         shape = self._known.get(signature)
         if shape is None:
             shape = self._known[signature] = _shape(spec, rest)
@@ -227,11 +230,17 @@ def _claims(pod: str, spec: Obj) -> tuple[tuple[str, bool], ...]:
     return tuple((name, "ephemeral" in volume) for volume in volumes if (name := claim_name(pod, volume)))
 
 
+def _volume_images(spec: Obj) -> list[str]:
+    """The images that are mounted as volumes."""
+    return [v["image"]["reference"] for v in spec.get("volumes") or () if (v.get("image") or {}).get("reference")]
+
+
 def _relevant(container: Obj) -> list[object]:
     return [
         container.get("image"),
         container.get("resources"),
         container.get("restartPolicy"),
+        container.get("restartPolicyRules"),
         [p for p in container.get("ports") or () if p.get("hostPort")],
     ]
 
@@ -243,6 +252,7 @@ def _shape(spec: Obj, rest: Obj) -> Shape:
     requests = pod_requests(spec)
     guessed = pod_requests(_with_guesses(spec))
     affinity = spec.get("affinity") or {}
+    mounted = _volume_images(spec)
     return Shape(
         spec=rest,
         selects=bool(rest.get("nodeSelector") or affinity.get("nodeAffinity")),
@@ -255,8 +265,8 @@ def _shape(spec: Obj, rest: Obj) -> Shape:
             for p in c.get("ports") or ()
             if p.get("hostPort")
         ),
-        images=tuple(c["image"] for c in every if c.get("image")),
-        containers=len(every),
+        images=(*(c["image"] for c in every if c.get("image")), *mounted),
+        images_wanted=len(every) + len(mounted),
         tolerations=tuple(spec.get("tolerations") or ()),
         spread=tuple(spec.get("topologySpreadConstraints") or ()),
         affinity=affinity.get("podAffinity") or {},
@@ -266,6 +276,7 @@ def _shape(spec: Obj, rest: Obj) -> Shape:
         preempts=spec.get("preemptionPolicy") != "Never",
         devices=bool(spec.get("resourceClaims")),
         extended=tuple(name for name, value in requests.items() if value and is_extended(name)),
+        features=(DECLARED,) if may_restart_all(spec) else (),
     )
 
 

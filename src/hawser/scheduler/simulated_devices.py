@@ -10,6 +10,7 @@ from uuid import UUID
 from hawser.api.types import Obj
 from hawser.client.informer import key_of
 from hawser.scheduler.cache import Cache
+from hawser.scheduler.devices.claims import owner_of
 from hawser.scheduler.devices.inventory import Inventory
 from hawser.scheduler.devices.plan import Devices, Reservation, Stock
 
@@ -40,14 +41,7 @@ def _provided(pod: Obj, claims: dict[str, Obj], templates: Mapping[str, Obj]) ->
         if template is None or entry["name"] in told:
             continue
         name = f"{metadata['name']}-{entry['name']}"
-        owner = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "name": metadata["name"],
-            "uid": metadata["uid"],
-            "controller": True,
-        }
-        made = {"name": name, "namespace": metadata["namespace"], "ownerReferences": [owner]}
+        made = {"name": name, "namespace": metadata["namespace"], "ownerReferences": [owner_of(pod)]}
         claims[f"{metadata['namespace']}/{name}"] = {"metadata": made, "spec": template["spec"]["spec"]}
         statuses.append({"name": entry["name"], "resourceClaimName": name})
     return {**pod, "status": {**status, "resourceClaimStatuses": statuses}}

@@ -7,7 +7,7 @@ others is promised their node.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,13 +16,15 @@ from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.client.informer import key_of
 from hawser.scheduler.backing import backed
-from hawser.scheduler.cache import Cache
+from hawser.scheduler.cache import Cache, NodeInfo
 from hawser.scheduler.configuration import Configuration
 from hawser.scheduler.deciding import NO_GROUP, Decider, Placed
 from hawser.scheduler.filters import Refusal
+from hawser.scheduler.manifests import WRONG, House, arrived, bad, daemons, flattened, is_new
 from hawser.scheduler.mustering import Muster, muster
 from hawser.scheduler.placement import Decision, Placement
-from hawser.scheduler.preemption import NOT_STARTED, Preemption, preempt
+from hawser.scheduler.preemption import NOT_STARTED, Preemption, displaced
+from hawser.scheduler.preemptor import Preemptor, is_preempted, started_at
 from hawser.scheduler.profile import DEFAULT_SCHEDULER
 from hawser.scheduler.promises import Promises
 from hawser.scheduler.shapes import PodInfo
@@ -57,7 +59,8 @@ class Result:
 class Simulation:
     """A cluster made of its objects, of any kinds; those that placement does not depend on are passed over.
 
-    rng: breaks ties between equally good nodes.
+    Objects without a UID are new: see ``manifests``; new nodes get the pods of DaemonSets. rng: breaks ties between
+    equally good nodes. Raises BadObjectError.
     """
 
     def __init__(
@@ -69,9 +72,20 @@ class Simulation:
         self._services: dict[str, list[Obj]] = {}
         self._owners: dict[str, Obj] = {}
         self._starts: dict[str, str] = {}
+        self._preempted: set[str] = set()
         self._pending: list[Obj] = []
-        for obj in objects:
-            self._take(obj)
+        self._attached: dict[str, list[Obj]] = {}
+        self._fresh: set[str] = set()
+        new: list[Obj] = []
+        for obj in flattened(objects):
+            try:
+                if is_new(obj):
+                    new.append(obj)
+                else:
+                    self._take(obj)
+            except WRONG as err:
+                raise bad(obj, err) from None
+        self._receive(new)
         labels = self._namespace_labels
         placements = {
             profile.name: Placement(self.cache, self._rng, labels, profile, self._siblings)
@@ -79,6 +93,12 @@ class Simulation:
         }
         self._schedulers = frozenset(placements)
         self._decider = Decider(self.cache, placements)
+        self._preemptor = Preemptor(
+            self.cache,
+            lambda pod: self._starts.get(pod.key, NOT_STARTED),
+            lambda pod: pod.key in self._preempted,
+            self._rng,
+        )
         self._decider.promises = Promises(self._stock(), self.cache)
         classes = self._kinds.get("DeviceClass", {}).values()
         self._decider.back(backed(classes))
@@ -90,7 +110,7 @@ class Simulation:
             self._decider.back(self._decider.backed)
 
     def run(self) -> Iterator[Result]:
-        """Places the pending pods, in the scheduler's order; yields what becomes of each."""
+        """Places the pending pods, in the scheduler's order; yields what becomes of each. Raises BadObjectError."""
         waiting: dict[str, PodInfo] = {}
         for obj in self._pending:
             name = obj["spec"].get("schedulerName") or DEFAULT_SCHEDULER
@@ -99,7 +119,13 @@ class Simulation:
             elif obj["spec"].get("schedulingGates"):
                 yield Result(key_of(obj), Outcome.GATED, message=_GATED)
             else:
-                waiting[key_of(obj)] = self.cache.shapes.pod(obj)
+                try:
+                    waiting[key_of(obj)] = self.cache.shapes.pod(obj)
+                except WRONG as err:
+                    raise bad(obj, err) from None
+        for pod in waiting.values():
+            if pod.nominated:
+                self.cache.nominate(pod, pod.nominated)
         gangs: dict[str, list[PodInfo]] = {}
         ordered = sorted(waiting.values(), key=lambda pod: (-pod.priority, pod.created))
         for pod in ordered:
@@ -112,20 +138,27 @@ class Simulation:
                 yield from self._place_gang(gangs.pop(pod.gang))
 
     def _place(self, pod: PodInfo) -> Result:
-        decision = self._decider.decide(pod)
+        promised = self.cache.nomination(pod.key)
+        decision = self._decider.decide(pod, promised)
         if decision.node is not None:
             self._settle([self._decider.place(pod, decision.node)])
             return Result(pod.key, Outcome.PLACED, decision.node)
-        return self._preempt(pod, decision)
+        return self._preempt(pod, decision, promised)
 
-    def _preempt(self, pod: PodInfo, decision: Decision) -> Result:
-        result = self._consider(pod, decision)
+    def _preempt(self, pod: PodInfo, decision: Decision, promised: str) -> Result:
+        result = self._consider(pod, decision, promised)
         if result is None:
             return Result(pod.key, Outcome.UNSCHEDULABLE, message=decision.message)
+        if result.keeps and promised:
+            # Others are on their way out already.
+            self.cache.nominate(pod, promised)
+            return Result(pod.key, Outcome.PREEMPTING, promised, decision.message)
         if result.chosen is None:
             message = self._decider.explain(pod, decision, result.message)
             return Result(pod.key, Outcome.UNSCHEDULABLE, message=message)
         victims = tuple(victim.key for victim in result.chosen.victims)
+        for other in displaced(self.cache.nodes[result.chosen.node], pod):
+            self.cache.nominate(other, "")
         self.cache.nominate(pod, result.chosen.node)
         return Result(pod.key, Outcome.PREEMPTING, result.chosen.node, decision.message, victims)
 
@@ -137,17 +170,12 @@ class Simulation:
 
                 record(self._decider.devices, each.devices)
 
-    def _consider(self, pod: PodInfo, decision: Decision) -> Preemption | None:
+    def _consider(self, pod: PodInfo, decision: Decision, promised: str = "") -> Preemption | None:
         """Whether others should leave for the pod; None when that is no question."""
-        placement = self._decider.placement(pod)
-        if decision.blocked or not placement.profile.preempts or not pod.shape.preempts or not self.cache.ready:
-            return None
-        check = self._decider.check(pod)
+        check = None if decision.blocked else self._decider.check(pod)
         assert not isinstance(check, Refusal)
-        outlook = placement.outlook(pod)
-        outlook.refresh()
         budgets = list(self._kinds.get("PodDisruptionBudget", {}).values())
-        return preempt(pod, outlook, self.cache, budgets, self._started, check=check)
+        return self._preemptor.consider(pod, self._decider.placement(pod), decision, promised, budgets, check)
 
     def _place_gang(self, pods: list[PodInfo]) -> Iterator[Result]:
         group = self._kinds.get("PodGroup", {}).get(pods[0].gang)
@@ -156,7 +184,8 @@ class Simulation:
             yield from (Result(pod.key, Outcome.UNSCHEDULABLE, message=missing) for pod in pods)
             return
         least = int((group.get("spec") or {}).get("minMember") or 1)
-        placed, refused = self._decider.together(pods, least)
+        promised = {pod.key: node for pod in pods if (node := self.cache.nomination(pod.key))}
+        placed, refused = self._decider.together(pods, least, promised)
         if not placed and (plan := muster(self.cache, self._decider, pods, least, self._consider)) is not None:
             yield from self._muster(plan, pods, {pod.key: why for pod, why in refused})
             return
@@ -175,18 +204,48 @@ class Simulation:
             self.cache.nominate(pod, node)
             yield Result(pod.key, Outcome.PREEMPTING, node, why[pod.key].message, victims.get(pod.key, ()))
 
+    def _receive(self, new: Sequence[Obj]) -> None:
+        """Objects that are not in the cluster yet come, and DaemonSets to nodes that are new."""
+        kinds = self._kinds
+        if not new and not (self._fresh and "DaemonSet" in kinds):
+            return
+        ranges, classes = kinds.get("LimitRange", {}), kinds.get("StorageClass", {})
+        house = House(kinds.get("PriorityClass", {}), [*classes.values()], [*ranges.values()])
+        names = set(map(key_of, self._pending))
+        every = [_bare(node) for node in self.cache.nodes.values() if node.known]
+        fresh = [node for node in every if node["metadata"]["name"] in self._fresh]
+        for obj in new:
+            self._receive_one(obj, lambda obj: arrived(obj, house, every), names)
+        for ds in kinds.get("DaemonSet", {}).values():
+            self._receive_one(ds, lambda ds: daemons(ds, house, fresh), names)
+
+    def _receive_one(self, obj: Obj, made_of: Callable[[Obj], list[Obj]], names: set[str]) -> None:
+        """names: of the pods that wait for a node."""
+        try:
+            for made in made_of(obj):
+                if made["kind"] == "Pod":
+                    key = key_of(made)
+                    if self.cache.is_placed(key) or key in names:
+                        raise ValueError(f'pods "{made["metadata"]["name"]}" already exists')
+                    names.add(key)
+                if made["kind"] == "Deployment":
+                    made["kind"] = "ReplicaSet"
+                self._take(made)
+        except WRONG as err:
+            raise bad(obj, err) from None
+
     def _take(self, obj: Obj) -> None:
         kind = obj.get("kind", "")
-        if kind.endswith("List") and "items" in obj:
-            # Items of typed lists need not say what they are.
-            for item in obj["items"]:
-                self._take(item if "kind" in item else {**item, "kind": kind.removesuffix("List")})
-        elif kind == "Node":
+        if kind == "Node":
             self.cache.set_node(obj)
+            if not obj["metadata"].get("uid"):
+                self._fresh.add(obj["metadata"]["name"])
         elif kind == "Pod":
             self._take_pod(obj)
         elif kind == "Service":
             self._services.setdefault(obj["metadata"].get("namespace", ""), []).append(obj)
+        elif kind == "VolumeAttachment":
+            self._attached.setdefault(obj["spec"]["nodeName"], []).append(obj)
         elif kind in _OWNERS:
             self._owners[f"{kind}/{obj['metadata'].get('uid', '')}"] = obj
         elif kind in _KINDS:
@@ -197,7 +256,9 @@ class Simulation:
         if kept := obj["spec"].get("nodeName"):
             if not has_ended(obj):
                 self.cache.set_pod(self.cache.shapes.pod(obj), kept)
-                self._starts[key_of(obj)] = (obj.get("status") or {}).get("startTime") or NOT_STARTED
+                self._starts[key_of(obj)] = started_at(obj)
+                if is_preempted(obj):
+                    self._preempted.add(key_of(obj))
         elif not has_ended(obj) and "deletionTimestamp" not in obj["metadata"]:
             self._pending.append(obj)
 
@@ -210,6 +271,7 @@ class Simulation:
             drivers=found.get("CSIDriver", {}),
             csi_nodes=found.get("CSINode", {}),
             capacities=list(found.get("CSIStorageCapacity", {}).values()),
+            attached=lambda node: self._attached.get(node, ()),
         )
 
     def _namespace_labels(self, name: str) -> Mapping[str, str]:
@@ -219,8 +281,10 @@ class Simulation:
     def _siblings(self, pod: PodInfo) -> LabelSelector | None:
         return selector_for(pod, self._services.get(pod.namespace, []), self._owners.get(pod.owner))
 
-    def _started(self, pod: PodInfo) -> str:
-        return self._starts.get(pod.key, NOT_STARTED)
+
+def _bare(node: NodeInfo) -> Obj:
+    """What decides on a node whether daemons run there."""
+    return {"metadata": {"name": node.name, "labels": node.labels}, "spec": {"taints": node.taints}}
 
 
 _KINDS = frozenset(
@@ -228,12 +292,15 @@ _KINDS = frozenset(
         "CSIDriver",
         "CSINode",
         "CSIStorageCapacity",
+        "DaemonSet",
         "DeviceClass",
+        "LimitRange",
         "Namespace",
         "PersistentVolume",
         "PersistentVolumeClaim",
         "PodDisruptionBudget",
         "PodGroup",
+        "PriorityClass",
         "ResourceClaim",
         "ResourceClaimTemplate",
         "ResourceSlice",

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import orjson
 
+from hawser.api.label_keys import expressions
 from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
 
@@ -67,16 +68,13 @@ class Term:
 def narrowed(term: Obj, labels: Labels) -> LabelSelector:
     """The labelSelector of a term or constraint with its matchLabelKeys and mismatchLabelKeys.
 
-    The API server writes those of affinity terms into the selector of each new pod: then they are there twice.
+    The API server writes them into the selector of each new pod: then they are there twice.
     """
     selector = term.get("labelSelector")
-    same, other = term.get("matchLabelKeys") or (), term.get("mismatchLabelKeys") or ()
-    if selector is None or not (same or other):
+    added = expressions(term, labels) if selector is not None else ()
+    if selector is None or not added:
         return selector_of(selector)
-    expressions = list(selector.get("matchExpressions") or ())
-    for operator, keys in (("In", same), ("NotIn", other)):
-        expressions += [{"key": key, "operator": operator, "values": [labels[key]]} for key in keys if key in labels]
-    return selector_of({**selector, "matchExpressions": expressions})
+    return selector_of({**selector, "matchExpressions": [*(selector.get("matchExpressions") or ()), *added]})
 
 
 def weighted(affinity: Obj, namespace: str, labels: Labels) -> list[tuple[Term, int]]:

@@ -6,10 +6,9 @@ Source: Kubernetes documentation, "Storage Classes", volume binding mode WaitFor
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
-from hawser.api.errors import APIError
 from hawser.api.kinds import (
     CSI_DRIVER,
     CSI_NODE,
@@ -17,6 +16,7 @@ from hawser.api.kinds import (
     PERSISTENT_VOLUME,
     PERSISTENT_VOLUME_CLAIM,
     STORAGE_CLASS,
+    VOLUME_ATTACHMENT,
 )
 from hawser.api.storage import BOUND_BY_CONTROLLER, SELECTED_NODE, notes
 from hawser.api.types import Obj
@@ -25,14 +25,19 @@ from hawser.client.informer import Informer
 from hawser.scheduler import volumes
 from hawser.scheduler.cache import Cache
 from hawser.scheduler.hints import VOLUMES, Concerns, refused_by
+from hawser.scheduler.preparing import CANCELED, CalledOffError, Preparation, Preparations, Unbound
 from hawser.scheduler.promises import Promises
 from hawser.scheduler.volumes import Binding, Stock
 
-_KINDS = (PERSISTENT_VOLUME_CLAIM, PERSISTENT_VOLUME, STORAGE_CLASS, CSI_DRIVER, CSI_NODE, CSI_STORAGE_CAPACITY)
-
-
-class Unbound(Exception):
-    """The pod's volumes or devices cannot be had; the message says why."""
+_KINDS = (
+    PERSISTENT_VOLUME_CLAIM,
+    PERSISTENT_VOLUME,
+    STORAGE_CLASS,
+    CSI_DRIVER,
+    CSI_NODE,
+    CSI_STORAGE_CAPACITY,
+    VOLUME_ATTACHMENT,
+)
 
 
 class ByKey(Mapping[str, Obj]):
@@ -59,17 +64,19 @@ class ByKey(Mapping[str, Obj]):
 class VolumeBinder:
     """Watches storage from the first pod on that has a claim; until then it costs nothing.
 
-    wake: called with whom a change may help.
+    wake: called with whom a change may help. preparations: what is told of every change.
     """
 
-    def __init__(self, manager: Manager, cache: Cache, wake: Callable[[Concerns], None]) -> None:
+    def __init__(
+        self, manager: Manager, cache: Cache, wake: Callable[[Concerns], None], preparations: Preparations
+    ) -> None:
         self._manager = manager
         self._client = manager.client
         self._cache = cache
         self._wake = wake
         self._promises: Promises | None = None
         self._informers: list[Informer] = []
-        self._changed = asyncio.Event()
+        self._preparations = preparations
 
     @property
     def promises(self) -> Promises | None:
@@ -83,17 +90,30 @@ class VolumeBinder:
         for informer in self._informers:
             await informer.synced()
         if self._promises is None:
-            claims, every, classes, drivers, nodes, capacities = self._informers
-            stock = Stock(ByKey(claims), ByKey(every), ByKey(classes), ByKey(drivers), ByKey(nodes), _List(capacities))
+            claims, every, classes, drivers, nodes, capacities, attachments = self._informers
+            attachments.add_index("node", lambda attachment: (attachment["spec"]["nodeName"],))
+            by_key = ByKey(claims), ByKey(every), ByKey(classes), ByKey(drivers), ByKey(nodes)
+            stock = Stock(*by_key, _List(capacities), partial(attachments.by_index, "node"))
             self._promises = Promises(stock, self._cache)
             for informer in self._informers:
                 informer.on_change(self._on_change)
 
-    async def bind(self, binding: Binding, node: str, seconds: float) -> None:
+    async def bind(self, binding: Binding, node: str, preparation: Preparation, seconds: float) -> None:
         """Writes what was promised and waits until the claims are bound. Raises Unbound, APIError."""
+        try:
+            await self._write(binding, node, preparation)
+            await preparation.until(lambda: self._all_bound(binding, node), seconds)
+        except CalledOffError:
+            raise CalledOffError(f"binding volumes: {CANCELED}") from None
+        except TimeoutError:
+            raise Unbound("binding volumes: context deadline exceeded") from None
+
+    async def _write(self, binding: Binding, node: str, preparation: Preparation) -> None:
         for claim, volume in binding.static:
+            preparation.go_on()
             await self._claim(claim, volume)
         for claim in binding.dynamic:
+            preparation.go_on()
             body = {
                 "metadata": {"uid": claim["metadata"]["uid"], "annotations": {SELECTED_NODE: node}},
             }
@@ -101,13 +121,6 @@ class VolumeBinder:
             if notes(claim).get(SELECTED_NODE) != node:
                 changed = await self._client.patch(PERSISTENT_VOLUME_CLAIM, name, namespace, body)
                 self._informers[0].observe(changed)
-        try:
-            async with asyncio.timeout(seconds):
-                while not self._all_bound(binding, node):
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            raise Unbound("binding volumes: context deadline exceeded") from None
 
     async def _claim(self, claim: Obj, volume: Obj) -> None:
         """Reserves the volume for the claim; the PV controller completes it."""
@@ -155,7 +168,7 @@ class VolumeBinder:
         return done
 
     def _on_change(self, old: Obj | None, new: Obj | None) -> None:
-        self._changed.set()
+        self._preparations.stir()
         self._wake(refused_by(*VOLUMES))
 
 
@@ -167,9 +180,3 @@ class _List:
 
     def __iter__(self) -> Iterator[Obj]:
         return iter(self._informer.list())
-
-
-def failure(err: Exception, plugin: str = "VolumeBinding") -> str:
-    """What went wrong, as kube-scheduler says it."""
-    what = err.message if isinstance(err, APIError) else str(err)
-    return f'running PreBind plugin "{plugin}": {what}'

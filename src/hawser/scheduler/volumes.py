@@ -6,7 +6,7 @@ binding mode, allowed topologies), "Storage Capacity", "Node-specific Volume Lim
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from hawser.api import storage
@@ -32,7 +32,6 @@ NO_SPACE = "node(s) did not have enough free storage"
 NO_VOLUME = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
 UNBOUND = "pod has unbound immediate PersistentVolumeClaims"
 OTHER_ZONE = Refusal("VolumeZone", ("node(s) had no available volume zone",), True)
-TOO_MANY = Refusal("NodeVolumeLimits", ("node(s) exceed max volume count",))
 IN_USE = Refusal(
     "VolumeRestrictions",
     ("node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",),
@@ -43,6 +42,7 @@ IN_USE = Refusal(
 class Stock:
     """What there is of storage. claims: by namespace/name; everything else by name.
 
+    attached: VolumeAttachments to a node, by its name.
     promised: for volumes that claims of placed pods are about to be bound to, the claim (namespace/name).
     selected: nodes where volumes are about to be made, by namespace/name of the claim.
     """
@@ -53,6 +53,7 @@ class Stock:
     drivers: Mapping[str, Obj] = field(default_factory=dict)
     csi_nodes: Mapping[str, Obj] = field(default_factory=dict)
     capacities: Iterable[Obj] = ()
+    attached: Callable[[str], Iterable[Obj]] = lambda node: ()
     promised: dict[str, str] = field(default_factory=dict)
     selected: dict[str, str] = field(default_factory=dict)
 
@@ -127,21 +128,19 @@ def _trouble(pod: PodInfo, name: str, own: bool, claim: Obj | None) -> str:
     return ""
 
 
-def restricted(pod: PodInfo, stock: Stock, cache: Cache) -> Refusal | None:
-    """A claim that only one pod at a time may use is in use."""
+def held(pod: PodInfo, stock: Stock, cache: Cache) -> frozenset[str]:
+    """The pod's claims that only one pod at a time may use and that another uses: namespace/name."""
+    found = []
     for name, _ in pod.claims:
         full = f"{pod.namespace}/{name}"
         modes = stock.claims[full]["spec"].get("accessModes") or ()
         if "ReadWriteOncePod" in modes and cache.claims.get(full):
-            return IN_USE
-    return None
+            found.append(full)
+    return frozenset(found)
 
 
-def plan(pod: PodInfo, claims: Wanted, node: NodeInfo, stock: Stock) -> Binding | Refusal:
-    """What binding the pod's claims on the node takes, or why it cannot be."""
-    refused = _over_limit(pod, node, stock)
-    if refused is not None:
-        return refused
+def plan(claims: Wanted, node: NodeInfo, stock: Stock) -> Binding | Refusal:
+    """What binding a pod's claims on the node takes, or why it cannot be, whoever else is there."""
     reasons = []
     volumes = [stock.volumes.get(claim["spec"]["volumeName"]) for claim in claims.bound]
     if any(volume is not None and not reachable(volume, node) for volume in volumes):
@@ -256,34 +255,3 @@ def _zone_fits(volume: Obj, node: NodeInfo) -> bool:
     if not any(name in node.labels for name in _ZONES):
         return True
     return all(node.labels.get(name) in labels[name].split("__") for name in _ZONES if name in labels)
-
-
-def _over_limit(pod: PodInfo, node: NodeInfo, stock: Stock) -> Refusal | None:
-    """More volumes of a CSI driver than the node can have attached."""
-    csi = stock.csi_nodes.get(node.name)
-    drivers = ((csi or {}).get("spec") or {}).get("drivers") or ()
-    limits = {d["name"]: d["allocatable"]["count"] for d in drivers if "count" in (d.get("allocatable") or {})}
-    if not limits:
-        return None
-    here = {volume for other in node.pods.values() if other.claims for volume in _csi_volumes(other, stock)}
-    new = set(_csi_volumes(pod, stock)) - here
-    for driver, limit in limits.items():
-        added = sum(name == driver for name, _ in new)
-        if added and added + sum(name == driver for name, _ in here) > limit:
-            return TOO_MANY
-    return None
-
-
-def _csi_volumes(pod: PodInfo, stock: Stock) -> Iterable[tuple[str, str]]:
-    """Driver and handle of the pod's CSI volumes; of those that are yet to be made, driver and claim."""
-    for name, _ in pod.claims:
-        claim = stock.claims.get(f"{pod.namespace}/{name}")
-        if claim is None:
-            continue
-        volume = stock.volumes.get(claim["spec"].get("volumeName") or "")
-        if volume is not None:
-            csi = volume["spec"].get("csi")
-            if csi:
-                yield csi["driver"], csi["volumeHandle"]
-        elif (found := stock.class_of(claim)) is not None:
-            yield found["provisioner"], key(claim)

@@ -10,7 +10,10 @@ from hawser.api.types import Obj
 from hawser.client.controller import Manager
 from hawser.client.informer import key_of
 from hawser.scheduler import hints
-from hawser.scheduler.cache import Cache, relevant
+from hawser.scheduler.cache import Cache, NodeInfo, relevant
+from hawser.scheduler.filters import Refusal
+from hawser.scheduler.hints import Hints
+from hawser.scheduler.preparing import Preparations
 from hawser.scheduler.profile import DEFAULT_SCHEDULER
 from hawser.scheduler.queue import SchedulingQueue
 from hawser.scheduler.shapes import PodInfo
@@ -20,6 +23,7 @@ class Watching:
     """Handlers of nodes, pods and namespaces.
 
     schedulers: the names whose pods are placed here. forget: called when labels of namespaces have changed.
+    preparations: of pods that are not bound yet. refusal: see Hints.
     """
 
     def __init__(
@@ -29,11 +33,15 @@ class Watching:
         queue: SchedulingQueue,
         schedulers: Collection[str],
         forget: Callable[[], None],
+        preparations: Preparations,
+        refusal: Callable[[PodInfo, NodeInfo], Refusal | None],
     ) -> None:
         self._cache = cache
         self._queue = queue
         self._schedulers = schedulers
         self._forget = forget
+        self._preparations = preparations
+        self.hints = Hints(refusal, self.namespace_labels)
         self._namespaces = manager.informer(NAMESPACE)
         self.pods = manager.informer(POD)
         manager.informer(NODE).on_change(self._node_changed)
@@ -53,12 +61,22 @@ class Watching:
     def _node_changed(self, old: Obj | None, new: Obj | None) -> None:
         if new is None:
             assert old is not None
-            self._cache.remove_node(old["metadata"]["name"])
-            self._queue.wake(hints.node_went, "NodeDelete")
-        elif old is None or relevant(old) != relevant(new):
-            self._cache.set_node(new)
+            name = old["metadata"]["name"]
+            placed = bool(self._cache.nodes[name].pods)
+            self._cache.remove_node(name)
+            self._queue.wake(hints.node_went(placed), "NodeDelete")
+            return
+        *before, images_before = relevant(old) if old is not None else (None, None)
+        *after, images_after = relevant(new)
+        if before == after and images_before == images_after:
+            return
+        self._cache.set_node(new)
+        # Images only make nodes better.
+        if before != after:
+            node = self._cache.nodes[new["metadata"]["name"]]
+            relabelled = old is None or old["metadata"].get("labels") != new["metadata"].get("labels")
             event = "NodeAdd" if old is None else "NodeUpdate"
-            self._queue.wake(hints.node_came(self._cache.nodes[new["metadata"]["name"]]), event)
+            self._queue.wake(self.hints.node_changed(node, relabelled=relabelled), event)
 
     def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
         if new is None or has_ended(new):
@@ -82,17 +100,25 @@ class Watching:
             if pod.gang and old is None:
                 # Perhaps the one that the others of its group wait for.
                 self._queue.wake(lambda other, plugins: other.gang == pod.gang, "UnscheduledPodAdd")
-            if pod.nominated != self._cache.nomination(key):
+            if pod.nominated or self._cache.nomination(key):
+                # Room is kept for it as it is now.
                 self._cache.nominate(pod, pod.nominated)
+        elif key in self._queue:
+            # Should its binding fail, it is tried again as it is now.
+            self._queue.add(self._cache.shapes.pod(new))
 
     def _pod_gone(self, key: str) -> None:
         self._drop(key)
+        self._vacate(key)
+
+    def _vacate(self, key: str) -> None:
+        """The pod leaves its node, if it has one: others may have its place."""
         node = self._cache.node_of(key)
         if node is None:
             return
-        group = node.pods[key].group
+        left = node.pods[key]
         self._cache.remove_pod(key)
-        self._queue.wake(hints.room_made(node, group, self.namespace_labels), "AssignedPodDelete")
+        self._queue.wake(self.hints.room_made(node, left), "AssignedPodDelete")
 
     def _drop(self, key: str) -> None:
         """The pod is not to be placed any more; others may have the room that was kept for it."""
@@ -100,10 +126,14 @@ class Watching:
         if entry is None:
             return
         self._queue.delete(key)
+        if self._cache.is_assumed(key):
+            # It is never going to be bound.
+            self._preparations.call_off(entry.pod.uid)
+            self._vacate(key)
         node = self._cache.nodes.get(self._cache.nomination(key))
         if node is not None:
             self._cache.nominate(entry.pod, "")
-            self._queue.wake(hints.node_came(node), "UnscheduledPodDelete")
+            self._queue.wake(self.hints.node_changed(node), "UnscheduledPodDelete")
 
     def _pod_placed(self, pod: PodInfo, node_name: str) -> None:
         self._queue.delete(pod.key)
@@ -113,10 +143,9 @@ class Watching:
         if known is None or known.group is not pod.group:
             event = "AssignedPodUpdate" if known else "AssignedPodAdd"
             before_group = known.group if known else None
-            self._queue.wake(hints.pod_changed(before_group, pod.group, self.namespace_labels), event)
+            self._queue.wake(self.hints.pod_changed(before_group, pod.group), event)
         if known is not None and known.shape is not pod.shape:
-            concerned = hints.room_made(self._cache.nodes[node_name], pod.group, self.namespace_labels)
-            self._queue.wake(concerned, "AssignedPodUpdate")
+            self._queue.wake(self.hints.room_made(self._cache.nodes[node_name], pod), "AssignedPodUpdate")
 
     def is_waiting(self, pod: Obj) -> bool:
         """Whether the pod is to be placed here now: without gates, and not on its way out."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -11,7 +13,14 @@ from hawser.api.cel.costs import PER_CALL
 from hawser.api.cel.patience import LaboriousError
 from hawser.api.cel.program import CostError, Program, compile_expression, environment
 from hawser.api.cel.request_types import VARIABLES
+from hawser.api.kinds import CONFIG_MAP
+from hawser.apiserver import laborious
+from hawser.apiserver.admission.base import Operation, Request
 from hawser.apiserver.admission.deliberation import Deliberation
+from hawser.apiserver.admission.inputs import Input
+from hawser.apiserver.authorization.base import Attributes, Decision
+from hawser.apiserver.identity import User
+from hawser.apiserver.writes import Options
 
 # With 50 keys some 125,000 steps: much for the event loop, within the limit of one expression.
 LONG = "object.data.all(a, object.data.all(b, object.data.all(c, a != b + c)))"
@@ -27,13 +36,13 @@ def values(program: Program) -> list[Any]:
     return [OBJECT if name == "object" else None for name in program.names]
 
 
-def test_what_takes_long_is_given_up_done_elsewhere_and_found() -> None:
+async def test_what_takes_long_is_given_up_done_elsewhere_and_found() -> None:
     program = compiled(LONG)
     thoughts = Deliberation()
     with pytest.raises(LaboriousError) as caught:
         thoughts.attempt(program, values(program), PER_CALL, OBJECT)
     assert caught.value.work is not None
-    caught.value.work()
+    await asyncio.to_thread(caught.value.work)
     expected = program.attempt(values(program), PER_CALL)
     assert thoughts.attempt(program, values(program), PER_CALL, OBJECT) == expected
     assert expected[0] is True
@@ -42,22 +51,45 @@ def test_what_takes_long_is_given_up_done_elsewhere_and_found() -> None:
         thoughts.attempt(program, values(program), PER_CALL, {"data": {}})
 
 
-def test_what_costs_too_much_costs_too_much_elsewhere_too() -> None:
+async def test_what_costs_too_much_costs_too_much_elsewhere_too() -> None:
     program = compiled(LONG)
     thoughts = Deliberation()
     with pytest.raises(LaboriousError) as caught:
         thoughts.attempt(program, values(program), 200_000, OBJECT)
     assert caught.value.work is not None
-    caught.value.work()
+    await asyncio.to_thread(caught.value.work)
     assert isinstance(thoughts.attempt(program, values(program), 200_000, OBJECT)[1], CostError)
 
 
-def test_many_short_ones_are_long_together() -> None:
+async def test_many_short_ones_are_long_together() -> None:
     program = compiled("object.data.all(a, object.data.all(b, a != b + 'x'))")
     thoughts = Deliberation()
     with pytest.raises(LaboriousError):
         for _ in range(1000):
             thoughts.attempt(program, values(program), PER_CALL, OBJECT)
+
+
+async def test_a_thread_asks_the_event_loop_for_what_the_server_knows() -> None:
+    """An expression that is long and asks whether its user may do something."""
+    asked: list[threading.Thread] = []
+
+    def allows(user: User, attributes: Attributes) -> Decision:
+        asked.append(threading.current_thread())
+        return Decision(True)
+
+    program = compiled(f"{LONG} && authorizer.group('').resource('pods').check('get').allowed()")
+    request = Request(Operation.CREATE, CONFIG_MAP, "n", "c", OBJECT, None, Options())
+    given = Input(request, CONFIG_MAP, OBJECT, None, lambda: None, allows)
+    given.deliberation = Deliberation()
+
+    def attempt() -> Any:
+        return given.attempt(program, given.values(program.used), 2 * PER_CALL)
+
+    with pytest.raises(LaboriousError) as caught:
+        attempt()
+    await laborious.think(caught.value)
+    assert attempt()[:2] == (True, None)
+    assert asked == [threading.current_thread()]
 
 
 async def test_every_kind_of_write_waits_for_a_long_expression(api: Any) -> None:

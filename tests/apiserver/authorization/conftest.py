@@ -74,7 +74,7 @@ def as_user(server: Any) -> Any:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             env={"HOME": str(server.folder)},
         )
         return done.returncode, done.stdout + done.stderr

@@ -168,6 +168,27 @@ def test_enabled_are_what_targets_want_and_the_usual_run_levels_start() -> None:
     assert survey.units() == {"nginx.service", "legacy.service"}
 
 
+def sysv(table: str, links: dict[str, str]) -> Survey:
+    survey = survey_of({"etc/inittab": table, "lib/systemd/system/nginx.service": "x"}, links)
+    survey.file("usr/sbin/init", 1)
+    return survey
+
+
+def test_without_systemd_scripts_start_by_links_and_those_of_the_node_lose_theirs() -> None:
+    links = {"etc/rcS.d/S01hwclock.sh": "x", "etc/rc.d/rc3.d/S20shop": "x", "etc/rc2.d/K01old": "x"}
+    survey = sysv("si::sysinit:/etc/init.d/rcS\n", {**links, "etc/runlevels/boot/hwclock": "x"})
+    assert (survey.init(), survey.units()) == ("init", {"hwclock.service", "shop.service"})
+    decisions = masking.decide(survey.units(), survey.enabled())
+    entries, _ = adapt(survey, decisions, follow=False, new_host_keys=False)
+    written = [entry.path for entry in entries if entry.path != "etc/machine-id"]
+    assert written == ["etc/rcS.d/.wh.S01hwclock.sh", "etc/runlevels/boot/.wh.hwclock"]
+
+
+@pytest.mark.parametrize("table", ["id:3:initdefault:\n", "# ~~::sysinit:x\n", ""])
+def test_an_init_that_does_nothing_by_its_table_is_not_sysvinit(table: str) -> None:
+    assert sysv(table, {}).init() == "minimal"
+
+
 def test_changed_files_keep_their_owner_and_lose_what_fails_in_a_container() -> None:
     survey = survey_of({"etc/fstab": "# a\nUUID=1 / ext4\n", "etc/rsyslog.conf": 'module(load="imklog") # x\nother\n'})
     survey.files["etc/pam.d/cron"] = Captured(b"session  required   pam_loginuid.so\n", 0o640, 3, 4)

@@ -63,6 +63,25 @@ async def test_a_login_is_shown(registry: Registry, archive: Path, tmp_path: Pat
     assert ("shop", "1") in registry.repositories
 
 
+@pytest.mark.parametrize("answer", [b"welcome", b"[]", b"{}"])
+async def test_a_token_service_that_gives_none_is_named(
+    registry: Registry, archive: Path, tmp_path: Path, answer: bytes
+) -> None:
+    registry.users, registry.token, registry.granted = {"ann": "s3cret"}, True, answer
+    auth = base64.b64encode(b"ann:s3cret").decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.address: {"auth": auth}}}))
+    with pytest.raises(Failure, match=f"http://{registry.address}/token gives no token: there is none in its answer"):
+        await push(archive, f"{registry.address}/shop:1", told)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "null"])
+def test_a_file_of_logins_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    (tmp_path / "auth.json").write_text(text)
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
+    with pytest.raises(Failure, match=r"auth\.json is no object of JSON"):
+        login("a.example/x:1")
+
+
 def helper(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """A credential helper named `test` on PATH."""
     program = folder / "docker-credential-test"

@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	openapi_v3 "github.com/google/gnostic-models/openapiv3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +23,7 @@ import (
 	"k8s.io/client-go/openapi3"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/scale"
+	"sigs.k8s.io/yaml"
 )
 
 // TestDiscovery reads it aggregated and as it was before, and maps kinds, resources and short names with it.
@@ -84,6 +88,43 @@ func TestOpenAPI(t *testing.T) {
 	}
 	_, err = openapi.NewTypeConverter(c.client.Discovery().OpenAPIV3(), false)
 	c.must(err)
+}
+
+// TestOpenAPIMessage finds the same in a document of version 3 as protobuf and as JSON.
+func TestOpenAPIMessage(t *testing.T) {
+	c := start(t)
+	paths, err := c.client.Discovery().OpenAPIV3().Paths()
+	c.must(err)
+	text, err := paths["apis/apps/v1"].Schema("application/json")
+	c.must(err)
+	expected, err := openapi_v3.ParseDocument(text)
+	c.must(err)
+	message, err := paths["apis/apps/v1"].Schema(openapi.ContentTypeOpenAPIV3PB)
+	c.must(err)
+	document := &openapi_v3.Document{}
+	c.must(proto.Unmarshal(message, document))
+	canonical(c, expected.ProtoReflect())
+	canonical(c, document.ProtoReflect())
+	equal(c, "document", proto.Equal(document, expected), true)
+}
+
+// canonical writes all YAML below a message in one form.
+func canonical(c *cluster, message protoreflect.Message) {
+	message.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		switch {
+		case field.Name() == "yaml":
+			text, err := yaml.YAMLToJSON([]byte(value.String()))
+			c.must(err)
+			message.Set(field, protoreflect.ValueOfString(string(text)))
+		case field.Message() != nil && field.IsList():
+			for i := range value.List().Len() {
+				canonical(c, value.List().Get(i).Message())
+			}
+		case field.Message() != nil:
+			canonical(c, value.Message())
+		}
+		return true
+	})
 }
 
 const definition = `{

@@ -171,7 +171,8 @@ async def test_why_nothing_is_scaled_is_said(metrics: tuple[Client, Adapter]) ->
     assert ambiguous["message"] == (
         "pods by selector app=web are controlled by multiple HPAs: [{other reasons} {web reasons}]"
     )
-    lost = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "lost"}
+    # Of the version that old manifests name nothing depends.
+    lost = {"apiVersion": "apps/v1beta2", "kind": "Deployment", "name": "lost"}
     await scale(client, "reasons", cpu(), name="lost", scaleTargetRef=lost)
     gone = await said(client, "reasons", "AbleToScale", "FailedGetScale", "lost")
     assert gone["message"].startswith("the HPA controller was unable to get the target's current scale: deployments")
@@ -192,7 +193,7 @@ async def test_a_custom_resource_is_kept_between_its_bounds(metrics: tuple[Clien
     kind = Kind(group, "v1", "Farm", "farms", True)
     farm = {"apiVersion": f"{group}/v1", "kind": "Farm", "metadata": {"name": "web", "namespace": "farms"}}
     await client.create(kind, {**farm, "spec": {"replicas": 1}})
-    reference = {"apiVersion": f"{group}/v1", "kind": "Farm", "name": "web"}
+    reference = {"apiVersion": f"{group}/v1alpha7", "kind": "Farm", "name": "web"}
     await scale(client, "farms", cpu(), scaleTargetRef=reference, minReplicas=3)
 
     async def three() -> bool:

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hawser.api.errors import APIError
-from hawser.api.kinds import JOB, POD
+from hawser.api.kinds import JOB, POD, Kind
 from hawser.api.status import has_ended
 from hawser.controllers import pods as any_pods
 from hawser.controllers.job.controller import JobController
@@ -225,3 +225,25 @@ def test_a_job_gets_where_it_should_however_it_is_changed(spec: Obj, history: li
 def test_pods_of_a_deleted_job_are_let_go(spec: Obj, history: list[tuple[str, int]]) -> None:
     played = _play(job(**spec), history, lambda played: played.world.remove(JOB, "work"))
     assert all(FINALIZER not in p["metadata"].get("finalizers", ()) for p in played.pods())
+
+
+class Slow(World):
+    """Writing a status takes a second."""
+
+    async def update(self, kind: Kind, obj: Obj, subresource: str = "") -> Obj:
+        self.clock.seconds += 1
+        return await super().update(kind, obj, subresource)
+
+
+def test_a_deadline_that_passes_while_the_status_is_written_is_not_forgotten() -> None:
+    async def run() -> float | None:
+        world = Slow()
+        await world.create(JOB, job(activeDeadlineSeconds=1))
+        controller = await world.start(JobController())
+        again: float | None = await controller.reconcile("default/work")
+        assert not world.deleted
+        await controller.reconcile("default/work")
+        assert len(world.deleted) == 1
+        return again
+
+    assert asyncio.run(run()) == 0

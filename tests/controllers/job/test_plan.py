@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hawser.controllers.job import template
-from hawser.controllers.job.backoff import Record, advance, latest, remaining
+from hawser.controllers.job.backoff import Record, latest, remaining
 from hawser.controllers.job.plan import Outcome, Work, outcome, work
 from hawser.controllers.job.pods import FAILURES, FINALIZER, IGNORED_FAILURES, INDEX, ended_at
 from hawser.controllers.job.policies import Verdict, judge
@@ -22,7 +22,7 @@ LIMIT = ("BackoffLimitExceeded", "Job has reached the specified backoff limit")
 
 
 def view(made: Obj, *pods: Obj) -> View:
-    return View(made, pods)
+    return View.of(made, pods)
 
 
 def ending(made: Obj, *pods: Obj) -> tuple[str, str] | None:
@@ -213,11 +213,14 @@ def test_failed_pods_are_replaced_after_a_back_off() -> None:
 def test_failures_in_a_row_end_with_a_success() -> None:
     first, second, third = (f"2026-01-01T00:00:{n:02}Z" for n in (1, 2, 3))
     failed = [pod("a", "Failed", at=first), pod("b", "Failed", at=third)]
-    assert advance(Record(), [], failed) == Record(2, ended_at(failed[1]))
-    assert advance(Record(3), [pod("s", "Succeeded", at=second)], failed) == Record(1, ended_at(failed[1]))
+    success = pod("s", "Succeeded", at=second)
+    assert latest(Record(), [], failed) == Record(2, ended_at(failed[1]))
+    since = Record(1, ended_at(failed[1]), ended_at(success))
+    assert latest(Record(3), [success], failed) == since
+    assert latest(since, [], failed) == since, "the success is remembered when its pod is not asked any more"
     assert latest(Record(2, ended_at(failed[1])), [], failed[1:]) == Record(2, ended_at(failed[1])), "one pod is gone"
     assert latest(Record(4, ended_at(failed[0])), [], failed[1:]) == Record(5, ended_at(failed[1]))
-    assert latest(Record(4, ended_at(failed[0])), [pod("s", "Succeeded", at=second)], []) == Record()
+    assert latest(Record(4, ended_at(failed[0])), [success], []) == Record(success=ended_at(success))
 
 
 def step(made: Obj, *pods: Obj) -> tuple[Obj, list[str]]:

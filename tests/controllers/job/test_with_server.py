@@ -192,8 +192,9 @@ async def test_a_job_that_another_controller_manages_is_left_alone(client: Clien
 
 
 async def test_the_deadline_ends_a_job(client: Client, namespace: str) -> None:
-    await client.create(JOB, work(namespace, activeDeadlineSeconds=1))
+    name = (await client.create(JOB, work(namespace)))["metadata"]["name"]
     await active(client, namespace, 1)
+    await client.patch(JOB, name, namespace, {"spec": {"activeDeadlineSeconds": 1}})
     told = await status(client, namespace, has("Failed"))
     assert told["conditions"][-1]["reason"] == "DeadlineExceeded"
     await active(client, namespace, 0)

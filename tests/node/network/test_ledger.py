@@ -112,6 +112,15 @@ def test_a_pod_keeps_its_fixed_address_on_whichever_node_it_runs(tmp_path: Path)
     assert take(two, "f") == "10.42.128.4"
 
 
+def test_an_address_that_could_not_be_written_down_is_free(tmp_path: Path) -> None:
+    node = allocator(tmp_path / "ledger", 3, **{ADDRESSES: '["10.42.128.2"]'})
+    (tmp_path / "ledger").rename(tmp_path / "away")
+    with pytest.raises(FileNotFoundError):
+        take(node, "c")
+    (tmp_path / "away").rename(tmp_path / "ledger")
+    assert take(node, "d") == "10.42.128.2"
+
+
 @pytest.mark.parametrize("address", ["10.42.128.1", "10.42.132.0", "10.42.255.2", "10.42.0.1", "10.43.0.9"])
 def test_what_is_no_pods_address_is_refused(tmp_path: Path, address: str) -> None:
     with pytest.raises(PoolError, match=f"address {address} is not in the pod range"):

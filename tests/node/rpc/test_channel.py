@@ -238,6 +238,11 @@ async def test_a_server_that_is_odd(case: str, channel: Channel, tmp_path: Path)
         await channel.close()
 
 
+@pytest.mark.parametrize("target", ["unix:///run/a\0b", "unix://", "nowhere", "localhost:many", "localhost:99999"])
+async def test_no_target_is_odd_enough_for_another_error(target: str) -> None:
+    assert (await failure(Channel(target))).code == Code.UNAVAILABLE
+
+
 async def test_a_closed_channel_makes_no_calls(channel: Channel, tmp_path: Path) -> None:
     async with serving(tmp_path / "s", echo):
         await channel.close()

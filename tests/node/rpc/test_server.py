@@ -109,6 +109,20 @@ async def test_a_caller_that_leaves_ends_the_work_for_it(path: Path, echo: Echo)
     await channel.close()
 
 
+async def test_a_socket_may_have_any_path(tmp_path: Path, echo: Echo) -> None:
+    socket = tmp_path / ("folder" * 20) / "s"
+    socket.parent.mkdir()
+    server = Server(socket)
+    server.add(SCHEMA, "Echo", {"Say": echo.say})
+    for _ in range(2):
+        await server.start()
+        channel = Channel(f"unix://{socket}")
+        assert (await channel.call(SCHEMA.method("Echo", "Say"), {"text": "x"}, seconds=10)).text == "x"
+        await channel.close()
+        await server.stop()
+        assert not socket.exists()
+
+
 async def test_what_is_no_http2_is_hung_up_on(path: Path) -> None:
     reader, writer = await asyncio.open_unix_connection(str(path))
     writer.write(b"GET / HTTP/1.1\r\n\r\n")

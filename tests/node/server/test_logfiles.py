@@ -31,6 +31,7 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
     (root / "binary").write_bytes(b"\0\1")
     (root / "a <b>: c?#").write_text("")
     (root / "long").write_bytes(b"x" * 3_000_000)
+    os.mkfifo(root / "sub/fifo")
     (tmp_path / "secret").write_text("not a log")
     os.utime(root / "syslog", (0, 0))
     tls = tls_context(*certificates.pair("server"), certificates.ca)
@@ -67,6 +68,8 @@ async def test_a_folder_is_listed_as_go_lists_it(client: Client) -> None:
         ("/logs/syslog/deeper", 404, "text/plain; charset=utf-8", b"404 page not found\n"),
         ("/logs/../secret", 404, "text/plain; charset=utf-8", b"404 page not found\n"),
         ("/logs/sub/%2e%2e/%2e%2e/secret", 404, "text/plain; charset=utf-8", b"404 page not found\n"),
+        ("/logs/sub/fifo", 403, "text/plain; charset=utf-8", b"403 Forbidden\n"),
+        ("/logs/sub%00", 500, "text/plain; charset=utf-8", b"500 Internal Server Error\n"),
         ("/logs", 404, "text/plain; charset=utf-8", b"404 page not found\n"),
     ],
 )

@@ -18,8 +18,7 @@ from hawser.api.errors import APIError, not_found
 from hawser.api.kinds import Kind
 from hawser.node.cri.client import Runtime
 from hawser.node.server import spdy
-from hawser.node.server.access import Access, subresources
-from hawser.node.server.identity import allowed
+from hawser.node.server.access import Access
 from hawser.node.server.server import KubeletServer, tls_context
 
 from ..images import BUSYBOX
@@ -180,6 +179,18 @@ async def test_a_command_answers_on_its_streams_and_with_its_status(client: Clie
     assert channels.status["reason"] == "NonZeroExitCode"
     assert channels.status["details"]["causes"] == [{"reason": "ExitCode", "message": "7"}]
     assert (await run(client, exec_path("true"), protocol)).status["status"] == "Success"
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [("nosuch", "executable file not found in $PATH"), ("/no/such", "stat /no/such: no such file or directory")],
+)
+async def test_a_command_that_is_not_there_is_told_in_the_same_words_whatever_runs_it(
+    client: Client, command: str, why: str
+) -> None:
+    status = (await run(client, exec_path(command), "v5.channel.k8s.io")).status
+    assert status["message"].endswith(f'unable to start container process: exec: "{command}": {why}: unknown')
+    assert status["reason"] == "InternalError"
 
 
 async def test_the_end_of_standard_input_reaches_the_command(client: Client) -> None:
@@ -368,31 +379,3 @@ async def test_a_token_is_reviewed(
         assert answer.status == status
         if status == 403:
             assert "user=scraper, verb=get, resource=nodes, subresource(s)=[pods proxy]" in await answer.text()
-
-
-@pytest.mark.parametrize(
-    ("path", "wanted"),
-    [
-        ("/metrics/cadvisor", ("metrics",)),
-        ("/stats/summary", ("stats",)),
-        ("/checkpoint/a/b/c", ("checkpoint",)),
-        ("/runningpods/", ("pods", "proxy")),
-        ("/configz", ("configz", "proxy")),
-        ("/exec/a/b/c", ("proxy",)),
-    ],
-)
-def test_a_path_is_a_subresource_of_nodes(path: str, wanted: tuple[str, ...]) -> None:
-    assert subresources(path) == wanted
-
-
-@pytest.mark.parametrize(
-    ("subject", "expected"),
-    [
-        ((("organizationName", "system:masters"),), True),
-        ((("commonName", "kube-apiserver-kubelet-client"),), True),
-        ((("commonName", "system:masters"),), False),
-        ((("organizationName", "kube-apiserver-kubelet-client"),), False),
-    ],
-)
-def test_certificates_that_may_use_the_api(subject: tuple[tuple[str, str], ...], expected: bool) -> None:
-    assert allowed({"subject": (subject,)}) is expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -14,14 +15,18 @@ from typing import Any
 import pytest
 from tests.runtime.conftest import Container, Containers
 
-from hawser.rich.view import lxcfs
+from hawser.rich.view import lxcfs, own
 from hawser.rich.view import manager as managing
+from hawser.rich.view.groups import Groups
 from hawser.rich.view.manager import Manager
+from hawser.rich.view.server import find
+from hawser.runtime.view import PLACE
 
 Spec = dict[str, Any]
 SLEEP = ["sleep", "1000"]
 LIMITED = {"memory": {"limit": 300 << 20}, "cpu": {"quota": 100_000, "period": 100_000}}
 TELL = "nproc; nproc --all; grep -c ^processor /proc/cpuinfo; cat /sys/devices/system/cpu/online; free -m | sed -n 2p"
+PRESSURE = Path("/proc/pressure").is_dir()
 HOST = Path("/proc/meminfo").read_text().split()[1]
 
 
@@ -32,10 +37,13 @@ def limited(spec: Spec, init: str = "minimal") -> Spec:
     return spec
 
 
-def pid(manager: Manager) -> int:
-    """Of lxcfs; 0 while there is none."""
+SERVERS = [lxcfs.NAME, own.NAME]
+
+
+def pid(manager: Manager, server: str = lxcfs.NAME) -> int:
+    """Of a server; 0 while there is none."""
     try:
-        return int((manager.home / "lxcfs.pid").read_text())
+        return int((manager.home / f"{server}.pid").read_text())
     except (FileNotFoundError, ValueError):
         return 0
 
@@ -82,6 +90,38 @@ async def test_a_container_sees_its_own_limits(
     assert container.exec("cat", "/sys/devices/system/cpu/possible") == possible
 
 
+async def test_a_container_with_processors_of_its_own_sees_those(
+    manager: Manager, containers: Containers, debian: Path, spec: Spec
+) -> None:
+    await manager.ensure()
+    limited(spec)["linux"]["resources"]["cpu"] = {"cpus": str(max(os.sched_getaffinity(0)))}
+    container = await started(containers, debian, spec)
+    processors = told(container)
+    # lxcfs may call its only processor the first.
+    assert (processors[:3], processors[4]) == (["1", "1", "1"], "300")
+
+
+async def test_a_container_sees_what_it_has_used_itself(
+    manager: Manager, containers: Containers, debian: Path, spec: Spec
+) -> None:
+    await manager.ensure()
+    container = await started(containers, debian, limited(spec, "systemd"))
+    state = await asyncio.to_thread(subprocess.check_output, container.command("state", container.name))
+    group = Groups().unified(json.loads(state)["pid"])
+    manager.started()
+    write = "dd if=/dev/zero of=/var/tmp/x bs=64k count=16 oflag=direct 2>&-; rm /var/tmp/x; cat /proc/diskstats"
+    rows = [line.split() for line in container.exec("sh", "-c", write).splitlines()]
+    node = {row[2]: row for row in map(str.split, Path("/proc/diskstats").read_text().splitlines())}
+    assert all(int(shown) <= int(node[row[2]][at]) for row in rows for at, shown in enumerate(row[3:], 3))
+    if group and Path(group, "io.stat").exists():
+        assert sum(int(row[9]) for row in rows) >= 16 * 128
+    assert container.exec("cat", "/proc/slabinfo").count("\n") == 1
+    if PRESSURE and group:
+        await until(lambda: "hawser-view" in container.exec("grep", "pressure/cpu", "/proc/mounts"), "pressure")
+        kinds = container.exec("cut", "-d ", "-f1", "/proc/pressure/memory", "/proc/pressure/io").split()
+        assert kinds == ["some", "full"] * 2
+
+
 async def test_a_pod_may_ask_for_the_hosts_view(
     manager: Manager, containers: Containers, debian: Path, spec: Spec
 ) -> None:
@@ -105,30 +145,33 @@ async def test_a_change_of_limits_shows_without_a_restart(
         await until(lambda: told(container)[:4] == ["2", "2", "2", "0-1"], "two processors")
 
 
-async def test_a_killed_lxcfs_comes_back_in_running_containers(
-    manager: Manager, containers: Containers, debian: Path, spec: Spec
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_killed_server_comes_back_in_running_containers(
+    manager: Manager, containers: Containers, debian: Path, spec: Spec, server: str
 ) -> None:
     await manager.ensure()
     container = await started(containers, debian, limited(spec, "systemd"))
     born = container.exec("stat", "-c", "%Y", "/proc/1")
+    files = ("/proc/loadavg", "/proc/swaps", "/proc/diskstats")
     for _ in range(2):
-        old = pid(manager)
+        old = pid(manager, server)
         os.kill(old, signal.SIGKILL)
         await until(lambda: told(container) == OWN, "the view")
-        await until(lambda old=old: pid(manager) not in (0, old), "another lxcfs")  # type: ignore[misc]
-        await until(lambda: "not connected" not in container.exec("cat", "/proc/loadavg", "/proc/swaps"), "all files")
+        await until(lambda old=old: pid(manager, server) not in (0, old), "another server")  # type: ignore[misc]
+        await until(lambda: "not connected" not in container.exec("cat", *files), "all files")
     assert container.exec("stat", "-c", "%Y", "/proc/1") == born
-    await until(lambda: len(container.exec("grep", "^hawser-view", "/proc/mounts").splitlines()) == 10, "no pile")
+    count = 10 + 3 * PRESSURE
+    await until(lambda: len(container.exec("grep", "^hawser-view", "/proc/mounts").splitlines()) == count, "no pile")
 
 
-async def test_the_next_manager_finds_lxcfs_and_leaves_it(manager: Manager) -> None:
+async def test_the_next_manager_finds_the_servers_and_leaves_them(manager: Manager) -> None:
     await manager.ensure()
-    before = pid(manager)
+    before, other = (pid(manager, name) for name in SERVERS)
     await manager.close()
     assert not manager.active
-    following = Manager(manager.home)
+    following = Manager(manager.home, manager.libraries)
     assert await following.ensure() == ""
-    assert pid(following) == before
+    assert [pid(following, name) for name in SERVERS] == [before, other]
     os.kill(before, signal.SIGKILL)
     await until(lambda: (following.home / "offers").exists() and pid(following) not in (0, before), "another lxcfs")
     await following.close()
@@ -142,7 +185,7 @@ async def test_a_manager_that_was_away_renews_what_broke_meanwhile(
     await manager.close()
     os.kill(pid(manager), signal.SIGKILL)
     await until(lambda: "not connected" in container.exec("cat", "/proc/meminfo"), "the crash")
-    following = Manager(manager.home)
+    following = Manager(manager.home, manager.libraries)
     assert await following.ensure() == ""
     await until(lambda: told(container) == OWN, "the view")
     await following.close()
@@ -168,25 +211,32 @@ async def test_a_container_that_started_while_lxcfs_was_away_gets_its_files(
     await until(lambda: told(container) == OWN, "the view")
 
 
-async def test_an_lxcfs_that_hangs_is_replaced(
-    manager: Manager, containers: Containers, debian: Path, spec: Spec, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_server_that_hangs_is_replaced(
+    manager: Manager,
+    containers: Containers,
+    debian: Path,
+    spec: Spec,
+    monkeypatch: pytest.MonkeyPatch,
+    server: str,
 ) -> None:
     monkeypatch.setattr(managing, "_PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(managing, "_ANSWER_SECONDS", 2.0)
     monkeypatch.setattr(managing, "_AGAIN_SECONDS", ())
     await manager.ensure()
     container = await started(containers, debian, limited(spec))
-    before = pid(manager)
+    before = pid(manager, server)
     os.kill(before, signal.SIGSTOP)
-    await until(lambda: pid(manager) not in (0, before), "another lxcfs")
+    await until(lambda: pid(manager, server) not in (0, before), "another server")
     await until(lambda: told(container) == OWN, "the view")
 
 
 async def test_nothing_is_left_when_nobody_wants_it(manager: Manager) -> None:
     assert not manager.home.exists()
     await manager.ensure()
-    running = pid(manager)
+    running = [pid(manager, name) for name in SERVERS]
     await manager.retire()
-    assert not Path(f"/proc/{running}").exists()
+    assert not any(Path(f"/proc/{server}").exists() for server in running)
     assert str(manager.home) not in Path("/proc/self/mountinfo").read_text()
     assert await manager.ensure() == ""
 
@@ -222,4 +272,17 @@ async def test_an_lxcfs_that_does_not_start_says_why(manager: Manager, fake_path
 
 def test_another_process_with_the_number_is_not_taken_for_lxcfs(tmp_path: Path) -> None:
     (tmp_path / "lxcfs.pid").write_text(f"{os.getpid()}\n")
-    assert lxcfs.find(tmp_path) is None
+    assert find(tmp_path / "lxcfs", "lxcfs") is None
+
+
+async def test_libraries_can_be_executed_where_run_cannot(
+    manager: Manager, containers: Containers, debian: Path, spec: Spec
+) -> None:
+    # What an earlier Hawser kept below /run goes.
+    (manager.home / "lib").mkdir(parents=True)
+    (manager.home / "lib/old").touch()
+    await manager.ensure()
+    container = await started(containers, debian, limited(spec))
+    line = container.exec("grep", f" {PLACE} ", "/proc/mounts")
+    assert "noexec" not in line.split()[3].split(","), line
+    assert manager.libraries.is_dir() and (manager.home / "lib").readlink() == manager.libraries

@@ -279,10 +279,9 @@ def encoded(entries: list[Entry], held: Sequence[Entry] = ()) -> list[Obj]:
     made = []
     for entry in entries:
         fields = entry["fieldsV1"]
-        if held and any(fields is before["fieldsV1"] for before in held):
-            made.append(entry)
-        elif fields:
-            made.append({**entry, "fieldsV1": sets.encode(fields)})
+        if fields:
+            known = held and any(fields is before["fieldsV1"] for before in held)
+            made.append(entry if known else {**entry, "fieldsV1": sets.encode(fields)})
     return made
 
 

@@ -63,6 +63,15 @@ def _replica_set(replicas: Obj, now: datetime) -> list[Any]:
     ]
 
 
+def _scale(scale: Obj, now: datetime) -> list[Any]:
+    return [
+        name(scale),
+        part(scale, "spec").get("replicas") or 0,
+        part(scale, "status").get("replicas") or 0,
+        age(scale, now),
+    ]
+
+
 def _lease(lease: Obj, now: datetime) -> list[Any]:
     return [name(lease), part(lease, "spec").get("holderIdentity") or "", age(lease, now)]
 
@@ -104,6 +113,15 @@ REPLICA_SET = Printer(
         *_TEMPLATE,
     ),
     _replica_set,
+)
+SCALE = Printer(
+    (
+        NAME,
+        Column("Desired", "integer", description="How many pods are wanted."),
+        Column("Available", "integer", description="How many pods there are."),
+        AGE,
+    ),
+    _scale,
 )
 LEASE = Printer((NAME, Column("Holder", description="Who holds the lease."), AGE), _lease)
 ENDPOINT_SLICE = Printer(

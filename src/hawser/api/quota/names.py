@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hawser.api import kinds
+from hawser.api.extended_resources import is_extended
 from hawser.api.kind import Kind
 
 STORAGE_CLASS = ".storageclass.storage.k8s.io/"
 DEVICE_CLASS = ".deviceclass.resource.k8s.io/devices"
 REQUESTS = "requests."
 HUGE_PAGES = "hugepages-"
-IMPLICIT = "deviceclass.resource.kubernetes.io/"
-"""Before a DeviceClass' name: the extended resource that every class is (KEP-5004)."""
 
 # Quotas by their plain names are older than count/.
 _PLAIN = frozenset(
@@ -54,13 +53,13 @@ def concerns(kind: Kind, name: str) -> bool:
     if name.startswith("count/"):
         return name == count_name(kind)
     if kind is kinds.POD:
-        return name in _POD or _is_huge_pages(name) or _is_extended(name)
+        return name in _POD or _is_huge_pages(name) or bounds_extended(name)
     if kind is kinds.SERVICE:
         return name in _SERVICE
     if kind is kinds.PERSISTENT_VOLUME_CLAIM:
         return name in _CLAIM or any(name.endswith(STORAGE_CLASS + one) for one in _CLAIM)
     if kind is kinds.RESOURCE_CLAIM:
-        return name.endswith(DEVICE_CLASS)
+        return name.endswith(DEVICE_CLASS) or bounds_extended(name)
     return kind in _PLAIN and name == kind.plural
 
 
@@ -73,10 +72,6 @@ def _is_huge_pages(name: str) -> bool:
     return name.removeprefix(REQUESTS).startswith(HUGE_PAGES)
 
 
-def _is_extended(name: str) -> bool:
-    return name.startswith(REQUESTS) and (not is_native(name) or name.startswith(REQUESTS + IMPLICIT))
-
-
-def is_native(name: str) -> bool:
-    """Whether a resource is Kubernetes' own."""
-    return "/" not in name or "kubernetes.io/" in name
+def bounds_extended(name: str) -> bool:
+    """Whether an extended resource is bounded by a name."""
+    return name.startswith(REQUESTS) and is_extended(name.removeprefix(REQUESTS))

@@ -6,13 +6,15 @@ Source: Kubernetes documentation, "Resource Quotas"; API reference of each kind;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from hawser.api import kinds
+from hawser.api.extended_resources import IMPLICIT, claimant, is_extended
 from hawser.api.kind import Kind
 from hawser.api.pod_sums import parsed, pod_quantities
 from hawser.api.quantity import Quantity
-from hawser.api.quota.names import DEVICE_CLASS, HUGE_PAGES, IMPLICIT, REQUESTS, STORAGE_CLASS, count_name, is_native
+from hawser.api.quota.names import DEVICE_CLASS, HUGE_PAGES, REQUESTS, STORAGE_CLASS, count_name
 from hawser.api.status import has_ended
 from hawser.api.storage import class_of
 from hawser.api.types import Obj
@@ -35,12 +37,31 @@ ZERO = _whole(0)
 ONE = _whole(1)
 
 
-def usage(kind: Kind, obj: Obj, now: datetime) -> Usage:
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the count of a ResourceClaim depends on besides itself.
+
+    extended: the extended resource that a DeviceClass of a name says it is, or nothing. pod: finds one by its
+    namespace and name. claims: all ResourceClaims of a namespace.
+    """
+
+    extended: Callable[[str], str]
+    pod: Callable[[str, str], Obj | None]
+    claims: Callable[[str], Iterable[Obj]]
+
+
+ALONE = Around(lambda name: "", lambda namespace, name: None, lambda namespace: ())
+
+
+def usage(kind: Kind, obj: Obj, now: datetime, around: Around = ALONE) -> Usage:
     """What an object counts for. now: pods that should be gone by now count for nothing but count/pods."""
     measure = _MEASURES.get(kind)
     counted: Usage = {count_name(kind): ONE}
     if kind is kinds.POD:
         return counted if ended(obj, now) else counted | _pod(obj)
+    if kind is kinds.RESOURCE_CLAIM:
+        devices = _resource_claim(obj)
+        return counted | devices | _extended(obj, devices, around)
     if measure is not None:
         return counted | measure(obj)
     return counted | {kind.plural: ONE}
@@ -73,7 +94,7 @@ def _computed(requests: Mapping[str, Quantity], limits: Mapping[str, Quantity]) 
     for name, amount in requests.items():
         if name in _COMPUTE or name.startswith(HUGE_PAGES):
             found[name] = found[REQUESTS + name] = amount
-        elif name.startswith(IMPLICIT) or (not is_native(name) and not name.startswith(REQUESTS)):
+        elif is_extended(name) and not name.startswith(REQUESTS):
             found[REQUESTS + name] = amount
     for name in _COMPUTE:
         if name in limits:
@@ -122,6 +143,38 @@ def _resource_claim(claim: Obj) -> Usage:
                 most[name] = max(most.get(name, 0), number)
         found = add(found, {name + DEVICE_CLASS: _whole(number) for name, number in most.items()})
     return found
+
+
+def _extended(claim: Obj, devices: Usage, around: Around) -> Usage:
+    """Devices as the extended resources that their classes are, but for what the pod counts for that they are for."""
+    found: Usage = {}
+    for name, amount in devices.items():
+        device_class = name.removesuffix(DEVICE_CLASS)
+        found[REQUESTS + IMPLICIT + device_class] = amount
+        if resource := around.extended(device_class):
+            found = add(found, {REQUESTS + resource: amount})
+    return increase(found, _pod(pod) if (pod := _claimant(claim, around)) else {})
+
+
+def _claimant(claim: Obj, around: Around) -> Obj | None:
+    """The pod for whose extended resources the claim is."""
+    owner = claimant(claim)
+    pod = around.pod(claim["metadata"]["namespace"], owner["name"]) if owner is not None else None
+    if owner is None or pod is None or pod["metadata"]["uid"] != owner["uid"]:
+        return None
+    told = (pod.get("status") or {}).get("extendedResourceClaimStatus")
+    if told:
+        return pod if told["resourceClaimName"] == claim["metadata"].get("name") else None
+    # As long as nothing is told of it, the pod's claim is its first: others would be a way around the quota.
+    same = (
+        one for one in around.claims(claim["metadata"]["namespace"]) if (claimant(one) or {}).get("uid") == owner["uid"]
+    )
+    return pod if all(_age(claim) <= _age(one) for one in same) else None
+
+
+def _age(obj: Obj) -> tuple[str, str]:
+    metadata = obj["metadata"]
+    return metadata.get("creationTimestamp") or "", metadata.get("name") or ""
 
 
 _MEASURES: dict[Kind, Callable[[Obj], Usage]] = {

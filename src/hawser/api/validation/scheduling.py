@@ -142,6 +142,18 @@ def _label_keys(term: Obj, path: str, *fields: str) -> Errors:
             yield from each(f"{path}.{field}[{i}]", key, rules.qualified_name_errors(key))
         if term.get(field) and term.get("labelSelector") is None:
             yield forbidden(f"{path}.{field}", "must not be specified when labelSelector is not set")
+    same = term.get("matchLabelKeys") or ()
+    selector = term.get("labelSelector") or {}
+    seen = set(selector.get("matchLabels") or ())
+    for expression in selector.get("matchExpressions") or ():
+        key = expression.get("key", "")
+        # What the key means is in the selector by now: any more of it is the user's.
+        if key in same and key in seen:
+            yield invalid(f"{path}[{same.index(key)}]", key, "exists in both matchLabelKeys and labelSelector")
+        seen.add(key)
+    for i, key in enumerate(same):
+        if key in (term.get("mismatchLabelKeys") or ()):
+            yield invalid(f"{path}.matchLabelKeys[{i}]", key, "exists in both matchLabelKeys and mismatchLabelKeys")
 
 
 def spread(constraints: list[Obj], path: str) -> Errors:

@@ -7,7 +7,7 @@ Everything is made when an expression first refers to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from hawser.api.cel.library.authorizer import Check
 from hawser.api.cel.program import Program
@@ -23,6 +23,7 @@ from hawser.apiserver.authorization.base import Attributes, Decision, field_term
 from hawser.apiserver.identity import User
 
 Allows = Callable[[User, Attributes], Decision]
+_T = TypeVar("_T")
 _NAMESPACE_FIELDS = frozenset(field.name for field in NAMESPACE.shape.fields["metadata"].type.shape.fields.values())
 
 
@@ -79,12 +80,15 @@ class Input:
         return asked
 
     def _namespace_object(self) -> Any:
-        found = self._namespace()
+        found = self._looked_up(self._namespace)
         if found is None:
             return None
         meta = {k: v for k, v in (found.get("metadata") or {}).items() if k in _NAMESPACE_FIELDS}
         shown = {"metadata": meta, "spec": found.get("spec") or {}, "status": found.get("status") or {}}
         return converted(NAMESPACE, shown)
+
+    def _looked_up(self, call: Callable[[], _T]) -> _T:
+        return call() if self.deliberation is None else self.deliberation.looked_up(call)
 
     def _authorizer(self) -> Check:
         return Check(self._decide)
@@ -97,7 +101,8 @@ class Input:
         return found.to(found.type_name, **{key: value for key, value in given.items() if value})
 
     def _decide(self, user: str, attributes: Mapping[str, Any]) -> tuple[bool, str]:
-        if self._allows is None:
+        allows = self._allows
+        if allows is None:
             raise RuntimeError("no authorizer is configured")
         who = _account(user) if user else self._request.user
         asked = Attributes("")
@@ -109,7 +114,7 @@ class Input:
         except APIError:
             # What cannot be read limits nothing: the question is about everything then.
             asked.fields = asked.labels = ()
-        decision = self._allows(who, asked)
+        decision = self._looked_up(lambda: allows(who, asked))
         return decision.allowed, decision.reason
 
 

@@ -13,10 +13,11 @@ from datetime import datetime
 import orjson
 
 from hawser.api.kind import Kind
+from hawser.api.kinds import RESOURCE_CLAIM
 from hawser.api.quantity import Quantity
-from hawser.api.quota.names import concerning
+from hawser.api.quota.names import bounds_extended, concerning
 from hawser.api.quota.scopes import matches, selectors
-from hawser.api.quota.usage import Usage, add, changes_by_itself, is_measured, subtract, usage
+from hawser.api.quota.usage import ALONE, Around, Usage, add, changes_by_itself, is_measured, subtract, usage
 from hawser.api.types import Obj
 from hawser.store.base import Record, Store
 
@@ -24,13 +25,16 @@ from hawser.store.base import Record, Store
 class Tally:
     """What the committed objects of one kind in one namespace count for in one quota."""
 
-    def __init__(self, store: Store, kind: Kind, quota: Obj) -> None:
+    def __init__(self, store: Store, kind: Kind, quota: Obj, around: Around = ALONE) -> None:
         self._store = store
         self._kind = kind
+        self._around = around
         self._prefix = f"{kind.group or 'core'}/{kind.plural}/{quota['metadata']['namespace']}/"
         self._names = concerning(kind, quota["spec"].get("hard") or {})
         self._scopes = selectors(quota)
         self._each = is_measured(kind) or bool(self._scopes)
+        # Whose count depends on other objects.
+        self._moves = kind is RESOURCE_CLAIM and any(map(bounds_extended, self._names))
         self._counted: dict[str, tuple[int, Usage]] = {}
         self._total: Usage = {}
         self._revision = -1
@@ -59,9 +63,9 @@ class Tally:
                 obj: Obj = orjson.loads(record.value)
                 amount = self.amount(obj, now)
                 total = add(total, amount)
-                moving = changes_by_itself(self._kind, obj)
+                moving = self._moves or changes_by_itself(self._kind, obj)
                 if moving:
-                    # Time alone may change it: it is looked at every time.
+                    # Something else may change it, or time alone: it is looked at every time.
                     self._revision = -1
                 held = (-1 if moving else record.revision, amount)
             counted[record.key] = held
@@ -73,14 +77,15 @@ class Tally:
         """What one object counts for in this quota."""
         if not matches(self._kind, self._scopes, obj):
             return {}
-        found = usage(self._kind, obj, now)
+        found = usage(self._kind, obj, now, self._around)
         return {name: found[name] for name in self._names if name in found}
 
 
 class Ledger:
-    """One quota: its tallies, and what was taken by writes that are under way."""
+    """One quota: its tallies, and what was taken by writes that are under way. around: see ``usage``."""
 
-    def __init__(self, store: Store, quota: Obj) -> None:
+    def __init__(self, store: Store, quota: Obj, around: Around = ALONE) -> None:
+        self._around = around
         self.spec = quota["spec"]
         self._quota = quota
         self._store = store
@@ -99,7 +104,7 @@ class Ledger:
         key = (kind.group, kind.plural)
         found = self._tallies.get(key)
         if found is None:
-            found = self._tallies[key] = Tally(self._store, kind, self._quota)
+            found = self._tallies[key] = Tally(self._store, kind, self._quota, self._around)
         return found
 
     def used(self, kind: Kind, now: datetime) -> Usage:

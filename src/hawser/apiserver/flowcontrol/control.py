@@ -70,6 +70,8 @@ class FlowControl:
         self._places: dict[tuple[str, ...], Place] = {}
         self.counts: dict[tuple[str, str], Counts] = {}
         self.waiting: dict[asyncio.Future[None], Waiting] = {}
+        self.executing: dict[Target, tuple[Place, float, float]] = {}
+        """What has a seat: its place, since when (``time.perf_counter``), and the seconds that it waited."""
         self._news = asyncio.Event()
         for kind in (PRIORITY_LEVEL_CONFIGURATION, FLOW_SCHEMA):
             resources.store.follow(resources[kind].prefix, lambda events: self.load())
@@ -126,8 +128,9 @@ class FlowControl:
         counts.executing += 1
         return True
 
-    async def enter(self, level: Level, place: Place, counts: Counts, target: Target) -> None:
-        """Take a seat, as soon as there is one. APIError 429."""
+    async def enter(self, level: Level, place: Place, counts: Counts, target: Target) -> float:
+        """Take a seat, as soon as there is one; how many seconds that took. APIError 429."""
+        waited = 0.0
         try:
             future = self.levels.enter(level, place.flow)
         except APIError:
@@ -138,11 +141,12 @@ class FlowControl:
         else:
             self.waiting[future] = Waiting(level, place.flow, target, time.time())
             try:
-                await self._wait(level, future, counts)
+                waited = await self._wait(level, future, counts)
             finally:
                 del self.waiting[future]
         counts.dispatched += 1
         counts.executing += 1
+        return waited
 
     def leave(self, level: Level, counts: Counts, seconds: float) -> None:
         """Give the seat back after so many seconds."""
@@ -154,8 +158,8 @@ class FlowControl:
         """What is counted, as lines of Prometheus' text format."""
         return exposed(self.levels, self.counts)
 
-    async def _wait(self, level: Level, future: asyncio.Future[None], counts: Counts) -> None:
-        """Until a seat is free. APIError 429 when that takes too long."""
+    async def _wait(self, level: Level, future: asyncio.Future[None], counts: Counts) -> float:
+        """Until a seat is free: after so many seconds. APIError 429 when that takes too long."""
         began = time.perf_counter()
         counts.waiting += 1
         ended = counts.gave_up
@@ -173,7 +177,9 @@ class FlowControl:
             raise
         finally:
             counts.waiting -= 1
-            ended.observe(time.perf_counter() - began)
+            waited = time.perf_counter() - began
+            ended.observe(waited)
+        return waited
 
     def _give_up(self, level: Level, future: asyncio.Future[None]) -> None:
         if not future.cancel() and future.done() and future.exception() is None:

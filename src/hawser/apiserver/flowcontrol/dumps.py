@@ -1,15 +1,19 @@
-"""What waits where, for whoever wonders why requests are slow: /debug/api_priority_and_fairness/*.
+"""What waits and is served where, for whoever wonders why requests are slow: /debug/api_priority_and_fairness/*.
 
 Source: kube-apiserver's dumps (apf_controller_debug.go): tables for people, a comma before each tab stop. Here a
-queue is a flow's own, as long as it waits, and requests that are being served are counted, but not listed.
+queue is a flow's own, as long as it waits; requests without one have the index -1, as those without queues there.
 """
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from hawser.apiserver.flowcontrol.control import FlowControl
+from hawser.apiserver.flowcontrol.levels import Level
+from hawser.apiserver.paths import Target
 from hawser.apiserver.reply import Reply
 
 _NARROWEST = 8
@@ -51,35 +55,59 @@ def _levels(flow: FlowControl) -> Iterator[tuple[str, ...]]:
 
 def queues(flow: FlowControl) -> Reply:
     """A line for each queue."""
+    served = Counter(place.flow for place, _, _ in flow.executing.values())
     lines = (
-        (level.name, str(index), str(count), "0", "0", "0.00000000ss", str(count), str(count), "0.00000000ss")
+        (level.name, str(index), str(waiting), *[str(served[name])] * 2, _NO_TIME, *[str(waiting)] * 2, _NO_TIME)
         for level in flow.levels
-        for index, (_, count) in enumerate(level.flows)
+        for index, (name, waiting) in enumerate(level.flows)
     )
     return _table([_QUEUE_COLUMNS, *lines])
 
 
+_NO_TIME = "0.00000000ss"
+
+
 def requests(flow: FlowControl, details: bool) -> Reply:
-    """A line for each request that waits."""
-    return _table([_REQUEST_COLUMNS + (_DETAILS if details else ()), *_requests(flow, details)])
+    """A line for each request that waits or is served."""
+    lines = (
+        line + (_details(target) if details else ())
+        for level in flow.levels
+        for target, line in (*_waiting(flow, level), *_executing(flow, level))
+    )
+    return _table([_REQUEST_COLUMNS + (_DETAILS if details else ()), *lines])
 
 
-def _requests(flow: FlowControl, details: bool) -> Iterator[tuple[str, ...]]:
-    places: dict[str, int] = {}
+def _waiting(flow: FlowControl, level: Level) -> Iterator[tuple[Target, tuple[str, ...]]]:
+    places: Counter[str] = Counter()
     for waiting in flow.waiting.values():
-        target, level = waiting.target, waiting.level
-        schema, _, distinguisher = waiting.flow.partition("/")
-        index = next((at for at, (name, _) in enumerate(level.flows) if name == waiting.flow), -1)
-        place = places[waiting.flow] = places.get(waiting.flow, -1) + 1
-        arrived = datetime.fromtimestamp(waiting.arrived, UTC).isoformat().replace("+00:00", "Z")
-        line: tuple[str, ...] = (level.name, schema, str(index), str(place), distinguisher, arrived, "1", "0", "0s")
-        line += ("0001-01-01T00:00:00Z",)
-        if details:
-            kind = target.kind
-            version = kind.api_version if kind is not None else ""
-            line += (target.user.name, target.verb, target.path, target.namespace, target.name, version)
-            line += (target.resource, target.subresource)
-        yield line
+        if waiting.level is level:
+            place = places[waiting.flow]
+            places[waiting.flow] += 1
+            yield waiting.target, _line(level, waiting.flow, place, _moment(waiting.arrived), "0001-01-01T00:00:00Z")
+
+
+def _executing(flow: FlowControl, level: Level) -> Iterator[tuple[Target, tuple[str, ...]]]:
+    ago = time.time() - time.perf_counter()
+    for target, (place, began, waited) in flow.executing.items():
+        if place.level is level:
+            began += ago
+            yield target, _line(level, place.flow, -1, _moment(began - waited), _moment(began))
+
+
+def _line(level: Level, flow: str, place: int, arrived: str, started: str) -> tuple[str, ...]:
+    schema, _, distinguisher = flow.partition("/")
+    index = next((at for at, (name, _) in enumerate(level.flows) if name == flow), -1)
+    return (level.name, schema, str(index), str(place), distinguisher, arrived, "1", "0", "0s", started)
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _details(target: Target) -> tuple[str, ...]:
+    version = target.kind.api_version if target.kind is not None else ""
+    who = (target.user.name, target.verb, target.path, target.namespace, target.name)
+    return (*who, version, target.resource, target.subresource)
 
 
 def _table(cells: Iterable[tuple[str, ...]]) -> Reply:

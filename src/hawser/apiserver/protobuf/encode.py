@@ -138,7 +138,8 @@ def _sized(tag: bytes, encode: Encode, value: Any) -> bytes:
 @lru_cache(maxsize=4096)
 def _time(value: str) -> bytes:
     """Whole seconds, as Kubernetes sends them."""
-    return b"\x08" + varint(int(datetime.fromisoformat(value).timestamp() // 1))
+    # Without its fraction first: that of a time far off is lost in a float, and may round the second up.
+    return b"\x08" + varint(int(datetime.fromisoformat(value).replace(microsecond=0).timestamp()))
 
 
 def _micro_time(value: str) -> bytes:

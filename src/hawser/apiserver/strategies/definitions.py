@@ -43,7 +43,9 @@ class DefinitionStrategy(Strategy):
 
     def _settle(self, obj: Obj) -> None:
         # Validation, which comes after this, refuses what has no group, names or versions.
-        if (obj.get("spec") or {}).get("names"):
+        spec = obj.get("spec") or {}
+        versions = [version.get("name") for version in spec.get("versions") or ()]
+        if spec.get("names") and spec.get("group") and versions and all(versions):
             obj["status"] = self._names.status(obj, self._time())
 
     def begin_deletion(self, obj: Obj) -> None:

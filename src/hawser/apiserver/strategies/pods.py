@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hawser.api import label_keys
 from hawser.api.errors import APIError, Cause, FieldError, bad_request, conflict, invalid
 from hawser.api.kinds import POD
 from hawser.api.qos import qos_class
@@ -34,8 +35,10 @@ class PodStrategy(Strategy):
     parts = POD_PARTS
 
     def prepare_create(self, obj: Obj) -> None:
-        """Phase and QoS class; gated pods say so at once."""
+        """Phase, QoS class and selectors by the pod's own labels; gated pods say so at once."""
         spec = obj.setdefault("spec", {})
+        if spec.get("affinity") or spec.get("topologySpreadConstraints"):
+            label_keys.merge(obj)
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
         if spec.get("schedulingGates"):
             obj["status"]["conditions"] = [dict(_GATED)]
@@ -69,8 +72,8 @@ class PodStrategy(Strategy):
 
 
 def bind(pod: Obj, binding: Obj, now: str) -> Obj:
-    """The pod assigned to the binding's node (POST pods/NAME/binding). APIError 400, 409, 422."""
-    metadata = pod["metadata"]
+    """The pod assigned to the binding's node (POST pods/NAME/binding): a copy. APIError 400, 409, 422."""
+    metadata = {**pod["metadata"]}
     name = metadata["name"]
     target = binding.get("target") or {}
     if target.get("kind", "Node") not in ("", "Node"):
@@ -93,14 +96,13 @@ def bind(pod: Obj, binding: Obj, now: str) -> Obj:
         raise _refused(name, f'pod {name} is already assigned to node "{spec["nodeName"]}"')
     if spec.get("schedulingGates"):
         raise _refused(name, f"pod {name} has non-empty .spec.schedulingGates")
-    spec["nodeName"] = node
     annotations = given.get("annotations")
     if annotations:
         metadata["annotations"] = {**(metadata.get("annotations") or {}), **annotations}
     labels = given.get("labels")
     if labels:
         metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
-    status = pod.setdefault("status", {})
+    status = {**(pod.get("status") or {})}
     # What was promised has come true, or another place was found.
     status.pop("nominatedNodeName", None)
     conditions = [c for c in status.get("conditions") or [] if c["type"] != "PodScheduled"]
@@ -108,7 +110,7 @@ def bind(pod: Obj, binding: Obj, now: str) -> Obj:
         *conditions,
         {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now},
     ]
-    return pod
+    return {**pod, "metadata": metadata, "spec": {**spec, "nodeName": node}, "status": status}
 
 
 def _refused(name: str, detail: str) -> APIError:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from hawser.api import schema
 from hawser.api.crd.kinds import CustomKind, Scale
 from hawser.api.errors import APIError, Cause, FieldError, bad_request, invalid
 from hawser.api.kinds import REPLICATION_CONTROLLER, Kind
 from hawser.api.selectors import LabelSelector
 from hawser.api.types import Obj
 
-API_VERSION = "autoscaling/v1"
+SCALE = Kind("autoscaling", "v1", "Scale", "scales", True, verbs=())
+"""What is sent and shown."""
 _META = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
@@ -30,16 +32,12 @@ def read(obj: Obj, kind: Kind) -> Obj:
         status["selector"] = selector
     metadata = {key: obj["metadata"][key] for key in _META if key in obj["metadata"]}
     spec = {"replicas": obj["spec"]["replicas"]} if obj["spec"].get("replicas") else {}
-    return {"kind": "Scale", "apiVersion": API_VERSION, "metadata": metadata, "spec": spec, "status": status}
+    return {"kind": "Scale", "apiVersion": SCALE.api_version, "metadata": metadata, "spec": spec, "status": status}
 
 
 def write(obj: Obj, scale: Obj, kind: Kind) -> Obj:
-    """The object with a Scale's replicas (obj is copied as deep as it changes). APIError 400, 422."""
-    if scale.get("kind", "Scale") != "Scale":
-        raise bad_request(f"expected input object type to be Scale, but {scale['kind']}")
+    """The object with the replicas of a Scale that was read (obj is copied as deep as it changes). APIError 422."""
     replicas = (scale.get("spec") or {}).get("replicas", 0)
-    if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise bad_request("Scale.spec.replicas must be an integer")
     if replicas < 0:
         error = FieldError(Cause.INVALID, "spec.replicas", "must be greater than or equal to 0", replicas)
         raise invalid("autoscaling", "Scale", obj["metadata"]["name"], [error])
@@ -60,6 +58,25 @@ def write(obj: Obj, scale: Obj, kind: Kind) -> Obj:
     return changed
 
 
+def configuration(kind: Kind, body: Obj) -> Obj:
+    """A Scale that is applied (changed in place), as the configuration of the object that it scales. APIError 400."""
+    if (body.get("apiVersion"), body.get("kind")) != (SCALE.api_version, SCALE.kind):
+        raise bad_request(
+            "Incorrect version specified in apply patch. "
+            f"Specified patch version: {body.get('apiVersion', '')}, expected: {SCALE.api_version}"
+        )
+    schema.decode(SCALE, body)
+    given = body.get("metadata") or {}
+    if given.get("managedFields") is not None:
+        raise bad_request("metadata.managedFields must be nil")
+    metadata = {name: given[name] for name in ("name", "namespace", "uid", "resourceVersion") if given.get(name)}
+    config: Obj = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
+    replicas = (body.get("spec") or {}).get("replicas")
+    if replicas is not None:
+        config["spec"] = {"replicas": replicas}
+    return config
+
+
 def _read_custom(obj: Obj, kind: CustomKind, paths: Scale) -> Obj:
     replicas = _at(obj, paths.replicas)
     if not isinstance(replicas, int):
@@ -75,7 +92,7 @@ def _read_custom(obj: Obj, kind: CustomKind, paths: Scale) -> Obj:
         status["selector"] = selector
     metadata = {key: obj["metadata"][key] for key in _META if key in obj["metadata"]}
     spec = {"replicas": replicas} if replicas else {}
-    return {"kind": "Scale", "apiVersion": API_VERSION, "metadata": metadata, "spec": spec, "status": status}
+    return {"kind": "Scale", "apiVersion": SCALE.api_version, "metadata": metadata, "spec": spec, "status": status}
 
 
 def _at(value: Any, path: tuple[str, ...]) -> Any:

@@ -58,7 +58,7 @@ def create(data_dir: Path, listen: str | None = None, runtime_endpoint: str = ""
         raise SettingsError(
             f"{data_dir} is not empty and no engine's; name an empty or a new directory with --data-dir"
         )
-    with _registering():
+    with registering():
         return _create(data_dir, listen, runtime_endpoint)
 
 
@@ -112,7 +112,7 @@ def _neighbours() -> list[Settings]:
 
 
 @contextlib.contextmanager
-def _registering() -> Iterator[None]:
+def registering() -> Iterator[None]:
     """One engine of this host at a time chooses ports and ranges (flock(2) on the register's directory)."""
     _REGISTER.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(_REGISTER.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -125,7 +125,7 @@ def _registering() -> Iterator[None]:
 
 def with_free_ports(settings: Settings) -> Settings:
     """The settings with other ports in place of those of node and controllers that are taken, or were never chosen."""
-    with _registering():
+    with registering():
         free = settings
         others = {port for s in _neighbours() if s.data_dir != settings.data_dir for port in s.ports}
         if listen_problem(free.kubelet_listen):
@@ -141,7 +141,7 @@ def with_free_ports(settings: Settings) -> Settings:
 
 def register(settings: Settings) -> None:
     """Lets engines of other data directories know of this one. Idempotent."""
-    with _registering():
+    with registering():
         _register(settings)
 
 
@@ -151,7 +151,7 @@ def _register(settings: Settings) -> None:
 
 def unregister(data_dir: Path) -> None:
     """Forgets an engine whose data was removed."""
-    with _registering():
+    with registering():
         _write_register({str(s.data_dir) for s in _neighbours()} - {str(data_dir)})
 
 

@@ -15,21 +15,22 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from hawser.cli.engine import processes
-from hawser.cli.engine.containerd import cni_bin_dir, cni_conf_dir, runc_dir
+from hawser.cli.engine.containerd import RUNTIME_NOTES, cni_bin_dir, cni_conf_dir, runc_dir
 from hawser.cli.engine.settings import Settings
 from hawser.node.network.agent import NetworkAgent
 from hawser.node.network.config import NetworkConfig
 
 CGROUP_MOUNT = Path("/sys/fs/cgroup")
-RUNTIME_NOTES = Path("/run/hawser-runtime")
-"""Where hawser-runtime notes the init of each container, below it by runc's directory."""
+KILL_SECONDS = 60.0
+"""What is killed has memory and mounts to give back, for which a busy machine gives it little time."""
+_STATISTICS = "hawser.rich.view.statistics"
 _PROGRAMS = {"containerd", "runc", "crun", "lxcfs"}
-_MODULES = {"hawser.apiserver", "hawser.controllers", "hawser.node", "hawser.cli.engine.supervisor"}
+_MODULES = {"hawser.apiserver", "hawser.controllers", "hawser.node", "hawser.cli.engine.supervisor", _STATISTICS}
 
 
 def sweep(settings: Settings) -> list[str]:
@@ -40,7 +41,7 @@ def sweep(settings: Settings) -> list[str]:
     left = asyncio.run(_remove_network(settings))
     remove_cgroups(settings.cgroup_root)
     left += [f"cgroup {c}" for c in cgroups(settings.cgroup_root)]
-    left += [f"process {p} {' '.join(processes.argv(p))[:80]}" for p in engine_pids(settings)]
+    left += told(engine_pids(settings))
     mounted = mounts_below(*mount_dirs(settings))
     left += [f"mount {m}" for m in mounted]
     if not mounted:
@@ -123,6 +124,19 @@ def node_pids(cgroup_root: str, directories: Sequence[Path]) -> list[int]:
     return sorted(found - {os.getpid(), os.getppid()})
 
 
+def told(pids: Iterable[int]) -> list[str]:
+    """Processes in words, without those that have ended. One that is ending has a name and no command line."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            before, _, after = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")
+            waits = Path(f"/proc/{pid}/wchan").read_text().strip("0")
+            words = " ".join(processes.argv(pid))[:80]
+            words = words or f"{before.partition('(')[2]}, which is ending: {after.split()[0]} {waits}".strip()
+            found.append(f"process {pid} {words}")
+    return found
+
+
 def _is_of(settings: Settings, pid: int) -> bool:
     """Whether a process is a role, containerd, shim or runtime call of this engine, by its command line."""
     arguments = processes.argv(pid)
@@ -142,11 +156,12 @@ def is_role(arguments: list[str]) -> bool:
     if any(Path(a).name == "hawser-runtime" for a in arguments[:4]):
         return True
     name = Path(arguments[0]).name
-    return (
-        name in ("containerd", "runc", "crun", "lxcfs")
-        or name.startswith("containerd-shim")
-        or bool(_MODULES & {*arguments})
-    )
+    return name in _PROGRAMS or name.startswith("containerd-shim") or bool(_MODULES & {*arguments})
+
+
+def serves_view(arguments: list[str]) -> bool:
+    """Whether a command line is that of a server of the containers' own view, which goes on without an agent."""
+    return bool(arguments) and (Path(arguments[0]).name == "lxcfs" or _STATISTICS in arguments)
 
 
 def mounts_below(*directories: Path) -> list[str]:
@@ -186,7 +201,7 @@ def _cgroup_pids(root: str) -> set[int]:
 
 
 def _kill_processes(settings: Settings) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + KILL_SECONDS
     while (pids := engine_pids(settings)) and time.monotonic() < deadline:
         for pid in pids:
             processes.kill(pid, lambda p: _is_of(settings, p) or p in _cgroup_pids(settings.cgroup_root))

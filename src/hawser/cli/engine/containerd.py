@@ -25,6 +25,8 @@ PAUSE_IMAGE = "hawser.dev/pause:1"
 _CAP_SYS_RESOURCE = 24
 _OLDEST = (1, 6)
 """The first containerd that speaks CRI's runtime.v1."""
+RUNTIME_NOTES = Path("/run/hawser-runtime")
+"""Where hawser-runtime notes the init of each container, below it by runc's directory."""
 _SHIM = "containerd-shim-runc-v2"
 _KNOWN_TO_SHIM = (1, 6)
 """The containerd whose calls of the shim native/shim.c answers."""
@@ -118,7 +120,8 @@ def _provide_shim(settings: Settings) -> None:
     target, real = _shims(settings) / _SHIM, shutil.which(_SHIM)
     if real and installed_version(command(settings)[0])[1] == _KNOWN_TO_SHIM:
         with contextlib.suppress(OSError, BuildError):
-            compiler.provide(target, "shim.c", {"SHIM": real, "PROCESSORS": "1"})
+            texts = {"SHIM": real, "PROCESSORS": "1", "NOTES": str(RUNTIME_NOTES)}
+            compiler.provide(target, "shim.c", texts)
             (settings.cri_socket.parent / "s").mkdir(exist_ok=True, mode=0o700)
     elif target.exists():
         target.unlink()

@@ -16,7 +16,6 @@ from hawser.cli.engine import nodes
 from hawser.cli.engine.nodes import Node
 from hawser.cli.engine.settings import Settings, split_listen
 from hawser.node.network import netlink, netns
-from hawser.node.network.agent import FORWARD
 from hawser.node.network.layout import Network
 from hawser.node.network.links import Links, PodLink, default_mtu
 from hawser.node.network.netlink import Address
@@ -36,9 +35,6 @@ def connect(engine: Settings, listed: Sequence[Node]) -> None:
         netns.keep(machine)
     links = _links(engine)
     try:
-        for version in links.gateways:
-            if FORWARD[version].read_text().strip() != "1":
-                FORWARD[version].write_text("1")
         # The first node's agent makes the same; whoever comes first.
         links.ensure_gateway(map(ip_network, engine.ranges))
         for node in further:

@@ -14,7 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
+from hawser.cli.engine import settings
 from hawser.cli.engine.settings import Settings, SettingsError, instance_id
 from hawser.node.network import layout
 from hawser.node.network.layout import MOST, Network
@@ -23,6 +25,8 @@ from hawser.node.network.netlink import Address
 
 REGION = "local"
 KUBELET_PORT = 10250
+NOTE = "engine.json"
+"""In an engine's run directory: what it is."""
 _NAMESPACES = Path("/run/netns")
 """Where `ip netns` looks, too."""
 
@@ -65,11 +69,16 @@ def load(engine: Settings) -> list[Node]:
         return [Node(engine.node_name, 1)]
     except (ValueError, OSError) as e:
         raise SettingsError(f"{path} cannot be read: {e}; restore it, or `hawser down --purge` to start anew") from e
-    known = {f.name for f in fields(Node)}
     try:
-        return [Node(**{k: v for k, v in row.items() if k in known}) for row in rows]
+        return from_rows(rows)
     except (TypeError, AttributeError) as e:
         raise SettingsError(f"{path} is incomplete: {e}; restore it, or `hawser down --purge` to start anew") from e
+
+
+def from_rows(rows: Iterable[dict[str, Any]]) -> list[Node]:
+    """The nodes of nodes.json; what a newer Hawser wrote beside is left out. Raises TypeError, AttributeError."""
+    known = {f.name for f in fields(Node)}
+    return [Node(**{k: v for k, v in row.items() if k in known}) for row in rows]
 
 
 def known(engine: Settings) -> list[Node]:
@@ -122,6 +131,21 @@ def grown(nodes: Sequence[Node], total: int, zones: int = 0, cpu: str = "", memo
         )
         for node in listed
     ]
+
+
+def note(engine: Settings, listed: Sequence[Node]) -> None:
+    """Writes settings and nodes into the run directory, which exists, for whoever finds the data directory gone."""
+    rows = [asdict(node) for node in listed]
+    path = engine.run_dir / NOTE
+    tmp = path.with_suffix(".tmp")
+    tmp.write_text(json.dumps({"dataDir": str(engine.data_dir), "settings": engine.document(), "nodes": rows}))
+    tmp.replace(path)
+
+
+def noted(path: Path) -> tuple[Settings, list[Node]]:
+    """What ``note`` wrote. Raises OSError, ValueError, KeyError, TypeError, AttributeError, SettingsError."""
+    document = json.loads(path.read_text())
+    return settings.from_document(Path(document["dataDir"]), document["settings"]), from_rows(document["nodes"])
 
 
 def changed(nodes: Iterable[Node], name: str, **values: object) -> list[Node]:

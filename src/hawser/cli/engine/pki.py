@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from hawser.cli.engine.settings import Settings, SettingsError, split_listen
+from hawser.node import machine
 
 _CA_DAYS = 3650
 _CERT_DAYS = 365
@@ -140,14 +141,8 @@ def _unique(*names: str) -> tuple[str, ...]:
 
 
 def host_addresses() -> list[str]:
-    """The host's own addresses that its name resolves to or that reach the default route, loopback left out."""
-    found = []
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        try:
-            s.connect(("192.0.2.1", 9))  # TEST-NET-1: nothing is sent, the kernel only picks the source address
-            found.append(s.getsockname()[0])
-        except OSError:
-            pass
+    """The address that the host has as a node, and those that its name resolves to, loopback left out."""
+    found = [machine.default_address()]
     try:
         found += [str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)]
     except OSError:

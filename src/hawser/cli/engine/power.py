@@ -29,7 +29,6 @@ from hawser.node.network.podtable import drop_table, pod_table
 from hawser.node.shutdown_request import DONE, REQUEST, Request
 from hawser.runtime.install import install
 
-_KILL_SECONDS = 10.0
 _STOP_SECONDS = 60.0
 _REPORT_SECONDS = 5.0
 
@@ -39,6 +38,7 @@ def prepare(engine: Settings, listed: Sequence[Node]) -> None:
 
     Raises OSError, SettingsError.
     """
+    nodes.note(engine, listed)
     for node in (node for node in listed if not node.stopped):
         view = nodes.view(engine, node)
         # What shut down before boots now.
@@ -121,7 +121,7 @@ def cut(engine: Settings, node: Node) -> list[str]:
     left = _cut_network(engine, node)
     cleanup.remove_cgroups(view.cgroup_root)
     left += [f"cgroup {c}" for c in cleanup.cgroups(view.cgroup_root)]
-    left += [f"process {p} {' '.join(processes.argv(p))[:80]}" for p in _pids(view)]
+    left += cleanup.told(_pids(view))
     mounted = cleanup.mounts_below(*directories)
     left += [f"mount {m}" for m in mounted]
     if not mounted:
@@ -130,8 +130,16 @@ def cut(engine: Settings, node: Node) -> list[str]:
             shutil.rmtree(path, ignore_errors=True)
     for socket in sockets:
         socket.unlink(missing_ok=True)
-    cleanup.remove_notes(cleanup.RUNTIME_NOTES / str(containerd.runc_dir(view)).lstrip("/"))
+    cleanup.remove_notes(containerd.RUNTIME_NOTES / str(containerd.runc_dir(view)).lstrip("/"))
     return left
+
+
+def clear(engine: Settings, listed: Sequence[Node]) -> list[str]:
+    """Removes every trace of an engine whose supervisor is stopped, but its data; what is left, in words."""
+    left = [line for node in listed if not node.first for line in cut(engine, node)]
+    if len(listed) > 1:
+        nodenet.remove(engine)
+    return left + cleanup.sweep(engine)
 
 
 def _cut_network(engine: Settings, node: Node) -> list[str]:
@@ -160,7 +168,7 @@ def _cut_network(engine: Settings, node: Node) -> list[str]:
 
 
 def _kill(view: Settings) -> None:
-    deadline = time.monotonic() + _KILL_SECONDS
+    deadline = time.monotonic() + cleanup.KILL_SECONDS
     while (pids := _pids(view)) and time.monotonic() < deadline:
         still = _still(view)
         for pid in pids:

@@ -21,7 +21,7 @@ _INTERPRETER = {
 }
 
 # An engine shares its disk with all else that is on the machine, so it waits longer than a kubelet before it evicts.
-_EVICTION = ",".join(
+EVICTION = ",".join(
     (
         "memory.available<100Mi",
         *("nodefs.available<5%", "nodefs.inodesFree<5%"),
@@ -154,7 +154,7 @@ def _agent(engine: Settings, node: Node) -> Role:
         "cgroup-root": settings.cgroup_root,
         "pause-image": containerd.PAUSE_IMAGE,
         "pod-manifest-path": settings.data_dir / "manifests",
-        "eviction-hard": _EVICTION,
+        "eviction-hard": EVICTION,
     }
     further: dict[str, object] = {
         "node-ip": joined(map(str, nodes.addresses(engine, node))),

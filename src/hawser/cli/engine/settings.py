@@ -143,13 +143,16 @@ class Settings:
         """Path of a client's kubeconfig: admin, controllers, agent."""
         return self.data_dir / "kubeconfig" / f"{name}.yaml"
 
+    def document(self) -> dict[str, object]:
+        """What config.json holds; ``from_document`` reads it."""
+        return {"schema": _SCHEMA, **{k: str(v) for k, v in asdict(self).items() if k != "data_dir"}}
+
     def save(self) -> None:
         """Writes config.json durably; it holds no secrets."""
-        doc = {"schema": _SCHEMA, **{k: str(v) for k, v in asdict(self).items() if k != "data_dir"}}
         path = self.data_dir / "config.json"
         tmp = path.with_suffix(".tmp")
         with tmp.open("w") as f:
-            json.dump(doc, f, indent=2)
+            json.dump(self.document(), f, indent=2)
             f.write("\n")
             f.flush()
             os.fsync(f.fileno())
@@ -193,12 +196,17 @@ def load(data_dir: Path) -> Settings | None:
         raise SettingsError(f"{path} cannot be read: no settings; restore it, or remove {data_dir} to start anew")
     if doc.get("schema", 0) > _SCHEMA:
         raise SettingsError(f"{path} was written by a newer Hawser; upgrade, or use another --data-dir")
-    known = {f.name for f in fields(Settings)} - {"data_dir"}
     try:
-        found = Settings(data_dir=data_dir, **{k: str(v) for k, v in doc.items() if k in known})
-        _check(found)
+        return from_document(data_dir, doc)
     except (TypeError, ValueError, SettingsError) as e:
         raise SettingsError(f"{path} is incomplete: {e}; restore it, or remove {data_dir} to start anew") from e
+
+
+def from_document(data_dir: Path, document: dict[str, object]) -> Settings:
+    """The settings that ``document`` gave. Raises TypeError, ValueError, SettingsError."""
+    known = {f.name for f in fields(Settings)} - {"data_dir"}
+    found = Settings(data_dir=data_dir, **{k: str(v) for k, v in document.items() if k in known})
+    _check(found)
     return found
 
 

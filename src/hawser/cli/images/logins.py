@@ -52,11 +52,11 @@ def login(reference: str) -> Login:
     for place in _files():
         try:
             content = place.read_bytes()
-            config: dict[str, Any] = json.loads(content)
+            config = _object(content)
         except OSError:
             continue
         except ValueError as error:
-            raise Failure(f"{place} is not JSON: {error}") from None
+            raise Failure(f"{place} is no object of JSON: {error}") from None
         server = _HUB if host == "docker.io" else host
         helper = (config.get("credHelpers") or {}).get(server) or (config.get("credHelpers") or {}).get(host)
         if (name := helper or config.get("credsStore")) and (found := _ask(str(name), server, place)):
@@ -68,6 +68,13 @@ def login(reference: str) -> Login:
             if found != Login():  # with a store, Docker leaves an empty entry here
                 return found
     return Login()
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"it is a {type(found).__name__}")
+    return found
 
 
 def _files() -> Iterator[Path]:

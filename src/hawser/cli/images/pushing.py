@@ -99,18 +99,27 @@ class _Registry:
 
     async def _token(self, told: dict[str, str]) -> str:
         """A token of the registry's token service; what it is given for it depends on what this user has."""
+        realm = told.get("realm", "")
+        if not realm:
+            raise Failure(f"{self._base} wants a token and does not say whose", HINT)
         asked = {"service": told.get("service", ""), "scope": f"repository:{self._name}:pull,push"}
         if self._login.token:
             form = {"grant_type": "refresh_token", "client_id": "hawser", "refresh_token": self._login.token, **asked}
-            call = self._session.post(told["realm"], data=form)
+            call = self._session.post(realm, data=form)
         else:
             headers = {"Authorization": self._login.basic} if self._login.basic else {}
-            call = self._session.get(told["realm"], params=asked, headers=headers)
+            call = self._session.get(realm, params=asked, headers=headers)
         async with call as answer:
             if answer.status != 200:
-                raise Failure(f"{told['realm']} gives no token: {answer.status} {answer.reason}", HINT)
-            granted = await answer.json(content_type=None)
-        return str(granted.get("token") or granted.get("access_token"))
+                raise Failure(f"{realm} gives no token: {answer.status} {answer.reason}", HINT)
+            try:
+                granted = json.loads(await answer.read())
+            except ValueError:
+                granted = None
+        token = granted.get("token") or granted.get("access_token") if isinstance(granted, dict) else None
+        if not token:
+            raise Failure(f"{realm} gives no token: there is none in its answer", HINT)
+        return str(token)
 
     async def _blob(self, tar: tarfile.TarFile, digest: str) -> None:
         """Pushes a blob unless the registry has it."""
@@ -118,7 +127,9 @@ class _Registry:
         if (await self._call("HEAD", there, (200, 404)))[0] == 200:
             return
         began = await self._call("POST", f"{self._base}/{self._name}/blobs/uploads/", (202,))
-        place = URL(self._base).join(URL(began[1]["Location"], encoded=True))
+        if not (location := began[1].get("Location")):
+            raise Failure(f"the registry does not take the image: it names no place for {digest}", HINT)
+        place = URL(self._base).join(URL(location, encoded=True))
         file, size = _blob(tar, digest)
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
         await self._call("PUT", place.update_query(digest=digest), (201,), data=_pieces(file), headers=headers)

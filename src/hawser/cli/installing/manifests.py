@@ -14,6 +14,7 @@ import hawser
 from hawser.cli.installing import dropins
 from hawser.cli.writable.names import AGENT_CONTAINER, AGENT_LABEL, AGENT_ROOT
 from hawser.rich.profiles.server import SOCKET
+from hawser.runtime.install import STATE
 
 NAMESPACE = "hawser-system"
 NAME = "hawser-rich"
@@ -110,7 +111,7 @@ def _daemon_set(image: str, restart: bool, socket: str) -> Obj:
         "volumeMounts": [
             {**host, "readOnly": True},
             {"name": "run", "mountPath": "/run", "mountPropagation": "HostToContainer"},
-            {"name": "lib", "mountPath": "/var/lib/hawser"},
+            {"name": "lib", "mountPath": STATE},
         ],
         "resources": {"requests": {"cpu": "10m", "memory": "48Mi"}, "limits": {"memory": "512Mi"}},
         "securityContext": _capabilities("SYS_ADMIN", "SYS_PTRACE", "SYS_CHROOT", "DAC_READ_SEARCH"),
@@ -127,7 +128,7 @@ def _daemon_set(image: str, restart: bool, socket: str) -> Obj:
         "volumes": [
             {"name": "host", "hostPath": {"path": "/"}},
             {"name": "run", "hostPath": {"path": "/run"}},
-            {"name": "lib", "hostPath": {"path": "/var/lib/hawser", "type": "DirectoryOrCreate"}},
+            {"name": "lib", "hostPath": {"path": STATE, "type": "DirectoryOrCreate"}},
         ],
     }
     return {

@@ -298,11 +298,14 @@ class _Push:
         await record.write(self.client, self.pod, left, "ReleaseUndone", f"release {name} was undone as asked")
 
     async def _find_unit(self, name: str, decided: Plan) -> None:
-        """Raises Failure when systemd has no such unit, and the release does not bring one."""
+        """Raises Failure when the container has no such unit or script, and the release does not bring one."""
         file = self.order.unit if "." in self.order.unit else self.order.unit + ".service"
-        if not self.order.unit or any(path.rpartition("/")[2] == file for path in decided.sent):
+        script = file.removesuffix(".service")
+        if not self.order.unit or any(path.rpartition("/")[2] in (file, script) for path in decided.sent):
             return
         found = watch.unit_state(await self.inside.run(scripts.UNIT, name, self.order.unit))
+        if found.get("LoadState") == "not-found" and "SubState" not in found:
+            raise Failure(f"there is no systemd and no /etc/init.d/{script}", "--command says what to run instead")
         if found.get("LoadState") == "not-found":
             hint = "`systemctl list-units --type=service` inside shows them; --command runs something else instead"
             raise Failure(f"the container has no unit {file}", hint)

@@ -222,7 +222,6 @@ if command -v rc-service >/dev/null; then
 	rc-service "$name" restart
 	exit
 fi
-[ -x "/etc/init.d/$name" ] || die "there is no systemd and no /etc/init.d/$name: --command says what to run instead"
 "/etc/init.d/$name" restart
 """
 )
@@ -249,7 +248,14 @@ if [ -d /run/systemd/system ]; then
 	exec systemctl show -p LoadState -p ActiveState -p SubState -p Result -p NRestarts -p MainPID -p ExecMainStatus \
 		-p Type "$2"
 fi
-if command -v rc-service >/dev/null; then check="rc-service ${2%.service}"; else check=/etc/init.d/${2%.service}; fi
+name=${2%.service}
+if command -v rc-service >/dev/null; then
+	check="rc-service $name"
+	rc-service --exists "$name" || echo LoadState=not-found
+else
+	check=/etc/init.d/$name
+	[ -x "$check" ] || echo LoadState=not-found
+fi
 if $check status >/dev/null 2>&1; then echo ActiveState=active; else echo ActiveState=failed; fi
 """
 )

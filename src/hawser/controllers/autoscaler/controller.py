@@ -88,7 +88,8 @@ class AutoscalerController(Controller):
             pass
         finally:
             self._counts.reconciled(before, after, error, perf_counter() - began)
-            await self._write(autoscaler, draft)
+        # Not in the clause above: whoever is cancelled writes nothing any more.
+        await self._write(autoscaler, draft)
         return self._period
 
     async def _write(self, autoscaler: Obj, draft: Draft) -> None:
@@ -140,7 +141,7 @@ class AutoscalerController(Controller):
         """The kind and the Scale of what is scaled."""
         reference, namespace = autoscaler["spec"]["scaleTargetRef"], autoscaler["metadata"]["namespace"]
         try:
-            kind = await self._scales.kind(reference.get("apiVersion", ""), reference["kind"])
+            kind = await self._scales.preferred(reference.get("apiVersion", ""), reference["kind"])
             scale = await self._scales.get(kind, namespace, reference["name"])
         except APIError as err:
             self._recorder.event(autoscaler, "Warning", "FailedGetScale", err.message)

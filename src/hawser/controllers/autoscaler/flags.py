@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hawser.controllers.node_flags import duration
+from hawser.api import durations
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         ("initial-readiness-delay", "30s", "time after a pod's start in which becoming ready counts as the first time"),
     ):
         listed.add_argument(
-            f"{prefix}-{name}", type=duration, default=default, metavar="DURATION", help=f"{text} (default: {default})"
+            f"{prefix}-{name}",
+            type=durations.flag,
+            default=default,
+            metavar="DURATION",
+            help=f"{text} (default: {default})",
         )
     listed.add_argument(
         f"{prefix}-tolerance",

@@ -165,7 +165,7 @@ class Proposer:
 
     async def _kind(self, described: Obj) -> Kind:
         try:
-            return await self._scales.kind(described.get("apiVersion", ""), described["kind"])
+            return await self._scales.preferred(described.get("apiVersion", ""), described["kind"])
         except APIError as err:
             raise UnknownUsage(err.message) from err
 

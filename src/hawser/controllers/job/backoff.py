@@ -18,31 +18,30 @@ LONGEST_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Failures since the last success, and when the last of them was."""
+    """Failures since the last success, when the last of them was, and when that success was."""
 
     failures: int = 0
     last: datetime | None = None
-
-
-def advance(record: Record, succeeded: Sequence[Obj], failed: Sequence[Obj]) -> Record:
-    """The record after more pods have ended."""
-    times = sorted(ended_at(pod) for pod in failed)
-    if succeeded:
-        since = max(ended_at(pod) for pod in succeeded)
-        times = [t for t in times if t > since]
-        record = Record()
-    return Record(record.failures + len(times), times[-1]) if times else record
+    success: datetime | None = None
 
 
 def latest(known: Record, succeeded: Sequence[Obj], failed: Sequence[Obj]) -> Record:
-    """What all pods that are still there tell, and what was known of others: pods go, their failures are remembered."""
-    told = advance(Record(), succeeded, failed)
-    if known.last is None or any(ended_at(pod) >= known.last for pod in succeeded):
+    """What pods that are still there tell, and what was known of others: pods go, their failures are remembered.
+
+    succeeded: those at least that have ended since ``known``; failed: all.
+    """
+    successes = [ended_at(pod) for pod in succeeded]
+    if known.success is not None:
+        successes.append(known.success)
+    success = max(successes, default=None)
+    times = sorted(at for at in map(ended_at, failed) if success is None or at > success)
+    told = Record(len(times), times[-1] if times else None, success)
+    if known.last is None or (success is not None and success >= known.last):
         return told
-    if told.last is None or told.last < known.last or told == known:
-        return known
+    if told.last is None or told.last < known.last:
+        return Record(known.failures, known.last, success)
     more = 1 if told.last > known.last else 0
-    return Record(max(known.failures + more, told.failures), told.last)
+    return Record(max(known.failures + more, told.failures), told.last, success)
 
 
 def remaining(record: Record, now: datetime) -> float:

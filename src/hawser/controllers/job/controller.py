@@ -22,10 +22,12 @@ from hawser.controllers.job.counts import Counts
 from hawser.controllers.job.plan import Outcome, Work, deadline, is_finished, outcome, work
 from hawser.controllers.job.status import events, status, to_release
 from hawser.controllers.job.view import View
+from hawser.controllers.own_writes import OwnWrites
 from hawser.controllers.pod_control import PodControl, is_namespace_terminating
 
 # Keys of pods that may hold a finalizer for a Job that will not count them; no namespace has a colon in it.
 _POD = "pod:"
+_OVER = "job pods that are over"
 # What happens to pods in so short a time is written to the Job at once.
 _BATCH_SECONDS = 0.05
 
@@ -48,9 +50,11 @@ class JobController(Controller):
         self._clock = manager.clock
         self._recorder = manager.recorder("job-controller")
         self._jobs = manager.informer(JOB)
-        self._pods = PodControl(manager, self._recorder, JOB, finalizer=pods.FINALIZER)
+        self._pods = PodControl(manager, self._recorder, JOB, finalizer=pods.FINALIZER, tallied=True)
+        self._pods.informer.add_index(_OVER, pods.over_of)
         self._records: dict[str, tuple[str, Record]] = {}
         self._counts = Counts()
+        self._written = OwnWrites(self._jobs)
         self._jobs.on_change(self._job_changed)
         self._pods.informer.on_change(self._pod_changed)
         self._pods.on_orphan(self._enqueue_adopters)
@@ -59,7 +63,8 @@ class JobController(Controller):
         return self._counts.lines()
 
     def _job_changed(self, old: Obj | None, new: Obj | None) -> None:
-        self.enqueue(old, new)
+        if not self._written.has(new):
+            self.enqueue(old, new)
         if old is None and new is not None and not _is_ours(new):
             self._counts.external(new)
         if new is None or is_finished(new):
@@ -124,10 +129,9 @@ class JobController(Controller):
         ending: Outcome | None = None
         failure: APIError | None = None
         asked: set[str] = set()
-        selector, uid = _selector(job), job["metadata"]["uid"]
         while True:
             now = self._clock.now()
-            view = View(job, [p for p in self._pods.owned(uid) if selector.matches(p["metadata"].get("labels"))])
+            view = self._view(job)
             record = self._record(key, view)
             ending = ending or outcome(view, now)
             todo = step.todo
@@ -146,23 +150,36 @@ class JobController(Controller):
             else:
                 break
             if is_finished(job):
+                self._records.pop(key, None)
                 return None
         if failure is not None:
             raise failure
-        waits = (todo.look_again, None if ending else deadline(view, now))
+        # Pods that are active still are to end: it is only now that the deadline has passed.
+        waits = (todo.look_again, None if ending and not view.active else deadline(view, now))
         return min((wait for wait in waits if wait is not None), default=None)
+
+    def rest(self, key: str) -> float:
+        job = self._jobs.get_key(key)
+        return self._pods.rest(job["metadata"]["uid"]) if job is not None else 0.0
+
+    def _view(self, job: Obj) -> View:
+        uid, selector = job["metadata"]["uid"], _selector(job)
+        owned = self._pods.owned(uid)
+        if self._pods.all_match(uid, selector):
+            return View(job, owned, dict(self._pods.tally(uid)), self._pods.owned(uid, _OVER))
+        return View.of(job, [pod for pod in owned if selector.matches(pod["metadata"].get("labels"))])
 
     def _record(self, key: str, view: View) -> Record:
         """Failures in a row of the Job's pods."""
         uid = view.job["metadata"]["uid"]
-        known = self._records.get(key, ("", Record()))
-        old = known[1] if known[0] == uid else Record()
-        failed = [pod for pod in view.pods if pods.is_failed(pod, view.job)]
-        if failed or old.failures:
-            succeeded = [pod for pod in view.pods if pods.phase(pod) == "Succeeded"]
-            old = backoff.latest(old, succeeded, failed)
-            self._records[key] = uid, old
-        return old
+        known = self._records.get(key)
+        first = known is None or known[0] != uid
+        record = Record() if first or known is None else known[1]
+        # All that has ended since the last look is over and not yet counted.
+        succeeded = [pod for pod in (view.pods if first else view.over) if pods.phase(pod) == "Succeeded"]
+        record = backoff.latest(record, succeeded, [pod for pod in view.over if pods.is_failed(pod, view.job)])
+        self._records[key] = uid, record
+        return record
 
     async def _do(self, view: View, todo: Work) -> APIError | None:
         if todo.delete:
@@ -178,7 +195,7 @@ class JobController(Controller):
 
     async def _write(self, job: Obj, wanted: Obj) -> Obj:
         written = await self._client.update(JOB, {**job, "status": wanted}, subresource="status")
-        self._jobs.observe(written)
+        self._written.observe(written)
         self._counts.written(job, wanted)
         for kind, reason, message in events(job, wanted):
             self._recorder.event(job, kind, reason, message)

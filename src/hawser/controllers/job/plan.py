@@ -56,7 +56,7 @@ def _failure(view: View, now: datetime) -> Outcome | None:
     spec = view.spec
     policy = spec.get("podFailurePolicy")
     if policy is not None:
-        for pod in view.pods:
+        for pod in view.over:
             if pods.is_failed(pod, view.job) and (message := judge(policy, pod).message):
                 return Outcome(TARGET, "PodFailurePolicy", message)
     if view.failed > spec["backoffLimit"] or _restarted_too_often(view):
@@ -124,16 +124,16 @@ class Work:
 def work(view: View, ending: Outcome | None, record: Record, now: datetime) -> Work:
     """Which pods to make or to delete; never both at once."""
     if ending is not None:
-        return Work(delete=tuple(view.active))
+        return Work(delete=tuple(view.active_pods))
     if view.deleting:
         return Work()
     if view.suspended:
-        return Work(delete=tuple(view.active), uncounted=True)
+        return Work(delete=tuple(view.active_pods), uncounted=True)
     wanted = _wanted(view)
     if surplus := _surplus(view, wanted):
         return Work(delete=tuple(surplus[:BURST]), uncounted=True)
     ending_pods = len(view.terminating) if pods.only_failed_are_replaced(view.job) else 0
-    missing = min(wanted - ending_pods - len(view.active), BURST)
+    missing = min(wanted - ending_pods - view.active, BURST)
     if missing <= 0:
         return Work()
     if not (view.indexed and view.by_index) and (wait := remaining(record, now)):
@@ -149,29 +149,29 @@ def _wanted(view: View) -> int:
     """How many pods are to be active."""
     completions, parallelism = view.spec.get("completions"), int(view.spec["parallelism"])
     if completions is None:
-        return len(view.active) if view.succeeded else parallelism
+        return view.active if view.succeeded else parallelism
     return max(0, min(parallelism, int(completions) - view.succeeded))
 
 
 def _surplus(view: View, wanted: int) -> list[Obj]:
     """Too many pods; of indexed Jobs first those whose index is missing, too large or there twice."""
     if not view.indexed:
-        return pods.first_to_go(view.active)[: max(0, len(view.active) - wanted)]
+        return pods.first_to_go(view.active_pods)[: view.active - wanted] if view.active > wanted else []
     of_index: dict[int | None, list[Obj]] = {}
-    for pod in view.active:
+    for pod in view.active_pods:
         of_index.setdefault(pods.valid_index(pod, view.job), []).append(pod)
     gone = of_index.pop(None, [])
     left = []
     for same in of_index.values():
-        *more, last = pods.first_to_go(same)
+        *more, last = pods.first_to_go(same) if len(same) > 1 else same
         gone += more
         left.append(last)
-    return gone + pods.first_to_go(left)[: max(0, len(left) - wanted)]
+    return gone + (pods.first_to_go(left)[: len(left) - wanted] if len(left) > wanted else [])
 
 
 def _pending(view: View) -> Iterator[int]:
     """Indexes that have neither ended nor a pod, in order."""
-    busy = view.active
+    busy = view.active_pods
     if pods.only_failed_are_replaced(view.job):
         busy = [*busy, *view.terminating]
     indexes = (pods.index_of(pod) for pod in busy)

@@ -30,8 +30,18 @@ def is_counted(pod: Obj) -> bool:
     return FINALIZER not in (pod["metadata"].get("finalizers") or ())
 
 
+def is_over(pod: Obj) -> bool:
+    """Whether a pod's end may still say something to its Job: not that of a success that is counted."""
+    return not pods.is_active(pod) and not (is_counted(pod) and phase(pod) == "Succeeded")
+
+
 def phase(pod: Obj) -> str:
     return str(pod.get("status", {}).get("phase", "Pending"))
+
+
+def over_of(pod: Obj) -> list[str]:
+    """An informer's index function: the uid of the controlling owner of a pod that ``is_over``."""
+    return pods.owner_uids(pod) if is_over(pod) else []
 
 
 def is_indexed(job: Obj) -> bool:

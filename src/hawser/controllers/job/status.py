@@ -22,7 +22,7 @@ def status(view: View, ending: Outcome | None, now: datetime) -> Obj:
     if view.active:
         ending = None
     made: Obj = dict(view.old)
-    _put(made, "active", len(view.active))
+    _put(made, "active", view.active)
     made["ready"], made["terminating"] = view.ready, len(view.terminating)
     left = _count(view, made, ending)
     if view.indexed:

@@ -7,19 +7,30 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from hawser.api.job_indexes import Indexes
-from hawser.api.status import has_ended, is_ready
+from hawser.api.status import has_ended
 from hawser.api.types import Obj
 from hawser.controllers import pods as any_pods
 from hawser.controllers.job import pods
 from hawser.controllers.job.policies import judge
+from hawser.controllers.tally import ACTIVE, State, Tally, count, tally_of
 
 
 @dataclass(frozen=True)
 class View:
-    """job: as it is on the server. pods: those it controls and selects."""
+    """job: as it is on the server. pods: those it controls and selects.
+
+    tally: their count. over: those that ``pods.is_over`` means; the others need no look at each of them.
+    """
 
     job: Obj
     pods: Sequence[Obj]
+    tally: Tally
+    over: Sequence[Obj]
+
+    @classmethod
+    def of(cls, job: Obj, owned: Sequence[Obj]) -> View:
+        """The view when nothing is known of the pods but themselves."""
+        return cls(job, owned, tally_of(owned), [pod for pod in owned if pods.is_over(pod)])
 
     @property
     def spec(self) -> Obj:
@@ -55,23 +66,28 @@ class View:
         told = self.old.get("uncountedTerminatedPods") or {}
         return frozenset(told.get("succeeded") or ()), frozenset(told.get("failed") or ())
 
-    @cached_property
-    def active(self) -> list[Obj]:
-        return [pod for pod in self.pods if any_pods.is_active(pod)]
+    @property
+    def active(self) -> int:
+        """How many pods are."""
+        return count(self.tally, *ACTIVE)
 
     @cached_property
+    def active_pods(self) -> list[Obj]:
+        return [pod for pod in self.pods if any_pods.is_active(pod)]
+
+    @property
     def ready(self) -> int:
-        return sum(is_ready(pod) for pod in self.active)
+        return count(self.tally, State.READY)
 
     @cached_property
     def terminating(self) -> list[Obj]:
         """Being deleted, and not at their end."""
-        return [pod for pod in self.pods if any_pods.is_terminating(pod) and not has_ended(pod)]
+        return [pod for pod in self.over if any_pods.is_terminating(pod) and not has_ended(pod)]
 
     @cached_property
     def held(self) -> list[Obj]:
-        """Pods that still have the finalizer: not counted for good."""
-        return [pod for pod in self.pods if not pods.is_counted(pod)]
+        """Pods that still have the finalizer: not counted for good. Active ones only of a Job that is being deleted."""
+        return [pod for pod in (self.pods if self.deleting else self.over) if not pods.is_counted(pod)]
 
     def _news(self) -> list[Obj]:
         """Held pods that the status does not know of; of indexed Jobs only those with an index."""
@@ -131,7 +147,7 @@ class View:
         failed = self.failed_indexes
         if failed is None:
             return {}
-        running = {pods.index_of(pod) for pod in self.active}
+        running = {pods.index_of(pod) for pod in self.active_pods}
         found: dict[int, Obj] = {}
         for pod in self.held:
             index = pods.valid_index(pod, self.job)

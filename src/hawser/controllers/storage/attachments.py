@@ -8,7 +8,7 @@ controller for names, events and ``node.status.volumesAttached``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from hawser.api.errors import APIError, ignoring
@@ -57,6 +57,9 @@ class AttachDetachController(Controller):
         self._pods.add_index("claims", claim_keys)
         self._attachments.add_index("node", lambda one: (one["spec"]["nodeName"],))
         self._attachments.add_index("volume", _volume)
+        self._asked: dict[str, tuple[str, str]] = {}
+        """By volumes for one node only: the node they were asked for and the attachment, until the cache has it. Nobody
+        else asks meanwhile: a request whose answer is lost may have done its work."""
         self._news: set[str] = set()
         """Attachments that have come about since they were last looked at."""
         self._pods.on_change(self._on_pod)
@@ -78,6 +81,9 @@ class AttachDetachController(Controller):
         for one in (old, new):
             if one is not None:
                 self.queue.add(one["spec"]["nodeName"])
+                for volume in _volume(one):
+                    if self._asked.get(volume, ("", ""))[1] == one["metadata"]["name"]:
+                        del self._asked[volume]
         if old is not None and new is not None and _is_attached(new) and not _is_attached(old):
             self._news.add(new["metadata"]["name"])
         if new is None and old is not None and (volume := next(iter(_volume(old)), "")):
@@ -96,6 +102,7 @@ class AttachDetachController(Controller):
                 waits = not await self._attach(need) or waits
             else:
                 self._tell(need, attachment)
+        await self._take_back(key, needs)
         for name, attachment in there.items():
             if name not in needs and not attachment["metadata"].get("deletionTimestamp"):
                 await self._detach(attachment)
@@ -131,7 +138,9 @@ class AttachDetachController(Controller):
         """Ask for an attachment; False while a volume for one node only is at another."""
         name = need.volume["metadata"]["name"]
         others = [one for one in self._attachments.by_index("volume", name) if one["spec"]["nodeName"] != need.node]
-        if others and set(need.volume["spec"].get("accessModes") or ()) <= _SINGLE:
+        single = set(need.volume["spec"].get("accessModes") or ()) <= _SINGLE
+        asker = self._asked.get(name, (need.node, ""))[0]
+        if single and (others or asker != need.node):
             text = (
                 f'Multi-Attach error for volume "{name}" Volume is already exclusively attached to one node and '
                 "can't be attached to another"
@@ -149,6 +158,8 @@ class AttachDetachController(Controller):
                 "source": {"persistentVolumeName": name},
             },
         }
+        if single:
+            self._asked[name] = need.node, need.name
         try:
             self._attachments.observe(await self._client.create(VOLUME_ATTACHMENT, wanted))
         except APIError as error:
@@ -168,6 +179,14 @@ class AttachDetachController(Controller):
             text = f'AttachVolume.Attach failed for volume "{name}" : {error.get("message", "")}'
             for pod in need.pods:
                 self._recorder.event(pod, "Warning", "FailedAttachVolume", text)
+
+    async def _take_back(self, node: str, needs: Mapping[str, Need]) -> None:
+        """What was asked for, is not needed any more, and may be there although the cache does not have it."""
+        for volume, (asker, name) in list(self._asked.items()):
+            if asker == node and name not in needs:
+                with ignoring(404):
+                    await self._client.delete(VOLUME_ATTACHMENT, name)
+                self._asked.pop(volume, None)
 
     async def _detach(self, attachment: Obj) -> None:
         metadata = attachment["metadata"]

@@ -79,27 +79,33 @@ class EphemeralVolumeController(Controller):
             return None
         for volume in pod["spec"].get("volumes") or ():
             if "ephemeral" in volume:
-                await self._ensure(pod, claim_for(pod, volume))
+                await self._ensure(pod, volume)
         return None
 
-    async def _ensure(self, pod: Obj, wanted: Obj) -> None:
-        found = self._claims.get_key(key_of(wanted))
-        if found is None:
-            self._tried.add()
-            try:
-                self._claims.observe(await self._client.create(PERSISTENT_VOLUME_CLAIM, wanted))
-                return
-            except APIError as error:
-                if error.reason != "AlreadyExists":
-                    self._failed.add()
-                    text = f"ephemeral volume claim {wanted['metadata']['name']}: {error.message}"
-                    self._recorder.event(pod, "Warning", "FailedCreate", text)
-                    raise
-            found = await self._client.get(
-                PERSISTENT_VOLUME_CLAIM, wanted["metadata"]["name"], wanted["metadata"]["namespace"]
-            )
-        owner = controller_of(found)
-        if owner is None or owner["uid"] != pod["metadata"]["uid"]:
-            where = key_of(wanted)
-            text = f"PVC {where} was not created for pod {key_of(pod)} (pod is not owner)"
-            self._recorder.event(pod, "Warning", "FailedCreate", text)
+    async def _ensure(self, pod: Obj, volume: Obj) -> None:
+        wanted = claim_for(pod, volume)
+        try:
+            found = self._claims.get_key(key_of(wanted)) or await self._create(wanted)
+            owner = controller_of(found)
+            if owner is None or owner["uid"] != pod["metadata"]["uid"]:
+                text = f"PVC {key_of(wanted)} was not created for pod {key_of(pod)} (pod is not owner)"
+                raise APIError(409, "Conflict", text)
+        except APIError as error:
+            # It is tried again: what is in the way may go.
+            text = f"ephemeral volume {volume['name']}: {error.message}"
+            self._recorder.event(pod, "Warning", "FailedBinding", text)
+            raise
+
+    async def _create(self, wanted: Obj) -> Obj:
+        metadata = wanted["metadata"]
+        self._tried.add()
+        try:
+            made = await self._client.create(PERSISTENT_VOLUME_CLAIM, wanted)
+        except APIError as error:
+            self._failed.add()
+            if error.reason == "AlreadyExists":
+                return await self._client.get(PERSISTENT_VOLUME_CLAIM, metadata["name"], metadata["namespace"])
+            text = f"create PVC {metadata['name']}: {error.message}"
+            raise APIError(error.code, error.reason, text, details=error.details) from error
+        self._claims.observe(made)
+        return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hawser.node.cri.words import usual
 from hawser.node.rpc.channel import RPCError
 
 
@@ -67,4 +68,4 @@ _CLASSES: dict[str, type[CRIError]] = {
 def from_status(error: RPCError) -> CRIError:
     """The exception for a gRPC status."""
     name = error.code.name
-    return _CLASSES.get(name, CRIError)(error.details or name, name)
+    return _CLASSES.get(name, CRIError)(usual(error.details) or name, name)

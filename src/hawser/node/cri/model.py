@@ -8,6 +8,7 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 from hawser.node.cri import schema
+from hawser.node.cri.words import usual
 
 NANO = 1e-9
 
@@ -240,7 +241,7 @@ def status_of(row: Any, sandbox_id: str) -> Container:
         finished_at=row.finished_at * NANO,
         exit_code=row.exit_code,
         reason=row.reason,
-        message=row.message,
+        message=usual(row.message),
         log_path=row.log_path,
         labels=dict(row.labels),
         annotations=dict(row.annotations),

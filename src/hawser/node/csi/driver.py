@@ -17,6 +17,7 @@ class Ability(IntEnum):
     """NodeServiceCapability.RPC.Type."""
 
     STAGE = 1
+    EXPAND = 3
     MULTI_WRITER = 5
     MOUNT_GROUP = 6
 

@@ -5,6 +5,7 @@ Source: Kubernetes documentation, "CSI drivers", "CSINode".
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ class CSIDrivers:
         self._client = client
         self._node = node
         self._drivers: dict[str, Driver] = {}
+        self._alone = asyncio.Lock()
         self._since = time.monotonic()
 
     def settled(self) -> bool:
@@ -54,14 +56,17 @@ class CSIDrivers:
         except (CRIError, APIError) as err:
             await driver.close()
             return f"error updating CSINode: {err}"
-        self._drivers[name] = driver
+        before, self._drivers[name] = self._drivers.get(name), driver
+        if before is not None:
+            await before.close()
         return ""
 
     async def deregister(self, name: str, endpoint: str) -> None:
-        """A driver is gone."""
-        driver = self._drivers.pop(name, None)
-        if driver is None:
+        """A driver is gone, unless another one of the name has taken its place."""
+        driver = self._drivers.get(name)
+        if driver is None or driver.socket != endpoint:
             return
+        del self._drivers[name]
         await driver.close()
         try:
             await self._publish(name, None)
@@ -74,7 +79,11 @@ class CSIDrivers:
             await driver.close()
 
     async def _publish(self, name: str, info: NodeInfo | None) -> None:
-        """Writes a driver into the node's CSINode, or takes it out. Raises APIError."""
+        """Writes a driver into the node's CSINode, or takes it out, one at a time. Raises APIError."""
+        async with self._alone:
+            await self._write(name, info)
+
+    async def _write(self, name: str, info: NodeInfo | None) -> None:
         node = self._node()["metadata"]
         try:
             known = await self._client.get(CSI_NODE, node["name"])

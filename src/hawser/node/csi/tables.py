@@ -42,6 +42,15 @@ _CSI: Table = {
             "volume_context": [8, "map<string,string>"],
         },
         "NodeUnpublishVolumeRequest": {"volume_id": [1, "string"], "target_path": [2, "string"]},
+        "CapacityRange": {"required_bytes": [1, "int64"]},
+        "NodeExpandVolumeRequest": {
+            "volume_id": [1, "string"],
+            "volume_path": [2, "string"],
+            "capacity_range": [3, "CapacityRange"],
+            "staging_target_path": [4, "string"],
+            "volume_capability": [5, "VolumeCapability"],
+            "secrets": [6, "map<string,string>"],
+        },
         "Rpc": {"type": [1, "int32"]},
         "NodeServiceCapability": {"rpc": [1, "Rpc"]},
         "NodeGetCapabilitiesResponse": {"capabilities": [1, "repeated NodeServiceCapability"]},
@@ -58,6 +67,7 @@ _CSI: Table = {
             "NodeUnstageVolume": ["NodeUnstageVolumeRequest", "Empty"],
             "NodePublishVolume": ["NodePublishVolumeRequest", "Empty"],
             "NodeUnpublishVolume": ["NodeUnpublishVolumeRequest", "Empty"],
+            "NodeExpandVolume": ["NodeExpandVolumeRequest", "Empty"],
             "NodeGetCapabilities": ["Empty", "NodeGetCapabilitiesResponse"],
             "NodeGetInfo": ["Empty", "NodeGetInfoResponse"],
         }

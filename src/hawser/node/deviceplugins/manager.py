@@ -6,6 +6,7 @@ Source: Kubernetes documentation, "Device Plugins"; words are kubelet's.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from hawser.node.deviceplugins.state import Allocation, State
 from hawser.node.metrics.devices import DeviceCounters
 from hawser.node.pod import view
 from hawser.node.rpc.channel import Code, RPCError
+
+log = logging.getLogger(__name__)
 
 CHECKPOINT = "kubelet_internal_checkpoint"
 _NAME = re.compile(
@@ -110,7 +113,11 @@ class DevicePlugins:
         none = dict.fromkeys(self._removed, "0")
         if self.state.resources != set(self.resources):
             self.state.resources = set(self.resources)
-            self.state.save()
+            try:
+                self.state.save()
+            except OSError as err:
+                # Whoever is told of devices goes on; it is written with the next allocation.
+                log.error("the state of device plugins is not written: %s", err)
         self._tell({**capacity, **none}, {**allocatable, **none})
 
     # Containers
@@ -131,8 +138,9 @@ class DevicePlugins:
         async with self._alone:
             # Pods that went while no agent ran hold nothing.
             active = self._pods()
-            for known in set(self.state.pods) - (active if active is not None else set(self.state.pods)):
-                del self.state.pods[known]
+            if active is not None:
+                for gone in set(self.state.pods) - active:
+                    del self.state.pods[gone]
             reusable: dict[str, set[str]] = {}
             try:
                 for spec, passing in _in_order(pod):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-import orjson
+from hawser.node import checkpoint
 
 
 @dataclass(slots=True)
@@ -34,13 +35,8 @@ class State:
         self._file = file
         self.pods: dict[str, Containers] = {}
         self.resources: set[str] = set()
-        if file.exists():
-            kept = orjson.loads(file.read_bytes())
-            self.resources = set(kept["resources"])
-            self.pods = {
-                uid: {name: {key: Allocation(**row) for key, row in rows.items()} for name, rows in containers.items()}
-                for uid, containers in kept["pods"].items()
-            }
+        if (kept := checkpoint.load(file, _read)) is not None:
+            self.resources, self.pods = kept
 
     def save(self) -> None:
         """Writes all of it to disk, or nothing. Raises OSError."""
@@ -48,9 +44,7 @@ class State:
             uid: {name: {key: asdict(row) for key, row in rows.items()} for name, rows in containers.items()}
             for uid, containers in self.pods.items()
         }
-        fresh = self._file.with_suffix(".new")
-        fresh.write_bytes(orjson.dumps({"resources": sorted(self.resources), "pods": pods}))
-        fresh.replace(self._file)
+        checkpoint.save(self._file, {"resources": sorted(self.resources), "pods": pods})
 
     def used(self, resource: str) -> set[str]:
         """The devices of a resource that some container has."""
@@ -65,3 +59,11 @@ class State:
     def of(self, uid: str, container: str) -> dict[str, Allocation]:
         """What a container has, by resource."""
         return self.pods.get(uid, {}).get(container, {})
+
+
+def _read(kept: Any) -> tuple[set[str], dict[str, Containers]]:
+    pods = {
+        uid: {name: {key: Allocation(**row) for key, row in rows.items()} for name, rows in containers.items()}
+        for uid, containers in kept["pods"].items()
+    }
+    return set(kept["resources"]), pods

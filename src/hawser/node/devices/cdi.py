@@ -6,12 +6,15 @@ Source: the Container Device Interface specification (CDI) 1.0; containerd has i
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hawser.api.types import Obj
 from hawser.node.pod.env import ConfigError
+
+log = logging.getLogger(__name__)
 
 _OPTIONS = {"ro": ("readonly", True), "rshared": ("propagation", 2), "shared": ("propagation", 2)}
 _OPTIONS |= {"rslave": ("propagation", 1), "slave": ("propagation", 1)}
@@ -27,17 +30,21 @@ def inject(config: Obj, names: Sequence[str], folders: Iterable[Path]) -> None:
     seen: set[int] = set()
     for name in names:
         spec, device = found[name]
-        if id(spec) not in seen:
-            seen.add(id(spec))
-            _edit(config, spec.get("containerEdits") or {}, name)
-        _edit(config, device.get("containerEdits") or {}, name)
+        try:
+            if id(spec) not in seen:
+                seen.add(id(spec))
+                _edit(config, spec.get("containerEdits") or {}, name)
+            _edit(config, device.get("containerEdits") or {}, name)
+        except (AttributeError, KeyError, TypeError, ValueError) as err:
+            text = f"CDI device injection failed: the containerEdits of {name} are not as specified"
+            raise ConfigError(f"{text}: {type(err).__name__}: {err}") from None
 
 
 def _devices(folders: Iterable[Path]) -> Iterator[tuple[str, tuple[Mapping[str, Any], Mapping[str, Any]]]]:
     """By its full name each device with its spec."""
     for folder in folders:
         for file in sorted(folder.glob("*")) if folder.is_dir() else ():
-            if file.suffix not in (".json", ".yaml", ".yml"):
+            if file.suffix not in (".json", ".yaml", ".yml") or not file.is_file():
                 continue
             spec = _read(file)
             for device in spec.get("devices") or ():
@@ -45,18 +52,27 @@ def _devices(folders: Iterable[Path]) -> Iterator[tuple[str, tuple[Mapping[str, 
 
 
 def _read(file: Path) -> Mapping[str, Any]:
-    """A spec; one that cannot be read has no devices."""
+    """A spec; one that cannot be read, or is none, has no devices, and does not keep others from theirs."""
     try:
-        text = file.read_text()
-        if file.suffix == ".json":
-            spec = json.loads(text)
-        else:
-            import yaml
-
-            spec = yaml.safe_load(text)
-    except (OSError, ValueError):
+        spec: Any = json.loads(file.read_bytes()) if file.suffix == ".json" else _yaml(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as err:
+        log.warning("the CDI spec %s is passed over: %s", file, err)
         return {}
-    return spec if isinstance(spec, dict) else {}
+    rows = spec.get("devices") if isinstance(spec, dict) else None
+    if isinstance(spec, dict) and isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
+        return spec
+    log.warning("the CDI spec %s is passed over: it has no list of devices", file)
+    return {}
+
+
+def _yaml(text: bytes) -> Any:
+    """Raises ValueError."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as err:
+        raise ValueError(str(err)) from None
 
 
 def _edit(config: Obj, edits: Mapping[str, Any], name: str) -> None:

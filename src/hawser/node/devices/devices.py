@@ -21,6 +21,7 @@ from hawser.node.cri.model import Version
 from hawser.node.deviceplugins.tables import deviceplugin
 from hawser.node.devices import slices
 from hawser.node.devices.podresources import PodResources, podresources
+from hawser.node.dra.claims import uses_any
 from hawser.node.metrics.devices import DeviceCounters, render
 from hawser.node.pod import view
 from hawser.node.pod.env import ConfigError
@@ -129,7 +130,7 @@ class Devices:
             try:
                 await server.start()
             except OSError as err:
-                # The path of a socket has at most 107 bytes (unix(7)); all else goes on without it.
+                # All else goes on without it.
                 log.warning("%s is not served: %s", server.path, err)
         self._wiping = asyncio.create_task(slices.wipe(self._client, self._place.node), name="slices of before")
 
@@ -151,8 +152,7 @@ class Devices:
 
     async def prepare(self, pod: Obj) -> str:
         """Has a pod's claims prepared, before its sandbox is made; what is wrong, "" when all are. Raises OSError."""
-        spec, status = pod["spec"], pod.get("status") or {}
-        if not spec.get("resourceClaims") and "extendedResourceClaimStatus" not in status:
+        if not uses_any(pod):
             return ""
         try:
             await self.claims().prepare(pod)
@@ -182,7 +182,7 @@ class Devices:
             for allocation in allocations:
                 _include(config, allocation)
                 names += allocation.cdi
-        if pod["spec"].get("resourceClaims") or "extendedResourceClaimStatus" in (pod.get("status") or {}):
+        if uses_any(pod):
             names += await self._claimed(pod, spec)
         if not names:
             return

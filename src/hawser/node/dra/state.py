@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-import orjson
+from hawser.node import checkpoint
 
 Key = tuple[str, str]
 """Namespace and name of a claim."""
@@ -58,19 +59,18 @@ class State:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self.claims: dict[Key, Prepared] = {}
-        if file.exists():
-            for row in orjson.loads(file.read_bytes()):
-                devices = {driver: [Device(**device) for device in rows] for driver, rows in row["devices"].items()}
-                claim = Prepared(**{**row, "devices": devices, "called": False})
-                self.claims[claim.namespace, claim.name] = claim
+        kept = checkpoint.load(file, lambda rows: [_read(row) for row in rows])
+        self.claims: dict[Key, Prepared] = {(claim.namespace, claim.name): claim for claim in kept or ()}
 
     def save(self) -> None:
         """Writes all of it to disk, or nothing. Raises OSError."""
-        fresh = self._file.with_suffix(".new")
-        fresh.write_bytes(orjson.dumps([asdict(claim) for claim in self.claims.values()]))
-        fresh.replace(self._file)
+        checkpoint.save(self._file, [asdict(claim) for claim in self.claims.values()])
 
     def of(self, uid: str) -> list[Prepared]:
         """What a pod uses."""
         return [claim for claim in self.claims.values() if uid in claim.pods]
+
+
+def _read(row: Any) -> Prepared:
+    devices = {driver: [Device(**device) for device in rows] for driver, rows in row["devices"].items()}
+    return Prepared(**{**row, "devices": devices, "called": False})

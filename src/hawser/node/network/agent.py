@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from hawser.node.network import bandwidth, cni, netns, plugin
@@ -27,7 +26,6 @@ from hawser.node.network.uplink import Announcer
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-FORWARD = {4: Path("/proc/sys/net/ipv4/ip_forward"), 6: Path("/proc/sys/net/ipv6/conf/all/forwarding")}
 # Between making a namespace and asking for its network the runtime does nothing else.
 _NAMESPACE_SECONDS = 20.0
 
@@ -82,7 +80,7 @@ class NetworkAgent:
         """Make or adopt the node's side of the network, then answer plugins. Raises OSError, NftError."""
         config = self.config
         await self._connect()
-        await self._run(self._prepare)
+        await self._run(self._links.ensure_gateway, config.swallowed)
         for record in self._records.load():
             if self._allocator.adopt(record):
                 self._held[record.container_id] = record
@@ -108,12 +106,6 @@ class NetworkAgent:
         self._links = Links(config.link_prefix, config.gateway_link, config.gateways, mtu)
         self._nft = Nft()
         self._records = Records(config.state_dir)
-
-    def _prepare(self) -> None:
-        for version in self.config.gateways:
-            if FORWARD[version].read_text().strip() != "1":
-                FORWARD[version].write_text("1")
-        self._links.ensure_gateway(self.config.swallowed)
 
     def _settle(self) -> None:
         """Brings what other nodes are told of this one's addresses in line with its sandboxes."""

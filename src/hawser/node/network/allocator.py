@@ -71,6 +71,9 @@ class Allocator:
                 self._addresses.release(owner)
                 self._addresses.block(taken.address)
                 self._blocked.add(taken.address)
+            except OSError:
+                self._addresses.release(owner)
+                raise
             else:
                 return addresses
 

@@ -48,12 +48,15 @@ class Ledger:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def claim(self, owner: str, addresses: Iterable[Address], pod: str = "") -> None:
-        """Writes down that addresses are an owner's; repeating it is no error. Raises Taken: then none of them is."""
+        """Writes down that addresses are an owner's; repeating it is no error.
+
+        Raises Taken and OSError: then none of them is.
+        """
         claim, made = Claim(self._node, owner, pod), []
         for address in addresses:
             fresh = self._folder / f".{owner}"
-            fresh.write_text(json.dumps(asdict(claim)))
             try:
+                fresh.write_text(json.dumps(asdict(claim)))
                 # A link appears whole or not at all, and not over another.
                 self._path(address).hardlink_to(fresh)
                 made.append(address)
@@ -62,6 +65,9 @@ class Ledger:
                 if holder is None or (holder.node, holder.owner) != (self._node, owner):
                     self.release(owner, made)
                     raise Taken(address, holder) from None
+            except OSError:
+                self.release(owner, made)
+                raise
             finally:
                 fresh.unlink(missing_ok=True)
 

@@ -29,6 +29,7 @@ HOST_MAC = bytes.fromhex("eeeeeeeeeeee")
 """MAC of the host end of every pair: each is a network of its own, so they may all be the same (Calico's way)."""
 _NAME_LIMIT = 15  # IFNAMSIZ - 1
 _LOOPBACK_INDEX = 1
+_FORWARD = {4: Path("/proc/sys/net/ipv4/ip_forward"), 6: Path("/proc/sys/net/ipv6/conf/all/forwarding")}
 
 
 def veth_name(prefix: str, container_id: str) -> str:
@@ -79,11 +80,15 @@ class Links:
         self._socket.close()
 
     def ensure_gateway(self, routed: Iterable[Network]) -> None:
-        """Make the gateway link with its addresses, and routes to the networks that must never leave the machine.
+        """Make the gateway link with its addresses, and routes to the networks that must never leave the machine, which
+        forwards packets from then on. Raises OSError.
 
         routed: Service ranges and pod ranges. A pod's /32 is more specific than these; what has no pod ends here
         instead of on the default route.
         """
+        for version in self.gateways:
+            if _FORWARD[version].read_text().strip() != "1":
+                _FORWARD[version].write_text("1")
         if not self._socket.index(self.gateway_link):
             self._socket.send([netlink.new_bridge(self.gateway_link)])
         index = self._socket.index(self.gateway_link)

@@ -55,8 +55,8 @@ class Announcer:
         """Takes the routes back, unless they lead elsewhere by now. Raises OSError."""
         try:
             index = self._index()
-            for address in addresses:
-                self._socket.send([netlink.delete_route_via(address, address.max_prefixlen, index)])
+            if requests := [netlink.delete_route_via(a, a.max_prefixlen, index) for a in addresses]:
+                self._socket.send(requests)
         except OSError as error:
             if error.errno not in (errno.ESRCH, errno.ENODEV):
                 raise

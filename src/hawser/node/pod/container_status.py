@@ -14,6 +14,7 @@ from hawser.api.types import Obj
 from hawser.node.cri.model import Container, ContainerState
 from hawser.node.pod import restarts, view
 from hawser.node.pod.observed import Memory, Observed, Waiting
+from hawser.node.rich import HANDLER
 
 _RESTARTING_ALL = "RestartingAllContainers"
 _REMOVED = "The container is removed because RestartAllContainers in place"
@@ -48,6 +49,7 @@ class Rows:
         # Kubernetes gives the messages of a pod 12 KiB in all.
         self._message_bytes = _MESSAGES_BYTES // max(1, sum(1 for _ in view.every_container(pod)))
         self._all_anew = may_restart_all(pod["spec"])
+        self._rich = pod["spec"].get("runtimeClassName") == HANDLER
 
     def of(self, field: str) -> list[Obj]:
         """The rows of all containers in one of the pod's three lists."""
@@ -125,7 +127,7 @@ class Rows:
             row["started"] = memory.started.get(newest.id, False)
             row["ready"] = row["started"] and not ends and memory.ready.get(newest.id, False)
         elif newest.exited:
-            terminated = ended(newest, memory, self._message_bytes)
+            terminated = self._ended(newest)
             if name in self._reasons and self._returns(spec, newest):
                 row["state"] = {"waiting": _waiting(self._reasons[name])}
                 row["lastState"] = {"terminated": terminated}
@@ -147,6 +149,13 @@ class Rows:
         if requests := given.get("requests"):
             row["allocatedResources"] = requests
 
+    def _ended(self, container: Container) -> Obj:
+        row = ended(container, self._memory, self._message_bytes)
+        if self._rich and row["reason"] == "OOMKilled" and row["exitCode"] != 137:
+            # The runtime says so once the kernel has killed anything in there. With an init that is not the end.
+            row["reason"] = _reason(row["exitCode"])
+        return row
+
     def _returns(self, spec: Obj, newest: Container) -> bool:
         """Whether a container that has ended only waits to be started again."""
         if self._ends:
@@ -157,7 +166,7 @@ class Rows:
         newest, before = instances[0], self._before.get(row["name"])
         previous = next((c for c in instances[1:] if c.exited), None)
         if previous is not None:
-            row["lastState"] = {"terminated": ended(previous, self._memory, self._message_bytes)}
+            row["lastState"] = {"terminated": self._ended(previous)}
         elif before is not None and newest.restart_count:
             # The runtime has forgotten the instance before; the API may not have.
             state = before.get("state") or {}
@@ -198,10 +207,14 @@ def _waiting(why: Waiting) -> Obj:
     return {"reason": why.reason, "message": why.message} if why.message else {"reason": why.reason}
 
 
+def _reason(code: int) -> str:
+    return "Error" if code else "Completed"
+
+
 def ended(container: Container, memory: Memory, message_bytes: int) -> Obj:
     """ContainerStateTerminated of an instance that has exited."""
     unknown = container.state == ContainerState.UNKNOWN
-    reason = container.reason or ("Completed" if container.exit_code == 0 else "Error")
+    reason = container.reason or _reason(container.exit_code)
     row: Obj = {
         "exitCode": 137 if unknown else container.exit_code,
         "reason": "ContainerStatusUnknown" if unknown else reason,

@@ -55,7 +55,8 @@ class Context:
     takes no such pod now. preempt: ends a pod (its uid) for a critical one. counters: what is counted for metrics.
     book: what the pods that the node has taken take of it. gate: whose turn it is to start. sandboxes: limits how many
     sandboxes are made at once; more than the cores can carry only make each other late. rich: what rich pods need.
-    devices: those that pods claim. rush: whether many start. now: seconds since the epoch.
+    devices: those that pods claim. rush: whether many start. sync_seconds: how often what may have changed elsewhere is
+    looked at. now: seconds since the epoch.
     """
 
     runtime: Runtime
@@ -81,4 +82,5 @@ class Context:
     gate: Gate = field(default_factory=Gate)
     sandboxes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1))))
     rush: Rush = field(default_factory=Rush)
+    sync_seconds: float = 60.0
     now: Callable[[], float] = time.time

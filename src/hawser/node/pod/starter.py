@@ -98,6 +98,14 @@ class Starter:
             return False
         return True
 
+    async def publish_again(self, pod: Obj) -> bool:
+        """Has volumes brought up to date whose drivers want that; whether to do so again. What fails is reported."""
+        try:
+            return await self.context.volumes.publish_again(pod)
+        except NotMounted as err:
+            self._not_mounted(pod, err)
+            return True
+
     def _not_mounted(self, pod: Obj, err: NotMounted) -> None:
         for reason, message in err.events:
             self.event(pod, "Warning", reason, message)
@@ -224,7 +232,7 @@ class Starter:
             raise _StepError("RunContainerError", err.message) from err
         self.event(pod, "Normal", "Started", "Container started", name)
         if sandbox.runtime_handler:
-            await context.rich.started(sandbox.runtime_handler)
+            context.rich.started(sandbox.runtime_handler)
         context.counters.started[view.container_type(pod, name)] += 1
         self._begin(pod, spec, container_id)
         await self.records.container(container_id, sandbox.id)

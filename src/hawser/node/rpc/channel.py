@@ -10,10 +10,12 @@ import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from enum import IntEnum
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from hawser.node.rpc import hpack
+from hawser.node.rpc.address import address
 from hawser.node.rpc.hpack import Header
 from hawser.node.rpc.http2 import Connection, Reset
 from hawser.node.rpc.messages import Malformed
@@ -158,15 +160,16 @@ class Channel:
                 return connection
         except TimeoutError:
             raise NotConnected(Code.DEADLINE_EXCEEDED, f"failed to connect to {self._target} in time") from None
-        except OSError as error:
-            why = error.strerror or str(error)
+        except (OSError, ValueError) as error:
+            # Plugins name sockets as they like: of a path with a NUL, say, nobody has thought.
+            why = getattr(error, "strerror", None) or str(error)
             raise NotConnected(Code.UNAVAILABLE, f"failed to connect to {self._target}: {why}") from None
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
         if self._target.startswith(_UNIX):
-            path = self._target.removeprefix(_UNIX).replace("///", "/", 1)
-            return (await loop.create_unix_connection(self._made, path))[1]
+            with address(Path(self._target.removeprefix(_UNIX).replace("///", "/", 1))) as socket:
+                return (await loop.create_unix_connection(self._made, socket))[1]
         host, _, port = self._target.rpartition(":")
         return (await loop.create_connection(self._made, host.strip("[]"), int(port)))[1]
 

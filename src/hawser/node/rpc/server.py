@@ -15,6 +15,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from hawser.node.rpc import hpack
+from hawser.node.rpc.address import address
 from hawser.node.rpc.channel import Code, RPCError, framed
 from hawser.node.rpc.hpack import Header
 from hawser.node.rpc.http2 import (
@@ -62,7 +63,8 @@ class Server:
         """Listens; what another server left at the path goes. Raises OSError."""
         self.path.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(self._made, str(self.path), backlog=_BACKLOG)
+        with address(self.path) as socket:
+            self._server = await loop.create_unix_server(self._made, socket, backlog=_BACKLOG)
         self.path.chmod(0o660)
 
     async def stop(self) -> None:

@@ -7,10 +7,12 @@ enableSystemLogQuery, which is off by default, and is passed over as there.
 from __future__ import annotations
 
 import asyncio
+import errno
 import html
 import mimetypes
 import os
 import posixpath
+import stat
 from email.utils import formatdate
 from pathlib import Path
 from typing import BinaryIO
@@ -47,7 +49,7 @@ async def answer(request: web.BaseRequest, root: Path) -> web.StreamResponse:
         return _text(404, "404 page not found\n")
     except PermissionError:
         return _text(403, "403 Forbidden\n")
-    except OSError:
+    except (OSError, ValueError):  # a name with a NUL
         return _text(500, "500 Internal Server Error\n")
 
 
@@ -73,7 +75,7 @@ def _listing(folder: Path) -> web.Response:
 
 async def _file(request: web.BaseRequest, path: Path) -> web.StreamResponse:
     # A log is read while others write it: no more than it has now.
-    with await asyncio.to_thread(path.open, "rb") as file:
+    with await asyncio.to_thread(_open, path) as file:
         size = os.fstat(file.fileno()).st_size
         headers = _headers(_kind(path, file), path) | {"Accept-Ranges": "bytes"}
         start, end, status = 0, size, 200
@@ -95,6 +97,15 @@ async def _file(request: web.BaseRequest, path: Path) -> web.StreamResponse:
             await response.write(piece)
         await response.write_eof()
         return response
+
+
+def _open(path: Path) -> BinaryIO:
+    """Raises OSError, also for what is no file: of a FIFO, say, nobody waits for the other end."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise PermissionError(errno.EACCES, "not a file", str(path))
 
 
 def _kind(path: Path, file: BinaryIO) -> str:

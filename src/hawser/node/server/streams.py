@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from hawser.node.cri.words import usual_status
 from hawser.node.server import spdy
 
 V5 = "v5.channel.k8s.io"
@@ -114,7 +115,7 @@ async def _to_client(socket: web.WebSocketResponse, opened: dict[int, spdy.Strea
         head = bytes([channel])
         with contextlib.suppress(ConnectionError):
             while piece := await opened[channel].read():
-                await socket.send_bytes(head + piece)
+                await socket.send_bytes(head + (usual_status(piece) if channel == _ERROR else piece))
 
     await asyncio.gather(*(one(channel) for channel in _OUTGOING if channel in opened))
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from hawser.node.stats.cgroup import Reader, Usage
 from hawser.node.stats.disk import Disk
 from hawser.node.stats.model import ContainerUse, Group, NodeUse, PodUse, Snapshot, Subject, VolumeUse
 from hawser.node.volumes import mounts
+from hawser.node.volumes.folders import is_served
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +37,15 @@ Rate = tuple[float, int, int | None]
 @dataclass(frozen=True, slots=True)
 class _Look:
     """What all pods of a look share. disk: the agent's, None when disks are nobody's question; layers: bytes and inodes
-    of containers' writable layers, by id; age: seconds that counts of folders are good for."""
+    of containers' writable layers, by id; age: seconds that counts of folders are good for; served: by their folders
+    the volumes that others serve."""
 
     links: dict[str, interfaces.Interface]
     layers: dict[str, tuple[int, int]] = field(default_factory=dict)
     disk: Disk | None = None
     images: Disk | None = None
     age: float = _DISK_SECONDS
+    served: Mapping[str, Disk | None] = field(default_factory=dict)
 
 
 class Collector:
@@ -66,6 +69,7 @@ class Collector:
         self._pid = 0
         self._rates: dict[str, Rate] = {}
         self._folders: dict[str, tuple[float, int, int]] = {}
+        self._served = disk.Served()
         self._running: dict[bool, asyncio.Task[Snapshot]] = {}
         self._last: dict[bool, Snapshot] = {}
 
@@ -88,8 +92,11 @@ class Collector:
         if full:
             look = replace(look, layers=await self._layers(), disk=disk.disk(self._root))
             look = replace(look, images=await self._image_disk())
+        subjects = list(self._subjects())
+        if full:
+            look = replace(look, served=await self._ask(subjects))
         pods = []
-        for subject in list(self._subjects()):
+        for subject in subjects:
             pods.append(await self._pod(subject, look))
             await asyncio.sleep(0)
         node = self._node_use(look)
@@ -162,21 +169,31 @@ class Collector:
             tuple(containers),
             self._group(f"{subject.cgroup}/{sandbox.id}", full=full) if full and sandbox is not None else None,
             (interfaces.other_end(link, "eth0"),) if link is not None else (),
-            tuple(await self._volumes(subject, look.age)) if full else (),
+            tuple(await self._volumes(subject, look)) if full else (),
         )
 
-    async def _volumes(self, subject: Subject, age: float) -> list[VolumeUse]:
+    async def _ask(self, subjects: Iterable[Subject]) -> dict[str, Disk | None]:
+        """What others serve, all at once: a server of many volumes that does not answer is waited for only once."""
+        folders = [folder for subject in subjects for folder in subject.volumes.values() if is_served(folder)]
+        if not folders:
+            return {}
+        # A driver mounts in the folder of its volume.
+        points = {str(at) for point in mounts.points(self._root / "pods") for at in (point, point.parent)}
+        return await self._served.disks([folder for folder in folders if folder in points])
+
+    async def _volumes(self, subject: Subject, look: _Look) -> list[VolumeUse]:
         result = []
         declared = {volume["name"]: volume for volume in subject.pod["spec"].get("volumes") or ()}
         for name, folder in subject.volumes.items():
-            found = disk.disk(Path(folder))
+            served = is_served(folder)
+            found = look.served.get(folder) if served else disk.disk(Path(folder))
             if found is None:
                 continue
             volume = declared.get(name, {})
             claim = claim_name(subject.pod["metadata"]["name"], volume)
-            mounted = mounts.is_mounted(Path(folder))
+            mounted = served or mounts.is_mounted(Path(folder))
             if not mounted:
-                found = found.holding(*await self._held(folder, age))
+                found = found.holding(*await self._held(folder, look.age))
             result.append(VolumeUse(name, found, claim, ephemeral=not claim and not mounted))
         return result
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+
+from hawser import threads
+
+_PATIENCE = 2.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,27 @@ def disk(path: Path) -> Disk | None:
         found.f_ffree,
         found.f_files - found.f_ffree,
     )
+
+
+class Served:
+    """File systems that somebody else serves, who may not answer: then nobody waits long, and it is asked once only."""
+
+    def __init__(self, patience: float = _PATIENCE) -> None:
+        self._patience = patience
+        self._asked: dict[str, asyncio.Future[Disk | None]] = {}
+
+    async def disk(self, folder: str) -> Disk | None:
+        """What ``disk`` says; None also when that takes too long."""
+        answer = self._asked.get(folder)
+        if answer is None:
+            answer = self._asked[folder] = threads.begin(lambda: disk(Path(folder)), f"statvfs {folder}")
+            answer.add_done_callback(lambda _: self._asked.pop(folder, None))
+        await asyncio.wait([answer], timeout=self._patience)
+        return answer.result() if answer.done() else None
+
+    async def disks(self, folders: Collection[str]) -> dict[str, Disk | None]:
+        """The same of several by their folders, all at once."""
+        return dict(zip(folders, await asyncio.gather(*map(self.disk, folders)), strict=True))
 
 
 def usage(folder: Path) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from hawser.node.pod.worker import Worker
 from hawser.node.pods import Pods
 from hawser.node.stats.model import Subject
 from hawser.node.volumes.errors import VolumeError
-from hawser.node.volumes.folders import Folders
+from hawser.node.volumes.folders import Folders, is_served
 
 
 def subjects(pods: Pods, network: NetworkAgent | None) -> Iterator[Subject]:
@@ -63,6 +63,7 @@ def _volumes(folders: Folders, pod: Obj) -> dict[str, str]:
         # Paths of the host, by way of a claim or not, and devices.
         if not path.is_relative_to(folders.pods):
             continue
-        if path.exists():
+        # What others serve is looked at by who waits for no answer.
+        if is_served(path) or path.exists():
             found[volume["name"]] = str(path)
     return found

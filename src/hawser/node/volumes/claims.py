@@ -20,9 +20,10 @@ class ClaimError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a volume of a pod leads to. volume: the PersistentVolume, or problem: why there is none."""
+    """What a volume of a pod leads to. volume: the PersistentVolume of this claim, or problem: why there is none."""
 
     volume: Obj | None = None
+    claim: Obj | None = None
     readonly: bool = False
     problem: str = ""
 

@@ -5,7 +5,9 @@ Source: Kubernetes documentation, "emptyDir", "Manage HugePages"; KEP-1967 (size
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hawser.api.quantity import parse_quantity, to_bytes
 from hawser.api.types import Obj
@@ -50,11 +52,22 @@ def tmpfs(path: Path, size: int = 0) -> None:
     Raises OSError.
     """
     limit = [f"size={size}"] if size else []
-    try:
-        mounts.mount("tmpfs", path, "tmpfs", options=",".join([*limit, "noswap"]))
-    except OSError:
-        # Before Linux 6.3 there is no such option.
-        mounts.mount("tmpfs", path, "tmpfs", options=",".join(limit))
+    mounts.mount("tmpfs", path, "tmpfs", options=",".join([*limit, *_unswapped()]))
+
+
+@cache
+def _unswapped() -> tuple[str, ...]:
+    """The option that keeps a tmpfs out of swap, where the kernel has it (since Linux 6.3).
+
+    Tried once, as kubelet does: each refusal is a line in the kernel's log.
+    """
+    with TemporaryDirectory() as folder:
+        try:
+            mounts.mount("tmpfs", Path(folder), "tmpfs", options="noswap")
+        except OSError:
+            return ()
+        mounts.unmount(Path(folder))
+    return ("noswap",)
 
 
 def _page_size(medium: str, pod: Obj) -> str:

@@ -13,6 +13,10 @@ class VolumeError(Exception):
         self.step = step
 
 
+class InUse(VolumeError):
+    """What cannot be done now can be once no pod uses the volume."""
+
+
 class NotMounted(Exception):
     """Some of a pod's volumes are not there. events: the reason and message of each thing to report."""
 

@@ -198,6 +198,11 @@ def _recursive(mount: Obj, *, supported: bool) -> bool:
     return supported
 
 
+def is_served(path: Path | str) -> bool:
+    """Whether the volume that lies there may be another machine's or program's, who may not answer."""
+    return "/kubernetes.io~nfs/" in str(path) or "/kubernetes.io~csi/" in str(path)
+
+
 def is_payload(volume: Obj) -> bool:
     """Whether a volume is filled from objects of the API."""
     return any(kind in volume for kind in payload.PAYLOAD_TYPES)

@@ -1,5 +1,6 @@
 """PersistentVolumes on this node: local, hostPath and NFS, as folders or as block devices.
 
+A local volume may also be a file with a file system in it: a disk (``disks``).
 Source: Kubernetes documentation, "Persistent Volumes", "local", "hostPath", "nfs"; events have kubelet's words.
 """
 
@@ -7,15 +8,17 @@ from __future__ import annotations
 
 import stat
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hawser.api.types import Obj
-from hawser.node.volumes import hostpath, mounts, ownership
+from hawser.node.volumes import commands, disks, hostpath, mounts, ownership
 from hawser.node.volumes.errors import VolumeError
 
 SOURCES = {"local": "local-volume", "hostPath": "host-path", "nfs": "nfs", "csi": "csi"}
-_COMMAND_SECONDS = 120
+_MOUNT_OPTIONS = "volume.beta.kubernetes.io/mount-options"
+_INIT = "MountVolume.NewMounter initialization failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,72 +46,115 @@ def device(name: str, spec: Obj) -> Path:
     return path.resolve()
 
 
-def set_up(target: Path, spec: Obj, use: Use) -> Path:
-    """Makes a volume available to a pod; where it lies. Waits for commands: not for the event loop.
+def set_up(target: Path, row: Obj, use: Use) -> Path:
+    """Makes a PersistentVolume available to a pod; where it lies. Waits for commands: not for the event loop.
 
     target: the folder for it below the pod's. Raises VolumeError, OSError.
     """
+    spec = row["spec"]
+    options = mount_options(row)
     if source := spec.get("hostPath"):
+        if options:
+            step = "MountVolume.MountOptionSupport check failed"
+            raise VolumeError("mount options are not supported for this volume type", step)
         hostpath.check(Path(source["path"]), source.get("type") or "")
         return Path(source["path"])
-    if mounts.is_mounted(target):
-        return target
+    mounted = mounts.is_mounted(target)
     if source := spec.get("nfs"):
-        mount_nfs(target, source, readonly=use.readonly)
+        if not mounted:
+            mount_nfs(target, source, options, readonly=use.readonly)
         return target
-    _local(target, spec["local"], readonly=use.readonly)
-    if use.group is not None and not use.readonly and not (use.on_mismatch and ownership.is_owned(target, use.group)):
-        ownership.own(target, use.group)
+    if not mounted:
+        _local(target, spec["local"], options, readonly=use.readonly)
+    if not use.readonly:
+        # Of what is mounted already nobody knows whether this was done.
+        _hand_over(target, row, use, on_mismatch=use.on_mismatch or mounted)
     return target
 
 
-def mount_nfs(target: Path, source: Obj, *, readonly: bool = False) -> None:
+def _hand_over(target: Path, row: Obj, use: Use, *, on_mismatch: bool) -> None:
+    """Makes a mounted local volume the pod's to write to."""
+    if disks.is_disk(row):
+        disks.open_to_all(target)
+    if use.group is not None and not (on_mismatch and ownership.is_owned(target, use.group)):
+        ownership.own(target, use.group)
+
+
+def mount_options(row: Obj) -> tuple[str, ...]:
+    """The mount options of a PersistentVolume: of the annotation of old, else of its spec."""
+    if text := (row["metadata"].get("annotations") or {}).get(_MOUNT_OPTIONS):
+        return tuple(text.split(","))
+    return tuple(row["spec"].get("mountOptions") or ())
+
+
+def mount_nfs(target: Path, source: Obj, options: Sequence[str] = (), *, readonly: bool = False) -> None:
     """Mounts an export. Raises VolumeError."""
-    options = ["-o", "ro"] if readonly or source.get("readOnly") else []
-    _mount(target, "nfs", f"{source['server']}:{source['path']}", options)
+    _mount(
+        target,
+        "nfs",
+        f"{source['server']}:{source['path']}",
+        options,
+        readonly=readonly or bool(source.get("readOnly")),
+    )
 
 
-def _local(target: Path, source: Obj, *, readonly: bool) -> None:
+def _local(target: Path, source: Obj, options: Sequence[str], *, readonly: bool) -> None:
     path = Path(source["path"])
     if not path.exists():
-        raise VolumeError(f'path "{path}" does not exist', "MountVolume.NewMounter initialization failed")
+        raise VolumeError(f'path "{path}" does not exist', _INIT)
     if stat.S_ISBLK(path.stat().st_mode):
-        _block_device(target, path, source.get("fsType") or "ext4", readonly=readonly)
-        return
-    if not path.is_dir():
-        step = "MountVolume.NewMounter initialization failed"
-        raise VolumeError(f'path "{path}" is neither a directory nor a block device', step)
-    target.mkdir(parents=True, exist_ok=True)
-    mounts.bind(str(path), target, readonly=readonly)
+        kind = source.get("fsType") or "ext4"
+        _format(target, path, kind, readonly=readonly)
+        _block_device(target, path, kind, options, readonly=readonly)
+    elif path.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+        mounts.bind(str(path), target, readonly=readonly)
+        if options:
+            _remount(target, options, readonly=readonly)
+    elif path.is_file() and source.get("fsType"):
+        with disks.held(path) as lock:
+            disks.grow_unused(path, lock)
+            _format(target, path, source["fsType"], readonly=readonly, lock=lock)
+        _block_device(target, path, source["fsType"], (*disks.OPTIONS, *options), readonly=readonly)
+    else:
+        raise VolumeError(f'path "{path}" is neither a directory nor a block device', _INIT)
 
 
-def _block_device(target: Path, path: Path, kind: str, *, readonly: bool) -> None:
-    """Mounts a device, with a new file system when it has none."""
+def _format(target: Path, path: Path, kind: str, *, readonly: bool, lock: int | None = None) -> None:
+    """Makes a file system on a device that has none. lock: see ``commands.run``."""
     probe = subprocess.run(["blkid", "-p", "-s", "TYPE", "-o", "value", str(path)], capture_output=True, check=False)
     # 2: nothing was recognized on the device (blkid(8)).
     if probe.returncode == 2 and not readonly:
-        options = ["-F", "-m0"] if kind.startswith("ext") else []
-        if problem := _run([f"mkfs.{kind}", *options, str(path)]):
+        settings = ["-F", "-m0"] if kind.startswith("ext") else []
+        if problem := commands.run([f"mkfs.{kind}", *settings, str(path)], lock=lock):
             raise VolumeError(f'format of disk "{path}" failed: type:("{kind}") target:("{target}") output:({problem})')
-    _mount(target, kind, str(path), ["-o", "ro"] if readonly else [])
 
 
-def _mount(target: Path, kind: str, source: str, options: list[str]) -> None:
+def _block_device(target: Path, path: Path, kind: str, options: Sequence[str], *, readonly: bool) -> None:
+    _mount(target, kind, str(path), options)
+    if readonly:
+        # Only this mount: other pods may write to the same device.
+        _remount(target, (), readonly=True)
+
+
+def _remount(target: Path, options: Sequence[str], *, readonly: bool) -> None:
+    """Gives a bind mount options of its own."""
+    try:
+        _mounted(["-o", ",".join(["remount", "bind", *(["ro"] if readonly else []), *options]), str(target)])
+    except VolumeError:
+        mounts.unmount(target)
+        raise
+
+
+def _mount(target: Path, kind: str, source: str, options: Sequence[str], *, readonly: bool = False) -> None:
     target.mkdir(parents=True, exist_ok=True)
-    arguments = ["-t", kind, *options, source, str(target)]
-    if problem := _run(["mount", *arguments]):
+    words = sorted({*options, *(("ro",) if readonly else ())})
+    chosen = ["-o", ",".join(words)] if words else []
+    _mounted(["-t", kind, *chosen, source, str(target)])
+
+
+def _mounted(arguments: list[str]) -> None:
+    if problem := commands.run(["mount", *arguments]):
         words = f"Mounting command: mount\nMounting arguments: {' '.join(arguments)}"
         status, _, output = problem.partition("\n")
         raise VolumeError(f"mount failed: {status}\n{words}\nOutput: {output}\n")
-
-
-def _run(command: list[str]) -> str:
-    """Runs a command; "" when it succeeds, else its status and, in further lines, its output."""
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=_COMMAND_SECONDS, check=False)
-    except FileNotFoundError:
-        return f'exec: "{command[0]}": executable file not found in $PATH'
-    except subprocess.TimeoutExpired:
-        return f"{command[0]} took longer than {_COMMAND_SECONDS} s"
-    output = (done.stdout + done.stderr).decode(errors="replace").strip()
-    return f"exit status {done.returncode}\n{output}" if done.returncode else ""

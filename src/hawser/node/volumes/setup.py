@@ -9,26 +9,32 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hawser.api import storage
 from hawser.api.errors import APIError
 from hawser.api.kinds import CONFIG_MAP, NODE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, SECRET
 from hawser.api.pod_claims import claim_name
 from hawser.api.types import Obj
 from hawser.client.client import Client
+from hawser.client.events import EventRecorder
 from hawser.node.cri.client import Runtime
+from hawser.node.cri.errors import CRIError
 from hawser.node.cri.model import Image
 from hawser.node.csi.plugins import CSIDrivers
 from hawser.node.objects import Objects
 from hawser.node.pod import view
 from hawser.node.pod.configs import Machine
-from hawser.node.volumes import atomic, claims, csi, emptydir, hostpath, mounts, ownership, payload, persistent
+from hawser.node.volumes import atomic, claims, csi, disks, emptydir, hostpath, mounts, ownership, payload, persistent
 from hawser.node.volumes.claims import Claim, ClaimError
 from hawser.node.volumes.errors import NotMounted, VolumeError
 from hawser.node.volumes.folders import Folders, Place, is_payload
+from hawser.node.volumes.growth import Growth
 from hawser.node.volumes.images import ImageVolumes
 from hawser.node.volumes.payload import Contents
+from hawser.node.volumes.turns import Turns
 
 if TYPE_CHECKING:
     from hawser.node.volumes.csi_mounts import CSIVolumes
@@ -52,6 +58,7 @@ class Volumes:
         machine: Machine,
         allocatable: Callable[[], Obj],
         plugins: CSIDrivers,
+        recorder: EventRecorder,
     ) -> None:
         self._plugins = plugins
         self._csi: CSIVolumes | None = None
@@ -61,6 +68,8 @@ class Volumes:
         self._objects = objects
         self._machine = machine
         self._allocatable = allocatable
+        self._growth = Growth(client, recorder, _can_grow, self._expand)
+        self._turns = Turns()
 
     async def prepare(self, pod: Obj) -> None:
         """Sets all volumes of a pod up, or brings them up to date. Raises NotMounted."""
@@ -111,8 +120,39 @@ class Volumes:
         except (OSError, VolumeError) as err:
             raise NotMounted([_event(volume["name"], err)]) from err
 
+    async def grow(self, pod: Obj) -> bool:
+        """Makes those of a running pod's volumes larger that are to be; whether to look again. Raises APIError."""
+        return await self._growth.look(pod)
+
+    async def publish_again(self, pod: Obj) -> bool:
+        """Has CSI drivers bring a running pod's volumes up to date that want it; whether to do so again.
+
+        Raises NotMounted for what went wrong, APIError.
+        """
+        some, events = False, []
+        known = await self._claims(pod)
+        for volume in view.volumes(pod):
+            claim = known.get(volume["name"])
+            row = claim.volume if claim is not None else None
+            if "csi" in volume:
+                wanted = csi.inline(pod, volume)
+            elif row is not None and claim is not None and "csi" in row["spec"]:
+                wanted = csi.persistent(row, readonly=claim.readonly)
+            else:
+                continue
+            try:
+                some |= await self._csi_volumes().publish_again(pod, wanted, self._machine.node_name)
+            except (OSError, VolumeError) as err:
+                some = True
+                events.append(_event(wanted.name, err))
+        if events:
+            raise NotMounted(events)
+        return some
+
     async def remove(self, uid: str) -> None:
         """Takes away all that a pod had; what is mounted is never followed. Raises CRIError."""
+        self._growth.forget(uid)
+        await self._turns.over(uid)
         images = self.images.names(uid)
         if (self._folders.pod(uid) / "volumes/kubernetes.io~csi").is_dir():
             await self._csi_volumes().remove(uid)
@@ -183,7 +223,7 @@ class Volumes:
             return Claim(problem=str(err))
         if not persistent.kind_of(row["spec"]):
             return Claim(problem=_unmatched(bound))
-        return Claim(row, bool((volume.get("persistentVolumeClaim") or {}).get("readOnly")))
+        return Claim(row, claim, readonly=bool((volume.get("persistentVolumeClaim") or {}).get("readOnly")))
 
     def _unknown(self, pod: Obj, volume: Obj) -> str:
         """Why a volume can never be on this node."""
@@ -196,8 +236,11 @@ class Volumes:
     # One volume
 
     async def _set_up(self, pod: Obj, volume: Obj, claim: Claim | None, contents: Contents) -> Place:
-        if claim is not None and claim.volume is not None:
-            return await self._persistent(pod, claim.volume, readonly=claim.readonly)
+        if claim is not None and claim.volume is not None and claim.claim is not None:
+            place = await self._persistent(pod, claim.volume, readonly=claim.readonly)
+            if not place.readonly:
+                await self._grow_mounted(pod, claim.claim, claim.volume)
+            return place
         if is_payload(volume):
             return self._fill(pod, volume, contents)
         if "csi" in volume:
@@ -208,7 +251,7 @@ class Volumes:
             return Place(path)
         if source := volume.get("nfs"):
             if not mounts.is_mounted(path):
-                await asyncio.to_thread(persistent.mount_nfs, path, source)
+                await self._turns.finish(str(path), view.uid(pod), partial(persistent.mount_nfs, path, source))
             return Place(path, readonly=bool(source.get("readOnly")))
         if emptydir.set_up(path, pod, volume.get("emptyDir") or {}, self._allocatable()):
             group = _group(pod)
@@ -244,8 +287,28 @@ class Volumes:
         context = pod["spec"].get("securityContext") or {}
         on_mismatch = context.get("fsGroupChangePolicy") == "OnRootMismatch"
         use = persistent.Use(readonly, _group(pod), on_mismatch)
-        path = await asyncio.to_thread(persistent.set_up, target, spec, use)
+        path = await self._turns.finish(name, view.uid(pod), partial(persistent.set_up, target, row, use))
         return Place(path, readonly, group=group, persistent=name)
+
+    async def _grow_mounted(self, pod: Obj, claim: Obj, row: Obj) -> None:
+        try:
+            await self._growth.mounted(pod, claim, row)
+        except (APIError, CRIError, VolumeError) as err:
+            text = err.text if isinstance(err, CRIError) else str(err)
+            raise VolumeError(text, "MountVolume.Setup failed while expanding volume") from err
+
+    async def _expand(self, pod: Obj, row: Obj) -> None:
+        """Makes a mounted PersistentVolume as large as it says to be. Raises CRIError, VolumeError."""
+        if "csi" in row["spec"]:
+            size = int(storage.capacity(row))
+            await self._csi_volumes().grow(pod, csi.persistent(row, readonly=False), size)
+            return
+        name = row["metadata"]["name"]
+        target = self._folders.persistent(pod, persistent.SOURCES["local"], name)
+        try:
+            await self._turns.finish(name, view.uid(pod), partial(disks.grow, target))
+        except OSError as err:
+            raise VolumeError(str(err)) from err
 
     async def _from_driver(self, pod: Obj, volume: csi.Volume) -> Place:
         return await self._csi_volumes().mount(pod, volume, self._machine.node_name)
@@ -263,6 +326,11 @@ class Volumes:
 def _group(pod: Obj) -> int | None:
     group: int | None = (pod["spec"].get("securityContext") or {}).get("fsGroup")
     return group
+
+
+def _can_grow(row: Obj) -> bool:
+    """Whether this node has a part in making a PersistentVolume larger."""
+    return "csi" in row["spec"] or disks.is_disk(row)
 
 
 def _unmatched(name: str) -> str:

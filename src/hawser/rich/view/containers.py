@@ -7,14 +7,14 @@ a container does to its files can mislead it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hawser.runtime.view import LATE_PLACES, PLACE, PLACES
 
 SOURCE = "hawser-view"
-"""The source by which lxcfs mounts of the view are known."""
+"""The source by which mounts of the view are known."""
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _PROCESSES = 8
 """So many processes of a namespace are asked: one that has changed its root does not see all mounts."""
@@ -43,7 +43,7 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A file of the view to mount. stale: what a dead lxcfs left is unmounted first."""
+    """A file of the view to mount. stale: what a dead server left is unmounted first."""
 
     offer: str
     place: str
@@ -53,12 +53,17 @@ class Step:
 def parse(mountinfo: str) -> tuple[Mount, ...]:
     """The mounts of a mountinfo file."""
     found = []
-    for line in mountinfo.splitlines():
+    for line in mountinfo.split("\n"):  # names have anything else that other ways take for the end of a line
         left, _, right = line.partition(" - ")
         fields, kinds = left.split(" "), right.split(" ")
         if len(fields) >= 5 and len(kinds) >= 2:
             found.append(Mount(fields[2], _plain(fields[3]), _plain(fields[4]), kinds[0], _plain(kinds[1])))
     return tuple(found)
+
+
+def mounts_of(process: Path) -> tuple[Mount, ...]:
+    """What a process, a directory of /proc, sees mounted. Raises OSError."""
+    return parse((process / "mountinfo").read_bytes().decode(errors="surrogateescape"))
 
 
 def _plain(text: str) -> str:
@@ -84,7 +89,7 @@ def mounted_device(path: str, mounts: Iterable[Mount]) -> str:
 
 def find(library: Path, proc: Path = Path("/proc")) -> list[Namespace]:
     """The mount namespaces of containers that have the view whose library is in a directory."""
-    marker = identity(str(library), parse((proc / "self/mountinfo").read_text()))
+    marker = identity(str(library), mounts_of(proc / "self"))
     asked: dict[int, int] = {_inode(proc / "self"): _PROCESSES}
     found: dict[int, Namespace] = {}
     for pid in sorted(int(entry.name) for entry in proc.iterdir() if entry.name.isdigit()):
@@ -93,7 +98,7 @@ def find(library: Path, proc: Path = Path("/proc")) -> list[Namespace]:
             if inode in found or asked.get(inode, 0) >= _PROCESSES:
                 continue
             asked[inode] = asked.get(inode, 0) + 1
-            mounts = parse((proc / str(pid) / "mountinfo").read_text())
+            mounts = mounts_of(proc / str(pid))
         except OSError:
             continue
         if any(mount.place == PLACE and (mount.device, mount.root) == marker for mount in mounts):
@@ -105,11 +110,15 @@ def _inode(process: Path) -> int:
     return (process / "ns/mnt").stat().st_ino
 
 
-def lacking(mounts: Iterable[Mount], device: str, offers: Iterable[str]) -> list[Step]:
-    """What a container lacks of what the lxcfs with a device offers. What the pod mounts there itself stays."""
+def lacking(mounts: Iterable[Mount], devices: Mapping[str, str], offers: Iterable[str]) -> list[Step]:
+    """What a container lacks of what is offered. What the pod mounts there itself stays.
+
+    devices: of the file systems that are served now, by the first part of an offer.
+    """
     top = {mount.place: mount for mount in mounts}  # a later mount covers an earlier one
     steps = []
     for offer in offers:
+        device = devices[offer.partition("/")[0]]
         for place in (*PLACES.get(offer, ()), *LATE_PLACES.get(offer, ())):
             holder, kind = next(known for prefix, known in _HOLDERS.items() if place.startswith(prefix))
             if holder not in top or top[holder].kind != kind:

@@ -1,7 +1,7 @@
 """Mounts files of the view into running containers. A program of its own, because a process with threads may not enter
 a mount namespace (setns(2)); it reads what to do as JSON and prints what failed.
 
-``{"lxcfs": PATH, "namespaces": [{"pid": …, "inode": …, "steps": [{"offer": …, "place": …, "stale": …}]}]}``
+``{"view": PATH, "namespaces": [{"pid": …, "inode": …, "steps": [{"offer": …, "place": …, "stale": …}]}]}``
 
 Everything is loaded before the first namespace is entered, and nothing is run or read in one.
 """
@@ -45,7 +45,7 @@ def _clone(path: str) -> int:
     path_bytes = os.fsencode(path)
     tree = _check(_libc.syscall(_OPEN_TREE, _AT_FDCWD, path_bytes, _CLONE | _CLOEXEC))
     wanted = _Attributes(attr_set=_RDONLY | _NOSUID | _NODEV)
-    with contextlib.suppress(OSError):  # older than Linux 5.12; lxcfs lets nobody write anyway
+    with contextlib.suppress(OSError):  # older than Linux 5.12; nothing of the view can be written anyway
         _check(_libc.syscall(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, ctypes.byref(wanted), ctypes.sizeof(wanted)))
     return tree
 
@@ -57,7 +57,7 @@ def _put(tree: int, step: dict[str, Any]) -> None:
     _check(_libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, place, _FROM_EMPTY_PATH))
 
 
-def work(lxcfs: str, namespace: dict[str, Any], home: int) -> list[str]:
+def work(view: str, namespace: dict[str, Any], home: int) -> list[str]:
     """Mounts what one namespace lacks and comes back to the one of `home`; what failed, in words."""
     failed, pid = [], namespace["pid"]
     steps = namespace["steps"]
@@ -69,7 +69,7 @@ def work(lxcfs: str, namespace: dict[str, Any], home: int) -> list[str]:
     try:
         if os.fstat(there).st_ino != namespace["inode"]:
             return []
-        trees.extend(_clone(os.path.join(lxcfs, step["offer"])) for step in steps)  # noqa: PTH118
+        trees.extend(_clone(os.path.join(view, step["offer"])) for step in steps)  # noqa: PTH118
         _check(_libc.setns(there, _NEWNS))
         for tree, step in zip(trees, steps, strict=True):
             try:
@@ -90,7 +90,7 @@ def main() -> None:
     """Does what the standard input tells."""
     task = json.load(sys.stdin)
     home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    failed = [text for namespace in task["namespaces"] for text in work(task["lxcfs"], namespace, home)]
+    failed = [text for namespace in task["namespaces"] for text in work(task["view"], namespace, home)]
     print(json.dumps(failed))
 
 

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import tempfile
 from pathlib import Path
 
-from hawser.native.compiler import BuildError, find_compiler, run
+from hawser.native import compiler as compilers
+from hawser.native.compiler import BuildError, find_compiler
 from hawser.runtime.view import LIBRARY, STEADY
 
 SOURCES = {LIBRARY: Path(__file__).with_name("shim.c"), STEADY: Path(__file__).with_name("steady.c")}
 # Nothing that a compiler adds by itself: each would be a symbol that some C library lacks.
 _COMPILE = (
-    *("-shared", "-fPIC", "-O2", "-nostdlib", "-ffreestanding", "-fvisibility=default"),
+    *("-fPIC", "-O2", "-nostdlib", "-ffreestanding", "-fvisibility=default"),
     *("-fno-stack-protector", "-fno-tree-loop-distribute-patterns", "-fno-asynchronous-unwind-tables"),
 )
 _LINK = ("-z", "relro", "-z", "now", "-z", "noexecstack", "--hash-style=both", "--build-id=none")
@@ -28,17 +28,9 @@ _LINK = ("-z", "relro", "-z", "now", "-z", "noexecstack", "--hash-style=both", "
 
 def build(target: Path, compiler: str) -> None:
     """Builds the library of `target`'s name there, atomically. Raises BuildError, OSError."""
-    source = str(SOURCES[target.name])
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
-        made, between = Path(folder) / target.name, Path(folder) / "between.o"
-        if compiler == "tcc":
-            run("tcc", "-c", "-o", str(between), source)
-            run("ld", "-shared", *_LINK, "-soname", target.name, "-o", str(made), str(between))
-        else:
-            link = ",".join((*_LINK, "-soname", target.name))
-            run(compiler, *_COMPILE, "-Wl," + link, "-o", str(made), source)
-        made.chmod(0o644)
-        made.replace(target)
+    linking = (*_LINK, "-soname", target.name)
+    compilers.build(compiler, SOURCES[target.name], target, "-shared", _COMPILE, linking)
+    target.chmod(0o644)
 
 
 def built() -> Path:
@@ -66,9 +58,7 @@ def _provide(kept: Path, target: Path) -> None:
             temporary.chmod(0o644)
             temporary.replace(target)
     elif not target.exists():
-        if not (compiler := find_compiler()):
-            raise BuildError("there is no C compiler")
-        build(target, compiler)
+        build(target, find_compiler())
 
 
 def main() -> None:

@@ -96,6 +96,8 @@ def _ask(claim: Obj, name: str, parent: str, spec: Obj, classes: Mapping[str, Ob
         missing = f'deviceclass.resource.k8s.io "{spec["deviceClassName"]}" not found'
         raise AllocationError(f"{who}: could not retrieve device class {spec['deviceClassName']}: {missing}")
     everything = spec.get("allocationMode") == "All"
+    tests = [*_tests(found["spec"], f"class {spec['deviceClassName']}"), *_tests(spec, f"claim {key_of(claim)}")]
+    requested = (spec.get("capacity") or {}).get("requests") or {}
     devices: list[Device] = []
     for reach in near:
         if everything and not reach.pool.complete:
@@ -105,36 +107,37 @@ def _ask(claim: Obj, name: str, parent: str, spec: Obj, classes: Mapping[str, Ob
             pool = "/".join(reach.pool.id)
             raise NodeError(f"{who}: asks for all devices, but resource pool {pool} is currently invalid")
         if reach.pool.complete and not reach.pool.trouble:
-            devices += (device for device in reach.devices if _selected(device, spec, found, claim))
+            devices += (device for device in reach.devices if _selected(device, tests, requested))
     count = len(devices) if everything else spec.get("count") or 1
     return Ask(name, parent, spec, found, devices, count, everything)
 
 
-def _selected(device: Device, spec: Obj, device_class: Obj, claim: Obj) -> bool:
+def _tests(holder: Obj, name: str) -> list[tuple[str, str]]:
+    """The expressions of a class or request, and how each is called when it fails."""
+    selectors = holder.get("selectors") or ()
+    return [
+        ((one.get("cel") or {}).get("expression") or "", f"{name}: selector #{n}") for n, one in enumerate(selectors)
+    ]
+
+
+def _selected(device: Device, tests: Sequence[tuple[str, str]], requested: Mapping[str, str]) -> bool:
     """Whether class, request and the device's own capacity let it come into question; nothing of that ever changes."""
-    of_class = device_class["spec"].get("selectors") or ()
-    if not _matches(device, of_class, f"class {device_class['metadata']['name']}"):
-        return False
-    if not _matches(device, spec.get("selectors") or (), f"claim {key_of(claim)}"):
-        return False
-    requested = (spec.get("capacity") or {}).get("requests") or {}
+    for expression, name in tests:
+        found = device.matched.get(expression)
+        if found is None:
+            found = device.matched[expression] = _matches(device, expression, name)
+        if not found:
+            return False
     return not (requested or device.shareable) or consumed(device.spec, requested, {}) is not None
 
 
-def _matches(device: Device, selectors: Sequence[Obj], holder: str) -> bool:
-    for number, selector in enumerate(selectors):
-        expression = (selector.get("cel") or {}).get("expression") or ""
-        found = device.matched.get(expression)
-        if found is None:
-            if device.value is None:
-                device.value = device_value(device.id[0], device.spec)
-            try:
-                found = device.matched[expression] = selects(expression, device.value)
-            except SelectorError as error:
-                raise AllocationError(f"{holder}: selector #{number}: {error}") from None
-        if not found:
-            return False
-    return True
+def _matches(device: Device, expression: str, name: str) -> bool:
+    if device.value is None:
+        device.value = device_value(device.id[0], device.spec)
+    try:
+        return selects(expression, device.value)
+    except SelectorError as error:
+        raise AllocationError(f"{name}: {error}") from None
 
 
 def check_pools(near: Sequence[Reach]) -> None:

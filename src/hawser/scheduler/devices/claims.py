@@ -59,6 +59,12 @@ def claims_of(pod: Obj, known: Mapping[str, Obj]) -> list[Obj]:
     return found
 
 
+def owner_of(pod: Obj) -> Obj:
+    """The owner reference of claims that are made for a pod."""
+    metadata = pod["metadata"]
+    return {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"], "controller": True}
+
+
 def is_owned(claim: Obj, uid: str) -> bool:
     """Whether the pod of this UID controls the claim."""
     owners = claim["metadata"].get("ownerReferences") or ()
@@ -107,6 +113,11 @@ def _classes(claim: Obj) -> Iterator[tuple[str, str]]:
 def binds_slowly(claim: Obj) -> bool:
     """Whether a device of the claim is to report conditions before a pod is bound."""
     return any(result.get("bindingConditions") for result in _results(claim))
+
+
+def slow_drivers(claim: Obj) -> Iterator[str]:
+    """The drivers of the claim's devices that are to report conditions before a pod is bound."""
+    return (result["driver"] for result in _results(claim) if result.get("bindingConditions"))
 
 
 def binding_failure(claim: Obj) -> str:

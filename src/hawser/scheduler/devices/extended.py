@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hawser.api.extended_resources import CLAIM
 from hawser.api.pod_resources import amount
 from hawser.api.types import Obj
+from hawser.scheduler.devices.claims import owner_of
 
-ANNOTATION = "resource.kubernetes.io/extended-resource-claim"
 IN_MEMORY = "<extended-resources>"
 
 
@@ -23,18 +24,9 @@ class Extended:
     mappings: Sequence[Obj]
 
 
-def is_for(claim: Obj, uid: str) -> bool:
-    """Whether the claim was made for the extended resources of the pod of this UID."""
-    metadata = claim["metadata"]
-    if (metadata.get("annotations") or {}).get(ANNOTATION) != "true":
-        return False
-    return any(owner.get("controller") and owner["uid"] == uid for owner in metadata.get("ownerReferences") or ())
-
-
 def extended_claim(pod: Obj, classes: Mapping[str, str]) -> Extended:
     """The claim for resources that are devices on a node. classes: by resource, the class that it comes from."""
     metadata = pod["metadata"]
-    owner = {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"], "controller": True}
     requests: list[Obj] = []
     mappings: list[Obj] = []
     for resource in sorted(classes):
@@ -48,8 +40,8 @@ def extended_claim(pod: Obj, classes: Mapping[str, str]) -> Extended:
         "namespace": metadata["namespace"],
         # Until the API gives it one of its own.
         "uid": f"{metadata['uid']}/{IN_MEMORY}",
-        "ownerReferences": [owner],
-        "annotations": {ANNOTATION: "true"},
+        "ownerReferences": [owner_of(pod)],
+        "annotations": {CLAIM: "true"},
     }
     return Extended({"metadata": own, "spec": {"devices": {"requests": requests}}}, mappings)
 

@@ -75,23 +75,25 @@ class Slice:
 
 @dataclass(slots=True, eq=False)
 class Pool:
-    """The slices of a pool's newest generation, by name. trouble: why nothing of it can be used; counters: in all."""
+    """The slices of a pool's newest generation, by name. trouble: why nothing of it can be used; counters: in all.
+
+    rank: its place in the order in which pools are tried: those whose devices take time to bind come last.
+    """
 
     id: PoolID
     slices: tuple[Slice, ...]
     complete: bool
     trouble: str
     counters: Counters
+    rank: tuple[bool, PoolID] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rank = (any(device.spec.get("bindingConditions") for device in self.devices), self.id)
 
     @property
     def devices(self) -> Iterator[Device]:
         """All of them, wherever they are."""
         return (device for one in self.slices for device in one.devices)
-
-    @property
-    def rank(self) -> tuple[bool, PoolID]:
-        """Its place in the order in which pools are tried: those whose devices take time to bind come last."""
-        return any(device.spec.get("bindingConditions") for device in self.devices), self.id
 
     def nodes(self) -> set[str] | None:
         """The only nodes that it may concern; None if that is not known by name."""

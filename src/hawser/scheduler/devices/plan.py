@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from hawser.api.extended_resources import claimant
 from hawser.api.types import Obj
 from hawser.client.informer import key_of
 from hawser.scheduler.cache import Cache
@@ -17,7 +18,7 @@ from hawser.scheduler.devices import claims as of
 from hawser.scheduler.devices.allocator import MOST_TRIES, Budget, allocate
 from hawser.scheduler.devices.asks import AllocationError, NodeError
 from hawser.scheduler.devices.claims import NotUsableError
-from hawser.scheduler.devices.extended import Extended, extended_claim, is_for
+from hawser.scheduler.devices.extended import Extended, extended_claim
 from hawser.scheduler.devices.inventory import Inventory, selector_matches
 from hawser.scheduler.devices.ledger import Ledger
 from hawser.scheduler.filters import Refusal
@@ -118,6 +119,7 @@ class Devices:
         self._pods = pods
         self._now = now
         self._share_id = share_id
+        self._made: dict[str, set[str]] = {}
 
     def lacks_claims(self, pod: PodInfo) -> bool:
         """Whether claims are still to be made for the pod of their templates."""
@@ -139,12 +141,15 @@ class Devices:
         # Nobody else is placed meanwhile: all nodes share what may be tried.
         budget = Budget(MOST_IN_ALL)
 
+        allocated = [claim for claim in claims if of.allocation(claim) is not None]
+
         def find(name: str) -> list[Obj] | Refusal:
             # As in the original, what is to be allocated is looked at first.
             extended = self._extended(pod, name)
             found = self._allocate([*wanted, *([extended.claim] if extended else ())], name, budget)
-            elsewhere = any(self._is_elsewhere(claim, name, seconds) for claim in claims)
-            return ELSEWHERE if elsewhere and not isinstance(found, Refusal) else found
+            if isinstance(found, Refusal):
+                return found
+            return ELSEWHERE if any(self._is_elsewhere(claim, name, seconds) for claim in allocated) else found
 
         return DeviceCheck(find, wanted)
 
@@ -183,6 +188,7 @@ class Devices:
 
     def changed(self, old: Obj | None, new: Obj | None) -> None:
         """A claim came, changed or went."""
+        self._note_made(old, new)
         if old is not None and (new is None or new["metadata"]["uid"] != old["metadata"]["uid"]):
             self.stock.in_flight.discard(old["metadata"]["uid"])
             self.stock.ledger.put(old["metadata"]["uid"], None)
@@ -190,6 +196,16 @@ class Devices:
             uid, allocation = new["metadata"]["uid"], of.allocation(new)
             if allocation is not None or uid not in self.stock.in_flight:
                 self.stock.ledger.put(uid, allocation)
+
+    def _note_made(self, old: Obj | None, new: Obj | None) -> None:
+        """Keeps in mind for which pods' extended resources there are claims."""
+        if old is not None and (owner := claimant(old)) is not None:
+            made = self._made.get(owner["uid"], set())
+            made.discard(key_of(old))
+            if not made:
+                self._made.pop(owner["uid"], None)
+        if new is not None and (owner := claimant(new)) is not None:
+            self._made.setdefault(owner["uid"], set()).add(key_of(new))
 
     def idle(self, pod: PodInfo, seconds: float) -> Obj | None:
         """A claim of a pod that was refused as ELSEWHERE: not for all nodes, and used by nobody else."""
@@ -205,7 +221,8 @@ class Devices:
 
     def leftover(self, pod: PodInfo) -> Obj | None:
         """The claim for extended resources that an attempt before made for the pod: it is to be deleted first."""
-        return next((one for one in self.stock.claims.values() if is_for(one, pod.uid)), None)
+        key = next(iter(self._made.get(pod.uid, ())), "")
+        return self.stock.claims.get(key)
 
     def _extended(self, pod: PodInfo, name: str) -> Extended | None:
         """The claim for those extended resources of the pod that the node has of devices only."""

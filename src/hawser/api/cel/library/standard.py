@@ -9,13 +9,13 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from hawser.api import scalars
 from hawser.api.cel.declarations import Overload, both, function, method
 from hawser.api.cel.library import regex, times
 from hawser.api.cel.values import (
     INT_MAX,
     INT_MIN,
     NONE,
-    UINT_MAX,
     Duration,
     EvalError,
     Opt,
@@ -48,9 +48,7 @@ def to_int(value: Any) -> int:
                 raise EvalError("integer overflow")
             return int(value)
         case str():
-            if not _digits(value, signed=True) or not INT_MIN <= int(value) <= INT_MAX:
-                raise EvalError(f'strconv.ParseInt: parsing "{value}": invalid syntax')
-            return int(value)
+            return _integer(value, signed=True)
         case Timestamp():
             return value.nanos // 10**9
         case Duration():
@@ -60,9 +58,7 @@ def to_int(value: Any) -> int:
 
 def to_uint(value: Any) -> UInt:
     if isinstance(value, str):
-        if not _digits(value, signed=False) or int(value) > UINT_MAX:
-            raise EvalError(f'strconv.ParseUint: parsing "{value}": invalid syntax')
-        return UInt(int(value))
+        return UInt(_integer(value, signed=False))
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _conversion(value, "uint")
     if not math.isfinite(value) or not -1 < value < 2**64 or value < 0:
@@ -70,9 +66,11 @@ def to_uint(value: Any) -> UInt:
     return UInt(int(value))
 
 
-def _digits(text: str, signed: bool) -> bool:
-    body = text[1:] if signed and text[:1] in ("+", "-") else text
-    return body.isascii() and body.isdigit() and len(body) < 400
+def _integer(text: str, signed: bool) -> int:
+    try:
+        return scalars.integer(text, signed)
+    except scalars.DecodeError as error:
+        raise EvalError(str(error)) from None
 
 
 def to_double(value: Any) -> float:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hawser.api.errors import Cause, FieldError, not_found
+from hawser.api.extended_resources import is_native
 from hawser.api.kind import Kind
 from hawser.api.kinds import BY_GVK, NAMESPACE, POD, SERVICE
-from hawser.api.quota.names import is_native
 from hawser.api.types import Obj
 from hawser.apiserver.admission.base import Operation, Plugin, Request
 from hawser.apiserver.admission.refusals import refused, together

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from hawser.api import kinds
+from hawser.api.extended_resources import resource_of
 from hawser.api.kind import Kind
-from hawser.api.kinds import POD, RESOURCE_QUOTA
+from hawser.api.kinds import DEVICE_CLASS, POD, RESOURCE_QUOTA
 from hawser.api.quota.limited import Limited, uncovered
 from hawser.api.quota.names import concerning, counted
 from hawser.api.quota.scopes import matches, selectors, terminating
-from hawser.api.quota.usage import Usage, exceeded, increase, missing, usage
+from hawser.api.quota.usage import Around, Usage, exceeded, increase, missing, usage
 from hawser.api.types import Obj
 from hawser.apiserver.admission.base import Operation, Plugin, Request
 from hawser.apiserver.admission.refusals import refused
@@ -48,6 +49,14 @@ class ResourceQuota(Plugin):
         self._now = now
         self._ledgers: dict[str, Ledger] = {}
         self._limited: tuple[Limited, ...] = ()
+        self._around = Around(
+            self._extended,
+            lambda namespace, name: committed.get(POD, namespace, name),
+            lambda namespace: committed.every(kinds.RESOURCE_CLAIM, namespace),
+        )
+
+    def _extended(self, name: str) -> str:
+        return resource_of(self._committed.get(DEVICE_CLASS, "", name) or {})
 
     def configure(self, limited: tuple[Limited, ...]) -> None:
         """Set what may only be used where a quota says how much."""
@@ -98,7 +107,8 @@ class ResourceQuota(Plugin):
     def _check_limited(self, request: Request, quotas: Sequence[Obj], now: datetime) -> None:
         limited = [one for one in self._limited if one.concerns(request.kind)]
         if limited:
-            reason = uncovered(limited, request.kind, usage(request.kind, request.new, now), request.new, quotas)
+            used = usage(request.kind, request.new, now, self._around)
+            reason = uncovered(limited, request.kind, used, request.new, quotas)
             if reason:
                 raise refused(request, reason)
 
@@ -131,7 +141,7 @@ class ResourceQuota(Plugin):
         if found is None or found.spec != quota["spec"]:
             if len(self._ledgers) >= _MOST:
                 self._forget()
-            before, found = found, Ledger(self._committed.store, quota)
+            before, found = found, Ledger(self._committed.store, quota, self._around)
             if before is not None:
                 found.inherit(before)
             self._ledgers[uid] = found

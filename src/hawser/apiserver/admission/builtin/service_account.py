@@ -102,7 +102,7 @@ def wants_token(spec: Obj, account: Obj) -> bool:
 def mount_token(spec: Obj, named: Callable[[str], str]) -> None:
     """Mount the token's volume wherever nothing is mounted at its place yet. named: makes a name of a prefix."""
     volumes = spec.get("volumes") or []
-    existing = next((v["name"] for v in volumes if v["name"].startswith(VOLUME)), None)
+    existing = next((name for v in volumes if (name := v.get("name", "")).startswith(VOLUME)), None)
     name = existing or named(VOLUME)
     needed = False
     for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):

@@ -80,8 +80,7 @@ def adapt(
     survey: Survey, decisions: Iterable[Decision], follow: bool, new_host_keys: bool
 ) -> tuple[list[Entry], list[Change]]:
     """The upper layer's entries, sorted by path, and what they change beside the masks."""
-    entries = {f"etc/systemd/system/{d.unit}": Entry(f"etc/systemd/system/{d.unit}", link="/dev/null")
-               for d in decisions if d.masked}  # fmt: skip
+    entries = {entry.path: entry for entry in _masks(survey, [d.unit for d in decisions if d.masked])}
     changes = [Change("etc/machine-id", "every container has one of its own")]
     entries["etc/machine-id"] = Entry("etc/machine-id", content=b"", mode=0o444)
     for path, captured in survey.files.items():
@@ -102,6 +101,15 @@ def adapt(
         entries[wants] = Entry(wants, link="../ssh-host-key.service")
         changes.append(Change(unit, "makes a host key at the first boot"))
     return [entries[path] for path in sorted(entries)], sorted(changes, key=lambda change: change.path)
+
+
+def _masks(survey: Survey, units: Iterable[str]) -> Iterable[Entry]:
+    """What keeps services from starting: masked units, or without systemd scripts that no link starts any more."""
+    if survey.init() != "init":
+        return [Entry(f"etc/systemd/system/{unit}", link="/dev/null") for unit in units]
+    starts = survey.starts()
+    links = [link.rpartition("/") for unit in units for link in starts.get(unit, ())]
+    return [Entry(f"{folder}/.wh.{name}", b"", mode=0o644) for folder, _, name in links]
 
 
 def _edited(captured: Captured, edit: Callable[[str], str]) -> bytes | None:

@@ -86,6 +86,8 @@ def _decided(machine: Machine, request: Request, chosen: Selection, survey: Surv
     decisions = masking.decide(units, survey.enabled(), keep, request.mask_units)
     if unit and survey.init() != "systemd":
         raise LiftError(f"--unit {unit}: the machine has no systemd; name the application's words by --entrypoint")
+    if request.drop_host_keys and survey.init() != "systemd":
+        raise LiftError("--drop-host-keys: the machine has no systemd, which would make new ones at the first boot")
     upper, changes = adapting.adapt(survey, decisions, bool(unit), request.drop_host_keys)
     application = unit or request.entrypoint or "none: the init alone"
     made = report.make(

@@ -8,7 +8,7 @@ from typing import Any
 from hawser.cli.images.lifting.report import Report
 
 _GIB = 1 << 30
-_DATA = "/var/lib/hawser/lifted"  # on the node
+_DATA = "/var/lib/hawser-lifted"  # on the node
 _SEED = """\
 set -e
 for pair in "$@"; do

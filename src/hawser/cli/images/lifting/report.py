@@ -129,11 +129,13 @@ def _warnings(survey: Survey, systemd: int, selection: Selection) -> list[str]:
         found.append(f"systemd {systemd} runs on nodes with cgroup v2 only")
     if init == "minimal":
         found.append(
-            "neither systemd nor busybox init is there: services do not start by themselves, the application alone does"
+            "neither systemd, sysvinit nor busybox init is there: services do not start by themselves, only the "
+            "application does"
         )
     keys = [path for path in survey.files if path.startswith("etc/ssh/ssh_host_") and not path.endswith(".pub")]
     if keys:
-        found.append("SSH host keys are in the image, for whoever has the image; --drop-host-keys makes new ones")
+        renewed = "; --drop-host-keys makes new ones" if init == "systemd" else ""
+        found.append(f"SSH host keys are in the image, for whoever has the image{renewed}")
     if survey.devices:
         found.append(f"{survey.devices} device nodes are left out: devices are the pod's")
     for path, size in sorted(survey.sparse.items()):

@@ -19,7 +19,11 @@ UNIT_DIRECTORIES = (
 _UNIT = re.compile(r"[^/]+\.(?:" + "|".join(KINDS) + ")")
 _SHARED = re.compile(r"(?:usr/)?lib(?:64|/[^/]+)?(?:/systemd)?/libsystemd-(?:shared|core)-(\d+)[^/]*\.so")
 _RC_LINK = re.compile(r"etc/(?:rc\.d/)?rc[2345]\.d/S\d\d(.+)")
+# What a sysv init and OpenRC start at boot.
+_START = re.compile(r"etc/(?:(?:rc\.d/)?rc[S2345]\.d/S\d\d|runlevels/[^/]+/)(.+?)(?:\.sh)?")
+_SYSINIT = re.compile(r"^[^#:\n]*:[^:\n]*:sysinit:", re.MULTILINE)  # an entry of inittab(5) that upstart does not have
 _SCRIPT = re.compile(r"etc/(?:rc\.d/)?init\.d/([^/.]+)")
+_INITS = frozenset({"sbin/init", "usr/sbin/init"})
 _NO_SCRIPTS = frozenset(
     {"README", "functions", "rc", "rcS", "skeleton", "halt", "reboot", "single", "sendsigs", "killall"}
 )
@@ -89,7 +93,9 @@ class Survey:
             self.systemd = max(self.systemd, int(found[1]))
 
     def units(self) -> set[str]:
-        """The names of the units and sysv scripts that are there."""
+        """The names of the units and sysv scripts that are there; without systemd of the scripts that start."""
+        if self.init() == "init":
+            return set(self.starts())
         found = set()
         for path in (*self.files, *self.links):
             name = path.rpartition("/")[2]
@@ -107,6 +113,8 @@ class Survey:
 
     def enabled(self) -> set[str]:
         """The units that some target or unit wants, and the sysv scripts of the usual run levels."""
+        if self.init() == "init":
+            return set(self.starts())
         found = set()
         for path in self.links:
             if found_link := _RC_LINK.fullmatch(path):
@@ -117,6 +125,14 @@ class Survey:
             if path.startswith(UNIT_DIRECTORIES) and parent.endswith((".wants", ".requires")) and _UNIT.fullmatch(name):
                 found.add(name)
         return found - self.masked()
+
+    def starts(self) -> dict[str, list[str]]:
+        """Without systemd: the links by which the init starts a service's script, by the service's name."""
+        found: dict[str, list[str]] = {}
+        for path in sorted(self.links):
+            if (start := _START.fullmatch(path)) and start[1] not in _NO_SCRIPTS:
+                found.setdefault(start[1] + ".service", []).append(path)
+        return found
 
     def unit_text(self, unit: str) -> str:
         """A unit's file with its drop-ins; empty when it has none."""
@@ -143,4 +159,6 @@ class Survey:
         target = next((self.links[path] for path in ("sbin/init", "usr/sbin/init") if path in self.links), "")
         if target.endswith("systemd"):
             return "systemd"
-        return "init" if target.endswith("busybox") else "minimal"
+        table = self.files.get("etc/inittab")
+        sysv = not target and table is not None and _SYSINIT.search(table.text) and self.paths & _INITS
+        return "init" if target.endswith("busybox") or sysv else "minimal"

@@ -1,0 +1,136 @@
+"""What is kept of pods as they change is what a look at all of them says: tallies, and who selects whom."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hawser.api.kinds import POD, REPLICA_SET
+from hawser.api.selectors import LabelSelector
+from hawser.api.strategic import clone
+from hawser.client.controller import Controller, Manager
+from hawser.controllers.job.pods import FINALIZER, is_over, over_of
+from hawser.controllers.replicaset import plan, selector, status
+from hawser.controllers.selecting import Selecting, by_labels, selected
+from hawser.controllers.tally import ACTIVE, INDIVIDUAL, State, by_owner, count, tally_of
+
+from .living import FakeClock, Living
+from .objects import Obj, meta, replica_set
+from .objects import pod as pod_of
+from .world import World
+
+LABELS = st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(["x", "y"]))
+EXPRESSIONS = st.sampled_from(
+    [[], [{"key": "a", "operator": "Exists"}], [{"key": "b", "operator": "NotIn", "values": ["x"]}]]
+)
+ACTIONS = st.one_of(
+    st.tuples(st.just("pod"), st.tuples(st.integers(0, 3), LABELS, st.integers(0, 2), st.booleans())),
+    st.tuples(st.just("set"), st.tuples(st.integers(0, 3), LABELS, EXPRESSIONS)),
+    st.tuples(st.sampled_from(["drop pod", "drop set", "end", "answer", "expire", "wait"]), st.integers(0, 3)),
+    st.tuples(st.sampled_from(["pods", "deliver", "stale", "restart", "fail", "delete pod"]), st.integers(0, 3)),
+)
+
+
+class Looker(Controller):
+    """Does nothing but look."""
+
+    def setup(self, manager: Manager) -> None:
+        self.pods = by_labels(manager.informer(POD))
+        self.pods.add_tally("owner", by_owner)
+        self.pods.add_index("over", over_of)
+        self.sets = manager.informer(REPLICA_SET)
+        self.selecting = Selecting(self.sets, selector)
+
+    def check(self) -> None:
+        pods, sets = self.pods.list("default"), self.sets.list("default")
+        for uid in ("u0", "u1", "u2"):
+            mine = [pod for pod in pods if pod["metadata"]["ownerReferences"][0]["uid"] == uid]
+            assert self.pods.tally("owner", uid) == tally_of(mine)
+            assert _names(self.pods.by_index("over", uid)) == _names(filter(is_over, mine))
+        for one in sets:
+            wanted = selector(one)
+            found = selected(self.pods, "default", wanted)
+            assert _names(found) == _names(pod for pod in pods if wanted.matches(pod["metadata"].get("labels")))
+        for pod in pods:
+            labels = pod["metadata"].get("labels")
+            assert _names(self.selecting.of(pod)) == _names(one for one in sets if selector(one).matches(labels))
+
+
+def _names(objects: Any) -> list[str]:
+    return sorted(obj["metadata"]["name"] for obj in objects)
+
+
+async def act(living: Living, looker: Looker, what: str, value: Any) -> None:
+    world = living.world
+    match what:
+        case "pod":
+            number, labels, uid, held = value
+            kind = "Job" if uid else "ReplicaSet"
+            owner = {"apiVersion": "v1", "kind": kind, "name": "o", "uid": f"u{uid}", "controller": True}
+            labels = {**labels, INDIVIDUAL: str(number)}
+            metadata = {"name": f"p{number}", "labels": labels, "ownerReferences": [owner]}
+            metadata["finalizers"] = [FINALIZER] if held else []
+            if world.find(POD, f"p{number}") is None:
+                world.create(POD, {"metadata": metadata, "spec": {"containers": [{"name": "c", "image": "a"}]}})
+            else:
+                world.change(POD, f"p{number}", lambda new: new["metadata"].update(metadata))
+        case "set":
+            wanted = {"matchLabels": value[1], "matchExpressions": value[2]}
+            if world.find(REPLICA_SET, f"s{value[0]}") is None:
+                made = replica_set(f"s{value[0]}")
+                made["metadata"] = {"name": f"s{value[0]}"}
+                world.create(REPLICA_SET, made)
+            world.change(REPLICA_SET, f"s{value[0]}", lambda new: new["spec"].update(selector=wanted))
+        case "drop pod" | "drop set":
+            kind, name = (POD, f"p{value}") if what == "drop pod" else (REPLICA_SET, f"s{value}")
+            if world.find(kind, name) is not None:
+                world.remove(kind, name)
+        case "end":
+            living.change(POD, f"p{value}", lambda new: new.update(status={"phase": "Succeeded"}))
+        case "answer":
+            if (pod := living.world.find(POD, f"p{value}")) is not None:
+                looker.pods.observe(clone(pod))
+        case _:
+            await living.happens(what, value)
+    await living.turn()
+
+
+@settings(max_examples=60)
+@given(st.lists(ACTIONS, max_size=25))
+def test_what_is_kept_is_what_a_look_at_all_says(history: list[tuple[str, Any]]) -> None:
+    made: list[Looker] = []
+
+    def make() -> Looker:
+        made.append(Looker())
+        return made[-1]
+
+    async def acting(living: Living, what: str, value: Any) -> None:
+        await act(living, made[-1], what, value)
+        made[-1].check()
+
+    async def live() -> None:
+        await Living(World(FakeClock()), make, nodes=1).live(acting, history)
+        made[-1].check()
+
+    asyncio.run(live())
+
+
+def test_a_plan_and_a_status_are_the_same_with_a_tally_and_without() -> None:
+    now = FakeClock().now()
+    owned: list[Obj] = [pod_of("a"), pod_of("b", ready=False), pod_of("c", phase="Failed"), pod_of("d", labels={})]
+    owned.append(pod_of("e", deletionTimestamp="2026-01-01T00:00:00Z"))
+    tally = tally_of(owned)
+    assert (count(tally, *ACTIVE), count(tally, State.TERMINATING), count(tally, State.ENDED)) == (3, 1, 1)
+    for replicas in (0, 2, 3, 9):
+        rs = {**replica_set("rs", replicas), "metadata": meta("rs")}
+        assert plan(rs, owned, now, tally) == plan(rs, owned, now)
+        told = status(rs, owned, None, now, tally)
+        assert told == status(rs, owned, None, now)
+        assert (told["replicas"], told["readyReplicas"], told["fullyLabeledReplicas"]) == (3, 2, 2)
+
+
+def test_a_selector_of_nothing_selects_nothing() -> None:
+    assert not LabelSelector.from_object(None).matcher()({"a": "x"})
