@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import stat
+import subprocess
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hawser.cli.context import Failure
+from hawser.cli.releasing import scripts
 from hawser.cli.releasing.files import File, deepest_first, digest, digests, excluded, local, parse
 from hawser.cli.releasing.inside import pack
 from hawser.cli.releasing.plan import Plan, doubtful, plan
@@ -235,3 +238,45 @@ def test_a_limit_that_is_none_is_refused() -> None:
 )
 def test_selectors_are_told_from_names(text: str, expected: bool) -> None:
     assert is_selector(text) is expected
+
+
+def _run(script: str, state: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Runs a release's script on this machine, with another directory for what releases keep."""
+    script = script.replace("/var/lib/hawser/release", str(state))
+    return subprocess.Popen(
+        ["sh", "-c", script, "sh", *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+
+
+def test_of_many_releases_that_begin_at_once_one_goes_on(tmp_path: Path) -> None:
+    begun = [_run(scripts.SURVEY, tmp_path, "/nowhere", f"r{number}") for number in range(8)]
+    said = [process.communicate(timeout=60)[1] for process in begun]
+    assert [process.returncode for process in begun].count(0) == 1
+    (winner,) = (f"r{number}" for number, process in enumerate(begun) if process.returncode == 0)
+    assert {text for text in said if text} == {f"release {winner} is under way in this container\n"}
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_release_under_way_is_seen_at_any_moment(tmp_path: Path) -> None:
+    with _run(scripts.SURVEY, tmp_path, "/nowhere", "first") as begin:
+        assert begin.wait(60) == 0
+    alive = scripts.COMMAND.replace('sh -c "$2"', 'while [ ! -e "$2" ]; do beat "$1"; done')
+    over = tmp_path / "over"
+    with _run(alive, tmp_path, "first", str(over)) as first:
+        try:
+            for _ in range(40):
+                with _run(scripts.SURVEY, tmp_path, "/nowhere", "second") as second:
+                    assert second.communicate(timeout=60)[1] == "release first is under way in this container\n"
+        finally:
+            over.touch()
+        assert first.wait(60) == 0
+
+
+def test_the_lock_of_a_release_that_died_is_taken_over(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text(f"dead {int(time.time()) - 20}\n")
+    with _run(scripts.SURVEY, tmp_path, "/nowhere", "next") as process:
+        assert process.wait(60) == 0
+    assert (tmp_path / ".lock").read_text().startswith("next ")
+    with _run(scripts.FORGET, tmp_path, "next") as process:
+        assert process.wait(60) == 0
+    assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -110,17 +109,18 @@ def test_a_push_that_is_killed_is_undone_by_whoever_comes_next(
     (cron / "tick").write_text("* * * * * root true\n")
     args = ("release", "push", "a", "-n", namespace, "--src", cron, "--dest", "/etc/cron.d", "--unit", "cron")
     env = {**os.environ, "HAWSER_DATA_DIR": str(engine.data_dir)}
-    process = subprocess.Popen(
-        [ROOT / "hawser", *args, "--settle", "100"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
     check = ("sh", "-c", "cat /var/lib/hawser/release/*/state 2>/dev/null; ls /etc/cron.d")
-    eventually(lambda: inside(engine, namespace, "a", *check).startswith("applied"), "the files")
-    assert "tick" in inside(engine, namespace, "a", *check)
     undo = ("release", "rollback", "a", "-n", namespace, "--unit", "cron", "--settle", "0")
-    early = engine.hawser(*undo, check=False)
-    assert "is under way in this container" in early.stderr
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with subprocess.Popen(
+        [ROOT / "hawser", *args, "--settle", "100"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            eventually(lambda: inside(engine, namespace, "a", *check).startswith("applied"), "the files")
+            assert "tick" in inside(engine, namespace, "a", *check)
+            early = engine.hawser(*undo, check=False)
+            assert "is under way in this container" in early.stderr
+        finally:
+            process.kill()
     eventually(lambda: engine.hawser(*undo, check=False).returncode == 0, "the rollback")
     assert "tick" not in inside(engine, namespace, "a", "ls", "/etc/cron.d")
 

@@ -15,11 +15,15 @@ PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH LC_ALL=C
 die() { echo "$*" >&2; exit 1; }
 state=/var/lib/hawser/release
+# Which release holds the lock, and when it last said so: written aside, so that nobody reads half of it.
+said=$state/.said.$$
+say() { echo "$1 $(date +%s)" >"$said"; }
+beat() { [ ! -e "$state/.lock" ] || { say "$1" && mv -f "$said" "$state/.lock"; }; }
+unlock() { rm -f "$state/.lock" "$state"/.said.*; }
 """
 # Tells others that the release $1 is under way for as long as the script runs.
 _BUSY = r"""
-beat() { echo "$1 $(date +%s)" >"$state/.lock"; }
-[ ! -e "$state/.lock" ] || beat "$1"
+beat "$1"
 (while sleep 5 && [ -e "$state/.lock" ] && kill -0 $$; do beat "$1"; done) </dev/null >/dev/null 2>&1 &
 trap "kill $! 2>/dev/null" EXIT
 """
@@ -38,11 +42,13 @@ id -u
 [ -d /run/systemd/system ] && echo systemd || echo other
 [ -e "$1" ] && [ ! -d "$1" ] && die "$1 is not a directory"
 if [ -n "$2" ]; then
-	if [ -e "$state/.lock" ]; then
-		read -r other since <"$state/.lock"
-		[ $(($(date +%s) - since)) -ge 15 ] || die "release $other is under way in this container"
+	say "$2"
+	if ! ln "$said" "$state/.lock" 2>/dev/null; then
+		[ ! -e "$state/.lock" ] || read -r other since <"$state/.lock"
+		[ $(($(date +%s) - since)) -ge 15 ] || { rm -f "$said"; die "release $other is under way in this container"; }
+		mv -f "$said" "$state/.lock"
 	fi
-	echo "$2 $(date +%s)" >"$state/.lock"
+	rm -f "$said"
 fi
 for one in "$state"/*/state; do
 	[ -e "$one" ] || continue
@@ -160,11 +166,12 @@ done <"$here/before.list"
 for one in "$here"/before.*.tar; do
 	[ ! -e "$one" ] || tar -xpf "$one" || exit 1
 done
-rm -rf "$here" "$state/.lock"
+rm -rf "$here"
+unlock
 """
 )
 
-FORGET: Final = _STATE + '[ -z "$1" ] || rm -rf "$state/$1"\nrm -f "$state/.lock"\n'
+FORGET: Final = _STATE + '[ -z "$1" ] || rm -rf "$state/$1"\nunlock\n'
 
 KEEP: Final = (
     _STATE
@@ -172,7 +179,7 @@ KEEP: Final = (
 # $1: release, $2: what is told of it, $3: how many releases to keep.
 printf '%s\n' "$2" >"$state/$1/told"
 echo done >"$state/$1/state"
-rm -f "$state/.lock"
+unlock
 cd "$state" && ls -1 | sort -r | tail -n +$(($3 + 1)) | while IFS= read -r old; do rm -rf "$old"; done
 """
 )
@@ -243,7 +250,7 @@ UNIT: Final = (
     _STATE
     + r"""
 # $1: release, $2: unit. Its state, as systemctl(1) shows it.
-[ ! -e "$state/.lock" ] || echo "$1 $(date +%s)" >"$state/.lock"
+beat "$1"
 if [ -d /run/systemd/system ]; then
 	exec systemctl show -p LoadState -p ActiveState -p SubState -p Result -p NRestarts -p MainPID -p ExecMainStatus \
 		-p Type "$2"
