@@ -30,6 +30,13 @@ KIND = f"{NAME}/toy"
 Obj = dict[str, Any]
 
 
+def _write(path: Path, value: object) -> None:
+    """A file for another process, which never sees half of it."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(json.dumps(value))
+    fresh.rename(path)
+
+
 class Running:
     """A driver that runs. folder: what it writes, ``calls`` and ``orders`` among it; registry: where it registers."""
 
@@ -46,15 +53,11 @@ class Running:
 
     def order(self, text: str, call: str = "") -> None:
         """What is to happen to the next call."""
-        fresh = self.folder / "orders.new"
-        fresh.write_text(json.dumps([call, text]))
-        fresh.rename(self.folder / "orders")
+        _write(self.folder / "orders", [call, text])
 
     def health(self, device: str, status: int, seconds: int = 0) -> None:
         """How a device is from now on. seconds: for how long that counts."""
-        fresh = self.folder / "health.new"
-        fresh.write_text(json.dumps([device, status, seconds]))
-        fresh.rename(self.folder / "health")
+        _write(self.folder / "health", [device, status, seconds])
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Ends the process."""
@@ -87,7 +90,7 @@ class _Driver:
                 "supported_versions": [self.service],
             }
         if name == "NotifyRegistrationStatus":
-            (self.folder / "registered").write_text(json.dumps([request.plugin_registered, request.error]))
+            _write(self.folder / "registered", [request.plugin_registered, request.error])
             return {}
         row = {"call": name, "claims": [claim.name for claim in request.claims]}
         with (self.folder / "calls").open("a") as file:
@@ -128,7 +131,7 @@ class _Driver:
         }
         spec = {"cdiVersion": "0.6.0", "kind": KIND, "devices": [{"name": claim.uid, "containerEdits": edits}]}
         self.cdi.mkdir(parents=True, exist_ok=True)
-        (self.cdi / f"{claim.uid}.json").write_text(json.dumps(spec))
+        _write(self.cdi / f"{claim.uid}.json", spec)
         device = {"pool_name": "pool", "device_name": f"toy-{claim.name}"}
         return {"devices": [{**device, "cdi_device_ids": [f"{KIND}={claim.uid}"]}]}
 
