@@ -229,6 +229,66 @@ def test_limit_ranges_apply_to_what_is_new():
     )
 
 
+def small(kind, most):
+    """A LimitRange that allows so much of something."""
+    limit = {"type": kind, "max": most}
+    return {"kind": "LimitRange", "metadata": {"name": "l", "namespace": "default"}, "spec": {"limits": [limit]}}
+
+
+TOO_MUCH = "is forbidden: maximum cpu usage per Container is 100m, but limit is 500m"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [
+        (new("DaemonSet", "agent"), {"agent-n": f'Error creating: pods "agent-n" {TOO_MUCH}'}),
+        (new("Deployment", "web", replicas=1), {"web-0": f'Error creating: pods "web-0" {TOO_MUCH}'}),
+        (
+            new("StatefulSet", "db", serviceName="db", replicas=1),
+            {"db-0": f'create Pod db-0 in StatefulSet db failed error: pods "db-0" {TOO_MUCH}'},
+        ),
+    ],
+)
+def test_a_pod_that_its_workload_may_not_create_says_why_and_the_rest_goes_on(manifest, said):
+    results = list(Simulation([make_node("n"), small("Container", {"cpu": "100m"}), manifest, make_pod("a")]).run())
+    assert {r.pod: r.message for r in results if str(r.outcome) == "Forbidden"} == {
+        f"default/{name}": message for name, message in said.items()
+    }
+    assert [r.pod for r in results if str(r.outcome) == "Placed"] == ["default/a"]
+
+
+def test_a_claim_that_is_forbidden_keeps_its_pod_from_being_created():
+    claim = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}
+    claim["spec"]["resources"] = {"requests": {"storage": "2Gi"}}
+    made = new("StatefulSet", "db", serviceName="db", replicas=1, volumeClaimTemplates=[claim])
+    limits = small("PersistentVolumeClaim", {"storage": "1Gi"})
+    (result,) = Simulation([make_node("n"), limits, made]).run()
+    assert result.message == (
+        "create Pod db-0 in StatefulSet db failed error: failed to create PVC data-db-0: persistentvolumeclaims "
+        '"data-db-0" is forbidden: maximum storage usage per PersistentVolumeClaim is 1Gi, but request is 2Gi'
+    )
+
+
+def test_daemons_of_the_cluster_that_a_new_node_may_not_get_say_why():
+    known, fresh = make_node("known"), make_node("fresh")
+    known["metadata"]["uid"] = "u"
+    large, unclassed = new("DaemonSet", "large"), new("DaemonSet", "unclassed")
+    unclassed["spec"]["template"]["spec"] |= {"priorityClassName": "x", "containers": [{"name": "c", "image": "app"}]}
+    for ds in (large, unclassed):
+        ds["metadata"] |= {"namespace": "default", "uid": ds["metadata"]["name"]}
+    limits = small("Container", {"memory": "1Gi"})
+    results = list(Simulation([known, fresh, limits, large, unclassed, make_pod("a")]).run())
+    assert [(r.pod, str(r.outcome)) for r in results] == [
+        ("default/large-fresh", "Forbidden"),
+        ("default/unclassed-fresh", "Forbidden"),
+        ("default/a", "Placed"),
+    ]
+    unlimited = Simulation([known, fresh, unclassed]).run()
+    assert [r.message for r in unlimited] == [
+        'Error creating: pods "unclassed-fresh" is forbidden: no PriorityClass with name x was found'
+    ]
+
+
 def test_pods_that_are_not_to_be_placed_say_so():
     found = answers(
         make_node("n"),
@@ -274,6 +334,13 @@ def run(tmp_path):
         return CliRunner().invoke(build(["schedule"]), ["schedule", "--simulate", str(path), *arguments])
 
     return run
+
+
+def test_the_command_fails_when_a_pod_is_forbidden(run):
+    result = run(make_node("n"), small("Container", {"cpu": "100m"}), new("DaemonSet", "agent"))
+    assert result.exit_code == 3
+    assert TOO_MUCH in result.stdout
+    assert "1 forbidden" in result.stderr
 
 
 @pytest.mark.parametrize("form", ["json", "yaml"])

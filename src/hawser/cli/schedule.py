@@ -82,8 +82,8 @@ def schedule(
 
     Nothing is written anywhere. Files are added to each other: a dump of a cluster, and manifests of what is
     to come to it: pods, Deployments and other workloads, nodes. New DaemonSets bring a pod for each node that
-    they run on, and new nodes one of each DaemonSet. LimitRanges and PriorityClasses apply; webhooks, RuntimeClasses
-    and quotas are not asked.
+    they run on, and new nodes one of each DaemonSet. LimitRanges and PriorityClasses apply, and pods of workloads that
+    they forbid say so; webhooks, RuntimeClasses and quotas are not asked.
 
     Exits with 0 when every pod has a node (or gets one by preemption), 3 when one has not.
 
@@ -126,7 +126,7 @@ def schedule(
         context.show(_document(results), output)
     else:
         _print(results, seconds, wide=output is Output.WIDE)
-    if any(result.outcome in (Outcome.UNSCHEDULABLE, Outcome.FOREIGN) for result in results):
+    if any(result.outcome in (Outcome.UNSCHEDULABLE, Outcome.FOREIGN, Outcome.FORBIDDEN) for result in results):
         raise typer.Exit(NOT_PLACED)
 
 

@@ -47,6 +47,19 @@ class House:
         return [one for one in self.limits if one["metadata"].get("namespace") == obj["metadata"]["namespace"]]
 
 
+class ForbiddenError(ValueError):
+    """Admission would refuse an object; the message is the API server's."""
+
+
+@dataclass(slots=True)
+class Arrival:
+    """What a new object brings. forbidden: pods (namespace/name) that its controller could not create, and the
+    message of the event in which it says so."""
+
+    objects: list[Obj] = field(default_factory=list)
+    forbidden: list[tuple[str, str]] = field(default_factory=list)
+
+
 class BadObjectError(ValueError):
     """An object is not as Kubernetes has them; the message says which, and what is wrong with it."""
 
@@ -89,7 +102,7 @@ def is_new(obj: Obj) -> bool:
     return obj.get("kind") in _CHANGED and not obj["metadata"].get("uid")
 
 
-def arrived(obj: Obj, house: House, nodes: Sequence[Obj]) -> list[Obj]:
+def arrived(obj: Obj, house: House, nodes: Sequence[Obj]) -> Arrival:
     """What a cluster would make of a new object: itself as it is kept, or a workload with its pods and their claims.
 
     nodes: where DaemonSets may run. Raises WRONG.
@@ -101,34 +114,50 @@ def arrived(obj: Obj, house: House, nodes: Sequence[Obj]) -> list[Obj]:
         metadata["name"] = f"{metadata['generateName']}new"
     metadata["uid"] = f"{obj['kind']}/{key_of(obj)}"
     if obj["kind"] == "Pod":
-        return [_pod(obj, house)]
+        return Arrival([_pod(obj, house)])
     if obj["kind"] == "PersistentVolumeClaim":
-        return [_claim(obj, house)]
+        return Arrival([_claim(obj, house)])
     if obj["kind"] == "DaemonSet":
         _check(kinds.DAEMON_SET, obj)
         return daemons(obj, house, nodes)
     kind, count = _WORKLOADS[obj["kind"]]
     _check(kind, obj)
-    made = [obj]
+    made = Arrival([obj])
     for number in range(obj["spec"].get(count) or 0):
         first = (obj["spec"].get("ordinals") or {}).get("start") or 0 if obj["kind"] == "StatefulSet" else 0
         pod = _member(obj, str(first + number))
         claims = [_own_claim(obj, pod, template) for template in obj["spec"].get("volumeClaimTemplates") or ()]
-        made += (_claim(claim, house) for claim in claims)
-        made.append(_pod(pod, house))
+        _join(made, obj, pod, claims, house)
     return made
 
 
-def daemons(ds: Obj, house: House, nodes: Iterable[Obj]) -> list[Obj]:
+def daemons(ds: Obj, house: House, nodes: Iterable[Obj]) -> Arrival:
     """The pods that a DaemonSet, as clusters keep it, makes for nodes that have none of them. Raises WRONG."""
     places = Places(ds)
-    made = []
+    made = Arrival()
     for node in nodes:
         if places.on(node)[0]:
             pod = _member(ds, node["metadata"]["name"])
             pod["spec"] = copy.deepcopy(spec_on(ds, node["metadata"]["name"]))
-            made.append(_pod(pod, house))
+            _join(made, ds, pod, (), house)
     return made
+
+
+def _join(made: Arrival, owner: Obj, pod: Obj, claims: Iterable[Obj], house: House) -> None:
+    """Creates a pod of a workload, its claims first, or tells why its controller could not."""
+    name = pod["metadata"]["name"]
+    try:
+        for claim in claims:
+            try:
+                made.objects.append(_claim(claim, house))
+            except ForbiddenError as err:
+                raise ForbiddenError(f"failed to create PVC {claim['metadata']['name']}: {err}") from None
+        made.objects.append(_pod(pod, house))
+    except ForbiddenError as err:
+        failed = "Error creating:"
+        if owner["kind"] == "StatefulSet":
+            failed = f"create Pod {name} in StatefulSet {owner['metadata']['name']} failed error:"
+        made.forbidden.append((key_of(pod), f"{failed} {err}"))
 
 
 def _check(kind: kinds.Kind, obj: Obj, admit: Callable[[], None] | None = None) -> None:
@@ -160,7 +189,7 @@ def _pod(pod: Obj, house: House) -> Obj:
     name = spec.get("priorityClassName") or ""
     found = priorities.get(name) or _SYSTEM.get(name)
     if found is None and name:
-        raise ValueError(f"no PriorityClass with name {name} was found")
+        _forbid(kinds.POD, pod, ([f"no PriorityClass with name {name} was found"],))
     if found is None:
         defaults = [one for one in priorities.values() if one.get("globalDefault")]
         found = min(defaults, key=lambda one: int(one.get("value", 0)), default={})
@@ -172,12 +201,12 @@ def _pod(pod: Obj, house: House) -> Obj:
 
 
 def _forbid(kind: kinds.Kind, obj: Obj, violations: Iterable[Sequence[str]]) -> None:
-    """Raises ValueError, in the API server's words, when a LimitRange does not allow the object."""
+    """Raises ForbiddenError when there is something against the object."""
     for found in violations:
         if found:
             listed = [*dict.fromkeys(found)]
             told = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"
-            raise ValueError(f'{kind.plural} "{obj["metadata"]["name"]}" is forbidden: {told}')
+            raise ForbiddenError(f'{kind.plural} "{obj["metadata"]["name"]}" is forbidden: {told}')
 
 
 def _claim(claim: Obj, house: House) -> Obj:

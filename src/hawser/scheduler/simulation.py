@@ -20,7 +20,7 @@ from hawser.scheduler.cache import Cache, NodeInfo
 from hawser.scheduler.configuration import Configuration
 from hawser.scheduler.deciding import NO_GROUP, Decider, Placed
 from hawser.scheduler.filters import Refusal
-from hawser.scheduler.manifests import WRONG, House, arrived, bad, daemons, flattened, is_new
+from hawser.scheduler.manifests import WRONG, Arrival, House, arrived, bad, daemons, flattened, is_new
 from hawser.scheduler.mustering import Muster, muster
 from hawser.scheduler.placement import Decision, Placement
 from hawser.scheduler.preemption import NOT_STARTED, Preemption, displaced
@@ -36,13 +36,15 @@ _GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 
 class Outcome(StrEnum):
-    """What becomes of a pending pod. Preempting: it has a node once others have left it."""
+    """What becomes of a pending pod. Preempting: it has a node once others have left it. Forbidden: there is none,
+    since its controller may not create it."""
 
     PLACED = "Placed"
     PREEMPTING = "Preempting"
     UNSCHEDULABLE = "Unschedulable"
     GATED = "Gated"
     FOREIGN = "Foreign"
+    FORBIDDEN = "Forbidden"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Simulation:
         self._starts: dict[str, str] = {}
         self._preempted: set[str] = set()
         self._pending: list[Obj] = []
+        self._forbidden: dict[str, str] = {}
         self._attached: dict[str, list[Obj]] = {}
         self._fresh: set[str] = set()
         new: list[Obj] = []
@@ -111,6 +114,8 @@ class Simulation:
 
     def run(self) -> Iterator[Result]:
         """Places the pending pods, in the scheduler's order; yields what becomes of each. Raises BadObjectError."""
+        for key, why in self._forbidden.items():
+            yield Result(key, Outcome.FORBIDDEN, message=why)
         waiting: dict[str, PodInfo] = {}
         for obj in self._pending:
             name = obj["spec"].get("schedulerName") or DEFAULT_SCHEDULER
@@ -219,10 +224,12 @@ class Simulation:
         for ds in kinds.get("DaemonSet", {}).values():
             self._receive_one(ds, lambda ds: daemons(ds, house, fresh), names)
 
-    def _receive_one(self, obj: Obj, made_of: Callable[[Obj], list[Obj]], names: set[str]) -> None:
+    def _receive_one(self, obj: Obj, made_of: Callable[[Obj], Arrival], names: set[str]) -> None:
         """names: of the pods that wait for a node."""
         try:
-            for made in made_of(obj):
+            arrival = made_of(obj)
+            self._forbidden.update(arrival.forbidden)
+            for made in arrival.objects:
                 if made["kind"] == "Pod":
                     key = key_of(made)
                     if self.cache.is_placed(key) or key in names:
