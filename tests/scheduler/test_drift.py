@@ -134,6 +134,8 @@ class World:
                 pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
             case "labels":
                 pod["metadata"]["labels"] = {"app": value}
+            case "group":
+                pod["metadata"]["labels"] = {**pod["metadata"]["labels"], GANG_LABEL: value}
             case "resized":
                 container = pod["spec"]["containers"][0]
                 container["resources"] = {"requests": {"cpu": value}}
@@ -176,6 +178,7 @@ happens = st.one_of(
     st.tuples(st.sampled_from(["assume", "assume", "bound"]), one, some),
     st.tuples(st.sampled_from(["gone", "ended", "leaving", "give up"]), one, st.none()),
     st.tuples(st.just("labels"), one, st.sampled_from(["web", "db"])),
+    st.tuples(st.just("group"), one, st.sampled_from(["g", "h"])),
     st.tuples(st.just("resized"), one, st.sampled_from(["100m", "3"])),
     st.one_of(st.tuples(st.just("node"), st.none(), nodes()), st.tuples(st.just("no node"), st.none(), some)),
     st.tuples(st.sampled_from(["gap", "list"]), st.none(), st.none()),
@@ -204,6 +207,9 @@ def test_no_history_leaves_anything_behind(begin, history):
     for entry in world.queue.entries():
         now = world.cache.shapes.pod(world.objects[POD][entry.pod.name])
         assert (entry.pod.uid, entry.pod.shape, entry.pod.group) == (now.uid, now.shape, now.group)
+    for group in ("default/g", "default/h"):
+        of_it = {entry.pod.key for entry in world.queue.entries() if entry.pod.gang == group}
+        assert {entry.pod.key for entry in world.queue.gang(group)} == of_it
     for name in POD_NAMES:
         world.step("gone", name, None)
     for name in NAMES:

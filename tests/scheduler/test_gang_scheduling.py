@@ -10,6 +10,7 @@ from hawser.api.errors import APIError
 from hawser.api.kinds import (
     CUSTOM_RESOURCE_DEFINITION,
     DEVICE_CLASS,
+    NODE,
     POD,
     PRIORITY_CLASS,
     RESOURCE_CLAIM,
@@ -128,6 +129,42 @@ async def test_others_make_place_for_a_group_and_get_it_back_when_it_takes_too_l
     for name in ("low-1", "low-2"):
         await admin.delete(POD, name, "default", grace_period=0)
     assert [await eventually(bound(admin, name)) for name in ("u1", "u2")] == ["n1", "n1"]
+
+
+async def test_a_pod_that_changes_its_group_makes_the_other_whole(admin, scheduler, groups):
+    await groups("first")
+    await groups("second")
+    await add_node(admin, "n1", cpu="2")
+    await add_pod(admin, "m1", **member("first"))
+    await add_pod(admin, "m2", **member("second"))
+    for name in ("m1", "m2"):
+        await eventually(says(admin, name, "current pods number: 1, minMember of group: 2"))
+    await admin.patch(POD, "m2", "default", {"metadata": {"labels": {"scheduling.x-k8s.io/pod-group": "first"}}})
+    assert [await eventually(bound(admin, name)) for name in ("m1", "m2")] == ["n1", "n1"]
+
+
+async def test_others_have_the_room_of_a_group_that_can_not_be_whole_any_more(admin, scheduler, groups):
+    await groups("late")
+    await add_node(admin, "n1", cpu="1")
+    await add_node(admin, "n2", cpu="1")
+    await admin.create(PRIORITY_CLASS, {"metadata": {"name": "late"}, "value": 1000})
+    await add_pod(admin, "low", cpu="800m", nodeSelector={"kubernetes.io/hostname": "n2"})
+    await eventually(bound(admin, "low"))
+    for name in ("u1", "u2"):
+        await add_pod(admin, name, **member("late", priorityClassName="late"))
+    assert {await eventually(promised(admin, name)) for name in ("u1", "u2")} == {"n1", "n2"}
+    await add_pod(admin, "small", cpu="800m")
+    await eventually(scheduled_condition(admin, "small"))
+    # What the group waits for comes too late: it can not have that node any more, nor needs the other.
+    await admin.patch(NODE, "n2", None, {"spec": {"unschedulable": True}})
+    await admin.delete(POD, "low", "default", grace_period=0)
+    assert await eventually(bound(admin, "small")) == "n1"
+    for name in ("u1", "u2"):
+
+        async def taken_back(name=name):
+            return await promised(admin, name)() == ""
+
+        await eventually(taken_back)
 
 
 async def test_nobody_makes_place_for_a_part_of_a_group(admin, scheduler, groups):

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from hawser.scheduler.queue import SchedulingQueue
+from hawser.scheduler.shapes import GANG_LABEL
 
 
 @pytest.fixture
@@ -87,6 +88,33 @@ async def test_a_change_of_the_pod_itself_wakes_it_and_a_change_of_its_status_do
     smaller["metadata"]["uid"] = obj["metadata"]["uid"]
     queue.add(shapes.pod(smaller))
     assert await take(queue) == ["a"]
+
+
+def of_group(pod, name, group):
+    obj = pod(name, labels={GANG_LABEL: group} if group else {})
+    return {**obj, "metadata": {**obj["metadata"], "uid": name}}
+
+
+@pytest.mark.parametrize("state", ["ready", "parked", "in flight"])
+async def test_a_pod_whose_label_changes_is_of_its_new_group_alone(queue, shapes, pod, state):
+    for name in "ab":
+        queue.add(shapes.pod(of_group(pod, name, "old")))
+    entry = queue.get("default/a")
+    if state != "ready":
+        queue.take("default/a")
+    if state == "parked":
+        queue.park(entry, likeness=("gang", "default/old"))
+    for group, others in (("new", []), ("", []), ("old", ["b"])):
+        queue.add(shapes.pod(of_group(pod, "a", group)))
+        groups = {name: {e.pod.name for e in queue.gang(f"default/{name}")} for name in ("old", "new")}
+        wanted = {"old": {"b"}, "new": set()}
+        assert groups == (wanted | {group: {"a", *others}} if group else wanted)
+    if state == "in flight":
+        queue.park(entry, likeness=("gang", "default/old"))
+    assert sorted([queue.pop_now().pod.name, queue.pop_now().pod.name]) == ["a", "b"]
+    queue.delete("default/a")
+    queue.delete("default/b")
+    assert queue.gang("default/old") == []
 
 
 async def test_a_failed_binding_is_tried_again_after_a_growing_time(queue, info, clock):

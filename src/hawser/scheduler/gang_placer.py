@@ -7,7 +7,7 @@ until the rest has some or ``scheduleTimeoutSeconds`` are over; here only room t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -101,17 +101,27 @@ class GangPlacer:
             await self._preempt(entries, gang, least)
 
     def _together(self, entries: Entries, least: int) -> tuple[list[Placed], Refused]:
-        """Where the group goes now. What its pods were promised they keep as long as those leave who shall."""
+        """Where the group goes now. What its pods were promised they keep as long as those leave who shall, else others
+        may have it."""
         promised = {key: node for key in entries if (node := self._cache.nomination(key))}
         placed, refused = self._decider.together(_ordered(entries), least, promised)
         if placed or not promised:
+            taken = {each.pod.key: each.node for each in placed}
+            self._release(node for key, node in promised.items() if taken.get(key) != node)
             return placed, refused
         told = ((pod, decision) for pod, decision in refused if pod.key in promised)
         results = [self._consider(pod, decision, promised[pod.key], ()) for pod, decision in told]
         keeps = any(result is not None and result.keeps for result in results)
         for key, node in promised.items():
             self._cache.nominate(entries[key].pod, node if keeps else "")
+        if not keeps:
+            self._release(promised.values())
         return placed, refused
+
+    def _release(self, nodes: Iterable[str]) -> None:
+        """Others may have what was kept for the group on these nodes, as far as they are still there."""
+        for node in self._cache.nodes.keys() & nodes:
+            self._waiting.wake(self._hints.node_changed(self._cache.nodes[node]))
 
     def _muster(self, entries: Entries, least: int, budgets: Sequence[Obj] = ()) -> Muster | None:
         """Who should leave for the group; None when nobody should, or somebody is about to already."""
@@ -131,7 +141,7 @@ class GangPlacer:
             self._waiting.attend(entry)
         budgets = (await self._manager.client.list(POD_DISRUPTION_BUDGET)).items
         # Budgets took their time: things may have changed.
-        entries = {key: entry for key, entry in entries.items() if self._waiting.get(key) is entry}
+        entries = self._still(entries, gang)
         if not entries:
             return
         placed, refused = self._together(entries, least)
@@ -156,6 +166,14 @@ class GangPlacer:
         for pod, decision in refused:
             self._park(entries[pod.key], decision, going=going)
 
+    def _still(self, entries: Entries, gang: str) -> Entries:
+        """Those that are still there and of the group; who is of another one now has its turn there."""
+        here = {key: entry for key, entry in entries.items() if self._waiting.get(key) is entry}
+        for entry in here.values():
+            if entry.pod.gang != gang:
+                self._waiting.again(entry)
+        return {key: entry for key, entry in here.items() if entry.pod.gang == gang}
+
     def _promise(self, entries: Entries, plan: Muster) -> list[PodInfo]:
         """Keeps room for the group; those that were promised some of it before, and matter less."""
         lesser: dict[str, PodInfo] = {}
@@ -171,7 +189,7 @@ class GangPlacer:
         """The group has not become whole in time: others may have the room that was kept for it."""
         self._timers.pop(gang, None)
         held = [e for e in self._waiting.gang(gang) if self._cache.nomination(e.pod.key)]
-        nodes = {self._cache.nomination(e.pod.key) for e in held}
+        nodes = [self._cache.nomination(e.pod.key) for e in held]
         for entry in held:
             self._cache.nominate(entry.pod, "")
         why = f"rejected due to timeout after waiting {text(seconds)} at plugin Coscheduling"
@@ -183,8 +201,7 @@ class GangPlacer:
 
         if held:
             self._telling = asyncio.get_running_loop().create_task(tell())
-        for node in nodes & self._cache.nodes.keys():
-            self._waiting.wake(self._hints.node_changed(self._cache.nodes[node]))
+        self._release(nodes)
 
     def _stop_waiting(self, gang: str) -> None:
         timer = self._timers.pop(gang, None)
@@ -206,7 +223,9 @@ class GangPlacer:
             self._park(entries[pod.key], decision)
         async with asyncio.TaskGroup() as tasks:
             for pod, decision in refused:
-                tasks.create_task(self._writer.report(entries[pod.key], decision.message))
+                # What it was promised before counts no more, unless room is still kept for it.
+                nominated = None if self._cache.nomination(pod.key) else ""
+                tasks.create_task(self._writer.report(entries[pod.key], decision.message, nominated))
 
     def _park(self, entry: Entry, decision: Decision, *, going: bool = True) -> None:
         """going: whether those are on their way who shall leave for it."""

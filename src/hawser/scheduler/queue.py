@@ -107,6 +107,9 @@ class SchedulingQueue:
         entry = self._entries.get(pod.key)
         if entry is not None and entry.pod.uid == pod.uid:
             before, entry.pod = entry.pod, pod
+            if before.gang != pod.gang:
+                self._leave_gang(pod.key, before.gang)
+                self._join_gang(entry)
             if before.shape is not pod.shape or before.group is not pod.group:
                 if entry.state is State.PARKED:
                     self._ready(entry, "UnscheduledPodUpdate")
@@ -117,8 +120,7 @@ class SchedulingQueue:
         if entry is not None:
             self.delete(pod.key)
         entry = self._entries[pod.key] = Entry(pod, State.READY, added=self._clock.monotonic())
-        if pod.gang:
-            self._gangs.setdefault(pod.gang, {})[pod.key] = entry
+        self._join_gang(entry)
         self._ready(entry, "UnscheduledPodAdd")
 
     def delete(self, key: str) -> None:
@@ -127,9 +129,7 @@ class SchedulingQueue:
         if entry is None:
             return
         self._heard.pop(key, None)
-        gang = self._gangs.get(entry.pod.gang)
-        if gang is not None and gang.pop(key, None) is not None and not gang:
-            del self._gangs[entry.pod.gang]
+        self._leave_gang(key, entry.pod.gang)
         if entry.state is State.PARKED:
             self._unpark(entry)
         else:
@@ -239,6 +239,7 @@ class SchedulingQueue:
     def again(self, entry: Entry) -> None:
         """The pod is to be looked at once more, at its next turn: nothing was found out about it."""
         if self._entries.get(entry.pod.key) is entry:
+            self._heard.pop(entry.pod.key, None)
             entry.tries -= 1
             self._ready(entry, "ForceActivate")
 
@@ -276,6 +277,15 @@ class SchedulingQueue:
         entry.tries += 1
         entry.began = self._clock.monotonic()
         return entry
+
+    def _join_gang(self, entry: Entry) -> None:
+        if entry.pod.gang:
+            self._gangs.setdefault(entry.pod.gang, {})[entry.pod.key] = entry
+
+    def _leave_gang(self, key: str, name: str) -> None:
+        gang = self._gangs.get(name)
+        if gang is not None and gang.pop(key, None) is not None and not gang:
+            del self._gangs[name]
 
     def _waits(self, item: tuple[float, int, Entry]) -> bool:
         until, _, entry = item

@@ -291,6 +291,8 @@ class Scheduler(Controller):
         if chosen is None:
             if promised and result is not None and result.keeps:
                 self._cache.nominate(pod, promised)
+            else:
+                self._release(promised)
             await self._refuse(entry, decision, result)
             return
         self._counts.victims.of().observe(len(chosen.victims))

@@ -95,9 +95,10 @@ class Watching:
         elif not self.is_waiting(new):
             self._drop(key)
         elif not self._cache.is_placed(key):
-            pod = self._cache.shapes.pod(new)
+            pod, before = self._cache.shapes.pod(new), self._queue.get(key)
+            known = before.pod.gang if before is not None else ""
             self._queue.add(pod)
-            if pod.gang and old is None:
+            if pod.gang and pod.gang != known:
                 # Perhaps the one that the others of its group wait for.
                 self._queue.wake(lambda other, plugins: other.gang == pod.gang, "UnscheduledPodAdd")
             if pod.nominated or self._cache.nomination(key):
