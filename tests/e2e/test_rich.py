@@ -209,6 +209,29 @@ def test_an_application_out_of_memory_is_seen_as_such(engine: Engine, namespace:
     assert "OOMKilled" in engine.kubectl("get", "pod", "a", "-n", namespace).stdout
 
 
+def test_an_end_is_not_called_out_of_memory_for_what_an_earlier_run_of_the_application_was(
+    engine: Engine, namespace: str, image: str
+) -> None:
+    limits = {"resources": {"limits": {"memory": "96Mi"}}}
+    for name, rest in {"a": "exit 137", "b": "sleep 1000"}.items():
+        script = f"[ -e /ran ] || {{ : >/ran; exec tail /dev/zero; }}; echo again; {rest}"
+        policy = {"app-policy": "keep", "app-restarts": "1/600"}
+        manifest = rich(name, ["sh", "-c", script], container=limits, restartPolicy="Never", rich=policy)
+        manifest["spec"]["terminationGracePeriodSeconds"] = 1
+        engine.apply(manifest, namespace)
+    say = partial(engine.kubectl, "logs", "b", "-n", namespace, check=False)
+    eventually(lambda: "again\n" in say().stdout, "the second run")
+    # From outside, so that nothing inside has a word in it.
+    container_id = container(engine, namespace, "b")["containerID"].partition("://")[2]
+    notes = next(Path("/run/hawser").glob(f"**/runc/k8s.io/{container_id}/stat*"))  # runc's state.json, crun's status
+    note = json.loads(notes.read_text())
+    os.kill(int(note.get("init_process_pid") or note["pid"]), 9)
+    for name in ("a", "b"):
+        find = partial(lambda name: container(engine, namespace, name).get("state", {}).get("terminated"), name)
+        ended = eventually(find, "the end")
+        assert (ended["exitCode"], ended["reason"]) == (137, "Error")
+
+
 def test_an_application_that_outlives_what_runs_out_of_memory_has_its_own_end(
     engine: Engine, namespace: str, image: str
 ) -> None:

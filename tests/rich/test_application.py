@@ -19,6 +19,7 @@ from hawser.rich.application import (
     field_path,
     hook_event,
     misnamed,
+    outlived,
     parse,
     statuses,
 )
@@ -206,3 +207,26 @@ def test_sidecars_are_to_run_as_long_as_the_pod_and_other_init_containers_are_no
     told = [(row["name"], lasting) for row, lasting in statuses({"spec": SPEC, "status": status})]
     assert told == [("prepare", False), ("proxy", True), ("app", True)]
     assert list(statuses({"spec": SPEC})) == []
+
+
+def end(kills: Any) -> bytes:
+    return orjson.dumps({"kind": "end", "oomKills": kills})
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ([line(oomKills=0), end(1)], False),  # it was killed
+        ([line(oomKills=0), line(state="activating", oomKills=0), line(oomKills=1), end(1)], True),  # it was, before
+        ([line(oomKills=1), line(state="failed", oomKills=1), b"", b"{", end(2)], False),
+        ([line(oomKills=1), end(1), end(2)], False),  # the node's own word is the last one
+        ([line(oomKills=None), end(0)], False),
+        ([line(), end(0)], False),
+        ([line(oomKills=3)], False),
+        ([end(0)], False),
+        ([line(oomKills=1), b"[]", end("0")], False),
+        ([], False),
+    ],
+)
+def test_what_ran_out_of_memory_before_the_last_start_is_not_this_end(lines: list[bytes], told: bool) -> None:
+    assert outlived(lines) is told

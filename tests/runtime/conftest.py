@@ -165,6 +165,10 @@ class Container:
     def command(self, *words: str) -> list[str]:
         return [str(self.runtime), *self._global, *words]
 
+    def shares(self, other: Container) -> None:
+        """Has the directory of the runtime that another one has."""
+        self._global = other._global
+
     def run(self, seconds: float = 30) -> subprocess.CompletedProcess[bytes]:
         """Runs the container to its end."""
         words = self.command("run", "--bundle", str(self.directory), self.name)

@@ -103,6 +103,33 @@ class TestEnds:
         assert ran.returncode == 137
         assert (place / "told").read_text().splitlines()[0] == "137 SIGKILL OOMKilled"
 
+    @pytest.mark.parametrize("init", ["systemd", "init"])
+    @pytest.mark.parametrize(
+        ("first", "second", "reason"),
+        [("exec tail /dev/zero", "kill -9 $$", "Error"), ("kill -9 $$", "exec tail /dev/zero", "OOMKilled")],
+    )
+    def test_an_end_after_one_that_the_init_made_good_has_a_reason_of_its_own(
+        self,
+        containers: Containers,
+        debian: Path,
+        busybox: Path,
+        spec: Spec,
+        tmp_path: Path,
+        init: str,
+        first: str,
+        second: str,
+        reason: str,
+    ) -> None:
+        place = shared(spec, tmp_path)
+        spec["linux"]["resources"]["memory"] = {"limit": 128 << 20}
+        spec["annotations"] |= {"rich.hawser.dev/app-policy": "keep", "rich.hawser.dev/app-restarts": "1/600"}
+        script = f"echo run; [ -e /volume/ran ] || {{ : >/volume/ran; {first}; }}; {second}"
+        spec = hooked(spec, ["sh", "-c", script], init, poststop=TOLD)
+        container = containers.make(debian if init == "systemd" else busybox, spec)
+        ran = container.run()
+        assert (ran.returncode, ran.stdout) == (137, b"run\nrun\n"), ran.stderr
+        assert (place / "told").read_text().splitlines()[0] == f"137 SIGKILL {reason}"
+
     def test_a_container_that_is_deleted_by_force(
         self, containers: Containers, debian: Path, spec: Spec, tmp_path: Path
     ) -> None:

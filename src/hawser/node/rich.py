@@ -23,6 +23,15 @@ _CALM_LISTINGS = 2
 """After so many listings without rich sandboxes lxcfs ends; the agent lists every 15 s or so."""
 
 
+def outlived(container_id: str) -> bool:
+    """Whether a container that has ended did so for another reason than the one that ran out of memory in it before."""
+    from hawser.rich.application import outlived as told
+    from hawser.rich.journal import directories, find
+
+    place = find(container_id, list(directories()))
+    return place is not None and told(place.last())
+
+
 class RichPods:
     """The rich pods of a node. home: of the view, which hawser-runtime is installed with; libraries: see Manager."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -93,6 +93,24 @@ def parse(line: bytes) -> Application | None:
     code, number = _whole(row.get("code"), 255), _whole(row.get("signal"), 64)
     restarts, limit = _whole(row.get("restarts"), _LARGEST), _whole(row.get("limit"), _LARGEST)
     return Application(unit, row["state"], code, number, restarts or 0, limit or 0)
+
+
+def outlived(lines: Iterable[bytes]) -> bool:
+    """Whether nothing was killed for want of memory between the application's last start and the container's end.
+
+    lines: of the journal that is kept of a container that has ended. False where it does not tell.
+    """
+    before = after = None
+    for line in lines:
+        try:
+            row: Any = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(row, dict) and row.get("kind") == "app":
+            before = _whole(row.get("oomKills"), _LARGEST)
+        elif isinstance(row, dict) and row.get("kind") == "end":
+            after = _whole(row.get("oomKills"), _LARGEST)
+    return before is not None and after is not None and after <= before
 
 
 def _whole(value: object, largest: int) -> int | None:

@@ -57,6 +57,10 @@ class Place:
                 return lines
         return []
 
+    def last(self) -> list[bytes]:
+        """All lines that are kept of a container that has ended; none of one that has not."""
+        return _lines(self.records / ".journal" / f"{self.id}.inside.jsonl", 0, None) or []
+
     def forget(self) -> None:
         """Removes what is kept of the container's own words after its end."""
         for name in ("inside.jsonl", "inside.told"):

@@ -122,7 +122,8 @@ def _signal_name(number: int) -> str:
 def ending_of(status: int, killed: bool, kills: int, started: float, finished: float) -> Ending:
     """How a container ended whose pid 1 left `status` (a signal when `killed`); `kills` of its processes by OOM.
 
-    An init passes on 128 + the signal's number for an application that a signal ended.
+    kills: those since the application was started last. An init passes on 128 + the signal's number for an application
+    that a signal ended.
     """
     if not started:
         return Ending(128, 0, False, 0.0, finished)  # kubelet's code for a container that could not start

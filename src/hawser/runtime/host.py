@@ -91,6 +91,16 @@ def controllers(mountinfo: str) -> dict[str, str]:
     return found
 
 
+def memory_group(spec: dict[str, Any], mountinfo: str) -> str:
+    """The directory of the control group that will count a container's memory; "" when only the runtime knows."""
+    path = (spec.get("linux") or {}).get("cgroupsPath") or ""
+    if not path.startswith("/") and path.count(":") != 2:
+        return ""
+    found = controllers(mountinfo)
+    base = found.get("memory", "") if found else "/sys/fs/cgroup"
+    return base + place(path) if base else ""
+
+
 def root_of(spec: dict[str, Any]) -> tuple[int, int]:
     """Who root of the container is on the host: another one with a user namespace."""
 

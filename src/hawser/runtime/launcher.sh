@@ -163,17 +163,37 @@ delete)
 	# Of one that could not be made there may be no note yet, but all else.
 	inside=$records/.inside/$id kept=$records/.roots/$id
 	if [ -n "$id" ] && { [ -e "$note" ] || [ -d "$inside" ] || [ -d "$kept" ] || [ -d "$records/.hooks/$id" ]; }; then
+		# A delete that is killed is done anew by whoever makes the next container (leftovers.py).
+		begun=$records/.deleting/$id
+		[ -d "$records/.deleting" ] || mkdir -p "$records/.deleting"
+		case " $* " in
+		*' --force '* | *' -f '* | *' --force=true '*) echo "$$ --force" >"$begun" ;;
+		*) echo "$$" >"$begun" ;;
+		esac
+		# As long as the container's control groups are there.
+		group='' kills=''
+		[ ! -r "$note" ] || { read -r _ && read -r group; } <"$note"
+		[ -z "$group" ] ||
+			kills=$(sed -n 's/^oom_kill //p' "$group/memory.events" "$group/memory.oom_control" 2>/dev/null)
 		if [ -e "$records/.hooks/$id/plan.json" ]; then
 			python
-			"$python" -I -S -c "$program" "$0" "$@" || exit $?
+			"$python" -I -S -c "$program" "$0" "$@"
 		else
-			"$real" "$@" || exit $?
+			"$real" "$@"
+		fi
+		code=$?
+		if [ $code -ne 0 ]; then
+			rm -f "$begun"
+			exit $code
 		fi
 		# What the container wrote is kept for whoever reports it.
 		if [ -d "$inside" ]; then
 			if [ -f "$inside/journal" ]; then
 				[ -d "$records/.journal" ] || mkdir -p "$records/.journal"
-				head -c 65536 "$inside/journal" >"$records/.journal/$id.inside.jsonl"
+				{
+					head -c 65536 "$inside/journal"
+					[ -z "$kills" ] || printf '\n{"kind":"end","oomKills":%s}\n' "$kills"
+				} >"$records/.journal/$id.inside.jsonl"
 				umount -l "$inside"
 			fi
 			rmdir "$inside" 2>/dev/null || { umount -l "$inside" && rmdir "$inside"; }
@@ -186,7 +206,7 @@ delete)
 				rm -f "$kept.space"
 			fi
 		fi
-		rm -f "$note"
+		rm -f "$note" "$begun"
 		exit 0
 	fi
 	;;

@@ -1,9 +1,11 @@
 # Importing pathlib would double the start-up time of every container.
-# ruff: noqa: PTH112, PTH116, PTH118, PTH208
+# ruff: noqa: PTH112, PTH116, PTH118, PTH123, PTH208
 """What is left of containers whose `create` or `delete` was killed: mounts and notes that nobody asks for any more.
 
 containerd does not call `delete` again once the real runtime has done its part, and may not call it at all for what it
-never heard of. So whoever makes a container has what is left of others deleted.
+never heard of. So whoever makes a container has what is left of others deleted. One whose `delete` was killed before
+the real runtime was through is told by the launcher's mark; without that nobody can know that a container that has
+stopped is wanted no more: CRI-O keeps such ones.
 """
 
 from __future__ import annotations
@@ -32,13 +34,27 @@ def found(records: str, root: str, now: float) -> list[str]:
     return ids[:_AT_ONCE]
 
 
+def interrupted(records: str) -> list[tuple[str, str]]:
+    """Ids of containers whose `delete` was begun by a process that is gone, some of them, and its flag."""
+    marks = []
+    for container_id in _names(os.path.join(records, ".deleting")):
+        pid, _, flag = _content(os.path.join(records, ".deleting", container_id)).decode().strip().partition(" ")
+        # It is empty for a moment.
+        if pid and not {b"delete", container_id.encode()} <= set(_content(f"/proc/{pid}/cmdline").split(b"\0")):
+            marks.append((container_id, flag))
+    return marks[:_AT_ONCE]
+
+
 def clear(launcher: str, records: str, root: str) -> None:
     """Has the launcher delete them, which nobody waits for: poststop hooks may have to run.
 
-    Without a directory of the real runtime nobody can tell what is left.
+    Without a directory of the real runtime nobody can tell what it does not know.
     """
+    left = dict(interrupted(records))
     for container_id in found(records, root, time.time()) if root and os.path.isdir(root) else ():
-        words = [launcher, "--root", root, "delete", "--force", container_id]
+        left.setdefault(container_id, "--force")
+    for container_id, flag in left.items():
+        words = [launcher, *(["--root", root] if root else []), "delete", *([flag] if flag else []), container_id]
         spawn.start(words, {0: -1, 1: -1, 2: -1}, session=True)
 
 
@@ -47,6 +63,14 @@ def _names(folder: str) -> list[str]:
         return os.listdir(folder)
     except OSError:
         return []
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _made(path: str) -> float:

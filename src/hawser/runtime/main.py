@@ -122,6 +122,13 @@ def _prepare(
     return edited._replace(hooks=hooks)
 
 
+def _memory_group(edited: Edited) -> str:
+    if edited.init == "minimal":
+        return ""  # nothing is started again inside
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        return host.memory_group(edited.spec, file.read())
+
+
 def write(bundle: str, edited: Edited) -> None:
     """Puts the files and the new specification into the bundle; the specification last, and whole."""
     owner = host.root_of(edited.spec)
@@ -185,7 +192,8 @@ def main(argv: list[str]) -> int:
             if edited.cgroup:
                 # The real runtime would make it, too late for the mount. It also removes it.
                 host.delegate(edited.cgroup, host.root_of(edited.spec))
-            notes.note(os.environ["HAWSER_RECORDS"], call.container_id, edited.init, edited.preload, edited.stop)
+            group = _memory_group(edited)
+            notes.note(os.environ["HAWSER_RECORDS"], call.container_id, edited.init, edited.preload, edited.stop, group)
             host.forget_login()
             leftovers.clear(sys.argv[0], os.environ["HAWSER_RECORDS"], os.environ.get("HAWSER_ROOT", ""))
         real = os.environ.pop("HAWSER_REAL")

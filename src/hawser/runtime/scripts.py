@@ -72,15 +72,28 @@ umask 022
 . @HOME@/settings
 say() { echo "hawser: $*" >&2; }
 
-# Notes the application's state for `ready`, and tells the node in a line of JSON: state, exit code, signal's number.
+# How many processes of the container the kernel has killed for want of memory; nothing where no file tells.
+oom_kills() {
+	for file in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control; do
+		while read -r key value; do
+			[ "$key" != oom_kill ] || echo "$value"
+		done <"$file"
+	done
+}
+
+# Notes the application's state for `ready`, and tells the node in a line of JSON: state, exit code, signal's number,
+# and how many were killed for want of memory before its last start: what is counted at the end is not all of this end.
 record() {
 	read -r total _ <@HOME@-restarts || total=0
 	echo "$1" >@HOME@-state
+	[ "$1" != active ] || oom_kills >@HOME@-oom-kills
+	read -r kills <@HOME@-oom-kills || kills=null
 	[ -f @JOURNAL@ ] || return 0
 	# The file is small: better to lose what is old than what is new.
 	[ ! -s @JOURNAL@ ] || [ "$(wc -c <@JOURNAL@)" -lt 49152 ] || : >@JOURNAL@
-	printf '{"time":%s,"kind":"app","unit":"%s","state":"%s","code":%s,"signal":%s,"restarts":%s,"limit":%s}\n' \
-		"$(date +%s)" "$unit" "$1" "${2:-null}" "${3:-null}" "$total" "$limit" >>@JOURNAL@
+	counts="\"restarts\":$total,\"limit\":$limit,\"oomKills\":$kills"
+	printf '{"time":%s,"kind":"app","unit":"%s","state":"%s","code":%s,"signal":%s,%s}\n' \
+		"$(date +%s)" "$unit" "$1" "${2:-null}" "${3:-null}" "$counts" >>@JOURNAL@
 } 2>/dev/null
 
 # Whether the application, ended with code $1, is to be started once more; counts that.

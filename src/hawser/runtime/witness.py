@@ -22,6 +22,7 @@ from .entry import again
 from .hookplan import Ending, ending_of
 from .hooks import POSTSTOP, Hook
 from .light import TYPE_CHECKING, Any, dumps, loads, suppress
+from .notes import oom_kills_before
 from .records import append
 
 if TYPE_CHECKING:
@@ -86,8 +87,11 @@ def finished(argv: list[str]) -> int:
     with open(os.path.join(home, "witness.json"), encoding="utf-8") as file:
         known = loads(file.read())
     runtime = hookrun.Runtime(known["runtime"][0], tuple(known["runtime"][1]))
-    ending = ending_of(int(status), killed == "1", hookrun.oom_kills(known["group"]), _started(home), float(when))
-    finish(runtime, load(home), ending, hookrun.Log(os.getppid()), home)
+    note = load(home)
+    before = oom_kills_before(_records(home), note["id"])
+    kills = max(0, hookrun.oom_kills(known["group"]) - before)
+    ending = ending_of(int(status), killed == "1", kills, _started(home), float(when))
+    finish(runtime, note, ending, hookrun.Log(os.getppid()), home)
     return 0
 
 
@@ -117,8 +121,11 @@ def finish(runtime: hookrun.Runtime, note: dict[str, Any], ending: Ending, log: 
 def record(note: dict[str, Any], phase: str, hook: Hook, result: hookrun.Result, home: str, **fields: Any) -> None:
     """Puts what a hook did into the container's journal."""
     told = {"phase": phase, "hook": hook.name, "problem": result.problem, "output": result.output, **fields}
-    records = os.path.dirname(os.path.dirname(home))
-    append(records, note["id"], note["names"], "hook", seconds=round(result.seconds, 3), **told)
+    append(_records(home), note["id"], note["names"], "hook", seconds=round(result.seconds, 3), **told)
+
+
+def _records(home: str) -> str:
+    return os.path.dirname(os.path.dirname(home))
 
 
 def lock(home: str, seconds: float | None = None) -> int:

@@ -151,7 +151,8 @@ class Rows:
 
     def _ended(self, container: Container) -> Obj:
         row = ended(container, self._memory, self._message_bytes)
-        if self._rich and row["reason"] == "OOMKilled" and row["exitCode"] != 137:
+        other = row["exitCode"] != 137 or container.id in self._memory.outlived
+        if self._rich and row["reason"] == "OOMKilled" and other:
             # The runtime says so once the kernel has killed anything in there. With an init that is not the end.
             row["reason"] = _reason(row["exitCode"])
         return row

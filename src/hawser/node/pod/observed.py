@@ -69,7 +69,8 @@ class Memory:
     "" for the pod's sandbox and volumes. messages: termination messages, by container id. busy: containers (by name)
     that are being started now; "" is the pod's sandbox. evicted: why the node ended the pod; rejected: it never
     ran here. renewed: containers (by id) that run again whatever their restart policy says. hooking: containers whose
-    postStart hook has not ended. ending: when the pod's end began. held: why no
+    postStart hook has not ended. outlived: rich containers (by id) whose application was started after what ran out of
+    memory in them. ending: when the pod's end began. held: why no
     app container may start now. grant: resources by container name that the pod goes
     on with while a resize is not granted; resize: why it is not. actual: resources of containers (by id; "" is the
     pod as a whole) that had others when they were started. resize_error: why giving them what was granted failed;
@@ -93,6 +94,7 @@ class Memory:
     rejected: bool = False
     renewed: set[str] = field(default_factory=set)
     hooking: set[str] = field(default_factory=set)
+    outlived: set[str] = field(default_factory=set)
     ending: float | None = None
     held: Waiting | None = None
     grant: Mapping[str, Obj] | None = None
@@ -115,3 +117,4 @@ class Memory:
                 del table[container_id]
         self.hooked &= ids
         self.renewed &= ids
+        self.outlived &= ids

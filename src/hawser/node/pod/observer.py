@@ -12,6 +12,7 @@ from hawser.node.pod.jobs import Jobs
 from hawser.node.pod.observed import Memory
 from hawser.node.pod.ownfiles import termination_file
 from hawser.node.pod.records import Records
+from hawser.node.rich import HANDLER, outlived
 
 
 class Observer:
@@ -48,6 +49,8 @@ class Observer:
             if container.exited and container.id not in self._memory.messages:
                 self._context.prober.forget(container.id)
                 self._memory.messages[container.id] = self._last_words(pod, container)
+                if container.reason == "OOMKilled" and _outlived(pod, container.id):
+                    self._memory.outlived.add(container.id)
                 self._memory.doomed.pop(container.id, None)
         if not self._memory.busy:
             self._memory.keep_containers(self._records.containers)
@@ -79,3 +82,17 @@ class Observer:
             self._memory.ready[container.id] = bool(known and row.get("ready")) or not spec.get("readinessProbe")
             started = self._memory.started[container.id]
             self._context.prober.watch(sink, pod, spec, container, pod_ip, started=started)
+
+
+def _outlived(pod: Obj, container_id: str) -> bool:
+    """Whether a container has ended otherwise than by what ran out of memory in it before, as far as anybody knows."""
+    if pod["spec"].get("runtimeClassName") != HANDLER:
+        return False
+    status = pod.get("status") or {}
+    for row in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        for state in (row.get("state"), row.get("lastState")):
+            told = (state or {}).get("terminated") or {}
+            # The journal may be gone when an agent starts anew.
+            if str(told.get("containerID", "")).endswith(container_id):
+                return bool(told["reason"] != "OOMKilled")
+    return outlived(container_id)
