@@ -73,6 +73,25 @@ def test_every_kind_of_the_table_is_found_in_both_forms() -> None:
     assert plain == aggregated == {kind.gvk for kind in kinds.KINDS}
 
 
+def test_what_other_servers_serve_stands_in_their_order_and_is_stale_when_they_do_not_say() -> None:
+    row = kinds.Kind("x.io", "v1", "A", "as", True)
+    remote = [
+        kinds.RemoteVersion("x.io", "v2", fresh=False),
+        kinds.RemoteVersion("x.io", "v1", True, (row,)),
+        kinds.RemoteVersion("y.io", "v1", True),
+    ]
+    shown = discovery.aggregated(core=False, kinds=(*kinds.KINDS, row), remote=remote)["items"][-2:]
+    assert [(item["metadata"]["name"], len(item["versions"])) for item in shown] == [("x.io", 2), ("y.io", 1)]
+    stale, current = shown[0]["versions"]
+    assert stale == {"version": "v2", "freshness": "Stale"}
+    assert [each["resource"] for each in current["resources"]] == ["as"]
+    assert shown[1]["versions"] == [{"version": "v1", "resources": [], "freshness": "Current"}]
+    group = discovery.api_group("x.io", (row,), remote)
+    assert group is not None
+    assert group["preferredVersion"]["version"] == "v2"
+    assert [one["name"] for one in discovery.api_group_list((row,), remote)["groups"]] == ["x.io", "y.io"]
+
+
 def test_groups_list_their_versions() -> None:
     assert discovery.api_group("apps") == {
         "kind": "APIGroup",

@@ -13,7 +13,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from hawser.apiserver.aggregation.services import Reference
+from hawser.apiserver.aggregation.services import Reference, absent
 from hawser.apiserver.aggregation.specifications import read
 
 from .conftest import Api, Server
@@ -130,6 +130,14 @@ async def condition(api: Api, name: str, wanted: str) -> Obj:
             return found
         await asyncio.sleep(0.02)
     pytest.fail(f"still {found}")
+
+
+async def told(api: Api, group: str) -> Any:
+    """What aggregated discovery says of a group's one version; None when it says nothing of the group."""
+    accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    items = (await api.get("/apis", accept=accept)).json["items"]
+    found = [item["versions"] for item in items if item["metadata"]["name"] == group]
+    return found[0][0] if found else None
 
 
 @pytest.fixture
@@ -274,7 +282,15 @@ async def test_an_extension_server_that_is_gone_is_unavailable(api: Api, server:
     assert missing["message"] == f'service/ext in "{api.namespace}" is not present'
     answer = await api.get(f"{made.root}/flunders")
     assert (answer.status, answer.json["reason"]) == (503, "ServiceUnavailable")
+    assert await told(api, made.group) == {"version": "v1", "freshness": "Stale"}
+    group = (await api.get(f"/apis/{made.group}")).json
+    assert group["preferredVersion"] == {"groupVersion": f"{made.group}/v1", "version": "v1"}
+    assert made.group in [group["name"] for group in (await api.get("/apis")).json["groups"]]
     await api.create(api.path("services"), {"metadata": {"name": "ext"}, "spec": {"ports": [{"port": 443}]}})
+    await condition(api, name, "EndpointsNotFound")
+    metadata = {"name": "ext-1", "labels": {"kubernetes.io/service-name": "ext"}}
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{api.namespace}/endpointslices"
+    await api.create(path, {"metadata": metadata, "addressType": "IPv4", "endpoints": [], "ports": []})
     await condition(api, name, "MissingEndpoints")
     samples = await scraped(api)
     assert samples[f'aggregator_unavailable_apiservice{{name="{name}"}}'] == 1
@@ -283,6 +299,62 @@ async def test_an_extension_server_that_is_gone_is_unavailable(api: Api, server:
     assert (await api.call("PATCH", f"{SERVICES}/{name}", {"metadata": {"labels": {"a": "b"}}}, **merge)).status == 200
     assert (await api.call("DELETE", f"{SERVICES}/{name}")).status == 200
     assert (await api.get(made.root)).status == 404
+    assert await told(api, made.group) is None
+
+
+async def test_what_an_extension_server_serves_is_stale_while_it_does_not_answer(
+    api: Api, extension: Extension
+) -> None:
+    name, where = f"v1.{extension.group}", f"{SERVICES}/v1.{extension.group}"
+    first = await told(api, extension.group)
+    assert (first["freshness"], [each["resource"] for each in first["resources"]]) == ("Current", ["flunders"])
+    extension.well = False
+    # Whatever changes of an APIService is a reason to ask its server.
+    merge = {"content": "application/merge-patch+json"}
+    await api.call("PATCH", where, {"metadata": {"labels": {"a": "b"}}}, **merge)
+    failed = await condition(api, name, "FailedDiscoveryCheck")
+    assert failed["status"] == "False"
+    assert "bad status from https://localhost:" in failed["message"]
+    assert await told(api, extension.group) == {"version": "v1", "freshness": "Stale"}
+    extension.well = True
+    await api.call("PATCH", where, {"metadata": {"labels": {"a": "c"}}}, **merge)
+    await condition(api, name, "Passed")
+    assert await told(api, extension.group) == first
+
+
+PLACE = Reference("v1.g", "g", "v1", "n", "s", 443, "", False, (0, "g", 0, (0, 0, 0, "")))
+PORTS = [{"name": "x", "port": 80}, {"name": "https", "port": 443}]
+
+
+def endpoints(port: str, *ready: bool | None) -> Obj:
+    conditions = [{} if each is None else {"ready": each} for each in ready]
+    return {"ports": [{"name": port, "port": 8443}], "endpoints": [{"conditions": each} for each in conditions]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "slices", "wanted"),
+    [
+        (None, [], ("ServiceNotFound", 'service/s in "n" is not present')),
+        ({"ports": PORTS[:1]}, [], ("ServicePortError", 'service/s in "n" is not listening on port 443')),
+        ({"ports": PORTS}, [], ("EndpointsNotFound", 'cannot find endpointslices for service/s in "n"')),
+        *(
+            (
+                {"type": "ClusterIP", "ports": PORTS},
+                slices,
+                ("MissingEndpoints", 'endpointslices for service/s in "n" have no addresses with port name "https"'),
+            )
+            for slices in ([endpoints("https")], [endpoints("https", False)], [endpoints("x", True)])
+        ),
+        ({"ports": PORTS}, [endpoints("x", True), endpoints("https", False, None)], None),
+        ({"ports": [{"port": 443}]}, [endpoints("", True)], None),
+        ({"type": "NodePort", "ports": []}, [], None),
+        ({"type": "ExternalName"}, [], None),
+    ],
+)
+def test_why_nobody_can_be_asked_is_said_as_kube_aggregator_says_it(
+    spec: Obj | None, slices: list[Obj], wanted: tuple[str, str] | None
+) -> None:
+    assert absent(PLACE, None if spec is None else {"spec": spec}, slices) == wanted
 
 
 async def test_own_groups_have_api_services(api: Api) -> None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import orjson
 
 from hawser.api.definitions import VERSION
-from hawser.api.kinds import KINDS, Kind
+from hawser.api.kinds import KINDS, Kind, RemoteVersion
 from hawser.api.types import Obj
 
 AGGREGATED_GROUP = "apidiscovery.k8s.io"
@@ -71,15 +71,15 @@ def api_versions(server_address: str = "") -> Obj:
     }
 
 
-def api_group_list(kinds: Iterable[Kind] = KINDS) -> Obj:
-    """/apis: every named group."""
-    groups = [_group(name, versions) for name, versions in _versions(kinds).items() if name]
+def api_group_list(kinds: Iterable[Kind] = KINDS, remote: Iterable[RemoteVersion] = ()) -> Obj:
+    """/apis: every named group. remote: what other servers serve, rows of ``kinds`` or not."""
+    groups = [_group(name, versions) for name, versions in _versions(kinds, remote).items() if name]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
 
-def api_group(group: str, kinds: Iterable[Kind] = KINDS) -> Obj | None:
+def api_group(group: str, kinds: Iterable[Kind] = KINDS, remote: Iterable[RemoteVersion] = ()) -> Obj | None:
     """/apis/GROUP; None when the group is not served."""
-    versions = _versions(kinds).get(group) if group else None
+    versions = _versions(kinds, remote).get(group) if group else None
     return {"kind": "APIGroup", "apiVersion": "v1", **_group(group, versions)} if versions else None
 
 
@@ -100,14 +100,22 @@ def api_resource_list(group: str, version: str, kinds: Iterable[Kind] = KINDS) -
     }
 
 
-def aggregated(*, core: bool, version: str = "v2", kinds: Iterable[Kind] = KINDS) -> Obj:
-    """/api (core) or /apis (every named group) as an APIGroupDiscoveryList; version is of AGGREGATED_VERSIONS."""
+def aggregated(
+    *, core: bool, version: str = "v2", kinds: Iterable[Kind] = KINDS, remote: Sequence[RemoteVersion] = ()
+) -> Obj:
+    """/api (core) or /apis (every named group) as an APIGroupDiscoveryList; version is of AGGREGATED_VERSIONS.
+
+    Whose server does not say what it has is Stale, and empty, as in kube-aggregator.
+    """
     rows = tuple(kinds)
+    stale = {(one.group, one.version) for one in remote if not one.fresh}
     items = [
         {
             "metadata": {"name": group, "creationTimestamp": None} if group else {"creationTimestamp": None},
             "versions": [
-                {
+                {"version": each, "freshness": "Stale"}
+                if (group, each) in stale
+                else {
                     "version": each,
                     "resources": [_aggregated_resource(kind) for kind in _rows(group, each, rows)],
                     "freshness": "Current",
@@ -115,7 +123,7 @@ def aggregated(*, core: bool, version: str = "v2", kinds: Iterable[Kind] = KINDS
                 for each in versions
             ],
         }
-        for group, versions in _versions(rows).items()
+        for group, versions in _versions(rows, remote).items()
         if (not group) is core
     ]
     return {
@@ -177,13 +185,13 @@ def etag(document: Obj) -> str:
     return f'"{hashlib.sha512(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest().upper()}"'
 
 
-def _versions(kinds: Iterable[Kind]) -> dict[str, list[str]]:
-    """Each group's versions, in table order."""
+def _versions(kinds: Iterable[Kind], remote: Iterable[RemoteVersion] = ()) -> dict[str, list[str]]:
+    """Each group's versions, in table order, those of other servers in theirs."""
+    elsewhere = [(one.group, one.version) for one in remote]
+    own = dict.fromkeys((kind.group, kind.version) for kind in kinds)
     found: dict[str, list[str]] = {}
-    for kind in kinds:
-        versions = found.setdefault(kind.group, [])
-        if kind.version not in versions:
-            versions.append(kind.version)
+    for group, version in dict.fromkeys((*(each for each in own if each not in elsewhere), *elsewhere)):
+        found.setdefault(group, []).append(version)
     return found
 
 

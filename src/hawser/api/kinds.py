@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from hawser.api.kind import ALL_VERBS, Kind, version_order
 
@@ -329,23 +330,42 @@ def served() -> tuple[Kind, ...]:
     return _all[0]
 
 
-def serve_remote(rows: Iterable[Kind]) -> None:
-    """Set the rows that other API servers serve behind this one: for discovery alone; rows set before are forgotten."""
+class RemoteVersion(NamedTuple):
+    """A group version that another API server serves behind this one. fresh: whether that says now what it has."""
+
+    group: str
+    version: str
+    fresh: bool
+    rows: tuple[Kind, ...] = ()
+
+
+def serve_remote(versions: Iterable[RemoteVersion]) -> None:
+    """Set what other API servers serve behind this one, in clients' order of preference: for discovery alone.
+
+    What was set before is forgotten.
+    """
     global _remote
-    found = tuple(rows)
+    found = tuple(versions)
     if found != _remote:
         _remote = found
 
 
+def remote() -> tuple[RemoteVersion, ...]:
+    """What ``serve_remote`` has set."""
+    return _remote
+
+
 def discovered() -> tuple[Kind, ...]:
-    """Every row that clients shall find, those of other API servers last; the same tuple until one changes."""
+    """Every row that clients shall find, those of other API servers last; the same tuple until one of them, or what
+    other API servers serve, changes."""
     global _seen
     if _seen[1] is not _remote or _seen[2] is not served():
-        elsewhere = any(row.api_version == NODE_METRICS.api_version for row in _remote)
-        _seen = ((*served(), *(() if elsewhere else METRICS), *_remote), _remote, served())
+        elsewhere = any((one.group, one.version) == (NODE_METRICS.group, NODE_METRICS.version) for one in _remote)
+        rows = (row for one in _remote for row in one.rows)
+        _seen = ((*served(), *(() if elsewhere else METRICS), *rows), _remote, served())
     return _seen[0]
 
 
-_remote: tuple[Kind, ...] = ()
-_seen: tuple[tuple[Kind, ...], tuple[Kind, ...], tuple[Kind, ...]] = ((*KINDS, *METRICS), _remote, KINDS)
+_remote: tuple[RemoteVersion, ...] = ()
+_seen: tuple[tuple[Kind, ...], tuple[RemoteVersion, ...], tuple[Kind, ...]] = ((*KINDS, *METRICS), _remote, KINDS)
 _all: tuple[tuple[Kind, ...], tuple[Kind, ...]] = (KINDS, _custom)

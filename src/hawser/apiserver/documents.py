@@ -111,12 +111,12 @@ class Documents:
         if path == "/api":
             return discovery.api_versions(self._server)
         if path == "/apis":
-            return discovery.api_group_list(self._served)
+            return discovery.api_group_list(self._served, kinds.remote())
         parts = path.split("/")
         if parts[1] == "api" and len(parts) == 3:
             return discovery.api_resource_list("", parts[2], self._served)
         if parts[1] == "apis" and len(parts) == 3:
-            return discovery.api_group(parts[2], self._served)
+            return discovery.api_group(parts[2], self._served, kinds.remote())
         if parts[1] == "apis" and len(parts) == 4:
             return discovery.api_resource_list(parts[2], parts[3], self._served)
         return None
@@ -152,7 +152,8 @@ class Documents:
         key = f"{path}?{version}"
         found = self._cache.get(key)
         if found is None:
-            document = discovery.aggregated(core=path == "/api", version=version, kinds=self._served)
+            core, remote = path == "/api", kinds.remote()
+            document = discovery.aggregated(core=core, version=version, kinds=self._served, remote=remote)
             headers = (("ETag", discovery.etag(document)), ("Vary", "Accept"))
             content_type = discovery.aggregated_content_type(version)
             found = self._cache[key] = Reply(dumps(document), 200, content_type, headers)

@@ -22,7 +22,7 @@ from aiohttp import web
 from hawser.api import kinds
 from hawser.api.errors import APIError, service_unavailable
 from hawser.api.kind import Kind
-from hawser.api.kinds import API_SERVICE, CUSTOM_RESOURCE_DEFINITION
+from hawser.api.kinds import API_SERVICE, CUSTOM_RESOURCE_DEFINITION, ENDPOINT_SLICE, SERVICE, RemoteVersion
 from hawser.api.types import Obj
 from hawser.apiserver.aggregation import services, specifications
 from hawser.apiserver.aggregation.services import Reference
@@ -81,8 +81,13 @@ class Aggregator:
         self._news.set()
 
     def _publish(self) -> None:
-        """Show in discovery what is served elsewhere."""
-        kinds.serve_remote(row for rows in self._rows.values() for row in rows)
+        """Show in discovery what is served elsewhere, and who does not say now what that is."""
+        kinds.serve_remote(
+            RemoteVersion(one.group, one.version, True, tuple(self._rows[one.name]))
+            if one.name in self._up
+            else RemoteVersion(one.group, one.version, False)
+            for one in self._remote.values()
+        )
 
     def serves(self, path: str) -> Reference | None:
         """Who else serves a path below /apis, or the OpenAPI document of one; None when nobody does."""
@@ -157,31 +162,37 @@ class Aggregator:
         return all(found)
 
     async def _check(self, reference: Reference) -> bool:
+        absent = services.absent(reference, *self._service(reference))
+        if absent is not None:
+            return await self._lost(reference, *absent)
         try:
             rows = await self._discover(reference)
         except CalloutError as error:
-            text = str(error)
-            reason = "FailedDiscoveryCheck"
-            if text.startswith("service "):
-                reason = "ServiceNotFound"
-                text = f'service/{reference.service} in "{reference.namespace}" is not present'
-            elif text.startswith("no endpoints"):
-                reason = "MissingEndpoints"
-                text = f'endpoints for service/{reference.service} in "{reference.namespace}" have no addresses'
-            elif text.startswith("no service port"):
-                reason = "ServicePortError"
-            self._up.discard(reference.name)
-            await self._report(reference.name, reason, text, False)
-            return False
+            return await self._lost(reference, "FailedDiscoveryCheck", str(error))
         if reference.name in self._rows:
             self._rows[reference.name] = rows
-            self._publish()
             self._up.add(reference.name)
+            self._publish()
         await self._report(reference.name, "Passed", "all checks passed", True)
         await self._specifications.look(reference)
         # It may have gone meanwhile.
         self._specifications.keep(self._rows)
         return True
+
+    async def _lost(self, reference: Reference, reason: str, message: str) -> bool:
+        """Whoever serves this is not there: always False."""
+        self._up.discard(reference.name)
+        self._publish()
+        await self._report(reference.name, reason, message, False)
+        return False
+
+    def _service(self, reference: Reference) -> tuple[Obj | None, list[Obj]]:
+        """The Service behind an APIService, None when there is none, and its EndpointSlices."""
+        slices = self._resources[ENDPOINT_SLICE]
+        listed = slices.store.list(f"{slices.prefix}{reference.namespace}/")
+        found = (orjson.loads(record.value) for record in listed)
+        service = self._resources.find(SERVICE, reference.namespace, reference.service)
+        return service, [each for each in found if services.is_of(each, reference.service)]
 
     async def _discover(self, reference: Reference) -> list[Kind]:
         """What the other server says that it serves. CalloutError."""

@@ -5,9 +5,9 @@ Source: Kubernetes documentation, "Kubernetes API Aggregation Layer"; API refere
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hawser.api.kind import ALL_VERBS, Kind, version_order
 from hawser.api.types import Obj
@@ -73,6 +73,49 @@ def local(kinds: Iterable[Kind]) -> dict[str, Obj]:
                 },
             }
     return found
+
+
+class Reason(NamedTuple):
+    """Of an Available condition."""
+
+    reason: str
+    message: str
+
+
+def absent(reference: Reference, service: Obj | None, slices: Sequence[Obj]) -> Reason | None:
+    """Why nobody can be asked at an APIService's Service; None when somebody can. slices: its EndpointSlices.
+
+    Source: kube-aggregator's available controller. Services of other types than ClusterIP are asked in any case.
+    """
+    name, namespace = reference.service, f'"{reference.namespace}"'
+    if service is None:
+        return Reason("ServiceNotFound", f"service/{name} in {namespace} is not present")
+    spec = service["spec"]
+    if (spec.get("type") or "ClusterIP") != "ClusterIP":
+        return None
+    port = next((port for port in spec.get("ports") or () if port["port"] == reference.port), None)
+    if port is None:
+        text = f"service/{name} in {namespace} is not listening on port {reference.port}"
+        return Reason("ServicePortError", text)
+    if not slices:
+        return Reason("EndpointsNotFound", f"cannot find endpointslices for service/{name} in {namespace}")
+    wanted = port.get("name") or ""
+    if not any(_offers(each, wanted) for each in slices):
+        text = f'endpointslices for service/{name} in {namespace} have no addresses with port name "{wanted}"'
+        return Reason("MissingEndpoints", text)
+    return None
+
+
+def is_of(endpoints: Obj, service: str) -> bool:
+    """Whether an EndpointSlice is of a Service of its namespace."""
+    return (endpoints["metadata"].get("labels") or {}).get("kubernetes.io/service-name") == service
+
+
+def _offers(endpoints: Obj, port: str) -> bool:
+    """Whether an EndpointSlice has a ready endpoint, and a port of that name."""
+    ready = ((each.get("conditions") or {}).get("ready") for each in endpoints.get("endpoints") or ())
+    names = [each.get("name") or "" for each in endpoints.get("ports") or () if each.get("port") is not None]
+    return port in names and any(each is None or each for each in ready)
 
 
 def available(reason: str, message: str, good: bool, now: str, old: Obj) -> Obj:
