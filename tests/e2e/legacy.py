@@ -73,6 +73,7 @@ def ssh_options(root: Path, key: Path) -> list[str]:
         f"ip link set lo up; mount -t proc proc {place}/proc; mount --bind /dev {place}/dev;"
         f" mount -t tmpfs tmpfs {place}/run; mkdir {place}/run/sshd;"
         f" chroot {place} /usr/bin/redis-server --save '' --dir /run --daemonize yes >/dev/null;"
+        f" until chroot {place} /usr/bin/redis-cli ping >/dev/null 2>&1 </dev/null; do sleep 0.1; done;"
         f" chroot {place} /usr/sbin/sshd -i"
     )
     proxy = f"unshare --mount --net --pid --fork --kill-child sh -c {shlex.quote(script)}"

@@ -18,6 +18,7 @@ from typing import Any
 
 from hawser.cli.engine import cleanup, settings
 from hawser.node.cri.client import Runtime
+from hawser.node.cri.errors import NotFound
 from hawser.node.cri.model import Container, Labels, Sandbox
 from hawser.node.network import netlink, netns
 
@@ -44,11 +45,15 @@ class Node:
     def runtime(self) -> tuple[list[Sandbox], list[Container]]:
         async def ask() -> tuple[list[Sandbox], list[Container]]:
             async with Runtime(self.settings.cri_endpoint) as runtime:
-                await runtime.ready(20)
+                await runtime.ready(60)
                 listed, containers = await runtime.list_pod_sandboxes(), await runtime.list_containers()
-                # A list does not tell addresses.
-                sandboxes = [await runtime.pod_sandbox_status(s.id) if s.ready else s for s in listed]
-                return sandboxes, containers
+                return [await with_addresses(runtime, sandbox) for sandbox in listed], containers
+
+        async def with_addresses(runtime: Runtime, sandbox: Sandbox) -> Sandbox:
+            # A list does not tell them. What is listed may be gone by now.
+            with contextlib.suppress(NotFound):
+                return await runtime.pod_sandbox_status(sandbox.id) if sandbox.ready else sandbox
+            return sandbox
 
         return asyncio.run(ask())
 

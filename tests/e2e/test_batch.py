@@ -91,7 +91,7 @@ def test_a_busy_deployment_is_scaled(engine: Engine, namespace: str) -> None:
     engine.apply({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "busy"}, "spec": spec}, namespace)
     engine.kubectl("rollout", "status", "deployment/busy", "-n", namespace, "--timeout=120s")
     engine.kubectl("autoscale", "deployment", "busy", "-n", namespace, "--min=1", "--max=2", "--cpu=50%")
-    message = engine.wait_event(namespace, "busy", "SuccessfulRescale", 60)
+    message = engine.wait_event(namespace, "busy", "SuccessfulRescale")
     assert message == "New size: 2; reason: cpu resource utilization (percentage of request) above target"
     engine.kubectl("rollout", "status", "deployment/busy", "-n", namespace, "--timeout=120s")
     status = wait(engine, namespace, "hpa/busy", "ScalingActive")["status"]

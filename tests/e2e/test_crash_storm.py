@@ -56,7 +56,7 @@ def kinds(number: int) -> Obj:
         case 2:
             return pod(name, container={"ports": [{"containerPort": 80, "hostPort": 8300 + number % 20}]})
         case 3:
-            probe = {"exec": {"command": ["true"]}, "periodSeconds": 1}
+            probe = {"exec": {"command": ["true"]}, "periodSeconds": 1, "timeoutSeconds": 20}
             return pod(name, container={"readinessProbe": probe, "livenessProbe": probe})
         case 4:
             return pod(name, "exit 0", restartPolicy="Never")
@@ -183,7 +183,7 @@ def _booted(engine: Engine, *command: str) -> str:
 @contextlib.contextmanager
 def agent_away(engine: Engine) -> Iterator[None]:
     """Kills the agent; it stays away meanwhile, as its supervisor is frozen."""
-    supervisor, agent = process(engine, "supervisor"), process(engine, "agent")
+    supervisor, agent = (eventually(lambda n=n: process(engine, n), n) for n in ("supervisor", "agent"))
     os.kill(supervisor, signal.SIGSTOP)
     try:
         os.kill(agent, signal.SIGKILL)

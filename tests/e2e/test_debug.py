@@ -10,15 +10,16 @@ IMAGE = ("--image=docker.io/library/busybox:1.36", "--image-pull-policy=IfNotPre
 def test_kubectl_debug_joins_a_container(engine: Engine, namespace: str) -> None:
     engine.apply(pod("web", "exec sleep 1000"), namespace)
     engine.kubectl("wait", "--for=condition=Ready", "pod/web", "-n", namespace, "--timeout=120s")
-    command = ("--", "sh", "-c", "cat /proc/1/cmdline | tr '\\0' ' '; echo; exec sleep 1000")
+    shown = "until grep -q ^sleep /proc/1/cmdline; do sleep 0.1; done; tr '\\0' ' ' </proc/1/cmdline; echo"
+    command = ("--", "sh", "-c", f"{shown}; exec sleep 1000")
     engine.kubectl("debug", "web", "-n", namespace, *IMAGE, "--target=main", "-c", "look", *command)
 
     def logs() -> str:
         return engine.kubectl("logs", "web", "-c", "look", "-n", namespace, check=False).stdout
 
     assert eventually(logs, "the debugger's output") == "sleep 1000 \n"
-    shown = engine.kubectl("exec", "web", "-c", "look", "-n", namespace, "--", "echo", "inside")
-    assert shown.stdout == "inside\n"
+    inside = engine.kubectl("exec", "web", "-c", "look", "-n", namespace, "--", "echo", "inside")
+    assert inside.stdout == "inside\n"
 
 
 def test_a_pod_is_resized_in_place(engine: Engine, namespace: str) -> None:

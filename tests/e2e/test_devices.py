@@ -53,7 +53,7 @@ def driver(engine: Engine) -> Iterator[Running]:
     ):
         eventually((Path(folder) / "registered").exists, "the driver's registration")
         yield running
-        engine.kubectl("delete", "deviceclass/toys", "resourceslices", "--all", check=False)
+        engine.kubectl("delete", "deviceclasses,resourceslices", "--all", check=False)
     if not there:
         with contextlib.suppress(OSError):  # another engine on this machine has devices, too
             CDI.rmdir()

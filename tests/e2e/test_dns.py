@@ -126,7 +126,7 @@ def test_a_pods_resolv_conf_follows_its_dns_policy(engine: Engine, namespace: st
     server = engine.get("service", "kube-dns", "kube-system")["spec"]["clusterIP"]
     searches = [f"{'x' * 59}-{i:02}.example.com" for i in range(27)]
     own = {"nameservers": ["1.1.1.1"], "searches": ["resolv.conf.local"], "options": [{"name": "ndots", "value": "2"}]}
-    shows = "cat /etc/resolv.conf; sleep 1000000"
+    shows = "cat /etc/resolv.conf; echo whole; sleep 1000000"
     for each in (
         pod("first", shows, dnsPolicy="ClusterFirst"),
         pod("none", shows, dnsPolicy="None", dnsConfig=own),
@@ -139,7 +139,12 @@ def test_a_pods_resolv_conf_follows_its_dns_policy(engine: Engine, namespace: st
 
     def resolv_conf(name: str) -> list[str]:
         engine.wait_ready(name, namespace)
-        return eventually(lambda: engine.kubectl("logs", name, "-n", namespace).stdout, "the log").splitlines()
+
+        def said() -> list[str]:
+            lines = engine.kubectl("logs", name, "-n", namespace).stdout.splitlines()
+            return lines[:-1] if lines[-1:] == ["whole"] else []
+
+        return eventually(said, "the log")
 
     cluster = [f"search {namespace}.svc.cluster.local svc.cluster.local cluster.local"]
     for name in ("first", "host"):

@@ -90,8 +90,8 @@ def test_what_an_engine_without_its_data_left_is_removed_by_the_next_one(second:
         assert traces(lost.data_dir, instance)
         assert [name for name in tables() if tag in name]
 
-        told = second.hawser("up", "--detach").stdout
-        assert f"What an engine in {lost.data_dir} had left on this machine is removed\n" in told
+        # Or another engine that starts or stops on this machine meanwhile: whoever comes first.
+        second.hawser("up", "--detach")
         assert traces(lost.data_dir, instance) == []
         assert [name for name in links() if tag in name] == []
         assert [name for name in tables() if tag in name or instance in name] == []

@@ -168,7 +168,7 @@ def test_a_drain_waits_for_the_disruption_budget_of_what_runs_there(cluster: Eng
     cluster.apply(on(node, "guarded"), NAMESPACE)
     cluster.wait_ready("guarded", NAMESPACE)
     cluster.kubectl("create", "pdb", "guard", "--selector=app=guarded", "--min-available=1")
-    refused = cluster.kubectl("drain", node, "--pod-selector=app=guarded", "--force", "--timeout=5s", check=False)
+    refused = cluster.kubectl("drain", node, "--pod-selector=app=guarded", "--force", "--timeout=8s", check=False)
     assert "Cannot evict pod as it would violate the pod's disruption budget." in refused.stderr
     cluster.kubectl("patch", "pdb", "guard", "--type=merge", "-p", '{"spec": {"minAvailable": 0}}')
     cluster.kubectl("drain", node, "--force", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s")

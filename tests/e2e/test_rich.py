@@ -55,9 +55,9 @@ def container(engine: Engine, namespace: str, name: str) -> Obj:
     return first
 
 
-PROBE = {"readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1}}
+PROBE = {"readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 20}}
 # Without a probe a container is Ready once pid 1 runs: no service may be there yet, and no bus that systemctl asks.
-ACTIVE = {"readinessProbe": {"exec": {"command": ["/dev/hawser/ready"]}, "periodSeconds": 1}}
+ACTIVE = {"readinessProbe": {"exec": {"command": ["/dev/hawser/ready"]}, "periodSeconds": 1, "timeoutSeconds": 20}}
 
 
 def test_a_killed_application_ends_the_container_with_its_code(engine: Engine, namespace: str, image: str) -> None:
@@ -148,11 +148,18 @@ def test_restarts_inside_are_told_and_the_pod_is_not_ready_meanwhile(
         words = ("exec", "a", "-n", namespace, "--", "rm", "/tmp/up")
         eventually(lambda: engine.kubectl(*words, check=False).returncode == 0, "the application's file")
 
-    readiness = watched(engine, namespace, "a", '{.status.conditions[?(@.type=="Ready")].status}', tmp_path / "ready")
+    condition = '{.status.conditions[?(@.type=="%s")].%s}'
+    readiness = watched(engine, namespace, "a", condition % ("Ready", "status"), tmp_path / "ready")
+    reasons = watched(engine, namespace, "a", condition % (gates[0]["conditionType"], "reason"), tmp_path / "reasons")
+    # Long enough to be told of on any machine; ordinarily it is a second.
+    slow = "mkdir $0 && printf '[Service]\nRestartSec=5\n' >$0/slow.conf && systemctl daemon-reload"
+    place = "/run/systemd/system/hawser-app.service.d"
+    engine.kubectl("exec", "a", "-n", namespace, "--", "sh", "-c", slow, place)
     end_application()
-    eventually(lambda: application_ready(engine, namespace, "a")["reason"] == "Restarting", "the condition")
-    eventually(lambda: application_ready(engine, namespace, "a")["status"] == "True", "the application again")
-    assert application_ready(engine, namespace, "a")["message"].endswith("hawser-app.service is active, restarts: 1")
+    eventually(lambda: "Restarting" in reasons(), "the condition")
+    again = "hawser-app.service is active, restarts: 1"
+    eventually(lambda: application_ready(engine, namespace, "a")["message"].endswith(again), "the application again")
+    assert application_ready(engine, namespace, "a")["status"] == "True"
     eventually(lambda: [state for state, _ in groupby(readiness())] == ["True", "False", "True"], "readiness")
     end_application()
     ended = eventually(lambda: container(engine, namespace, "a")["state"].get("terminated"), "the end")

@@ -15,7 +15,10 @@ def test_changes_of_a_rich_container_become_an_image(
     engine: Engine, namespace: str, image: str, tmp_path: Path
 ) -> None:
     engine.apply(rich("a", container=PROBE), namespace)
-    engine.apply(pod("b", "mkdir /new; echo hello > /new/file; rm /etc/group; exec sleep 1000000"), namespace)
+    done = {"readinessProbe": {"exec": {"command": ["test", "!", "-e", "/etc/group"]}, "periodSeconds": 1}}
+    done["readinessProbe"]["timeoutSeconds"] = 20
+    script = "mkdir /new; echo hello > /new/file; rm /etc/group; exec sleep 1000000"
+    engine.apply(pod("b", script, container=done), namespace)
     engine.wait_ready("a", namespace)
     engine.wait_ready("b", namespace)
     script = (

@@ -44,8 +44,10 @@ def test_the_agent_of_the_daemon_set_reads_its_node(engine: Engine, namespace: s
             mount.pop("mountPropagation", None)  # no systemd has made / of this machine shared
     try:
         engine.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(objects))
-        engine.apply(pod("b", "echo hello > /file; exec sleep 1000000"), namespace)
-        engine.kubectl("rollout", "status", "daemonset/hawser-rich", "-n", "hawser-system", "--timeout=90s")
+        written = {"exec": {"command": ["grep", "hello", "/file"]}, "periodSeconds": 1, "timeoutSeconds": 20}
+        script = "echo hello > /file; exec sleep 1000000"
+        engine.apply(pod("b", script, container={"readinessProbe": written}), namespace)
+        engine.kubectl("rollout", "status", "daemonset/hawser-rich", "-n", "hawser-system", "--timeout=150s")
         engine.wait_ready("b", namespace)
         found = json.loads(engine.hawser("rich", "diff", "b", "-n", namespace, "-o", "json").stdout)
         assert [change["path"] for change in found["changes"]] == ["/file"]

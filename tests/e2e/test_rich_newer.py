@@ -94,8 +94,7 @@ def test_rich_pods_with_users_of_their_own(newest: Engine) -> None:
         assert inside("nproc") == "1"
         if shutil.which("lxcfs"):
             assert inside("sh", "-c", "sed -n 's/^MemTotal: *//p' /proc/meminfo") == "307200 kB"
-        ready = eventually(lambda name=name: condition(newest.get("pod", name, "default")), "its condition")  # type: ignore[misc]
-        assert ready["status"] == "True"
+        eventually(lambda name=name: application_ready(newest.get("pod", name, "default")), "its condition")
 
     done = eventually(lambda: terminated(newest.get("pod", "ends", "default")), "the end of the application")
     assert done["exitCode"] == 3
@@ -103,12 +102,12 @@ def test_rich_pods_with_users_of_their_own(newest: Engine) -> None:
     assert told.split(" s: ", 1)[1].split() == ["0", "after", "3"]
     assert "a container with a user namespace" in newest.wait_event("default", "kept", "Failed")
 
-    newest.kubectl("delete", "pod", "machine", "ordinary", "ends", "kept", timeout=60)
+    newest.kubectl("delete", "pod", "machine", "ordinary", "ends", "kept")
 
 
 def test_operation_agents_with_users_of_their_own(newest: Engine) -> None:
     newest.kubectl("apply", "-f", str(CRD))
-    newest.kubectl("wait", "--for=condition=Established", "crd/richprofiles.rich.hawser.dev", "--timeout=30s")
+    newest.kubectl("wait", "--for=condition=Established", "crd/richprofiles.rich.hawser.dev", "--timeout=120s")
     tell = 'echo "$(cut -c12- /proc/self/uid_map) sees $(head -c 4 /proc/1/root/etc/passwd)"; exec sleep 1000000'
     hog = "[ -e /tmp/once ] || { touch /tmp/once; exec tail /dev/zero; }; exec sleep 1000000"
     agents = [
@@ -139,12 +138,12 @@ def test_operation_agents_with_users_of_their_own(newest: Engine) -> None:
         assert eventually(lambda: "oom-kill" in inside(ended), "the end that the kernel made it")
     else:
         assert "/hawser-watch" in inside("cat /proc/$(systemctl show -P MainPID hawser-agent-watch)/cgroup")
-    newest.kubectl("delete", "pod", "agents", timeout=60)
+    newest.kubectl("delete", "pod", "agents")
 
 
-def condition(pod: Obj) -> Obj | None:
-    rows = {row["type"]: row for row in pod["status"].get("conditions") or ()}
-    return rows.get("rich.hawser.dev/ApplicationReady")
+def application_ready(pod: Obj) -> bool:
+    rows = {row["type"]: row["status"] for row in pod["status"].get("conditions") or ()}
+    return rows.get("rich.hawser.dev/ApplicationReady") == "True"
 
 
 def terminated(pod: Obj) -> Obj | None:

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from hawser.cli.engine import settings
+from hawser.cli.engine.containerd import runc_dir
+
 from .conftest import ROOT, Engine, Obj, eventually, pod
 from .test_crash import process
 
@@ -23,7 +26,7 @@ Give = Callable[..., str]
 def image(engine: Engine, image: str) -> str:
     """The example's rich image and the CRD, in the engine."""
     engine.kubectl("apply", "-f", str(CRD))
-    engine.kubectl("wait", "--for=condition=Established", "crd/richprofiles.rich.hawser.dev", "--timeout=30s")
+    engine.kubectl("wait", "--for=condition=Established", "crd/richprofiles.rich.hawser.dev", "--timeout=120s")
     return image
 
 
@@ -122,8 +125,12 @@ def test_a_profile_gives_agents_hooks_units_and_defaults_to_pods_that_say_nothin
 
     eventually(lambda: states() == ["inactive", "active", "active"], "the units")
     eventually(lambda: "10.77.0.0/16 dev eth0 scope link" in logs(), "the route")
-    status = engine.kubectl("get", "richprofile", profile, "-o", "json").stdout
-    assert json.loads(status)["status"]["nodes"][0]["ready"] is True
+
+    def told() -> bool:
+        shown = json.loads(engine.kubectl("get", "richprofile", profile, "-o", "json").stdout)
+        return [node["ready"] for node in shown.get("status", {}).get("nodes", [])] == [True]
+
+    eventually(told, "the profile's status")
     # A pod that is not selected has nothing of it.
     engine.wait_ready("other", namespace)
     eventually(lambda: inside("other", "systemctl", "is-active", "cron") == "active", "cron")
@@ -240,10 +247,13 @@ def test_poststop_runs_while_agent_and_containerd_are_dead(
     engine.apply(manifest, namespace)
     status = engine.wait_ready("a", namespace)["status"]["containerStatuses"][0]
     name = status["containerID"].partition("://")[2]
-    notes = next(Path("/run/hawser").glob(f"**/runc/k8s.io/{name}/stat*"))  # runc's state.json, crun's status
+    kept = settings.load(engine.data_dir)
+    assert kept is not None
+    # Not looked for: what runs meanwhile makes and removes directories beside it.
+    notes = next((runc_dir(kept) / "k8s.io" / name).glob("stat*"))  # runc's state.json, crun's status
     note = json.loads(notes.read_text())
     first = int(note.get("init_process_pid") or note["pid"])
-    victims = [process(engine, "agent"), process(engine, "containerd")]
+    victims = [eventually(lambda n=n: process(engine, n), n) for n in ("agent", "containerd")]
     for victim in victims:
         os.kill(victim, signal.SIGSTOP)  # nobody hears of the end before the hooks have run
     try:

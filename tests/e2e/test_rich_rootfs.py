@@ -67,7 +67,7 @@ def test_what_a_container_writes_outlives_it_and_its_pod(engine: Engine, namespa
     other = {"name": "main", "image": "localhost/other:1", "imagePullPolicy": "Never"}
     patch = json.dumps({"spec": {"template": {"spec": {"containers": [other]}}}})
     engine.kubectl("patch", "statefulset", "db", "-n", namespace, "-p", patch)
-    engine.kubectl("rollout", "status", "statefulset/db", "-n", namespace, "--timeout=60s")
+    engine.kubectl("rollout", "status", "statefulset/db", "-n", namespace, "--timeout=120s")
     sh(engine, namespace, "db-0", "rm /etc/motd")
     place = engine.data_dir / "agent/rootfs" / namespace / "db-0/main"
     assert (place / "previous/etc/motd").read_text() == "mine\n"

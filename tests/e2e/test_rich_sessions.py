@@ -203,6 +203,8 @@ def test_reboot_starts_the_container_again_with_its_identity_and_power_off_ends_
     eventually(lambda: status(machines, "other")["restartCount"] == 1, "the restart")
     assert status(machines, "other")["lastState"]["terminated"]["exitCode"] == 133
     eventually(lambda: "running" in status(machines, "other")["state"], "the container")
+    # Pid 1 becomes systemd a moment after the container's start.
+    eventually(lambda: inside(machines, "other", "cat /proc/1/comm") == "systemd", "systemd")
     assert inside(machines, "other", "cat /etc/machine-id") == first
     eventually(lambda: inside(machines, "other", "systemctl is-active multi-user.target") == "active", "the boot")
     inside(machines, "other", "poweroff")
