@@ -28,6 +28,8 @@ KUBECTL = ROOT / ".venv" / "bin" / "kubectl"
 HAWSER = ROOT / ".venv" / "bin" / "hawser"
 PATIENCE = float(os.environ.get("HAWSER_TEST_PATIENCE", "1"))
 """How much longer than elsewhere anything may take: more in an emulated machine."""
+HOST_PORTS = 12_000 + os.getpid() % 500 * 25
+"""The first of 25 ports of the machine that pods of this process's tests may have: other test runs have others."""
 T = TypeVar("T")
 Obj = dict[str, Any]
 

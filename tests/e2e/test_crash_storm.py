@@ -19,7 +19,7 @@ import pytest
 from hawser.cli.engine import nodes, settings
 from hawser.cli.engine.roles import role_name
 
-from .conftest import Engine, Obj, engine_of_its_own, eventually, pod
+from .conftest import HOST_PORTS, Engine, Obj, engine_of_its_own, eventually, pod
 from .machine import Node, assert_clean, reboot
 from .test_crash import container_pid, identity, process, processes
 
@@ -54,7 +54,7 @@ def kinds(number: int) -> Obj:
             first = {"name": "first", "image": "docker.io/library/busybox:1.36", "command": ["true"]}
             return pod(name, initContainers=[first])
         case 2:
-            return pod(name, container={"ports": [{"containerPort": 80, "hostPort": 8300 + number % 20}]})
+            return pod(name, container={"ports": [{"containerPort": 80, "hostPort": HOST_PORTS + 3 + number % 20}]})
         case 3:
             probe = {"exec": {"command": ["true"]}, "periodSeconds": 1, "timeoutSeconds": 20}
             return pod(name, container={"readinessProbe": probe, "livenessProbe": probe})

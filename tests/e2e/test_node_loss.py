@@ -10,7 +10,7 @@ import pytest
 from hawser.api.status import is_ready
 from hawser.cli.engine import nodes
 
-from .conftest import Engine, Obj, eventually
+from .conftest import HOST_PORTS, Engine, Obj, eventually
 from .load import Load, answer, rollout, served
 from .machine import Node, assert_clean, reboot
 from .several import (
@@ -182,7 +182,7 @@ def test_all_nodes_come_back_after_a_reboot(cluster: Engine, names: list[str]) -
     mounts = [{"name": "ram", "mountPath": "/ram"}, {"name": "disk", "mountPath": "/disk"}]
     script = "echo again >> /disk/starts; exec sleep 1000000"
     for name in names:
-        ports = [{"containerPort": 80, "hostPort": 8200}]
+        ports = [{"containerPort": 80, "hostPort": HOST_PORTS + 1}]
         container = {"volumeMounts": mounts, "ports": ports}
         cluster.apply(on(name, f"boots-{name}", script, volumes=volumes, container=container), NAMESPACE)
     before = {name: cluster.wait_ready(f"boots-{name}", NAMESPACE) for name in names}

@@ -15,7 +15,7 @@ import pytest
 from hawser.cli.engine import nodes
 from hawser.node.network.ipam import ADDRESSES, POOLS
 
-from .conftest import Engine, Obj, eventually
+from .conftest import HOST_PORTS, Engine, Obj, eventually
 from .several import (
     NAMESPACE,
     engine_of_nodes,
@@ -58,7 +58,7 @@ def web(cluster: Engine, names: list[str]) -> dict[str, Obj]:
     """A web server on every node, which tells the node's name; all behind one Service. By node."""
     serve = "mkdir /www; echo $NODE > /www/index.html; exec httpd -f -p 8080 -h /www"
     env = [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]
-    ports = [{"containerPort": 8080, "hostPort": 8123}]
+    ports = [{"containerPort": 8080, "hostPort": HOST_PORTS}]
     for name in names:
         server = on(name, f"web-{name}", serve, container={**_ANSWERS, "env": env, "ports": ports})
         server["metadata"]["labels"] = {"app": "web"}
@@ -93,7 +93,7 @@ def test_pods_reach_pods_services_and_ports_of_every_node(
 ) -> None:
     service = cluster.get("service", "web", NAMESPACE)["spec"]["clusterIP"]
     hosts = {row["name"]: row["address"] for row in rows(cluster)}
-    asked = [(web[name]["status"]["podIP"], 8080) for name in names] + [(hosts[name], 8123) for name in names]
+    asked = [(web[name]["status"]["podIP"], 8080) for name in names] + [(hosts[name], HOST_PORTS) for name in names]
     for name in names:
         script = _GET + "; ".join(f"get {address} {port}" for address, port in asked)
         assert cluster.kubectl("exec", f"web-{name}", "--", "sh", "-c", script).stdout.split() == names * 2

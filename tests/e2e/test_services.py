@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from .conftest import Engine, Obj, eventually, pod
+from .conftest import HOST_PORTS, Engine, Obj, eventually, pod
 
 SERVER = "mkdir /tmp/w; hostname > /tmp/w/index.html; exec httpd -f -p 8080 -h /tmp/w"
-HOST_PORT = 28323
-"""None that the machine gives to its clients' connections."""
+HOST_PORT = HOST_PORTS + 2
 
 
 def server(name: str, **spec: Any) -> Obj:

@@ -40,7 +40,7 @@ async def said(client: Client, name: str, reason: str, words: str) -> str:
         return next((m for r, m in await events(client, name) if r == reason and words in m), "")
 
     try:
-        return str(await until(look, 20))
+        return str(await until(look))
     except AssertionError:
         raise AssertionError(f"{name}: no {reason} with {words!r} in {await events(client, name)}") from None
 
@@ -55,7 +55,7 @@ async def phase(client: Client, name: str, *wanted: str) -> Obj:
         return (last.get("status") or {}).get("phase") in wanted
 
     try:
-        await until(look, 40)
+        await until(look)
     except AssertionError:
         raise AssertionError(f"{name}: {last.get('status')} {await events(client, name)}") from None
     return last
@@ -77,12 +77,8 @@ async def outputs(client: Client, engine: Engine, pods: list[Obj]) -> dict[str, 
 def running(folder: Path, containerd: Containerd, *, network: bool = False) -> Iterator[Engine]:
     """An engine whose pods are removed at the end."""
     with engines.running(folder, containerd, network=network) as engine:
-        try:
-            yield engine
-            asyncio.run(remove_pods(engine))
-        finally:
-            root = engine.cgroup_root
-    engines.remove_cgroups(root)
+        yield engine
+        asyncio.run(remove_pods(engine))
 
 
 # Volumes

@@ -39,13 +39,10 @@ def engine(
 ) -> Iterator[Engine]:
     """An API server and an agent, with the flags AGENT_FLAGS of the module; its pods have the node's network."""
     folder = Path(tmp_path_factory.mktemp("engine"))
-    try:
-        flags = getattr(request.module, "AGENT_FLAGS", ())
-        with engines.running(folder, containerd, agent_flags=flags) as running:
-            yield running
-            asyncio.run(remove_pods(running))
-    finally:
-        engines.remove_cgroups(running.cgroup_root)
+    flags = getattr(request.module, "AGENT_FLAGS", ())
+    with engines.running(folder, containerd, agent_flags=flags) as running:
+        yield running
+        asyncio.run(remove_pods(running))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -22,6 +22,7 @@ from hawser.cli.engine.roles import EVICTION
 from hawser.cli.engine.settings import Settings, free_port
 from hawser.client.client import Client
 from hawser.controllers import root_ca
+from hawser.node.cgroups import Cgroups
 from hawser.node.network.agent import NetworkAgent
 from hawser.node.network.config import NetworkConfig
 from hawser.node.volumes.mounts import unmount_below
@@ -80,7 +81,7 @@ class Engine:
         """Ends the agent by a signal and waits for it."""
         assert self.agent is not None
         self.agent.send_signal(number)
-        self.agent.wait(20)
+        self.agent.wait(60)
 
 
 @contextmanager
@@ -92,7 +93,10 @@ def running(
     dual_stack: bool = False,
     agent_flags: tuple[str, ...] = (),
 ) -> Iterator[Engine]:
-    """Starts both; at the end stops them and removes cgroups and links. agent_flags: further ones."""
+    """Starts both; at the end stops them, ends what pods they left, removes cgroups and links.
+
+    agent_flags: further ones.
+    """
     (folder / "manifests").mkdir(parents=True, exist_ok=True)
     # Runs beside others of this kind: what it takes is made of its number.
     port = free_port("127.0.0.1", 26000 + os.getpid() % 1000)
@@ -132,7 +136,8 @@ def running(
         if engine.agent is not None and engine.agent.poll() is None:
             engine.stop_agent()
         server.terminate()
-        server.wait(20)
+        server.wait(60)
+        _remove_cgroups(engine.cgroup_root)
         unmount_below(folder)
         if network:
             asyncio.run(_remove_network(engine))
@@ -164,20 +169,24 @@ async def _remove_network(engine: Engine) -> None:
     await agent.teardown()
 
 
-def remove_cgroups(root: str) -> None:
-    """Removes the engine's empty cgroups."""
-    from hawser.node.cgroups import Cgroups
-
-    for _ in range(50):
-        if Cgroups(root).remove(f"/{root}"):
+def _remove_cgroups(root: str) -> None:
+    """Ends the processes of pods that were deleted by force just before the agent ended; removes their cgroups."""
+    cgroups = Cgroups(root)
+    for _ in range(300):
+        if cgroups.remove(f"/{root}"):
             return
+        for top in (hierarchy.path / root for hierarchy in cgroups.hierarchies):
+            for group, _, _ in os.walk(top):
+                with suppress(OSError):
+                    for pid in Path(group, "cgroup.procs").read_text().split():
+                        os.kill(int(pid), signal.SIGKILL)
         time.sleep(0.1)
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     import socket
 
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while time.monotonic() < end and process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

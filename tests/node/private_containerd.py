@@ -87,7 +87,7 @@ def running(folder: Path, *, programs: Path | None = None, cdi: Path | None = No
 
 
 def _wait(socket: Path, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < end:
         done = subprocess.run(["ctr", "-a", str(socket), "plugins", "ls"], capture_output=True, check=False)
         if done.returncode == 0 and b"cri" in done.stdout:

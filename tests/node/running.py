@@ -27,7 +27,7 @@ async def remove_pods(engine: Engine) -> None:
     """Removes all pods of the default namespace and waits for it."""
     async with Client.from_kubeconfig(engine.kubeconfig) as client:
         await client.delete_collection(POD, "default", grace_period=1)
-        await until(lambda: none_left(client), 40)
+        await until(lambda: none_left(client))
 
 
 async def none_left(client: Client) -> bool:
@@ -42,7 +42,7 @@ async def node_is_there(client: Client) -> bool:
     return True
 
 
-async def until(check: Callable[[], Any], seconds: float = 40) -> Any:
+async def until(check: Callable[[], Any], seconds: float = 120) -> Any:
     """Waits until ``await check()`` is true; its result."""
     end = time.monotonic() + seconds
     while True:
@@ -61,7 +61,7 @@ def pod(name: str, script: str = FOREVER, container: Obj | None = None, **spec: 
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
-async def seen(client: Client, name: str, check: Callable[[Obj], Any], seconds: float = 40) -> Obj:
+async def seen(client: Client, name: str, check: Callable[[Obj], Any], seconds: float = 120) -> Obj:
     """The pod, once ``check(pod)`` is true."""
     last: Obj = {}
 
@@ -111,7 +111,7 @@ def log_of(engine: Engine, obj: Obj, container: str = "c", count: int = 0) -> st
     return "\n".join(line.split(" ", 3)[3] for line in lines)
 
 
-async def gone(client: Client, name: str, seconds: float = 40) -> None:
+async def gone(client: Client, name: str, seconds: float = 120) -> None:
     async def look() -> bool:
         try:
             await client.get(POD, name, "default")

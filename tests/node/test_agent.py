@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,16 +172,18 @@ async def test_security_contexts(client: Client, engine: Engine) -> None:
     assert log_of(engine, made) == "1000"
 
 
-async def test_probes_decide_ready_started_and_alive(client: Client) -> None:
-    script = "touch /tmp/started; sleep 4; touch /tmp/ready; sleep 3600"
+async def test_probes_decide_ready_started_and_alive(client: Client, tmp_path: Path) -> None:
+    often = {"periodSeconds": 1, "timeoutSeconds": 20}
     probes = {
-        "startupProbe": {"exec": {"command": ["ls", "/tmp/started"]}, "periodSeconds": 1},
-        "readinessProbe": {"exec": {"command": ["ls", "/tmp/ready"]}, "periodSeconds": 1},
+        "startupProbe": {"exec": {"command": ["ls", "/tmp/started"]}, **often, "failureThreshold": 100},
+        "readinessProbe": {"exec": {"command": ["ls", "/v/ready"]}, **often},
     }
-    await client.create(POD, pod("probed", script, probes))
+    told = {"name": "v", "hostPath": {"path": str(tmp_path)}}
+    await client.create(POD, pod("probed", f"touch /tmp/started; {FOREVER}", {**probes, **MOUNTED}, volumes=[told]))
     await seen(client, "probed", lambda p: state(p).get("started") and not state(p).get("ready"))
-    await seen(client, "probed", ready)
     await reason(client, "probed", "Unhealthy", "Readiness probe failed: ")
+    (tmp_path / "ready").touch()
+    await seen(client, "probed", ready)
     liveness = {"livenessProbe": {"tcpSocket": {"port": 1}, "periodSeconds": 1, "failureThreshold": 1}}
     await client.create(POD, pod("unwell", container=liveness))
     await seen(client, "unwell", lambda p: state(p).get("restartCount"))
@@ -205,14 +208,17 @@ async def test_hooks_run_around_a_container(client: Client, engine: Engine) -> N
     assert [line.split()[-1] for line in keep.read_text().splitlines()] == ["post", "pre"]
 
 
-async def test_a_killed_agent_takes_running_pods_over(client: Client, engine: Engine) -> None:
+async def test_a_killed_agent_takes_running_pods_over(client: Client, engine: Engine, tmp_path: Path) -> None:
     await client.create(POD, pod("stays"))
     before = state(await seen(client, "stays", ready))
-    await client.create(POD, pod("ends", "sleep 1; exit 4", restartPolicy="Never"))
+    told = {"name": "v", "hostPath": {"path": str(tmp_path)}}
+    ends = "while [ ! -e /v/end ]; do sleep 0.1; done; exit 4"
+    await client.create(POD, pod("ends", ends, MOUNTED, volumes=[told], restartPolicy="Never"))
     await seen(client, "ends", ready)
     await client.create(POD, pod("orphan"))
     orphan = await seen(client, "orphan", ready)
     engine.stop_agent(signal.SIGKILL)
+    (tmp_path / "end").touch()
     await client.delete(POD, "orphan", "default", grace_period=0)
     await client.create(POD, pod("new"))
     await asyncio.sleep(1)
@@ -273,13 +279,13 @@ async def test_a_second_deletion_may_shorten_the_first(client: Client, engine: E
     await reason(client, name, "Killing")
     await asyncio.sleep(0.5)
     await client.delete(POD, name, "default", grace_period=grace)
-    await gone(client, name, 8)
+    await gone(client, name)
     async with Runtime(engine.containerd.endpoint) as runtime:
 
         async def ended() -> bool:
             return not await runtime.list_containers(made["metadata"]["uid"])
 
-        await until(ended, 8)
+        await until(ended)
     assert len([m for r, m in await events(client, name) if r == "Killing"]) == 1
 
 

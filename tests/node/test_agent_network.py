@@ -27,12 +27,9 @@ pytestmark = pytest.mark.containerd
 @pytest.fixture(scope="module")
 def engine(containerd: Containerd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder = Path(tmp_path_factory.mktemp("netengine"))
-    try:
-        with engines.running(folder, containerd, network=True) as running:
-            yield running
-            asyncio.run(remove_pods(running))
-    finally:
-        engines.remove_cgroups(running.cgroup_root)
+    with engines.running(folder, containerd, network=True) as running:
+        yield running
+        asyncio.run(remove_pods(running))
 
 
 async def test_a_server_is_probed_and_reached_by_another_pod(engine: Engine) -> None:

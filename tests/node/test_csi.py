@@ -44,8 +44,13 @@ async def registered(client: Client, driver: FoldersDriver) -> Obj:
             return {}
         return dict(rows[0]) if driver.registered else {}
 
-    row: Obj = await until(look, 30)
+    row: Obj = await until(look)
     return row
+
+
+async def unmounted(engine: Engine) -> bool:
+    """Whether the driver, which has been asked to, has taken away all that it had mounted."""
+    return not any("csi" in str(point) for point in mounts.points(engine.folder))
 
 
 async def settings(client: Client, **spec: Any) -> None:
@@ -125,7 +130,7 @@ async def test_a_driver_serves_pods(client: Client, engine: Engine, driver: Fold
 
     await until(given_back)
     assert driver.named("NodeUnstageVolume")[0]["staging_target_path"] == staged["staging_target_path"]
-    assert not any("csi" in str(point) for point in mounts.points(engine.folder))
+    await until(lambda: unmounted(engine))
     assert (tmp_path / "vol-1/y").exists()
 
 
@@ -193,7 +198,7 @@ async def test_volumes_are_given_back_whatever_a_crash_and_other_drivers_have_le
         left = [engine.folder / "agent/pods" / one["metadata"]["uid"] for one in pods.values()]
         return not any(folder.exists() for folder in left)
 
-    await until(gone, 20)
+    await until(gone)
     assert "vol-whole" in [r["volume_id"] for r in driver.named("NodeUnstageVolume")]
 
 
@@ -215,7 +220,7 @@ async def test_a_driver_that_wants_it_publishes_again_and_again(
     async def thrice() -> bool:
         return all(len(published(name)) > 2 for name in uid)
 
-    await until(thrice, 20)
+    await until(thrice)
     for name in uid:
         first, *others = published(name)
         assert all(other == first for other in others), "the token of a moment ago serves"
@@ -235,7 +240,7 @@ async def test_a_driver_that_wants_it_publishes_again_and_again(
             r["target_path"].split("/pods/")[1][:36] for r in driver.named("NodeUnpublishVolume")
         }
 
-    await until(given_back, 20)
+    await until(given_back)
     count = len(driver.named("NodePublishVolume"))
-    assert not any("csi" in str(point) for point in mounts.points(engine.folder))
+    await until(lambda: unmounted(engine))
     assert len(driver.named("NodePublishVolume")) == count

@@ -166,7 +166,12 @@ async def test_devices_are_remembered_by_an_agent_that_was_killed(
     with device_plugin.running(folder(engine)) as plugin:
         await amounts(client, "3", "3")
         await client.create(POD, toy("holds", 2, f"echo $TOYS; {FOREVER}", restartPolicy="Always"))
-        held = log_of(engine, await seen(client, "holds", ready))
+        holds = await seen(client, "holds", ready)
+
+        async def told() -> str:
+            return log_of(engine, holds)
+
+        held = str(await until(told))
         engine.stop_agent(signal.SIGKILL)
         engine.start_agent()
         # A plugin notices that its socket is gone, and registers once there is a new one of the agent's.
@@ -175,7 +180,7 @@ async def test_devices_are_remembered_by_an_agent_that_was_killed(
         plugin.stop()
     with device_plugin.running(folder(engine)) as plugin:
         await amounts(client, "3", "3")
-        assert ready(await client.get(POD, "holds", "default"))
+        await seen(client, "holds", ready)
         await client.create(POD, toy("more", 2, "true"))
         words = f"requested number of devices unavailable for {NAME}. Requested: 2, Available: 1"
         await said(client, "more", "UnexpectedAdmissionError", words)
@@ -226,7 +231,7 @@ async def test_a_resource_is_none_when_its_plugin_has_been_away_for_long(tmp_pat
 
     async def says(capacity: str, allocatable: str) -> None:
         async def look() -> bool:
-            return bool(told) and told[-1] == ({NAME: capacity}, {NAME: allocatable})
+            return ({NAME: capacity}, {NAME: allocatable}) in told
 
         await until(look)
 

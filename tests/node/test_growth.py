@@ -86,7 +86,7 @@ async def grown(client: Client, name: str, size: str) -> Obj:
         found = await client.get(PERSISTENT_VOLUME_CLAIM, name, "default")
         return found if found["status"]["capacity"]["storage"] == size else None
 
-    found: Obj = await until(told, 30)
+    found: Obj = await until(told)
     assert not found["status"].get("allocatedResourceStatuses") and not found["status"].get("conditions")
     return found
 
@@ -96,7 +96,7 @@ async def told_of_claim(client: Client, reason: str) -> str:
         rows = (await client.list(EVENT, "default")).items
         return next((r["message"] for r in rows if r["involvedObject"]["kind"] != "Pod" and r["reason"] == reason), "")
 
-    return str(await until(look, 20))
+    return str(await until(look))
 
 
 @pytest.mark.containerd
@@ -179,7 +179,7 @@ async def test_a_disk_in_a_file_is_full_at_its_size_and_grows_in_use(
     async def given_back() -> bool:
         return disk.stat().st_blocks * 512 < 8 << 20
 
-    await until(given_back, 20)
+    await until(given_back)
     await client.create(POD, one("stays", SLEEP, of_claim("disk")))
     await client.create(POD, one("reads", "cat /v/kept", of_claim("disk", readOnly=True)))
     obj = await phase(client, "stays", "Running")
@@ -260,7 +260,7 @@ async def test_a_driver_expands_what_pods_use(client: Client, engine: Engine, tm
             done = found["status"]["allocatedResourceStatuses"] == {"storage": "NodeResizeInfeasible"}
             return found if done else None
 
-        (condition,) = (await until(refused, 20))["status"]["conditions"]
+        (condition,) = (await until(refused))["status"]["conditions"]
         assert condition["type"] == "NodeResizeError" and words in condition["message"]
         # A driver that does not do it in use is asked again for the next pod.
         driver.unwilling = grpc.StatusCode.FAILED_PRECONDITION
@@ -268,13 +268,13 @@ async def test_a_driver_expands_what_pods_use(client: Client, engine: Engine, tm
         await said(client, "busy", "VolumeResizeFailed", "code = FailedPrecondition")
         driver.unwilling = None
         await client.delete(POD, "busy", "default", grace_period=0)
-        await until(lambda: _unpublished(driver, "vol-busy"), 20)
+        await until(lambda: _unpublished(driver, "vol-busy"))
         await client.create(POD, one("again", SLEEP, of_claim("busy")))
         await grown(client, "busy", "2Gi")
         for name in ("grows", "denied", "again"):
             await client.delete(POD, name, "default", grace_period=0)
         for name in names:
-            await until(lambda name=name: _unpublished(driver, f"vol-{name}"), 20)
+            await until(lambda name=name: _unpublished(driver, f"vol-{name}"))
 
 
 async def _unpublished(driver: csi_driver.FoldersDriver, handle: str) -> bool:

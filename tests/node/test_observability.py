@@ -30,13 +30,10 @@ Fetch = Callable[[str], Any]
 @pytest.fixture(scope="module")
 def engine(containerd: Containerd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder = Path(tmp_path_factory.mktemp("observed"))
-    try:
-        with engines.running(folder, containerd, network=True) as running:
-            asyncio.run(_start(running))
-            yield running
-            asyncio.run(_end(running))
-    finally:
-        engines.remove_cgroups(running.cgroup_root)
+    with engines.running(folder, containerd, network=True) as running:
+        asyncio.run(_start(running))
+        yield running
+        asyncio.run(_end(running))
 
 
 def _pod() -> Obj:
@@ -53,7 +50,11 @@ def _pod() -> Obj:
                     "command": ["/bin/sh", "-c", BUSY],
                     "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
                     "resources": {"limits": {"memory": "64Mi", "cpu": "200m"}},
-                    "readinessProbe": {"exec": {"command": ["/bin/ls", "/layer"]}, "periodSeconds": 1},
+                    "readinessProbe": {
+                        "exec": {"command": ["/bin/ls", "/layer"]},
+                        "periodSeconds": 1,
+                        "timeoutSeconds": 20,
+                    },
                 }
             ],
         },
@@ -72,7 +73,7 @@ async def _start(engine: Engine) -> None:
         pod = _pod()
         pod["spec"]["nodeName"] = NODE
         await client.create(POD, pod)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             async for event in client.watch(POD, "default"):
                 rows = (event.object.get("status") or {}).get("conditions") or ()
                 if any((row["type"], row["status"]) == ("Ready", "True") for row in rows):
@@ -83,7 +84,7 @@ async def _end(engine: Engine) -> None:
     """Nothing of the pod may be left: what is mounted in it could not be removed."""
     async with Client.from_kubeconfig(engine.kubeconfig) as client:
         await client.delete(POD, "busy", "default", grace_period=1)
-    for _ in range(400):
+    for _ in range(2400):
         if not any((engine.folder / "agent/pods").iterdir()):
             return
         await asyncio.sleep(0.05)

@@ -28,8 +28,17 @@ MOUNT = {"volumeMounts": [{"name": "notes", "mountPath": "/notes"}]}
 
 
 def says(word: str) -> str:
-    """Runs until told to end, and notes when it was."""
-    return f"trap 'echo {word} >> /notes/said; exit' TERM; while :; do sleep 0.1; done"
+    """Runs until told to end, and notes when it was; and that it can be told."""
+    return f"trap 'echo {word} >> /notes/said; exit' TERM; touch /notes/up-{word}; while :; do sleep 0.1; done"
+
+
+async def up(folder: Path, *words: str) -> None:
+    """Waits until these can be told to end: Ready is a container before its shell has heard of any signal."""
+
+    async def look() -> bool:
+        return all((folder / f"up-{word}").exists() for word in words)
+
+    await until(look)
 
 
 async def test_sidecars_end_after_the_app_in_reverse_order(client: Client, tmp_path: Path) -> None:
@@ -45,6 +54,7 @@ async def test_sidecars_end_after_the_app_in_reverse_order(client: Client, tmp_p
     }
     await client.create(POD, pod("ordered", **spec))
     await seen(client, "ordered", ready)
+    await up(tmp_path, "first", "second", "app")
     await client.delete(POD, "ordered", "default")
     await gone(client, "ordered")
     assert (tmp_path / "said").read_text().split() == ["app", "second", "hook", "first"]
@@ -52,7 +62,7 @@ async def test_sidecars_end_after_the_app_in_reverse_order(client: Client, tmp_p
 
 async def test_an_app_that_is_done_ends_its_sidecars(client: Client, tmp_path: Path) -> None:
     side = box("side", says("side"), restartPolicy="Always", **MOUNT)
-    app = box("app", "exit 0")
+    app = box("app", "until [ -e /notes/up-side ]; do sleep 0.1; done", **MOUNT)
     spec = {"initContainers": [side], "containers": [app], "volumes": [notes(tmp_path)], "restartPolicy": "Never"}
     await client.create(POD, pod("job", **spec))
     obj = await seen(client, "job", phase("Succeeded"))
@@ -62,27 +72,35 @@ async def test_an_app_that_is_done_ends_its_sidecars(client: Client, tmp_path: P
 
 async def test_a_container_may_have_its_own_stop_signal(client: Client, tmp_path: Path) -> None:
     script = "trap 'echo usr1 >> /notes/said; exit' USR1; trap 'echo term >> /notes/said; exit' TERM;"
-    own = box("c", f"{script} sleep 3600 & wait", lifecycle={"stopSignal": "SIGUSR1"}, **MOUNT)
+    own = box("c", f"{script} touch /notes/up-c; sleep 3600 & wait", lifecycle={"stopSignal": "SIGUSR1"}, **MOUNT)
     spec = {"containers": [own], "volumes": [notes(tmp_path)], "os": {"name": "linux"}}
     await client.create(POD, pod("signalled", **spec))
     await seen(client, "signalled", ready)
+    await up(tmp_path, "c")
     await client.delete(POD, "signalled", "default", grace_period=10)
     await gone(client, "signalled")
     assert (tmp_path / "said").read_text() == "usr1\n"
 
 
-async def test_a_pod_that_ends_is_asked_whether_it_is_ready_but_not_whether_it_lives(client: Client) -> None:
+async def test_a_pod_that_ends_is_asked_whether_it_is_ready_but_not_whether_it_lives(
+    client: Client, tmp_path: Path
+) -> None:
+    probe = {"exec": {"command": ["ls", "/tmp/up"]}, "periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 20}
+    leave = "rm /tmp/up; until [ -e /notes/go ]; do sleep 0.1; done"
     own = {
-        "readinessProbe": {"exec": {"command": ["ls", "/tmp/up"]}, "periodSeconds": 1, "failureThreshold": 1},
-        "livenessProbe": {"exec": {"command": ["ls", "/tmp/up"]}, "periodSeconds": 1, "failureThreshold": 1},
-        "lifecycle": {"preStop": {"exec": {"command": ["/bin/sh", "-c", "rm /tmp/up; sleep 4"]}}},
+        "startupProbe": {**probe, "failureThreshold": 100},
+        "readinessProbe": probe,
+        "livenessProbe": probe,
+        "lifecycle": {"preStop": {"exec": {"command": ["/bin/sh", "-c", leave]}}},
+        **MOUNT,
     }
-    script = f"touch /tmp/up; {FOREVER}"
-    await client.create(POD, pod("leaves", script, own, terminationGracePeriodSeconds=8))
+    spec = {"volumes": [notes(tmp_path)], "terminationGracePeriodSeconds": 120}
+    await client.create(POD, pod("leaves", f"touch /tmp/up; {FOREVER}", own, **spec))
     await seen(client, "leaves", ready)
     await client.delete(POD, "leaves", "default")
     obj = await seen(client, "leaves", lambda p: not ready(p))
     assert "running" in state(obj)["state"]
+    (tmp_path / "go").touch()
     await gone(client, "leaves")
 
 
@@ -120,7 +138,7 @@ async def history(client: Client, make: Any, count: int) -> dict[str, list[Obj]]
     try:
         await informer.synced()
         names = await asyncio.gather(*(make(number) for number in range(count)))
-        await asyncio.gather(*(gone(client, name, 60) for name in names))
+        await asyncio.gather(*(gone(client, name) for name in names))
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -199,7 +217,7 @@ async def test_nothing_that_succeeded_runs_twice_whenever_the_agent_is_killed(
         return said.exists() and word in said.read_text().split()
 
     async def killed_after(word: str) -> None:
-        await until(lambda: ran(word), 60)
+        await until(lambda: ran(word))
         engine.stop_agent(9)
         engine.start_agent()
 
@@ -207,14 +225,14 @@ async def test_nothing_that_succeeded_runs_twice_whenever_the_agent_is_killed(
     await killed_after("one")
     await killed_after("two")
     await killed_after("app")
-    await seen(client, "sturdy", ready, 60)
+    await seen(client, "sturdy", ready)
     debugger = {"spec": {"ephemeralContainers": [once("look")]}}
     await client.patch(POD, "sturdy", "default", debugger, subresource="ephemeralcontainers")
     await killed_after("look")
     await seen(client, "sturdy", lambda p: "terminated" in row(p, "look").get("state", {}))
     engine.stop_agent(9)
     engine.start_agent()
-    await asyncio.gather(seen(client, "sturdy", ready, 60), seen(client, "sturdy", phase("Running")))
+    await asyncio.gather(seen(client, "sturdy", ready), seen(client, "sturdy", phase("Running")))
     await client.delete(POD, "sturdy", "default", grace_period=1)
     await gone(client, "sturdy")
     assert said.read_text().split() == ["one", "two", "app", "look"]

@@ -19,7 +19,7 @@ from . import engine as engines
 from .engine import Engine
 from .images import BUSYBOX
 from .private_containerd import Containerd
-from .running import remove_pods
+from .running import remove_pods, until
 
 pytestmark = pytest.mark.containerd
 Obj = dict[str, Any]
@@ -41,7 +41,6 @@ def engine(containerd: Containerd, tmp_path_factory: pytest.TempPathFactory) -> 
             asyncio.run(remove_pods(running))
     finally:
         subprocess.run(["umount", "-l", str(place)], check=False, capture_output=True)
-        engines.remove_cgroups(running.cgroup_root)
 
 
 def pod(name: str, megabytes: int, **volume: Any) -> Obj:
@@ -64,7 +63,7 @@ def pod(name: str, megabytes: int, **volume: Any) -> Obj:
 async def seen(client: Client, name: str, check: Callable[[Obj], Any]) -> Obj:
     """The pod, once ``check(pod)`` is true."""
     found: Obj = {}
-    for _ in range(400):
+    for _ in range(2400):
         found = await client.get(POD, name, "default")
         if check(found.get("status") or {}):
             return found
@@ -90,13 +89,17 @@ async def test_the_pod_that_fills_the_disk_is_evicted(engine: Engine, client: Cl
     condition = next(row for row in status["conditions"] if row["type"] == "DisruptionTarget")
     assert (condition["status"], condition["reason"]) == ("True", "TerminationByKubelet")
     assert condition["message"] == status["message"]
-    assert ("Evicted", status["message"]) in await events(client, "greedy")
-    assert ("EvictionThresholdMet", "Attempting to reclaim ephemeral-storage") in await events(client, engines.NODE)
+
+    async def told(name: str, *event: str) -> bool:
+        return event in await events(client, name)
+
+    await until(lambda: told("greedy", "Evicted", status["message"]))
+    await until(lambda: told(engines.NODE, "EvictionThresholdMet", "Attempting to reclaim ephemeral-storage"))
     left = await client.get(POD, "modest", "default")
     assert left["status"]["phase"] == "Running"
     # What it held is free again, so that others may come.
     await client.create(POD, pod("next", 1))
-    for _ in range(60):
+    for _ in range(600):
         found = await seen(client, "next", lambda status: status.get("phase") in ("Running", "Failed"))
         if found["status"]["phase"] == "Running":
             break

@@ -57,7 +57,7 @@ async def _shut_down(engine: batch.Engine, folder: Path) -> None:
         script = f"trap 'echo {name} >> /said/all; exit 0' TERM; sleep 3600 & wait"
         hook = {"preStop": {"exec": {"command": ["/bin/sh", "-c", f"echo hook-{name} >> /said/all"]}}}
         container = {"volumeMounts": mounts, "lifecycle": hook}
-        spec = {"hostNetwork": True, "volumes": volumes, "terminationGracePeriodSeconds": 5, **spec}
+        spec = {"hostNetwork": True, "volumes": volumes, "terminationGracePeriodSeconds": 10, **spec}
         return batch.pod(name, script, container, **spec)
 
     async with Client.from_kubeconfig(engine.kubeconfig) as client:
@@ -85,9 +85,13 @@ async def _shut_down(engine: batch.Engine, folder: Path) -> None:
                 "TerminationByKubelet",
                 message,
             )
-        node = await client.get(NODE, engines.NODE)
-        state = next(c for c in node["status"]["conditions"] if c["type"] == "Ready")
-        assert (state["status"], state["message"]) == ("False", "node is shutting down")
+
+        async def leaving() -> bool:
+            node = await client.get(NODE, engines.NODE)
+            state = next(c for c in node["status"]["conditions"] if c["type"] == "Ready")
+            return (state["status"], state["message"]) == ("False", "node is shutting down")
+
+        await until(leaving)
         # Nothing more is taken, also by an agent that is started again.
         engine.stop_agent(signal.SIGKILL)
         engine.start_agent()

@@ -169,7 +169,7 @@ class Container:
         """Has the directory of the runtime that another one has."""
         self._global = other._global
 
-    def run(self, seconds: float = 30) -> subprocess.CompletedProcess[bytes]:
+    def run(self, seconds: float = 120) -> subprocess.CompletedProcess[bytes]:
         """Runs the container to its end."""
         words = self.command("run", "--bundle", str(self.directory), self.name)
         return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds * PATIENCE)
@@ -178,35 +178,35 @@ class Container:
         """Starts the container; its output goes to the files out and err."""
         with (self.directory / "out").open("wb") as out, (self.directory / "err").open("wb") as err:
             words = self.command("run", "--detach", "--bundle", str(self.directory), self.name)
-            subprocess.run(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, check=True, timeout=30 * PATIENCE)
+            subprocess.run(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, check=True, timeout=120 * PATIENCE)
 
     def exec(self, *words: str) -> str:
         ran = subprocess.run(
-            self.command("exec", self.name, *words), capture_output=True, text=True, timeout=30 * PATIENCE
+            self.command("exec", self.name, *words), capture_output=True, text=True, timeout=120 * PATIENCE
         )
         return (ran.stdout + ran.stderr).strip()
 
     def kill(self, signal: str) -> None:
-        subprocess.run(self.command("kill", self.name, signal), check=True, timeout=30 * PATIENCE)
+        subprocess.run(self.command("kill", self.name, signal), check=True, timeout=120 * PATIENCE)
 
     def status(self) -> str:
-        ran = subprocess.run(self.command("state", self.name), capture_output=True, text=True, timeout=30 * PATIENCE)
+        ran = subprocess.run(self.command("state", self.name), capture_output=True, text=True, timeout=120 * PATIENCE)
         return str(json.loads(ran.stdout)["status"]) if ran.returncode == 0 else "gone"
 
-    def until(self, check: str, *words: str, seconds: float = 30) -> None:
+    def until(self, check: str, *words: str, seconds: float = 120) -> None:
         """Waits until a command in the container prints `check`."""
         end = time.monotonic() + seconds * PATIENCE
         while (printed := self.exec(*words)) != check:
             assert time.monotonic() < end, f"{words} still prints {printed!r}"
             time.sleep(0.05)
 
-    def until_stopped(self, seconds: float = 30) -> None:
+    def until_stopped(self, seconds: float = 120) -> None:
         end = time.monotonic() + seconds * PATIENCE
         while self.status() not in ("stopped", "gone"):
             assert time.monotonic() < end, "the container does not stop"
             time.sleep(0.05)
 
-    def until_output(self, text: str, seconds: float = 30, name: str = "out") -> None:
+    def until_output(self, text: str, seconds: float = 120, name: str = "out") -> None:
         end = time.monotonic() + seconds * PATIENCE
         while text not in self.output(name):
             assert time.monotonic() < end, f"the application has not written {text!r}"

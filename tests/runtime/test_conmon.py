@@ -39,9 +39,9 @@ class Monitored:
         words += ["--runtime", runtime[0], "--bundle", str(container.directory), "--log-path", str(self._home / "log")]
         words += ["--container-pidfile", str(self._home / "pid"), "--conmon-pidfile", str(self._home / "conmon.pid")]
         words += ["--exit-dir", str(self._home / "exits"), "--socket-dir-path", str(self._home), "--log-level", "error"]
-        subprocess.run([conmon, "--api-version", "1", *words], check=True, timeout=30 * PATIENCE)
+        subprocess.run([conmon, "--api-version", "1", *words], check=True, timeout=120 * PATIENCE)
         self._until(lambda: (self._home / "pid").exists(), "its creation")
-        subprocess.run(container.command("start", container.name), check=True, timeout=30 * PATIENCE)
+        subprocess.run(container.command("start", container.name), check=True, timeout=120 * PATIENCE)
 
     def code(self) -> int:
         """The exit code that conmon tells."""
@@ -53,14 +53,17 @@ class Monitored:
         """The container's output, by stream."""
         return [" ".join(line.split(" ", 3)[1::2]) for line in (self._home / "log").read_text().splitlines()]
 
+    def until_logged(self, line: str) -> None:
+        self._until(lambda: line in self.log(), line)
+
     def _until(self, check: Callable[[], object], what: str) -> None:
-        end = time.monotonic() + 30 * PATIENCE
+        end = time.monotonic() + 120 * PATIENCE
         while not check():
             assert time.monotonic() < end, f"conmon does not tell {what}"
             time.sleep(0.02)
 
     def delete(self) -> None:
-        subprocess.run(self._container.command("delete", self._container.name), check=True, timeout=30 * PATIENCE)
+        subprocess.run(self._container.command("delete", self._container.name), check=True, timeout=120 * PATIENCE)
 
 
 @pytest.fixture
@@ -95,6 +98,7 @@ def test_a_stop_is_orderly(containers: Containers, debian: Path, conmon: Path, h
     container = containers.make(debian, rich(hooked, ["bash", "-c", script]))
     monitored = Monitored(conmon, container)
     container.until("running", "systemctl", "is-system-running")
+    monitored.until_logged("stdout ready")
     container.kill("TERM")
     assert monitored.code() == 0
     assert monitored.log()[1:3] == ["stdout ready", "stdout bye"]

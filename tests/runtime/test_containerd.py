@@ -69,25 +69,25 @@ class Pods:
         lines = path.read_text().splitlines() if path.exists() else []
         return [" ".join(line.split(" ", 3)[1::2]) for line in lines]
 
-    async def until(self, check: str, container: str, *words: str, seconds: float = 30) -> None:
+    async def until(self, check: str, container: str, *words: str, seconds: float = 120) -> None:
         end = time.monotonic() + seconds
         while True:
             with contextlib.suppress(CRIError):
-                result = await self.runtime.exec_sync(container, words, 10)
+                result = await self.runtime.exec_sync(container, words, 60)
                 if check in result.stdout.decode():
                     return
             assert time.monotonic() < end, f"{words} does not print {check!r}"
             await asyncio.sleep(0.05)
 
-    async def until_logged(self, text: str, seconds: float = 30) -> None:
+    async def until_logged(self, text: str, seconds: float = 120) -> None:
         async with asyncio.timeout(seconds):
             while not any(text in line for line in self.log()):  # noqa: ASYNC110 - a file that another process writes
                 await asyncio.sleep(0.05)
 
     async def read(self, container: str, *words: str) -> str:
-        return (await self.runtime.exec_sync(container, words, 10)).stdout.decode().strip()
+        return (await self.runtime.exec_sync(container, words, 60)).stdout.decode().strip()
 
-    async def exit_code(self, container: str, seconds: float = 30) -> int:
+    async def exit_code(self, container: str, seconds: float = 120) -> int:
         end = time.monotonic() + seconds
         while True:
             row = (await self.runtime.call("ContainerStatus", {"container_id": container})).status
@@ -125,10 +125,11 @@ def socket(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         yield socket
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
         mounts = [line.split(" ")[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in sorted((m for m in mounts if m.startswith((str(directory), str(socket.parent)))), reverse=True):
-            subprocess.run(["umount", mount], check=True)
+            # A shim that ends takes its own away meanwhile.
+            subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
         for place in (directory, socket.parent):
             shutil.rmtree(place, ignore_errors=True)
         for group in Path("/sys/fs/cgroup").glob(f"*{CGROUP}"):
@@ -149,8 +150,11 @@ async def pods(socket: Path, tmp_path: Path) -> AsyncIterator[Pods]:
                 await runtime.remove_pod_sandbox(sandbox)
             # A node keeps what containers told for whoever reports it.
             for name in made.containers:
-                for path in Path("/run/hawser-runtime").rglob(f"{name}*.jsonl"):
-                    path.unlink()
+                # Not by pathlib, which fails where somebody else removes a directory meanwhile.
+                for folder, _, files in os.walk("/run/hawser-runtime"):
+                    for path in (Path(folder, file) for file in files if file.startswith(name)):
+                        if path.suffix == ".jsonl":
+                            path.unlink(missing_ok=True)
 
 
 def test_the_images_keep_their_names(socket: Path) -> None:
@@ -207,10 +211,11 @@ async def test_hooks_run_around_the_application_and_write_to_its_log(pods: Pods)
 
 
 async def test_poststop_is_not_cut_short_by_the_grace_period(pods: Pods) -> None:
-    annotations = {"rich.hawser.dev/poststop": "sleep 3; echo done"}
-    script = "trap 'exit 4' TERM; while :; do sleep 0.1; done"
+    annotations = {"rich.hawser.dev/poststop": "sleep 6; echo done"}
+    script = "trap 'exit 4' TERM; echo ready; while :; do sleep 0.1; done"
     container = await pods.start(local.BUSYBOX, annotations, command=["sh", "-c", script])
-    await pods.runtime.stop_container(container, 1)
+    await pods.until_logged("ready")
+    await pods.runtime.stop_container(container, 4)
     assert await pods.exit_code(container) == 4
     assert pods.log()[-1] == "stderr hawser: poststop poststop-1: done"
 

@@ -101,7 +101,7 @@ def stock(request: pytest.FixtureRequest, debian: Path, tmp_path_factory: pytest
     finally:
         # What it has mounted goes with its mount namespace.
         process.terminate()
-        process.wait(30)
+        process.wait(120)
         for place in (directory, socket.parent):
             shutil.rmtree(place, ignore_errors=True)
         for group in Path("/sys/fs/cgroup").glob(f"*{CGROUP}"):

@@ -46,7 +46,9 @@ class AgentLayers:
                 make_skeleton(self._folder / "skeleton")
                 layers = _layers(await self._views.view(view_key(name), found.id))
                 (self._folder / "used").mkdir(exist_ok=True)
-                (self._folder / "used" / name).write_text(layers[0])
+                note = self._folder / f"{name}.new"
+                note.write_text(layers[0])
+                note.replace(self._folder / "used" / name)
             except Unimplemented:
                 raise ProfileError("the container runtime does not say where images' files are") from None
             except (CRIError, KeyError, ValueError, OSError) as error:

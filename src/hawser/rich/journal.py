@@ -77,7 +77,9 @@ def unread(path: Path, told: Path) -> list[bytes] | None:
     if lines:
         with contextlib.suppress(OSError):
             told.parent.mkdir(mode=0o700, exist_ok=True)
-            told.write_text(str(start + sum(len(line) + 1 for line in lines)))
+            fresh = told.with_suffix(".new")
+            fresh.write_text(str(start + sum(len(line) + 1 for line in lines)))
+            fresh.replace(told)
     return lines
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hawser.api.types import Obj
+from hawser.node import checkpoint
 from hawser.node.cri.model import Features
 from hawser.node.pod import view
 from hawser.node.pod.env import ConfigError
@@ -37,7 +38,8 @@ def of(pod: Obj, features: Features, handler: str, pods: Path) -> dict[str, Any]
         first = next(number for number in range(LENGTH, 1 << 31, LENGTH) if number not in taken)
         row = {"hostId": first, "containerId": 0, "length": LENGTH}
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"uidMappings": [row], "gidMappings": [row]}))
+        # Half a file would keep every pod with users of its own from starting.
+        checkpoint.save(file, {"uidMappings": [row], "gidMappings": [row]})
     mapping = [{"host_id": first, "container_id": 0, "length": LENGTH}]
     return {"mode": _POD, "uids": mapping, "gids": mapping}
 

@@ -29,5 +29,7 @@ def start(home: Path) -> Server:
             process = subprocess.Popen(words, stdin=device, stdout=log, stderr=log, start_new_session=True)
     finally:
         os.close(device)  # the process has it: with its end, the kernel answers in its place
-    pid_file(place).write_text(f"{process.pid}\n")
+    note = home / f"{NAME}.pid.new"
+    note.write_text(f"{process.pid}\n")
+    note.replace(pid_file(place))
     return Server(process.pid, place, process)
