@@ -15,6 +15,7 @@ from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, EVENT, POD, POD_DISRUPT
 from hawser.api.status import condition
 from hawser.client.client import Client
 from hawser.controllers import disruption_plan, pods
+from hawser.controllers.budgeted import Selected
 from hawser.controllers.disruption import DisruptionController
 from hawser.controllers.disruption_plan import Disrupted
 
@@ -50,7 +51,7 @@ def test_how_many_pods_have_to_be_healthy(spec: Obj, count: int, expected: tuple
 
 def test_the_status_says_what_is_allowed_and_why() -> None:
     made = budget(minAvailable=1)
-    status = disruption_plan.status(made, [pod("a"), pod("b"), pod("c", ready=False)], Disrupted({}), 3, NOW)
+    status = disruption_plan.status(made, Selected([pod("a"), pod("b"), pod("c", ready=False)]), Disrupted({}), 3, NOW)
     (condition,) = status.pop("conditions")
     assert status == {
         "currentHealthy": 2,
@@ -61,7 +62,7 @@ def test_the_status_says_what_is_allowed_and_why() -> None:
     }
     assert (condition["status"], condition["reason"]) == ("True", "SufficientPods")
     made["status"] = {**status, "conditions": [condition]}
-    less = disruption_plan.status(made, [pod("a")], Disrupted({}), 1, NOW)
+    less = disruption_plan.status(made, Selected([pod("a")]), Disrupted({}), 1, NOW)
     assert (less["disruptionsAllowed"], less["conditions"][0]["reason"]) == (0, "InsufficientPods")
     wrong = disruption_plan.failed(made, "what went wrong", NOW)
     assert (wrong["disruptionsAllowed"], wrong["expectedPods"]) == (0, 3)
@@ -77,7 +78,7 @@ def test_evictions_under_way_count_until_their_pod_goes_or_they_are_overdue() ->
     found = disruption_plan.disrupted(made, listed, NOW)
     assert (found.pods, found.look_again) == ({"a": told["a"]}, 90)
     assert [p["metadata"]["name"] for p in found.overdue] == ["b"]
-    assert disruption_plan.status(made, listed, found, 4, NOW)["currentHealthy"] == 2
+    assert disruption_plan.status(made, Selected(listed), found, 4, NOW)["currentHealthy"] == 2
 
 
 @given(
@@ -88,7 +89,7 @@ def test_evictions_under_way_count_until_their_pod_goes_or_they_are_overdue() ->
 def test_what_is_allowed_never_breaks_the_budget(amount: int | str, field: str, ready: list[bool]) -> None:
     made = budget(**{field: amount})
     listed = [pod(str(n), ready=one) for n, one in enumerate(ready)]
-    status = disruption_plan.status(made, listed, Disrupted({}), len(listed), NOW)
+    status = disruption_plan.status(made, Selected(listed), Disrupted({}), len(listed), NOW)
     assert 0 <= status["disruptionsAllowed"] <= sum(ready)
     if status["disruptionsAllowed"]:
         assert status["currentHealthy"] - status["disruptionsAllowed"] >= status["desiredHealthy"]

@@ -12,6 +12,8 @@ from hawser.api.kinds import POD, REPLICA_SET
 from hawser.api.selectors import LabelSelector
 from hawser.api.strategic import clone
 from hawser.client.controller import Controller, Manager
+from hawser.client.informer import key_of
+from hawser.controllers.budgeted import Budgeted, Selected
 from hawser.controllers.job.pods import FINALIZER, is_over, over_of
 from hawser.controllers.replicaset import plan, selector, status
 from hawser.controllers.selecting import Selecting, by_labels, selected
@@ -29,7 +31,7 @@ EXPRESSIONS = st.sampled_from(
 ACTIONS = st.one_of(
     st.tuples(st.just("pod"), st.tuples(st.integers(0, 3), LABELS, st.integers(0, 2), st.booleans())),
     st.tuples(st.just("set"), st.tuples(st.integers(0, 3), LABELS, EXPRESSIONS)),
-    st.tuples(st.sampled_from(["drop pod", "drop set", "end", "answer", "expire", "wait"]), st.integers(0, 3)),
+    st.tuples(st.sampled_from(["drop pod", "drop set", "ready", "end", "answer", "expire", "wait"]), st.integers(0, 3)),
     st.tuples(st.sampled_from(["pods", "deliver", "stale", "restart", "fail", "delete pod"]), st.integers(0, 3)),
 )
 
@@ -43,6 +45,15 @@ class Looker(Controller):
         self.pods.add_index("over", over_of)
         self.sets = manager.informer(REPLICA_SET)
         self.selecting = Selecting(self.sets, selector)
+        # What disruption budgets do, with other objects that select.
+        self.budgeted = Budgeted(self.pods, self.selecting, selector)
+        self.told: list[str] = []
+        self.sets.on_change(self.set_changed)
+        self.pods.on_change(lambda old, new: self.told.extend(self.budgeted.change(old, new)))
+
+    def set_changed(self, old: Obj | None, new: Obj | None) -> None:
+        if old is not None and (new is None or old["spec"]["selector"] != new["spec"]["selector"]):
+            self.budgeted.forget(key_of(old))
 
     def check(self) -> None:
         pods, sets = self.pods.list("default"), self.sets.list("default")
@@ -54,9 +65,17 @@ class Looker(Controller):
             wanted = selector(one)
             found = selected(self.pods, "default", wanted)
             assert _names(found) == _names(pod for pod in pods if wanted.matches(pod["metadata"].get("labels")))
+            kept, fresh = self.budgeted.of(one), Selected(found)
+            assert (kept.sorts, kept.owners, kept.healthy()) == (fresh.sorts, fresh.owners, fresh.healthy())
+        among = {(key_of(pod), key_of(one)) for one in sets for pod in pods if _has(self.budgeted.of(one), pod)}
+        assert {(pod, one) for pod, listed in self.budgeted.among.items() for one in listed} == among
         for pod in pods:
             labels = pod["metadata"].get("labels")
             assert _names(self.selecting.of(pod)) == _names(one for one in sets if selector(one).matches(labels))
+
+
+def _has(kept: Selected, pod: Obj) -> bool:
+    return pod["metadata"]["name"] in kept.sorts
 
 
 def _names(objects: Any) -> list[str]:
@@ -88,6 +107,9 @@ async def act(living: Living, looker: Looker, what: str, value: Any) -> None:
             kind, name = (POD, f"p{value}") if what == "drop pod" else (REPLICA_SET, f"s{value}")
             if world.find(kind, name) is not None:
                 world.remove(kind, name)
+        case "ready":
+            ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+            living.change(POD, f"p{value}", lambda new: new.update(status=ready))
         case "end":
             living.change(POD, f"p{value}", lambda new: new.update(status={"phase": "Succeeded"}))
         case "answer":

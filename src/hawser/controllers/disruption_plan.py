@@ -6,15 +6,16 @@ kube-controller-manager's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from hawser.api.selectors import shown
-from hawser.api.status import condition, has_ended, is_ready
+from hawser.api.status import condition, has_ended
 from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp, timestamp
 from hawser.controllers import pods as any_pods
+from hawser.controllers.budgeted import Selected
 from hawser.controllers.rollout import scaled
 
 CONDITION = "DisruptionAllowed"
@@ -53,7 +54,7 @@ class Disrupted:
 
 
 def disrupted(budget: Obj, pods: Iterable[Obj], now: datetime) -> Disrupted:
-    """Which evictions have not deleted their pod yet."""
+    """Which evictions have not deleted their pod yet. pods: the budget's, at least those that evictions speak of."""
     told = (budget.get("status") or {}).get("disruptedPods") or {}
     left: dict[str, str] = {}
     overdue, waits = [], []
@@ -70,11 +71,10 @@ def disrupted(budget: Obj, pods: Iterable[Obj], now: datetime) -> Disrupted:
     return Disrupted(left, min(waits, default=None), tuple(overdue))
 
 
-def status(budget: Obj, pods: Sequence[Obj], going: Disrupted, count: int, now: datetime) -> Obj:
-    """The status to have."""
+def status(budget: Obj, pods: Selected, going: Disrupted, count: int, now: datetime) -> Obj:
+    """The status to have. count: as in ``expected``."""
     total, desired = expected(budget, count)
-    present = (p for p in pods if not any_pods.is_terminating(p) and p["metadata"]["name"] not in going.pods)
-    healthy = sum(map(is_ready, present))
+    healthy = pods.healthy(without=going.pods)
     allowed = max(0, healthy - desired) if total > 0 else 0
     made: Obj = {
         "currentHealthy": healthy,
