@@ -18,7 +18,10 @@ def test_changes_of_a_rich_container_become_an_image(
     done = {"readinessProbe": {"exec": {"command": ["test", "!", "-e", "/etc/group"]}, "periodSeconds": 1}}
     done["readinessProbe"]["timeoutSeconds"] = 20
     script = "mkdir /new; echo hello > /new/file; rm /etc/group; exec sleep 1000000"
-    engine.apply(pod("b", script, container=done), namespace)
+    other = pod("b", script, container=done)
+    # Not the agent of that name: the node's own answers.
+    other["metadata"]["labels"] = {"app.kubernetes.io/name": "hawser-rich"}
+    engine.apply(other, namespace)
     engine.wait_ready("a", namespace)
     engine.wait_ready("b", namespace)
     script = (

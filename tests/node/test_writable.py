@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import os
 import random
 import shutil
 import stat
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hawser.node.writable import layer
-from hawser.node.writable.changes import Kind, changes
-from hawser.node.writable.place import NoOverlay, Place, parse
+from hawser.node.writable.changes import Change, Kind, changes
+from hawser.node.writable.names import shown
+from hawser.node.writable.place import NoOverlay, Place, of_process, parse
 
 NEED_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounts overlays")
 Tree = dict[str, tuple[object, ...]]
@@ -194,13 +199,192 @@ def test_mounts_and_what_is_left_out_are_no_changes(overlay: Overlay) -> None:
     assert [change.path for change in changes(place, ("run", "opt/x"))] == ["opt", "opt/y"]
     (merged / "etc/own").write_text("")
     assert [change.path for change in changes(place, ("run", "opt"))] == ["etc", "etc/own"]
-    document = layer.document(changes(place, ("run", "opt/x")))
-    assert (document["added"], document["bytes"]) == (4, 1)
-    last = document["changes"][-1]  # type: ignore[index]
+    told = io.StringIO()
+    layer.tell(told, "image", changes(place, ("run", "o*/x")))
+    document = json.loads(told.getvalue())
+    assert (document["image"], document["added"], document["bytes"]) == ("image", 4, 1)
+    last = document["changes"][-1]
     assert {k: last[k] for k in ("path", "kind", "type", "size")} == {
         "path": "/opt/y", "kind": "added", "type": "file", "size": 1,
     }  # fmt: skip
     assert stat.S_IMODE((merged / "opt/y").stat().st_mode) == int(last["mode"], 8)
+
+
+@NEED_ROOT
+@pytest.mark.parametrize("other", ["link", "device", "pipe", "socket", "folder", "file", "gone"])
+def test_what_becomes_something_else_while_it_is_read_is_left_out(overlay: Overlay, other: str) -> None:
+    merged = overlay.mount("merged", "2:1", "up")
+    for name in ("a", "b", "c"):
+        (merged / name).write_text(name)
+    os.link(merged / "b", merged / "d")
+    up = overlay.folder / "up"
+
+    def disturbed() -> Iterator[Change]:
+        for change in changes(overlay.place):
+            if change.name == "b":
+                (up / "b").unlink()
+                become(up / "b", other)
+            yield change
+
+    written = io.BytesIO()
+    layer.write(written, disturbed())
+    with tarfile.open(fileobj=io.BytesIO(written.getvalue())) as tar:
+        content = {m.name: (tar.extractfile(m) or io.BytesIO()).read() for m in tar}
+    # The link that is left of it is a file of its own.
+    assert content == {"a": b"a", "c": b"c", "d": b"b"}
+
+
+def become(path: Path, what: str) -> None:
+    match what:
+        case "link":
+            path.symlink_to("/etc/passwd")
+        case "device":
+            os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5))
+        case "pipe":
+            os.mkfifo(path)
+        case "socket":
+            os.mknod(path, stat.S_IFSOCK | 0o666)
+        case "folder":
+            path.mkdir()
+        case "file":
+            path.write_text("another")
+
+
+@NEED_ROOT
+def test_a_folder_that_becomes_a_link_while_it_is_read_leads_nowhere(overlay: Overlay, tmp_path: Path) -> None:
+    merged = overlay.mount("merged", "2:1", "up")
+    for name in ("a/x", "b/x", "c/x"):
+        (merged / name).parent.mkdir()
+        (merged / name).write_text("")
+    (tmp_path / "secret").write_text("")
+    found = []
+    for change in changes(overlay.place):
+        found.append(change.path)
+        if change.path == "a":
+            shutil.rmtree(overlay.folder / "up/b")
+            (overlay.folder / "up/b").symlink_to(tmp_path)
+    assert found == ["a", "a/x", "b", "c", "c/x"]  # as a link
+
+
+@NEED_ROOT
+def test_attributes_that_any_user_may_set_are_not_the_overlays(overlay: Overlay) -> None:
+    fill(overlay.folder / "1", "one ")
+    merged = overlay.mount("merged", "2:1", "up")
+    (merged / "etc/a").write_text("two etc/a")
+    os.setxattr(merged / "etc/a", "user.overlay.metacopy", b"")
+    os.setxattr(merged / "etc", "user.overlay.opaque", b"y")
+    os.setxattr(merged / "etc", "user.overlay.redirect", b"/opt")
+    found = list(changes(overlay.place))
+    assert [(change.path, change.kind) for change in found] == [("etc/a", Kind.CHANGED)]
+    layer.write(io.BytesIO(), changes(overlay.place))
+    # Of an overlay that anybody may mount, they are.
+    with pytest.raises(NoOverlay, match="was renamed"):
+        list(changes(replace(overlay.place, attributes="user.overlay.")))
+
+
+@NEED_ROOT
+def test_odd_names_are_told_as_they_are_and_shown_harmless(overlay: Overlay) -> None:
+    merged = overlay.mount("merged", "2:1", "up")
+    names = [b"\xff", b"a\nb", b"\x1b[2J", "ü\u202e".encode(), b"-rf", b"back\\slash", b"x" * 255]
+    for name in names:
+        (merged / os.fsdecode(name)).write_text("")
+    told = io.StringIO()
+    layer.tell(told, "image", changes(overlay.place))
+    paths = [change["path"] for change in json.loads(told.getvalue())["changes"]]
+    assert sorted(map(os.fsencode, paths)) == sorted(b"/" + name for name in names)
+    written = io.BytesIO()
+    layer.write(written, changes(overlay.place))
+    with tarfile.open(fileobj=io.BytesIO(written.getvalue())) as tar:
+        assert sorted(map(os.fsencode, tar.getnames())) == sorted(names)
+    harmless = [shown(os.fsdecode(name)) for name in names[:6]]
+    assert harmless == ["\\xff", "a\\nb", "\\x1b[2J", "ü\\u202e", "-rf", "back\\\\slash"]
+
+
+@NEED_ROOT
+def test_a_file_that_would_delete_another_one_in_the_image_is_refused(overlay: Overlay) -> None:
+    merged = overlay.mount("merged", "2:1", "up")
+    (merged / "etc").mkdir()
+    (merged / "etc/.wh.passwd").write_text("")
+    with pytest.raises(NoOverlay, match=r"/etc/\.wh\.passwd: in an image"):
+        layer.write(io.BytesIO(), changes(overlay.place))
+    layer.write(io.BytesIO(), changes(overlay.place, ("etc/.wh.*",)))
+
+
+@NEED_ROOT
+def test_a_tree_that_is_too_deep_is_refused_and_can_be_left_out(overlay: Overlay) -> None:
+    merged = overlay.mount("merged", "2:1", "up")
+    here = os.open(merged, os.O_RDONLY)
+    for _ in range(300):
+        os.mkdir("d", dir_fd=here)
+        there = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = there
+    os.close(here)
+    (merged / "z").write_text("")
+    with pytest.raises(NoOverlay, match="more than 256 directories one in the other"):
+        list(changes(overlay.place))
+    assert [change.path for change in changes(overlay.place, ("d",))] == ["z"]
+
+
+_INSIDE = """
+import os, sys
+os.chroot(sys.argv[1])
+print("in", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def container(root: Path, before: str = ":") -> Iterator[int]:
+    """A process with mounts of its own and that directory as its root; its process id."""
+    words = ["unshare", "-m", "sh", "-ec", f'{before}; exec "$@"', "sh", sys.executable, "-c", _INSIDE, str(root)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"in\n"
+        yield process.pid
+
+
+@NEED_ROOT
+def test_a_containers_root_is_what_the_node_has_mounted(overlay: Overlay) -> None:
+    at, merged = overlay.folder, overlay.folder / "merged"
+    options = f"lowerdir={at}/2:{at}/1,upperdir={at}/up,workdir={at}/wup"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, merged], check=True)
+    (merged / "file").write_text("")
+    with container(merged) as pid:
+        place = of_process(pid)
+    assert replace(place, mounts=frozenset()) == Place(f"{at}/up", (f"{at}/2", f"{at}/1"), frozenset())
+    assert [change.path for change in changes(place)] == ["file"]
+
+
+@NEED_ROOT
+def test_an_overlay_that_a_container_mounts_in_place_of_its_root_is_refused(overlay: Overlay) -> None:
+    """Its options would have the node read others' files."""
+    merged, root = overlay.mount("merged", "2:1", "up"), overlay.folder / "root"
+    for name in ("secret", "work", "empty", "root"):
+        (overlay.folder / name).mkdir()
+    options = f"lowerdir={overlay.folder}/empty,upperdir={overlay.folder}/secret,workdir={overlay.folder}/work"
+    for at, mount, why in (
+        (root, f"mount -t overlay mine -o {options} {root}", "has not mounted"),
+        (merged, f"mount -t tmpfs none {merged}", "is tmpfs"),
+    ):
+        with container(at, mount) as pid, pytest.raises(NoOverlay, match=why):
+            of_process(pid)
+
+
+def test_a_name_in_a_list_of_mounts_is_no_line_of_its_own() -> None:
+    mine = "1 0 0:52 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/c/mine/fs"
+    evil = "2 1 0:54 / /x\x0c3 1 0:99 / / rw - overlay overlay rw\x85 rw - tmpfs tmpfs rw"
+    others = "9 1 0:99 / /run/others rw - overlay overlay rw,upperdir=/c/others/fs"
+    node = "\n".join([mine.replace(" / / ", " / /run/mine "), others])
+    assert parse(f"{mine}\n{evil}\n", [node]).upper == "/c/mine/fs"
+
+
+def test_the_layers_of_a_kept_root_file_system_with_a_size_are_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "kept/l").mkdir(parents=True)
+    (tmp_path / "kept/l/0").symlink_to("/layers/0")
+    line = f"1 0 0:52 / / rw - overlay overlay rw,lowerdir=kept/l/0:kept/l/1,upperdir={tmp_path}/kept/space/upper"
+    place = parse(line, [line.replace(" / / ", " / /run/c ")])
+    assert place.lowers == (f"{tmp_path}/kept/l/0", f"{tmp_path}/kept/l/1")
 
 
 OPTIONS = "rw,lowerdir=/c/s/4/fs:/c/s/3/fs,upperdir=/c/s/6/fs,workdir=/c/s/6/work"
@@ -220,7 +404,7 @@ def test_a_containers_layers_are_found_by_its_mounts(options: str, lowers: tuple
     escaped = options.replace("/a b", "/a\\040b")
     text = f"1 0 0:52 / / rw,relatime - overlay overlay {escaped}\n"
     text += "2 1 0:54 / /run rw - tmpfs tmpfs rw\n3 1 0:9 /x /etc/host\\040s rw - ext4 /dev/vda rw\n"
-    place = parse(text, "/host")
+    place = parse(text, [text.replace(" / / ", " / /run/c ")], "/host")
     assert place.upper == "/host/c/s/6/fs"
     assert place.lowers == tuple("/host" + path for path in lowers)
     assert place.mounts == {"run", "etc/host s"}
@@ -236,4 +420,4 @@ def test_a_containers_layers_are_found_by_its_mounts(options: str, lowers: tuple
 )
 def test_what_has_no_writable_layer_is_told(line: str, why: str) -> None:
     with pytest.raises(NoOverlay, match=why):
-        parse(line)
+        parse(line, [line.replace(" / / ", " / /run/c ")])

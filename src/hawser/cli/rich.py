@@ -14,6 +14,7 @@ from hawser.cli import context
 from hawser.cli.context import Container, Context, DataDir, Failure, Format, Kubeconfig, Namespace, Output, err, out
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR
 from hawser.cli.tables import aligned, size_text
+from hawser.node.writable.names import shown
 
 app = typer.Typer(help="What changed in containers, and rich containers on other clusters.", no_args_is_help=True)
 Pod = Annotated[str, typer.Argument(metavar="POD", help="Name of the pod.")]
@@ -66,7 +67,8 @@ def diff(
         context.show(found, output)
         return
     rows = [
-        (_SIGNS[c["kind"]], size_text(c.get("size", 0)), size_text(c["before"]), c["path"]) for c in found["changes"]
+        (_SIGNS[c["kind"]], size_text(c.get("size", 0)), size_text(c["before"]), shown(c["path"]))
+        for c in found["changes"]
     ]
     out.print(aligned(("", "SIZE", "BEFORE", "PATH"), rows), end="", markup=False)
     told = f"{found['added']} added, {found['changed']} changed, {found['deleted']} deleted since {found['image']}"

@@ -11,7 +11,7 @@ import pytest
 
 from hawser.cli.context import Failure
 from hawser.cli.images.oci import Entry, ImageConfig, write_archive, write_layer
-from hawser.cli.writable.committing import extend, kept, left_out, with_layer
+from hawser.cli.writable.committing import check, dated, extend, kept, left_out, patterns, with_layer
 
 PATHS = ("etc/machine-id", "etc/motd", "etc/ssh/ssh_host_rsa_key.pub", "run/x", "var/log/a")
 RELEASE = "var/lib/hawser/release/1/state"
@@ -27,7 +27,7 @@ CHANGES: list[dict[str, Any]] = [{"path": "/" + path} for path in (*PATHS, RELEA
     ],
 )
 def test_what_belongs_to_one_machine_is_left_out(exclude: tuple[str, ...], identity: bool, expected: list[str]) -> None:
-    without = left_out(CHANGES, exclude, identity)
+    without = left_out(CHANGES, patterns(exclude, identity))
     assert [change["path"] for change in kept(CHANGES, without)] == expected
 
 
@@ -67,3 +67,21 @@ def test_a_layer_that_the_node_has_dropped_is_told_of(tmp_path: Path) -> None:
                 out.addfile(member, tar.extractfile(member))
     with pytest.raises(Failure, match="does not have the image's layer"):
         extend(smaller, lower, "localhost/x:2", 0, "", tmp_path / "new.tar")
+
+
+def test_an_image_is_as_old_as_its_newest_file_if_a_calendar_has_that_time() -> None:
+    assert dated([{"mtime": 5}, {"mtime": 1 << 60}, {"mtime": -9}, {}]) == 5
+    assert dated([{"mtime": -9}]) == 0
+    assert with_layer({}, "y", dated([{"mtime": 253402300799}]), "c")["created"] == "9999-12-31T23:59:59Z"
+
+
+def test_what_has_no_room_here_is_told_before_it_comes() -> None:
+    check([{"path": "/a", "size": 5}, {"path": "/gone"}], 10)
+    with pytest.raises(Failure, match=r"the layer has 1\.0KiB") as told:
+        check([{"path": "/a", "size": 5}, {"path": "/b\x1b[2J", "size": 1024}], 2057)
+    assert told.value.hint == "the largest file is /b\\x1b[2J with 1.0KiB: --exclude leaves it out"
+
+
+def test_what_would_delete_a_file_of_the_image_is_no_part_of_it() -> None:
+    with pytest.raises(Failure, match=r"the name of /etc/\.wh\.passwd means a file that was deleted"):
+        check([{"path": "/etc/.wh.passwd", "size": 0}], 10)

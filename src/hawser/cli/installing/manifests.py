@@ -13,10 +13,10 @@ from typing import Any
 import hawser
 from hawser.cli.installing import dropins
 from hawser.cli.writable.names import AGENT_CONTAINER, AGENT_LABEL, AGENT_ROOT
+from hawser.cli.writable.names import AGENT_NAMESPACE as NAMESPACE
 from hawser.rich.profiles.server import SOCKET
 from hawser.runtime.install import STATE
 
-NAMESPACE = "hawser-system"
 NAME = "hawser-rich"
 Obj = dict[str, Any]
 _LABELS = dict([AGENT_LABEL.split("=")])

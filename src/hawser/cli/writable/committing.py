@@ -16,6 +16,8 @@ from typing import IO, Any
 
 from hawser.cli.context import Failure
 from hawser.cli.images.oci import BLOBS, LAYER, LAYOUT, machine_architecture
+from hawser.cli.tables import size_text
+from hawser.node.writable.names import shown
 
 ALWAYS = ("run", "tmp", "dev", "proc", "sys", "var/lib/hawser/release")
 """What lives until a container ends, and what a release keeps in it."""
@@ -27,6 +29,8 @@ IDENTITY = (
     "etc/ssh/ssh_host_*_key*",
 )
 """What makes one machine differ from another: every container of the new image makes its own."""
+WHITEOUT = ".wh."
+_LATEST = 253402300799  # the end of the year 9999
 _OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 _OCI_TYPES = {
@@ -35,12 +39,36 @@ _OCI_TYPES = {
 }
 
 
-def left_out(changes: Iterable[dict[str, Any]], exclude: Sequence[str], keep_identity: bool) -> list[str]:
-    """The paths of a diff that a commit leaves out, each with all below. Pure."""
-    patterns = [*ALWAYS, *(() if keep_identity else IDENTITY), *(pattern.strip("/") for pattern in exclude)]
+def patterns(exclude: Sequence[str], keep_identity: bool) -> list[str]:
+    """What a commit leaves out: paths and patterns, each with all below. Pure."""
+    return [*ALWAYS, *(() if keep_identity else IDENTITY), *(pattern.strip("/") for pattern in exclude)]
+
+
+def left_out(changes: Iterable[dict[str, Any]], without: Sequence[str]) -> list[str]:
+    """The paths of a diff that these patterns leave out. Pure."""
     paths = [str(change["path"]).strip("/") for change in changes]
-    found = [path for path in paths if any(_matches(path, pattern) for pattern in patterns)]
+    found = [path for path in paths if any(_matches(path, pattern) for pattern in without)]
     return sorted({*ALWAYS, *found})
+
+
+def dated(changes: Iterable[dict[str, Any]]) -> int:
+    """When the newest file was changed, in seconds since 1970; times that no calendar has do not count. Pure."""
+    return max((change["mtime"] for change in changes if 0 <= change.get("mtime", -1) <= _LATEST), default=0)
+
+
+def check(changes: Iterable[dict[str, Any]], free: int) -> None:
+    """Raises Failure for changes that no layer can have, or of which two are more than the bytes that are free.
+
+    A sparse file counts with its holes: a container can make one of any size, and in a layer they are zeros.
+    """
+    sizes = {str(change["path"]): int(change.get("size", 0)) for change in changes}
+    if odd := next((path for path in sizes if path.rpartition("/")[2].startswith(WHITEOUT)), ""):
+        what = f"in an image the name of {shown(odd)} means a file that was deleted"
+        raise Failure(what, "rename it in the container, or leave it out with --exclude")
+    if 2 * sum(sizes.values()) > free:
+        path = max(sizes, key=lambda path: sizes[path])
+        what = f"the layer has {size_text(sum(sizes.values()))}, and twice that is not free here"
+        raise Failure(what, f"the largest file is {shown(path)} with {size_text(sizes[path])}: --exclude leaves it out")
 
 
 def kept(changes: Iterable[dict[str, Any]], without: Sequence[str]) -> list[dict[str, Any]]:

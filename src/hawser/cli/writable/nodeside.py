@@ -17,7 +17,7 @@ from hawser.api.kinds import NODE, POD
 from hawser.api.types import Obj
 from hawser.cli.context import Failure
 from hawser.cli.exec import converse
-from hawser.cli.writable.names import AGENT_CONTAINER, AGENT_LABEL, AGENT_ROOT
+from hawser.cli.writable.names import AGENT_CONTAINER, AGENT_LABEL, AGENT_NAMESPACE, AGENT_ROOT
 from hawser.client.client import Client
 
 _HINT = "`hawser rich install --print` makes the DaemonSet that reads containers' files on a cluster's nodes"
@@ -34,7 +34,7 @@ async def differences(client: Client, pod: Obj, container: str) -> dict[str, Any
 async def ask(
     client: Client, pod: Obj, container: str, what: str, destination: IO[bytes], without: Sequence[str] = ()
 ) -> None:
-    """Writes what a container's node tells: ``diff``, ``layer`` or ``image``. without: paths that are left out.
+    """Writes what a container's node tells: ``diff``, ``layer`` or ``image``. without: what is left out.
 
     Raises Failure when the node does not tell, APIError.
     """
@@ -42,7 +42,8 @@ async def ask(
     if not node:
         raise Failure(f"pod {pod['metadata']['name']} is on no node yet")
     container_id = _running(pod, container)
-    agents = (await client.list(POD, None, AGENT_LABEL, f"spec.nodeName={node}")).items
+    # Anybody may give a pod of his own that label.
+    agents = (await client.list(POD, AGENT_NAMESPACE, AGENT_LABEL, f"spec.nodeName={node}")).items
     agents = [agent for agent in agents if (agent.get("status") or {}).get("phase") == "Running"]
     if agents:
         await _by_exec(client, agents[0], container_id, what, destination, without)

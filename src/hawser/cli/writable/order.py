@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from hawser.cli.images.importer import ImportFailed
 from hawser.cli.images.pushing import push
 from hawser.cli.images.sharing import import_everywhere
 from hawser.cli.releasing.push import container_of
-from hawser.cli.writable.committing import extend, kept, left_out
+from hawser.cli.writable.committing import check, dated, extend, kept, left_out, patterns
 from hawser.cli.writable.nodeside import ask, differences
 from hawser.client.client import Client
 
@@ -50,15 +51,16 @@ async def carry_out(
     container = container_of(pod, order.container)
     say("looking at what changed")
     found = await differences(client, pod, container)
-    without = left_out(found["changes"], order.exclude, order.keep_identity)
+    out = patterns(order.exclude, order.keep_identity)
+    without = left_out(found["changes"], out)
     changed = kept(found["changes"], without)
+    check(changed, shutil.disk_usage(scratch).free)
     layer, base = scratch / "layer.tar", scratch / "image.tar"
     for path, what in ((layer, "layer"), (base, "image")):
         say(f"reading the {what}")
         with path.open("wb") as file:
-            await ask(client, pod, container, what, file, without if what == "layer" else ())
-    newest = max((change["mtime"] for change in changed if "mtime" in change), default=0)
-    created = order.epoch if order.epoch >= 0 else newest
+            await ask(client, pod, container, what, file, out if what == "layer" else ())
+    created = order.epoch if order.epoch >= 0 else dated(changed)
     told = f"hawser rich commit {order.namespace}/{order.pod} {container}"
     archive = output or scratch / "new.tar"
     say("writing the image")

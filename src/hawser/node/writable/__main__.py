@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import gzip
+import io
+import resource
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 
 from hawser.node.cri.client import Runtime
 from hawser.node.cri.endpoint import usual_endpoint
 from hawser.node.cri.errors import CRIError
 from hawser.node.writable import layer
-from hawser.node.writable.changes import changes
+from hawser.node.writable.changes import Change, changes
 from hawser.node.writable.place import NoOverlay, of_process
 
 _NAMESPACE = "k8s.io"  # of containerd, the CRI plugin's
@@ -30,9 +34,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--container", required=True, help="the container's id, as the runtime knows it")
     parser.add_argument("--runtime-endpoint", default=usual_endpoint())
     parser.add_argument("--root", default="", help="where the node's root directory is, if not at /")
-    parser.add_argument("--without", action="append", default=[], help="a path that is left out, with all below")
+    parser.add_argument("--without", action="append", default=[], help="a path or pattern to leave out")
     args = parser.parse_args(argv)
     container = args.container.rpartition("://")[2]
+    # A descriptor for every layer of every directory on the way.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         pid, image = asyncio.run(_ask(args.runtime_endpoint, container))
         if args.what == "image":
@@ -40,15 +47,25 @@ def main(argv: list[str] | None = None) -> int:
         place = of_process(pid, root=args.root)
         found = changes(place, tuple(args.without))
         if args.what == "diff":
-            json.dump({"image": image, **layer.document(found)}, sys.stdout)
+            _tell(image, found)
             return 0
         if place.user_namespace:
             raise NoOverlay("the container has a user namespace: who owns its files on the node is not who does inside")
-        layer.write(sys.stdout.buffer, found)
+        layer.write(sys.stdout.buffer, found, place.attributes)
     except (CRIError, NoOverlay, OSError) as error:
         print(error.text if isinstance(error, CRIError) else error, file=sys.stderr)
         return 1
     return 0
+
+
+def _tell(image: str, found: Iterable[Change]) -> None:
+    """Nothing before all is known, or whoever reads would miss why it can not be told. Packed: it may be millions."""
+    told = io.BytesIO()
+    with gzip.open(told, "wt", 1, encoding="ascii") as packed:
+        layer.tell(packed, image, found)
+    told.seek(0)
+    with gzip.open(told, "rt", encoding="ascii") as packed:
+        shutil.copyfileobj(packed, sys.stdout)
 
 
 async def _ask(endpoint: str, container: str) -> tuple[int, str]:

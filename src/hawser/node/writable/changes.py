@@ -8,19 +8,24 @@ Source: the kernel's documentation of overlayfs (whiteouts, opaque directories, 
 
 from __future__ import annotations
 
+import errno
+import fnmatch
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from hawser.node.writable.names import shown
 from hawser.node.writable.place import NoOverlay, Place
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 1 << 20
-_ATTRIBUTES = ("trusted.overlay.", "user.overlay.")
-_NODES = (*_ATTRIBUTES, "security.selinux")
+_NODES = ("trusted.overlay.", "user.overlay.", "security.selinux")
+_DEEPEST = 256  # directories one in the other: each takes a descriptor for every layer, and some of Python's stack
+_CHANGED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL)  # EINVAL: of readlink(2), for what is no link
 
 
 class Kind(StrEnum):
@@ -52,14 +57,35 @@ class Change:
 def changes(place: Place, without: tuple[str, ...] = ()) -> Iterator[Change]:
     """The changes, by path, directories ahead of what they hold.
 
-    without: paths that are left out, with all below; what is mounted in the container always is.
-    Raises NoOverlay where a directory of the image was renamed and the kernel only noted that; OSError.
+    without: paths and patterns (fnmatch) of what is left out, with all below; what is mounted in the container always
+    is. Raises NoOverlay where a directory of the image was renamed and the kernel only noted that, and for more
+    directories one in the other than can be looked at; OSError.
     """
     with ExitStack() as stack:
         upper = _open(stack, place.upper)
         lowers = [_open(stack, path) for path in place.lowers]
-        left_out = place.mounts | {path.strip("/") for path in without}
-        yield from _Walk(left_out, place.mounts).folder(upper, lowers, "", hides=False)
+        yield from _Walk(place, without).folder(upper, lowers, "", hides=False)
+
+
+def vanished(error: OSError) -> bool:
+    """Whether an error only says that the container has just changed what was to be read."""
+    return error.errno in _CHANGED
+
+
+def open_file(name: str, folder: int, info: os.stat_result) -> int:
+    """A descriptor of a regular file that was seen in a directory. Raises FileNotFoundError if it is no more.
+
+    The container may put a device in its place at any time, and opening one may do anything (a watchdog begins to
+    count): so it is held first, looked at, and then opened.
+    """
+    held = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        now = os.fstat(held)
+        if not stat.S_ISREG(now.st_mode) or not os.path.samestat(now, info):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        return os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(held)
 
 
 def _open(stack: ExitStack, path: str | int, at: int | None = None) -> int:
@@ -69,24 +95,33 @@ def _open(stack: ExitStack, path: str | int, at: int | None = None) -> int:
 
 
 class _Walk:
-    def __init__(self, left_out: frozenset[str], mounts: frozenset[str]) -> None:
-        self._left_out = left_out
+    def __init__(self, place: Place, without: tuple[str, ...]) -> None:
+        patterns = [path.strip("/") for path in without]
+        self._left_out = place.mounts | set(patterns)
+        self._matches = re.compile("|".join(map(fnmatch.translate, patterns)) or r"(?!)").match
+        self._own = place.attributes
         self._ways = {
-            "/".join(parts[:n]) for path in mounts for parts in [path.split("/")] for n in range(1, len(parts))
+            "/".join(parts[:n]) for path in place.mounts for parts in [path.split("/")] for n in range(1, len(parts))
         }
+
+    def _is_out(self, path: str) -> bool:
+        return path in self._left_out or self._matches(path) is not None
 
     def folder(self, upper: int, lowers: list[int], path: str, *, hides: bool) -> Iterator[Change]:
         """hides: nothing of the image shows through, in this directory or below."""
+        if path.count("/") >= _DEEPEST:
+            raise NoOverlay(f"/{shown(path[:200])}...: more than {_DEEPEST} directories one in the other")
         for name in sorted(os.listdir(upper)):
             here = f"{path}/{name}" if path else name
-            if here in self._left_out:
+            if self._is_out(here):
                 continue
             try:
                 info = os.stat(name, dir_fd=upper, follow_symlinks=False)
                 with ExitStack() as stack:
                     yield from self._entry(stack, upper, lowers, name, here, info, hides)
-            except FileNotFoundError:
-                continue  # the container has just removed it
+            except OSError as error:
+                if not vanished(error):
+                    raise
 
     def _entry(
         self,
@@ -98,7 +133,7 @@ class _Walk:
         info: os.stat_result,
         hides: bool,
     ) -> Iterator[Change]:
-        below, folders = _visible(stack, lowers, name)
+        below, folders = self._visible(stack, lowers, name)
         if _is_whiteout(info):
             if below is not None:
                 yield Change(path, Kind.DELETED, None, _size(below))
@@ -106,13 +141,13 @@ class _Walk:
         if not stat.S_ISDIR(info.st_mode):
             if below is None:
                 yield Change(path, Kind.ADDED, info, folder=upper)
-            elif _differs(upper, folders.holder, name, info, below):
+            elif self._differs(upper, folders.holder, name, info, below):
                 yield Change(path, Kind.CHANGED, info, _size(below), folder=upper)
             return
         own = _open(stack, name, upper)
-        hides = hides or _marked(own, "opaque")
-        if _attribute(own, "redirect"):
-            raise NoOverlay(f"/{path} was renamed and the node's overlayfs only notes that (redirect_dir)")
+        hides = hides or self._opaque(own)
+        if _attribute(own, self._own + "redirect"):
+            raise NoOverlay(f"/{shown(path)} was renamed and the node's overlayfs only notes that (redirect_dir)")
         inside = self.folder(own, folders.all, path, hides=hides)
         if below is None:
             # The runtime makes the way to what it mounts: no change unless the container put something there.
@@ -133,9 +168,57 @@ class _Walk:
         there = set(os.listdir(own))
         for name in sorted({name for folder in lowers for name in os.listdir(folder)} - there):  # noqa: PTH208
             with ExitStack() as stack:
-                below, _ = _visible(stack, lowers, name)
-            if below is not None and f"{path}/{name}" not in self._left_out:
+                below, _ = self._visible(stack, lowers, name)
+            if below is not None and not self._is_out(f"{path}/{name}"):
                 yield Change(f"{path}/{name}", Kind.DELETED, None, _size(below))
+
+    def _visible(self, stack: ExitStack, lowers: list[int], name: str) -> tuple[os.stat_result | None, _Folders]:
+        """What the image shows under a name of a directory that is merged of these."""
+        seen: os.stat_result | None = None
+        folders = _Folders()
+        for folder in lowers:
+            try:
+                info = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if _is_whiteout(info):
+                break
+            if not stat.S_ISDIR(info.st_mode):
+                if seen is None:
+                    seen, folders.holder = info, folder
+                break
+            seen = seen or info
+            folders.all.append(_open(stack, name, folder))
+            if self._opaque(folders.all[-1]):
+                break
+        return seen, folders
+
+    def _opaque(self, folder: int) -> bool:
+        return _attribute(folder, self._own + "opaque") == b"y"
+
+    def _differs(self, upper: int, holder: int, name: str, info: os.stat_result, below: os.stat_result) -> bool:
+        if _metadata(info) != _metadata(below) or holder < 0:
+            return True
+        if stat.S_ISLNK(info.st_mode):
+            return os.readlink(name, dir_fd=upper) != os.readlink(name, dir_fd=holder)
+        if not stat.S_ISREG(info.st_mode):
+            return info.st_rdev != below.st_rdev
+        if info.st_size != below.st_size:
+            return True
+        with ExitStack() as stack:
+            files = [open_file(name, at, seen) for at, seen in ((upper, info), (holder, below))]
+            for descriptor in files:
+                stack.callback(os.close, descriptor)
+            if attributes(files[0]) != attributes(files[1]):
+                return True
+            if self._own + "metacopy" in os.listxattr(files[0]):
+                return False  # only its metadata was copied, and that is the same
+            while True:
+                one, other = (os.read(descriptor, _PIECE) for descriptor in files)
+                if one != other:
+                    return True
+                if not one:
+                    return False
 
 
 @dataclass
@@ -146,49 +229,28 @@ class _Folders:
     """Of anything else: the directory of the layer that has it."""
 
 
-def _visible(stack: ExitStack, lowers: list[int], name: str) -> tuple[os.stat_result | None, _Folders]:
-    """What the image shows under a name of a directory that is merged of these."""
-    seen: os.stat_result | None = None
-    folders = _Folders()
-    for folder in lowers:
-        try:
-            info = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        except FileNotFoundError:
-            continue
-        if _is_whiteout(info):
-            break
-        if not stat.S_ISDIR(info.st_mode):
-            if seen is None:
-                seen, folders.holder = info, folder
-            break
-        seen = seen or info
-        folders.all.append(_open(stack, name, folder))
-        if _marked(folders.all[-1], "opaque"):
-            break
-    return seen, folders
-
-
 def _is_whiteout(info: os.stat_result) -> bool:
     return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
 
 
 def attributes(descriptor: int) -> dict[str, bytes]:
     """A file's extended attributes, by name, but for those that are the node's own."""
-    names = (name for name in os.listxattr(descriptor) if not name.startswith(_NODES))
-    return {name: os.getxattr(descriptor, name) for name in sorted(names)}
+    found = {}
+    for name in sorted(os.listxattr(descriptor)):
+        if not name.startswith(_NODES):
+            try:
+                found[name] = os.getxattr(descriptor, name)
+            except OSError as error:
+                if error.errno != errno.ENODATA:  # the container has just removed it
+                    raise
+    return found
 
 
 def _attribute(descriptor: int, name: str) -> bytes:
-    for prefix in _ATTRIBUTES:
-        try:
-            return os.getxattr(descriptor, prefix + name)
-        except OSError:
-            continue
-    return b""
-
-
-def _marked(descriptor: int, name: str) -> bool:
-    return _attribute(descriptor, name) == b"y"
+    try:
+        return os.getxattr(descriptor, name)
+    except OSError:
+        return b""
 
 
 def _metadata(info: os.stat_result) -> tuple[int, int, int]:
@@ -197,28 +259,3 @@ def _metadata(info: os.stat_result) -> tuple[int, int, int]:
 
 def _size(info: os.stat_result) -> int:
     return info.st_size if stat.S_ISREG(info.st_mode) else 0
-
-
-def _differs(upper: int, holder: int, name: str, info: os.stat_result, below: os.stat_result) -> bool:
-    if _metadata(info) != _metadata(below) or holder < 0:
-        return True
-    if stat.S_ISLNK(info.st_mode):
-        return os.readlink(name, dir_fd=upper) != os.readlink(name, dir_fd=holder)
-    if not stat.S_ISREG(info.st_mode):
-        return info.st_rdev != below.st_rdev
-    if info.st_size != below.st_size:
-        return True
-    with ExitStack() as stack:
-        files = [os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at) for at in (upper, holder)]
-        for descriptor in files:
-            stack.callback(os.close, descriptor)
-        if attributes(files[0]) != attributes(files[1]):
-            return True
-        if _attribute(files[0], "metacopy"):
-            return False  # only its metadata was copied, and that is the same
-        while True:
-            one, other = (os.read(descriptor, _PIECE) for descriptor in files)
-            if one != other:
-                return True
-            if not one:
-                return False

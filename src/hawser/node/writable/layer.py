@@ -5,42 +5,59 @@ Source: the OCI image specification, layer.md (whiteouts, extended attributes as
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import tarfile
 from collections.abc import Iterable
-from typing import IO
+from typing import IO, Any
 
-from hawser.node.writable.changes import Change, Kind, attributes
-from hawser.node.writable.place import NoOverlay
+from hawser.node.writable.changes import Change, Kind, attributes, open_file, vanished
+from hawser.node.writable.names import shown
+from hawser.node.writable.place import NoOverlay, Place
+
+_WHITEOUT = ".wh."
 
 
-def write(destination: IO[bytes], changes: Iterable[Change]) -> None:
-    """Writes the layer. Sockets are left out: no image has any. Raises OSError; NoOverlay for a metacopy."""
+def write(destination: IO[bytes], changes: Iterable[Change], own: str = Place.attributes) -> None:
+    """Writes the layer. Sockets are left out: no image has any. What is gone by the time it is written is, too.
+
+    own: what the names of overlayfs' extended attributes begin with. Raises OSError; NoOverlay for a metacopy, and for
+    a name that means something else in an image.
+    """
     linked: dict[tuple[int, int], str] = {}
     with tarfile.open(fileobj=destination, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         for change in changes:
             if change.info is None:
                 tar.addfile(_whiteout(change.path))
-            else:
-                _add(tar, change, change.info, linked)
+                continue
+            if change.name.startswith(_WHITEOUT):
+                why = "in an image that name means a file that was deleted: leave it out, or rename it"
+                raise NoOverlay(f"/{shown(change.path)}: {why}")
+            try:
+                _add(tar, change, change.info, linked, own)
+            except OSError as error:
+                if not vanished(error):
+                    raise
 
 
 def _whiteout(path: str) -> tarfile.TarInfo:
     folder, _, name = path.rpartition("/")
-    info = tarfile.TarInfo(f"{folder}/.wh.{name}" if folder else f".wh.{name}")
+    info = tarfile.TarInfo(f"{folder}/{_WHITEOUT}{name}" if folder else _WHITEOUT + name)
     info.mode = 0o644
     return info
 
 
-def _add(tar: tarfile.TarFile, change: Change, info: os.stat_result, linked: dict[tuple[int, int], str]) -> None:
-    made = tarfile.TarInfo(change.path)
-    made.mode, made.uid, made.gid = stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid
-    made.mtime = info.st_mtime_ns // 1_000_000_000
+def _add(
+    tar: tarfile.TarFile, change: Change, info: os.stat_result, linked: dict[tuple[int, int], str], own: str
+) -> None:
     mode = info.st_mode
     if stat.S_ISREG(mode):
-        _regular(tar, change, info, made, linked)
+        descriptor = open_file(change.name, change.folder, info)
+        with os.fdopen(descriptor, "rb") as file:
+            _regular(tar, change, os.fstat(descriptor), file, linked, own)
         return
+    made = _described(change, info)
     if stat.S_ISDIR(mode):
         made.type = tarfile.DIRTYPE
         descriptor = os.open(change.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=change.folder)
@@ -60,28 +77,33 @@ def _add(tar: tarfile.TarFile, change: Change, info: os.stat_result, linked: dic
     tar.addfile(made)
 
 
+def _described(change: Change, info: os.stat_result) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(change.path)
+    made.mode, made.uid, made.gid = stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid
+    made.mtime = info.st_mtime_ns // 1_000_000_000
+    return made
+
+
 def _regular(
     tar: tarfile.TarFile,
     change: Change,
     info: os.stat_result,
-    made: tarfile.TarInfo,
+    file: IO[bytes],
     linked: dict[tuple[int, int], str],
+    own: str,
 ) -> None:
-    key = (info.st_dev, info.st_ino)
+    made, key = _described(change, info), (info.st_dev, info.st_ino)
     if info.st_nlink > 1 and key in linked:
         made.type, made.linkname = tarfile.LNKTYPE, linked[key]
         tar.addfile(made)
         return
-    linked[key] = change.path
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with os.fdopen(os.open(change.name, flags, dir_fd=change.folder), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return
-        made.pax_headers = _attributes(file.fileno())
-        if any(name.endswith(".overlay.metacopy") for name in os.listxattr(file.fileno())):
-            raise NoOverlay(f"/{change.path}: the node's overlayfs keeps only what changed of it (metacopy)")
-        made.size = info.st_size
-        tar.addfile(made, _Exactly(file, info.st_size))
+    if own + "metacopy" in os.listxattr(file.fileno()):
+        raise NoOverlay(f"/{shown(change.path)}: the node's overlayfs keeps only what changed of it (metacopy)")
+    made.pax_headers = _attributes(file.fileno())
+    made.size = info.st_size
+    tar.addfile(made, _Exactly(file, info.st_size))
+    if info.st_nlink > 1:
+        linked[key] = change.path
 
 
 def _attributes(descriptor: int) -> dict[str, str]:
@@ -102,22 +124,28 @@ class _Exactly:
         return data + bytes(size - len(data))
 
 
-def document(changes: Iterable[Change]) -> dict[str, object]:
-    """The changes as JSON: a list, and what they come to."""
-    rows = []
+def tell(destination: IO[str], image: str, changes: Iterable[Change]) -> None:
+    """Writes the changes as JSON, as they come: a container may have made millions. At the end, what they come to."""
     totals = dict.fromkeys(map(str, Kind), 0)
     size = 0
-    for change in changes:
-        info = change.info
-        content = info.st_size if info is not None and stat.S_ISREG(info.st_mode) else 0
-        row: dict[str, object] = {"path": "/" + change.path, "kind": str(change.kind), "before": change.before}
-        if info is not None:
-            row |= {"type": _type(info.st_mode), "mode": f"{stat.S_IMODE(info.st_mode):04o}", "size": content}
-            row |= {"uid": info.st_uid, "gid": info.st_gid, "mtime": info.st_mtime_ns // 1_000_000_000}
-        rows.append(row)
+    destination.write(f'{{"image": {json.dumps(image)}, "changes": [')
+    for number, change in enumerate(changes):
+        row = described(change)
+        destination.write(("," if number else "") + json.dumps(row))
         totals[change.kind] += 1
-        size += content
-    return {"changes": rows, **totals, "bytes": size}
+        size += row.get("size", 0)
+    destination.write("], " + json.dumps({**totals, "bytes": size})[1:])
+
+
+def described(change: Change) -> dict[str, Any]:
+    """One change as JSON has it; bytes of a name that are no UTF-8 are lone surrogates."""
+    info = change.info
+    row: dict[str, Any] = {"path": "/" + change.path, "kind": str(change.kind), "before": change.before}
+    if info is not None:
+        content = info.st_size if stat.S_ISREG(info.st_mode) else 0
+        row |= {"type": _type(info.st_mode), "mode": f"{stat.S_IMODE(info.st_mode):04o}", "size": content}
+        row |= {"uid": info.st_uid, "gid": info.st_gid, "mtime": info.st_mtime_ns // 1_000_000_000}
+    return row
 
 
 def _type(mode: int) -> str:
