@@ -20,6 +20,8 @@ import pytest
 import yaml
 
 from hawser.api.kinds import EVENT, NAMESPACE, POD, SERVICE_ACCOUNT
+from hawser.cli.engine import settings
+from hawser.cli.engine.containerd import runc_dir
 
 from .direct import Direct, Refused, kind_of
 
@@ -223,6 +225,16 @@ def namespace(engine: Engine) -> Iterator[str]:
         engine.direct.call(
             "DELETE", POD.path(name), {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0}
         )
+
+
+def first_pid(engine: Engine, container_id: str) -> int:
+    """The number, on this machine, of a rich container's first process; container_id: as a pod's status has it."""
+    kept = settings.load(engine.data_dir)
+    assert kept is not None
+    # Not looked for below: what runs meanwhile makes and removes directories beside it.
+    folder = runc_dir(kept) / "k8s.io" / container_id.partition("://")[2]
+    note = json.loads(next(folder.glob("stat*")).read_text())  # runc's state.json, crun's status
+    return int(note.get("init_process_pid") or note["pid"])
 
 
 def pod(name: str, command: str = "sleep 1000000", **spec: Any) -> Obj:

@@ -291,10 +291,10 @@ def test_what_cannot_be_done_says_what_to_do(cluster: Engine, names: list[str], 
 def test_nodes_come_back_after_the_supervisor_was_killed(cluster: Engine, names: list[str]) -> None:
     before = {name: cluster.get("pod", f"web-{name}", NAMESPACE) for name in names}
     shown = json.loads(cluster.hawser("status", "-o", "json").stdout)
-    for process in shown["processes"]:
+    for pid in (process["pid"] for process in shown["processes"] if process["running"]):
         # With the first one, the supervisor, the others are asked to end.
         with suppress(ProcessLookupError):
-            os.kill(process["pid"], signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
     cluster.hawser("up", "--detach")
     eventually(lambda: all(ready(cluster, name) == "True" for name in names), "all nodes Ready")
     for name in names:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import KUBECTL, ROOT, Engine, Obj, eventually, pod
+from .conftest import KUBECTL, ROOT, Engine, Obj, eventually, first_pid, pod
 
 IMAGE = "localhost/legacy-app:1"
 EXAMPLE = ROOT / "examples/legacy-app/image.yaml"
@@ -229,10 +229,7 @@ def test_an_end_is_not_called_out_of_memory_for_what_an_earlier_run_of_the_appli
     say = partial(engine.kubectl, "logs", "b", "-n", namespace, check=False)
     eventually(lambda: "again\n" in say().stdout, "the second run")
     # From outside, so that nothing inside has a word in it.
-    container_id = container(engine, namespace, "b")["containerID"].partition("://")[2]
-    notes = next(Path("/run/hawser").glob(f"**/runc/k8s.io/{container_id}/stat*"))  # runc's state.json, crun's status
-    note = json.loads(notes.read_text())
-    os.kill(int(note.get("init_process_pid") or note["pid"]), 9)
+    os.kill(first_pid(engine, container(engine, namespace, "b")["containerID"]), 9)
     for name in ("a", "b"):
         find = partial(lambda name: container(engine, namespace, name).get("state", {}).get("terminated"), name)
         ended = eventually(find, "the end")

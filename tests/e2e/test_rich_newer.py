@@ -93,7 +93,8 @@ def test_rich_pods_with_users_of_their_own(newest: Engine) -> None:
         assert inside("sh", "-c", lift) == "no"
         assert inside("nproc") == "1"
         if shutil.which("lxcfs"):
-            assert inside("sh", "-c", "sed -n 's/^MemTotal: *//p' /proc/meminfo") == "307200 kB"
+            total = ("sh", "-c", "sed -n 's/^MemTotal: *//p' /proc/meminfo")
+            eventually(lambda inside=inside, total=total: inside(*total) == "307200 kB", "its memory")  # type: ignore[misc]
         eventually(lambda name=name: application_ready(newest.get("pod", name, "default")), "its condition")
 
     done = eventually(lambda: terminated(newest.get("pod", "ends", "default")), "the end of the application")

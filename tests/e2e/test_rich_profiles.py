@@ -11,10 +11,7 @@ from typing import Any
 
 import pytest
 
-from hawser.cli.engine import settings
-from hawser.cli.engine.containerd import runc_dir
-
-from .conftest import ROOT, Engine, Obj, eventually, pod
+from .conftest import ROOT, Engine, Obj, eventually, first_pid, pod
 from .test_crash import process
 
 IMAGE = "localhost/legacy-app:1"
@@ -246,13 +243,7 @@ def test_poststop_runs_while_agent_and_containerd_are_dead(
     manifest["metadata"]["annotations"] = {"rich.hawser.dev/poststop": script}
     engine.apply(manifest, namespace)
     status = engine.wait_ready("a", namespace)["status"]["containerStatuses"][0]
-    name = status["containerID"].partition("://")[2]
-    kept = settings.load(engine.data_dir)
-    assert kept is not None
-    # Not looked for: what runs meanwhile makes and removes directories beside it.
-    notes = next((runc_dir(kept) / "k8s.io" / name).glob("stat*"))  # runc's state.json, crun's status
-    note = json.loads(notes.read_text())
-    first = int(note.get("init_process_pid") or note["pid"])
+    first = first_pid(engine, status["containerID"])
     victims = [eventually(lambda n=n: process(engine, n), n) for n in ("agent", "containerd")]
     for victim in victims:
         os.kill(victim, signal.SIGSTOP)  # nobody hears of the end before the hooks have run

@@ -141,7 +141,7 @@ def test_what_the_kernel_counts_of_a_group_is_read() -> None:
             process.stdin.flush()
             process.stdout.readline()
             reader, before = Reader(found), 0
-            for _ in range(100):
+            for _ in range(3000):
                 usage = reader.usage(parent, full=True)
                 assert usage.cpu is not None and usage.memory is not None
                 before = before or usage.cpu.usage
@@ -157,7 +157,7 @@ def test_what_the_kernel_counts_of_a_group_is_read() -> None:
         finally:
             process.kill()
             process.wait()
-            for _ in range(100):
+            for _ in range(3000):
                 if made.remove(f"/{made.root}"):
                     break
                 time.sleep(0.02)

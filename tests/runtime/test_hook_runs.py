@@ -64,7 +64,7 @@ TOLD = 'echo "$HAWSER_EXIT_CODE $HAWSER_EXIT_SIGNAL $HAWSER_EXIT_REASON" >/volum
 
 def pid1(container: Container) -> int:
     """The host's pid of a container's first process."""
-    state = subprocess.run(container.command("state", container.name), capture_output=True, check=True, timeout=30)
+    state = subprocess.run(container.command("state", container.name), capture_output=True, check=True, timeout=120)
     return int(json.loads(state.stdout)["pid"])
 
 
@@ -73,7 +73,7 @@ def parent(pid: int) -> int:
 
 
 def delete(container: Container, *flags: str) -> None:
-    subprocess.run(container.command("delete", *flags, container.name), check=True, timeout=30)
+    subprocess.run(container.command("delete", *flags, container.name), check=True, timeout=120)
 
 
 class TestEnds:
@@ -248,9 +248,9 @@ class TestPrestart:
         container = containers.make(debian, hooked(spec, ["sleep", "1000"], "systemd", prestart="echo 1 >/etc/made"))
         null = subprocess.DEVNULL
         words = container.command("create", "--bundle", str(container.directory), container.name)
-        subprocess.run(words, stdin=null, stdout=null, stderr=null, check=True, timeout=30)
+        subprocess.run(words, stdin=null, stdout=null, stderr=null, check=True, timeout=120)
         assert not (container.upper / "etc/made").exists()
-        subprocess.run(container.command("start", container.name), check=True, timeout=30)
+        subprocess.run(container.command("start", container.name), check=True, timeout=120)
         container.until("running", "systemctl", "is-system-running")
         assert (container.upper / "etc/made").read_text() == "1\n"
 

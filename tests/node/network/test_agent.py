@@ -304,10 +304,10 @@ async def test_namespaces_that_a_killed_runtime_left_are_released(
     record = agent._held["c1"]
     agent._held["c1"] = replace(record, netns=str(folder / "claimed"))
     agent.config = replace(agent.config, namespaces=folder)
-    monkeypatch.setattr("hawser.node.network.agent._NAMESPACE_SECONDS", 0.05)
     try:
         await agent.gc(["c1"])
         assert len(list(folder.iterdir())) == 2, "it may be one that is just being made"
+        monkeypatch.setattr("hawser.node.network.agent._NAMESPACE_SECONDS", 0.05)
         await asyncio.sleep(0.06)
         await agent.gc(["c1"])
         assert [p.name for p in folder.iterdir()] == ["claimed"]
