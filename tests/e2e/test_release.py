@@ -191,7 +191,7 @@ def test_of_several_pods_none_is_touched_after_a_failure(
     done = json.loads(push(engine, namespace, "set=three", tmp_path, *more, "--parallel", "2").stdout)
     assert [(one["pod"], one["result"]) for one in done] == [(name, "released") for name in three]
     (tmp_path / "broken").write_text("")
-    failed = push(engine, namespace, "set=three", tmp_path, *more[:-1], "15", "--timeout", "15", check=False)
+    failed = push(engine, namespace, "set=three", tmp_path, *more[:-1], "10", "--timeout", "30", check=False)
     assert failed.returncode == 1
     results = json.loads(failed.stdout)
     assert [one["result"] for one in results] == ["rolled back", "skipped", "skipped"]

@@ -61,7 +61,7 @@ url = "https://" + sys.argv[2] + "/apis/authentication.k8s.io/v1/selfsubjectrevi
 headers = {"Authorization": "Bearer " + (folder / "token").read_text(), "Content-Type": "application/json"}
 context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
 request = urllib.request.Request(url, b"{}", headers)
-print(urllib.request.urlopen(request, context=context, timeout=10).read().decode())
+print(urllib.request.urlopen(request, context=context, timeout=60).read().decode())
 """
 
 
@@ -78,7 +78,7 @@ async def test_a_pod_asks_the_api_by_its_service_with_its_own_token(engine: Engi
         # Entered from here, as the image has no client that speaks TLS; the files are what the pod sees.
         pid = _pid_in(running["status"]["podIP"])
         command = ["nsenter", "-t", str(pid), "-n", sys.executable, "-c", _ASK_API, str(folder), service]
-        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=30)
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         user = json.loads(done.stdout)["status"]["userInfo"]
         assert user["username"] == "system:serviceaccount:default:default"

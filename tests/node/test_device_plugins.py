@@ -125,7 +125,7 @@ async def resources(engine: Engine, name: str, **fields: str) -> Any:
         call = channel.unary_unary(
             method.path, request_serializer=method.request.encode, response_deserializer=method.response.decode
         )
-        return await call(fields, timeout=10)
+        return await call(fields, timeout=60)
 
 
 def rows(found: Any) -> list[tuple[str, list[str], list[int]]]:

@@ -228,7 +228,7 @@ async def told_of(engine: Engine, name: str) -> None:
         call = channel.unary_unary(
             method.path, request_serializer=method.request.encode, response_deserializer=method.response.decode
         )
-        answer = await call({"pod_name": name, "pod_namespace": "default"}, timeout=10)
+        answer = await call({"pod_name": name, "pod_namespace": "default"}, timeout=60)
     (has,) = answer.pod_resources.containers[0].dynamic_resources
     (device,) = has.claim_resources
     assert (has.claim_name, has.claim_namespace) == (name, "default")

@@ -58,7 +58,7 @@ class Gate:
         append = Log.append
 
         def gated(log: Log, rows: Sequence[Row]) -> None:
-            assert self._permits.acquire(timeout=10)
+            assert self._permits.acquire(timeout=120)
             self.sizes.append(len(rows))
             if self.failures:
                 raise self.failures.pop()

@@ -107,7 +107,7 @@ def say(bound: socket.socket, to: tuple[str, int]) -> str:
 
 
 def ask(address: str, port: int = 80) -> str:
-    with socket.create_connection((address, port), timeout=3) as connection:
+    with socket.create_connection((address, port), timeout=30) as connection:
         return connection.recv(100).decode()
 
 

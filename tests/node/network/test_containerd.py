@@ -77,9 +77,9 @@ async def ready(runtime: Runtime) -> bool:
 
 
 async def eventually(ask_again: Callable[[], Awaitable[T]], wanted: T) -> T:
-    """The last answer: the wanted one, or whatever it was after ten seconds."""
+    """The last answer: the wanted one, or whatever it was after two minutes."""
     last = await ask_again()
-    for _ in range(200):
+    for _ in range(2400):
         if last == wanted:
             break
         await asyncio.sleep(0.05)

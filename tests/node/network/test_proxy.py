@@ -92,7 +92,7 @@ class Cluster:
         started = time.perf_counter()
         for one in changes:
             one()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             while self.applied == before:
                 await self.done.wait()
                 self.done.clear()
@@ -155,7 +155,7 @@ async def test_a_rolling_update_breaks_no_connection_and_sends_new_ones_elsewher
     one.closing.append(listener)
     answer_with(two, b"two", 8080)
     await cluster.change(lambda: cluster.services.put(service()), lambda: cluster.slices.put(slice_of((one_ip, READY))))
-    with socket.create_connection((ADDRESS, 80), timeout=3) as old:
+    with socket.create_connection((ADDRESS, 80), timeout=30) as old:
         served, _ = listener.accept()
         with served:
             await cluster.change(lambda: cluster.slices.put(slice_of((one_ip, LEAVING), (two_ip, READY))))
@@ -198,7 +198,7 @@ async def test_an_address_may_move_to_another_service_and_a_lost_table_returns(c
     assert words(ADDRESS, 80, 1) == {"one"}
     await cluster.agent.transact("flush ruleset\n")
     cluster.services.put(service(ports=[{"name": "http", "port": 81}]))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(120):
         while "svc-default/web" not in await cluster.agent.transact("list ruleset\n"):
             await cluster.done.wait()
             cluster.done.clear()

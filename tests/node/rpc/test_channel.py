@@ -188,7 +188,7 @@ async def test_a_server_that_comes_back_is_found_again(channel: Channel, tmp_pat
     )
     for _ in range(2):
         async with serving(tmp_path / "s", echo):
-            assert (await channel.call(SAY, {"text": "x"}, seconds=10)).text == "x"
+            assert (await channel.call(SAY, {"text": "x"}, seconds=120)).text == "x"
         assert (await failure(channel)).code == Code.UNAVAILABLE
 
 
