@@ -32,6 +32,7 @@ from hawser.client.client import Client
 from hawser.client.controller import Manager
 from hawser.controllers import registry
 
+INDEX = "batch.kubernetes.io/job-completion-index"
 SINCE = "2026-01-01T00:00:00Z"
 _PERF_EVENT_OPEN = 298  # x86-64
 _USER_ONLY = 1 << 5 | 1 << 6
@@ -169,11 +170,13 @@ CASES: dict[str, tuple[Kind, Kind | None, Companion | None]] = {
     "statefulset-controller": (kinds.STATEFUL_SET, None, None),
     "daemonset-controller": (kinds.DAEMON_SET, None, None),
     "job-controller": (kinds.JOB, None, None),
+    "job-controller/Indexed": (kinds.JOB, None, None),
+    "job-controller/OnFailure": (kinds.JOB, None, None),
     "endpointslice-controller": (kinds.REPLICA_SET, kinds.SERVICE, service),
     "endpoints-controller": (kinds.REPLICA_SET, kinds.SERVICE, service),
     "disruption-controller": (kinds.REPLICA_SET, kinds.POD_DISRUPTION_BUDGET, budget),
 }
-"""Controllers: who owns the pods, and what else there is of each owner."""
+"""Controllers, some with a sort of owner: who owns the pods, and what else there is of each owner."""
 
 
 def cluster(name: str, pods: int, of_owner: int) -> tuple[Answers, list[Obj]]:
@@ -183,6 +186,7 @@ def cluster(name: str, pods: int, of_owner: int) -> tuple[Answers, list[Obj]]:
     listed: list[Obj] = []
     for number in range(max(pods // of_owner, 1)):
         one = owner(kind, number, of_owner)
+        _as(name.partition("/")[2], one)
         objects.setdefault(kind, {})[one["metadata"]["name"]] = one
         if companion is not None and make is not None:
             objects.setdefault(companion, {})[one["metadata"]["name"]] = make(one["metadata"]["name"])
@@ -197,10 +201,22 @@ def _of_kind(kind: Kind, one: Obj, index: int) -> Obj:
     if kind == kinds.JOB:
         name, uid = one["metadata"]["name"], one["metadata"]["uid"]
         labels = {"batch.kubernetes.io/controller-uid": uid, "batch.kubernetes.io/job-name": name}
-        return {"labels": labels, "finalizers": ["batch.kubernetes.io/job-tracking"]}
+        more: Obj = {"labels": labels, "finalizers": ["batch.kubernetes.io/job-tracking"]}
+        if one["spec"]["completionMode"] == "Indexed":
+            labels[INDEX] = str(index)
+            more["annotations"] = {INDEX: str(index)}
+        return more
     if kind == kinds.STATEFUL_SET:
         return {"labels": {"statefulset.kubernetes.io/pod-name": f"{one['metadata']['name']}-{index}"}}
     return {}
+
+
+def _as(sort: str, one: Obj) -> None:
+    """Makes a Job one of that sort."""
+    if sort == "Indexed":
+        one["spec"]["completionMode"] = sort
+    elif sort:
+        one["spec"]["template"]["spec"]["restartPolicy"] = sort
 
 
 def _node(name: str) -> Obj:
@@ -224,7 +240,7 @@ async def measure(name: str, pods: int, of_owner: int, per_second: float) -> tup
     """What an event takes, of what, and how many writes there were; per_second: 0 waits for the end of each."""
     client, listed = cluster(name, pods, of_owner)
     manager = Manager(client)
-    manager.add(registry.make(name))
+    manager.add(registry.make(name.partition("/")[0]))
     running = asyncio.create_task(manager.run())
     while not manager.has_synced:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.01)

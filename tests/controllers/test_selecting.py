@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 from hypothesis import given, settings
@@ -14,7 +15,9 @@ from hawser.api.strategic import clone
 from hawser.client.controller import Controller, Manager
 from hawser.client.informer import key_of
 from hawser.controllers.budgeted import Budgeted, Selected
-from hawser.controllers.job.pods import FINALIZER, is_over, over_of
+from hawser.controllers.job.pods import FINALIZER, active_index_of, index_of, is_over, over_of, restarts, restarts_of
+from hawser.controllers.job.pods import INDEX as INDEXED
+from hawser.controllers.pods import is_active
 from hawser.controllers.replicaset import plan, selector, status
 from hawser.controllers.selecting import Selecting, by_labels, selected
 from hawser.controllers.tally import ACTIVE, INDIVIDUAL, State, by_owner, count, tally_of
@@ -43,6 +46,8 @@ class Looker(Controller):
         self.pods = by_labels(manager.informer(POD))
         self.pods.add_tally("owner", by_owner)
         self.pods.add_index("over", over_of)
+        self.pods.add_tally("indexes", active_index_of)
+        self.pods.add_tally("restarts", restarts_of)
         self.sets = manager.informer(REPLICA_SET)
         self.selecting = Selecting(self.sets, selector)
         # What disruption budgets do, with other objects that select.
@@ -61,6 +66,11 @@ class Looker(Controller):
             mine = [pod for pod in pods if pod["metadata"]["ownerReferences"][0]["uid"] == uid]
             assert self.pods.tally("owner", uid) == tally_of(mine)
             assert _names(self.pods.by_index("over", uid)) == _names(filter(is_over, mine))
+            active = [index for pod in mine if is_active(pod) and (index := index_of(pod)) is not None]
+            assert self.pods.tally("indexes", uid) == Counter(active)
+            told = self.pods.tally("restarts", uid)
+            jobs = (pod for pod in mine if pod["metadata"]["ownerReferences"][0]["kind"] == "Job")
+            assert sum(times * number for times, number in told.items()) == sum(map(restarts, jobs))
         for one in sets:
             wanted = selector(one)
             found = selected(self.pods, "default", wanted)
@@ -92,6 +102,7 @@ async def act(living: Living, looker: Looker, what: str, value: Any) -> None:
             labels = {**labels, INDIVIDUAL: str(number)}
             metadata = {"name": f"p{number}", "labels": labels, "ownerReferences": [owner]}
             metadata["finalizers"] = [FINALIZER] if held else []
+            metadata["annotations"] = {INDEXED: str(number // 2)} if held else {}
             if world.find(POD, f"p{number}") is None:
                 world.create(POD, {"metadata": metadata, "spec": {"containers": [{"name": "c", "image": "a"}]}})
             else:
@@ -109,6 +120,7 @@ async def act(living: Living, looker: Looker, what: str, value: Any) -> None:
                 world.remove(kind, name)
         case "ready":
             ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+            ready["containerStatuses"] = [{"name": "c", "restartCount": value}]
             living.change(POD, f"p{value}", lambda new: new.update(status=ready))
         case "end":
             living.change(POD, f"p{value}", lambda new: new.update(status={"phase": "Succeeded"}))

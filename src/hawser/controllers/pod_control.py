@@ -71,6 +71,11 @@ class PodControl:
         if new is None and old is not None:
             self._gone.discard(old["metadata"]["uid"])
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether what the informer counts is so: it does not count pods that are gone already."""
+        return not self._gone
+
     def owned(self, uid: str, index: str = "owner") -> list[Obj]:
         """The pods whose controller has this uid; of another index than that of all, some of them."""
         return self._present(self.informer.by_index(index, uid))

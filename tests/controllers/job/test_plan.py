@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hawser.controllers.job import template
 from hawser.controllers.job.backoff import Record, latest, remaining
@@ -13,7 +17,7 @@ from hawser.controllers.job.plan import Outcome, Work, outcome, work
 from hawser.controllers.job.pods import FAILURES, FINALIZER, IGNORED_FAILURES, INDEX, ended_at
 from hawser.controllers.job.policies import Verdict, judge
 from hawser.controllers.job.status import events, status, to_release
-from hawser.controllers.job.view import View
+from hawser.controllers.job.view import View, is_orderly
 
 from .objects import Obj, indexed, job, pod
 
@@ -311,3 +315,23 @@ def test_what_is_settled_stays_so() -> None:
     target = {"type": "FailureTarget", "status": "True", "reason": "PodFailurePolicy", "message": "m"}
     made = job(completions=1, status={"conditions": [target]})
     assert outcome(view(made, pod("a", "Succeeded")), NOW) == Outcome("FailureTarget", "PodFailurePolicy", "m")
+
+
+@given(st.lists(st.integers(0, 6) | st.none(), max_size=6), st.integers(0, 6), st.integers(0, 6), st.booleans())
+def test_what_is_known_of_indexes_and_restarts_changes_no_plan(
+    indexes: list[int | None], completions: int, parallelism: int, often: bool
+) -> None:
+    made = indexed(completions, parallelism=parallelism)
+    made["spec"]["template"]["spec"]["restartPolicy"] = "OnFailure"
+    listed = [pod(f"p{number}", index=index) for number, index in enumerate(indexes)]
+    for one in listed[:1] if often else ():
+        one["status"]["containerStatuses"] = [{"name": "main", "restartCount": 6}]
+    plain = view(made, *listed)
+    told = Counter(index for index in indexes if index is not None)
+    known = replace(plain, orderly=is_orderly(made, told, plain.active), restarted=6 if often and listed else 0)
+    assert known.orderly == (
+        len({*indexes}) == len(indexes) and all(i is not None and i < completions for i in indexes)
+    )
+    ends = outcome(plain, NOW)
+    assert outcome(known, NOW) == ends
+    assert work(known, ends, Record(), NOW) == work(plain, ends, Record(), NOW)

@@ -21,13 +21,15 @@ from hawser.controllers.job.backoff import Record
 from hawser.controllers.job.counts import Counts
 from hawser.controllers.job.plan import Outcome, Work, deadline, is_finished, outcome, work
 from hawser.controllers.job.status import events, status, to_release
-from hawser.controllers.job.view import View
+from hawser.controllers.job.view import View, is_orderly
 from hawser.controllers.own_writes import OwnWrites
 from hawser.controllers.pod_control import PodControl, is_namespace_terminating
+from hawser.controllers.tally import ACTIVE, count
 
 # Keys of pods that may hold a finalizer for a Job that will not count them; no namespace has a colon in it.
 _POD = "pod:"
 _OVER = "job pods that are over"
+_INDEXES, _RESTARTS = "job pods' indexes", "job pods' restarts"
 # What happens to pods in so short a time is written to the Job at once.
 _BATCH_SECONDS = 0.05
 
@@ -52,6 +54,8 @@ class JobController(Controller):
         self._jobs = manager.informer(JOB)
         self._pods = PodControl(manager, self._recorder, JOB, finalizer=pods.FINALIZER, tallied=True)
         self._pods.informer.add_index(_OVER, pods.over_of)
+        self._pods.informer.add_tally(_INDEXES, pods.active_index_of)
+        self._pods.informer.add_tally(_RESTARTS, pods.restarts_of)
         self._records: dict[str, tuple[str, Record]] = {}
         self._counts = Counts()
         self._written = OwnWrites(self._jobs)
@@ -166,7 +170,13 @@ class JobController(Controller):
         uid, selector = job["metadata"]["uid"], _selector(job)
         owned = self._pods.owned(uid)
         if self._pods.all_match(uid, selector):
-            return View(job, owned, dict(self._pods.tally(uid)), self._pods.owned(uid, _OVER))
+            tally, over = dict(self._pods.tally(uid)), self._pods.owned(uid, _OVER)
+            if not self._pods.is_exact:
+                return View(job, owned, tally, over)
+            informer = self._pods.informer
+            restarted = sum(times * number for times, number in informer.tally(_RESTARTS, uid).items())
+            orderly = is_orderly(job, informer.tally(_INDEXES, uid), count(tally, *ACTIVE))
+            return View(job, owned, tally, over, orderly, restarted)
         return View.of(job, [pod for pod in owned if selector.matches(pod["metadata"].get("labels"))])
 
     def _record(self, key: str, view: View) -> Record:

@@ -79,12 +79,7 @@ def _restarted_too_often(view: View) -> bool:
     """With restartPolicy OnFailure it is containers that are tried again, and counted."""
     if view.spec["template"]["spec"].get("restartPolicy") != "OnFailure":
         return False
-    restarts = 0
-    for pod in view.pods:
-        if pods.phase(pod) in ("Running", "Pending"):
-            for field in ("initContainerStatuses", "containerStatuses"):
-                restarts += sum(int(c.get("restartCount", 0)) for c in pod.get("status", {}).get(field) or ())
-    return restarts >= max(int(view.spec["backoffLimit"]), 1)
+    return view.restarts >= max(int(view.spec["backoffLimit"]), 1)
 
 
 def deadline(view: View, now: datetime) -> float | None:
@@ -157,6 +152,8 @@ def _surplus(view: View, wanted: int) -> list[Obj]:
     """Too many pods; of indexed Jobs first those whose index is missing, too large or there twice."""
     if not view.indexed:
         return pods.first_to_go(view.active_pods)[: view.active - wanted] if view.active > wanted else []
+    if view.orderly and view.active <= wanted:
+        return []
     of_index: dict[int | None, list[Obj]] = {}
     for pod in view.active_pods:
         of_index.setdefault(pods.valid_index(pod, view.job), []).append(pod)

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from hawser.api.kinds import JOB
 from hawser.api.status import condition
 from hawser.api.types import Obj
 from hawser.client.clock import parse_timestamp
+from hawser.client.controller import controller_of
 from hawser.controllers import pods
 
 FINALIZER = "batch.kubernetes.io/job-tracking"
@@ -42,6 +44,30 @@ def phase(pod: Obj) -> str:
 def over_of(pod: Obj) -> list[str]:
     """An informer's index function: the uid of the controlling owner of a pod that ``is_over``."""
     return pods.owner_uids(pod) if is_over(pod) else []
+
+
+def active_index_of(pod: Obj) -> list[tuple[str, int]]:
+    """For ``Informer.add_tally``: the uid of the controlling owner and the index, of an active pod that has one."""
+    index = index_of(pod)
+    return [(uid, index) for uid in pods.owner_uids(pod)] if index is not None and pods.is_active(pod) else []
+
+
+def restarts_of(pod: Obj) -> list[tuple[str, int]]:
+    """For ``Informer.add_tally``: the uid of the Job that controls a pod, and how often its containers were restarted;
+    nothing of pods that have ended or were not restarted."""
+    if (controller_of(pod) or {}).get("kind") != JOB.kind:
+        return []
+    count = restarts(pod)
+    return [(uid, count) for uid in pods.owner_uids(pod)] if count else []
+
+
+def restarts(pod: Obj) -> int:
+    """How often the containers of a pod were restarted, while it has not ended: what an OnFailure Job counts."""
+    if phase(pod) not in ("Running", "Pending"):
+        return 0
+    status = pod.get("status", {})
+    fields = ("initContainerStatuses", "containerStatuses")
+    return sum(int(c.get("restartCount", 0)) for field in fields for c in status.get(field) or ())
 
 
 def is_indexed(job: Obj) -> bool:

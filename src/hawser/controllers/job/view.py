@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,17 +15,26 @@ from hawser.controllers.job.policies import judge
 from hawser.controllers.tally import ACTIVE, State, Tally, count, tally_of
 
 
+def is_orderly(job: Obj, indexes: Mapping[int, int], active: int) -> bool:
+    """Whether so many active pods have one index each, and one that the Job has. indexes: how many pods have each."""
+    return pods.is_indexed(job) and len(indexes) == active and max(indexes, default=-1) < job["spec"]["completions"]
+
+
 @dataclass(frozen=True)
 class View:
     """job: as it is on the server. pods: those it controls and selects.
 
-    tally: their count. over: those that ``pods.is_over`` means; the others need no look at each of them.
+    tally: their count. over: those that ``pods.is_over`` means; the others need no look at each of them. orderly: of an
+    indexed Job, whether the active ones are known to have one index each that the Job has. restarted: how often
+    containers were restarted, of those that have not ended; None if that is to be counted.
     """
 
     job: Obj
     pods: Sequence[Obj]
     tally: Tally
     over: Sequence[Obj]
+    orderly: bool = False
+    restarted: int | None = None
 
     @classmethod
     def of(cls, job: Obj, owned: Sequence[Obj]) -> View:
@@ -78,6 +87,11 @@ class View:
     @property
     def ready(self) -> int:
         return count(self.tally, State.READY)
+
+    @property
+    def restarts(self) -> int:
+        """How often containers were restarted, of pods that have not ended."""
+        return sum(map(pods.restarts, self.pods)) if self.restarted is None else self.restarted
 
     @cached_property
     def terminating(self) -> list[Obj]:
