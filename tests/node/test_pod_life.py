@@ -296,3 +296,19 @@ async def test_a_path_that_can_not_be_expanded_may_be_mended(client: Client) -> 
     await seen(client, "mended", lambda p: why_waiting(p) == "CreateContainerConfigError")
     await client.patch(POD, "mended", "default", {"metadata": {"annotations": {"place": "mypath"}}})
     await seen(client, "mended", ready)
+
+
+async def test_who_has_spoilt_its_hosts_file_starts_with_a_whole_one_again(client: Client, engine: Engine) -> None:
+    spoil = "touch /keep/spoilt; printf '\\377\\376x' >> /etc/hosts; exit 1"
+    script = f"[ -e /keep/spoilt ] || {{ {spoil}; }}; cat /etc/hosts; echo all; exec sleep 1000"
+    kept: Obj = {"volumeMounts": [{"name": "keep", "mountPath": "/keep"}]}
+    await client.create(POD, pod("spoilt", script, kept, volumes=[{"name": "keep", "emptyDir": {}}]))
+    obj = await seen(client, "spoilt", lambda obj: restarted("c")(obj) and ready(obj))
+
+    async def told() -> bool:
+        return log_of(engine, obj, count=1).endswith("all")
+
+    await until(told)
+    found = log_of(engine, obj, count=1)
+    assert found.startswith("# Kubernetes-managed hosts file (host network).\n")
+    assert not found.endswith("x\nall")

@@ -19,11 +19,11 @@ def mounts(pod: Obj, spec: Obj, attempt: int, context: Context, ips: tuple[str, 
         folder.mkdir(parents=True, exist_ok=True)
         node_hosts = Path("/etc/hosts").read_text() if view.host_network(pod) else ""
         hosts = folder / "etc-hosts"
-        text = dns.hosts_file(pod, context.machine, ips, node_hosts)
-        # Other containers of the pod have this very file, and may be reading it.
-        if not hosts.exists() or hosts.read_text() != text:
-            hosts.write_text(text)
-            hosts.chmod(0o644)
+        content = dns.hosts_file(pod, context.machine, ips, node_hosts).encode()
+        # Other containers of the pod have this very file: they may be reading it, or have written anything into it.
+        if not hosts.exists() or hosts.stat().st_size != len(content) or hosts.read_bytes() != content:
+            hosts.write_bytes(content)
+        hosts.chmod(0o644)
         result.append(Mount("/etc/hosts", str(hosts)))
     message = termination_file(folder, spec["name"], attempt)
     message.parent.mkdir(parents=True, exist_ok=True)
