@@ -15,7 +15,7 @@ from tests.runtime.conftest import Containers
 
 from hawser.runtime import units
 from hawser.runtime.edited import EditError
-from hawser.runtime.facts import Cgroups
+from hawser.runtime.facts import DEFAULT_PATH, Cgroups
 from hawser.runtime.options import PREFIX, OptionError
 from hawser.runtime.profile import ask, merged, wanted
 from hawser.runtime.rootfs import Mount, RootFS
@@ -126,6 +126,20 @@ class TestFiles:
             ("/cg/memory/p/c/hawser-a", "1048576", "1048576"),
             ("/cg/cpu/p/c/hawser-a", "100000", "10000"),
         ]
+
+    @pytest.mark.parametrize(
+        ("agent", "path"),
+        [
+            (Agent("a", "/r", ("x",), chroot=True), DEFAULT_PATH),
+            (Agent("a", "/r", ("x",), chroot=True, env=(("PATH", "/opt/a"),)), "/opt/a"),
+            (Agent("a", "/r", ("x",)), None),
+        ],
+    )
+    def test_programs_of_an_agents_image_are_looked_for_where_images_have_them(
+        self, agent: Agent, path: str | None
+    ) -> None:
+        lines = units.agent_files((agent,), Cgroups(v2=True))["agents/a.env"].content.splitlines()
+        assert lines == ([] if path is None else [f'PATH="{path}"'])
 
 
 class TestProfiles:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from .edited import HOME, EditError, File, Files
-from .facts import Cgroups
+from .facts import DEFAULT_PATH, Cgroups
 from .light import Any, NamedTuple
 from .quoting import environment_line, exec_line
 from .rootfs import RootFS
@@ -125,7 +125,10 @@ def agent_files(agents: tuple[Agent, ...], cgroups: Cgroups) -> Files:
         home = f"agents/{agent.name}"
         files[f"units/{agent.unit}"] = File(_unit(agent, cgroups))
         files[f"units/multi-user.target.wants/{agent.unit}"] = File(f"../{agent.unit}", link=True)
-        files[home + ".env"] = File("".join(environment_line(*pair) + "\n" for pair in agent.env), 0o600)
+        # Where /bin is a link, systemd has it in no PATH (all of them since 255); an agent's image may have all there.
+        env = {"PATH": DEFAULT_PATH} if agent.chroot else {}
+        pairs = {**env, **dict(agent.env)}.items()
+        files[home + ".env"] = File("".join(environment_line(*pair) + "\n" for pair in pairs), 0o600)
     if agents:
         files["agent"] = File(_RUN, 0o755)
     return files
