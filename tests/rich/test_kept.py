@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hawser.rich.kept import GONE_SECONDS, Kept, KeptRoots, Step, apply, find, plan, size
+from hawser.rich.kept import GONE_SECONDS, Kept, KeptRoots, Step, apply, find, plan
+from hawser.runtime.trees import size
 
 
 def kept(pod: str, **fields: Any) -> Kept:

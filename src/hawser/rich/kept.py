@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +20,7 @@ from hawser.api.types import Obj
 from hawser.client.clock import Clock, SystemClock
 from hawser.client.events import EventRecorder
 from hawser.client.informer import Informer
+from hawser.runtime import trees
 
 log = logging.getLogger(__name__)
 
@@ -74,18 +74,6 @@ def find(root: Path) -> list[Kept]:
     return [_read(path, root) for path in sorted(root.glob("*/*/*")) if path.is_dir() and not path.is_symlink()]
 
 
-def size(folder: Path | str) -> int:
-    """Bytes on disk below a directory, whatever happens in it meanwhile."""
-    total = 0
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                total += entry.stat(follow_symlinks=False).st_blocks * 512
-                if entry.is_dir(follow_symlinks=False):
-                    total += size(entry.path)
-    return total
-
-
 def apply(step: Step, kept: Kept, now: float) -> None:
     """Does one step; fine to repeat. Raises OSError."""
     mark = kept.path / "gone"
@@ -95,7 +83,7 @@ def apply(step: Step, kept: Kept, now: float) -> None:
     elif step is Step.UNMARK:
         mark.unlink(missing_ok=True)
     else:
-        shutil.rmtree(kept.path)
+        trees.remove(kept.path)
         for parent in kept.path.parents[:2]:
             with contextlib.suppress(OSError):
                 parent.rmdir()
@@ -134,7 +122,7 @@ class KeptRoots:
         for kept in found:
             pod = self._informer.get(kept.namespace, kept.pod)
             if kept.limit and pod is not None:
-                self._tell(pod, kept, await asyncio.to_thread(size, kept.path / "upper"))
+                self._tell(pod, kept, await asyncio.to_thread(trees.size, kept.path / "upper"))
 
     def _tell(self, pod: Obj, kept: Kept, used: int) -> None:
         if used > kept.limit:

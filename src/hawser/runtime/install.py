@@ -18,8 +18,8 @@ _PACKAGE = "hawser_runtime"
 _MODULES = (
     *("application", "bundle", "edited", "elf", "entry", "equip", "facts", "faketime", "hookplan", "hookrun", "hooks"),
     *("host", "initd", "kept", "keptdisk", "leftovers", "light", "main", "minimal", "notes", "options", "preload"),
-    *("profile", "quoting", "records", "rootfs", "scripts", "spawn", "systemd", "unit", "units", "verbs", "view"),
-    *("watch", "witness"),
+    *("profile", "quoting", "records", "rootfs", "scripts", "spawn", "systemd", "trees", "unit", "units", "verbs"),
+    *("view", "watch", "witness"),
 )
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import stat
 
-from . import keptdisk, spawn
+from . import keptdisk, spawn, trees
 from .edited import EditError
 from .light import Any, dumps, loads, suppress
 
@@ -58,7 +58,7 @@ def keep(spec: dict[str, Any], annotations: dict[str, str], container_id: str, b
         _put_aside(place)
     space = keptdisk.attach(place, limit)
     _begin(space or place, lowers[0])
-    if limit and not space and (used := size(os.path.join(place, "upper"))) > limit:
+    if limit and not space and (used := trees.size(os.path.join(place, "upper"))) > limit:
         where = "/".join(names)
         raise EditError(f"rootfs: keep: {used} bytes are kept for {where}, and rootfs-size allows {limit}")
     mounted = os.path.join(os.environ["HAWSER_RECORDS"], ".roots", container_id)
@@ -99,18 +99,6 @@ def layers(mountinfo: str, root: str) -> list[str]:
     if not upper or not found or any(char in path for path in found for char in "\\\n"):
         raise EditError("rootfs: keep: the layers of the container's root file system can not be told")
     return found
-
-
-def size(folder: str) -> int:
-    """Bytes on disk below a directory."""
-    total = 0
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            info = entry.stat(follow_symlinks=False)
-            total += info.st_blocks * 512
-            if stat.S_ISDIR(info.st_mode):
-                total += size(entry.path)
-    return total
 
 
 def release(mounted: str) -> None:
@@ -162,9 +150,8 @@ def _put_aside(place: str) -> None:
 
 def _remove(folder: str) -> None:
     if os.path.lexists(folder):
-        import shutil  # here: it takes long to load, and knows how not to be led elsewhere by what a container made
-
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            trees.remove(folder)
 
 
 def _begin(space: str, top: str) -> None:

@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from hawser.api.types import Obj
 from hawser.client.clock import timestamp
 from hawser.client.controller import Controller, Manager
 from hawser.client.informer import key_of
+from hawser.runtime import trees
 
 log = logging.getLogger(__name__)
 
@@ -330,6 +330,6 @@ def _remove(volume: Path) -> None:
     if volume.is_symlink():
         return
     if volume.is_dir():
-        shutil.rmtree(volume)
+        trees.remove(volume)
     else:
         volume.unlink(missing_ok=True)

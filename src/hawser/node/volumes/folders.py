@@ -5,8 +5,8 @@ Layout below the agent's folder is kubelet's: ``pods/<uid>/volumes/kubernetes.io
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from hawser.node.pod.configs import Device, Mount
 from hawser.node.pod.env import ConfigError, expand_strictly
 from hawser.node.volumes import mounts, payload, subpaths
 from hawser.node.volumes.errors import VolumeError
+from hawser.runtime import trees
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ class Folders:
         """Takes away what a pod that has ended holds of the node's disk, and leaves the rest of its folder."""
         folder = self.pod(uid) / "volumes" / "kubernetes.io~empty-dir"
         if not mounts.unmount_below(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
 
     def remove(self, uid: str) -> bool:
         """Takes away a pod's folder; what is mounted in it is detached first, and never followed.
@@ -176,8 +177,13 @@ class Folders:
         if left:
             log.error("the folder of pod %s stays, something is still mounted: %s", uid, ", ".join(map(str, left)))
             return False
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         return True
+
+
+def _remove(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        trees.remove(folder)
 
 
 def _recursive(mount: Obj, *, supported: bool) -> bool:
