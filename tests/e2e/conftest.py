@@ -120,13 +120,13 @@ class Engine:
             found = self.direct.list(EVENT, namespace, fields=f"involvedObject.name={name}")
         return [(e["reason"], e.get("message", "")) for e in found]
 
-    def wait_event(self, namespace: str, name: str, reason: str, seconds: float = 120.0) -> str:
-        """The message of the first event with this reason."""
+    def wait_event(self, namespace: str, name: str, reason: str, words: str = "") -> str:
+        """The message of the first event with this reason, and these words in it."""
 
         def found() -> str:
-            return next((m for r, m in self.events(namespace, name) if r == reason), "")
+            return next((m for r, m in self.events(namespace, name) if r == reason and words in m), "")
 
-        return eventually(found, f"event {reason} of {name}", seconds)
+        return eventually(found, f"event {reason} of {name}")
 
     @contextlib.contextmanager
     def client(self) -> Iterator[kubernetes.client.ApiClient]:

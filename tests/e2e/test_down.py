@@ -86,10 +86,10 @@ def test_what_an_engine_without_its_data_left_is_removed_by_the_next_one(second:
         supervisor = next(process["pid"] for process in processes if process["name"] == "supervisor")
         os.kill(supervisor, signal.SIGKILL)
         eventually(lambda: not Path(f"/proc/{supervisor}").exists(), "the end of the supervisor")
-        shutil.rmtree(lost.data_dir, ignore_errors=True)
         assert traces(lost.data_dir, instance)
         assert [name for name in tables() if tag in name]
 
+        shutil.rmtree(lost.data_dir, ignore_errors=True)
         # Or another engine that starts or stops on this machine meanwhile: whoever comes first.
         second.hawser("up", "--detach")
         assert traces(lost.data_dir, instance) == []

@@ -29,6 +29,8 @@ from .test_down import traces
 
 POOL = f"10.251.{os.getpid() % 256}.0/29"
 """Of addresses that all nodes share; another run on this machine has another, and no engine takes them for itself."""
+NODE_PORT = 30_000 + os.getpid() % 80
+"""None that a Service gets by itself, and another one than another run's on this machine."""
 # Ready is a web server when it answers: not a moment before, nor less because the machine is busy.
 _ANSWERS = {
     "readinessProbe": {
@@ -63,7 +65,7 @@ def web(cluster: Engine, names: list[str]) -> dict[str, Obj]:
         server = on(name, f"web-{name}", serve, container={**_ANSWERS, "env": env, "ports": ports})
         server["metadata"]["labels"] = {"app": "web"}
         cluster.apply(server, NAMESPACE)
-    port = {"port": 80, "targetPort": 8080, "nodePort": 30080}
+    port = {"port": 80, "targetPort": 8080, "nodePort": NODE_PORT}
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}
     cluster.apply({**service, "spec": {"type": "NodePort", "selector": {"app": "web"}, "ports": [port]}}, NAMESPACE)
     found = {name: cluster.wait_ready(f"web-{name}", NAMESPACE) for name in names}
@@ -97,7 +99,7 @@ def test_pods_reach_pods_services_and_ports_of_every_node(
     for name in names:
         script = _GET + "; ".join(f"get {address} {port}" for address, port in asked)
         assert cluster.kubectl("exec", f"web-{name}", "--", "sh", "-c", script).stdout.split() == names * 2
-        for address, port in ((service, 80), *((host, 30080) for host in hosts.values())):
+        for address, port in ((service, 80), *((host, NODE_PORT) for host in hosts.values())):
             ask = ("exec", f"web-{name}", "--", "sh", "-c", f"{_GET} get {address} {port}")
             eventually(lambda ask=ask: cluster.kubectl(*ask).stdout, f"an answer of {address}:{port} to {name}")
             loop = f"{_GET} for i in 1 2 3 4 5 6; do get {address} {port}; done"

@@ -164,7 +164,7 @@ def test_a_failing_liveness_probe_restarts_the_container(engine: Engine, namespa
     probe = {"exec": {"command": ["test", "-e", "/tmp/alive"]}, "periodSeconds": 1, "failureThreshold": 2}
     manifest = pod("a", "touch /tmp/alive; sleep 3; rm /tmp/alive; sleep 100000", container={"livenessProbe": probe})
     engine.apply(manifest, namespace)
-    assert "Liveness probe failed" in engine.wait_event(namespace, "a", "Unhealthy")
+    engine.wait_event(namespace, "a", "Unhealthy", "Liveness probe failed")
     assert "failed liveness probe, will be restarted" in engine.wait_event(namespace, "a", "Killing")
 
     def restarted() -> bool:
@@ -184,7 +184,7 @@ def test_readiness_follows_its_probe_and_the_endpoints_follow_readiness(engine: 
         "spec": {"selector": {"app": "a"}, "ports": [{"port": 80, "targetPort": 8080}]},
     }
     engine.apply(service, namespace)
-    assert "Readiness probe failed" in engine.wait_event(namespace, "a", "Unhealthy")
+    engine.wait_event(namespace, "a", "Unhealthy", "Readiness probe failed")
     assert ready_addresses(engine, namespace, "a") == []
     engine.kubectl("exec", "a", "-n", namespace, "--", "touch", "/tmp/go")
     ready = engine.wait_ready("a", namespace)

@@ -71,7 +71,7 @@ def executed(container: Container, spec: Spec, *words: str) -> str:
     path = container.directory / "process.json"
     path.write_text(json.dumps({**spec["process"], "args": words, "cwd": "/"}, separators=(",", ":")))
     command = container.command("exec", "--process", str(path), container.name)
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 3", 3), ("kill -9 $$", 137)])

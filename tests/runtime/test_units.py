@@ -328,6 +328,7 @@ class TestAgents:
         container.start()
         container.until("active", "systemctl", "is-active", "hawser-agent-a")
         container.until(say, "cat", "/run/said")
+        container.until_output("ready\n")
         assert "Read-only" in container.exec("touch", "/dev/hawser-agents/a/x")
         container.kill("TERM")
         container.until_stopped()
@@ -350,6 +351,7 @@ class TestAgents:
             assert "/hawser-a\n" in container.exec("cat", "/run/agent-groups") + "\n"
         for unit in ("cron", "systemd-journald"):
             assert container.exec("systemctl", "show", "-P", "NRestarts", unit) == "0"
+        container.until_output("ready\n")
         assert container.output() == "ready\n"
 
     def test_one_from_an_image_lives_in_its_own_files(

@@ -50,7 +50,7 @@ def executed(container: Container, spec: dict[str, Any], folder: Path, *words: s
     path = folder / "process.json"
     path.write_text(json.dumps(process, separators=(",", ":")))
     command = container.command("exec", "--process", str(path), container.name)
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
 @pytest.mark.parametrize("init", ["minimal", "init"])
