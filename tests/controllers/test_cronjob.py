@@ -139,7 +139,7 @@ def test_the_status_follows_the_jobs() -> None:
     status, events = cronjob_plan.settle(made, [done, going, stranger], {lost["metadata"]["uid"]})
     assert status == {"active": [reference(going)], "lastSuccessfulTime": "2026-05-01T11:30:00Z"}
     assert events == [
-        ("Normal", "SawCompletedJob", "Saw completed job: a, status: Complete"),
+        ("Normal", "SawCompletedJob", "Saw completed job: a, condition: Complete"),
         ("Warning", "UnexpectedJob", "Saw a job that the controller did not create or forgot: d"),
         ("Normal", "MissingJob", "Active job went missing: b"),
     ]

@@ -8,22 +8,34 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import orjson
+import pytest
+
+from hawser.api.errors import APIError
 from hawser.api.kinds import (
     CONFIG_MAP,
+    CRON_JOB,
     DEPLOYMENT,
     ENDPOINTS,
     HORIZONTAL_POD_AUTOSCALER,
     NODE,
+    PERSISTENT_VOLUME,
+    PERSISTENT_VOLUME_CLAIM,
     POD,
     POD_DISRUPTION_BUDGET,
     REPLICA_SET,
     SERVICE,
     STATEFUL_SET,
 )
+from hawser.client.client import Client
 from hawser.client.clock import timestamp
 from hawser.client.controller import Controller
 from hawser.controllers import zones
 from hawser.controllers.autoscaler.controller import AutoscalerController
+from hawser.controllers.autoscaler.metrics import Metrics
+from hawser.controllers.autoscaler.proposals import Proposer, Target, Unproposed
+from hawser.controllers.autoscaler.usage import Patience, Tolerance
+from hawser.controllers.cronjob import CronJobController
 from hawser.controllers.deployment import DeploymentController
 from hawser.controllers.disruption import DisruptionController
 from hawser.controllers.endpointslice import EndpointSliceController
@@ -33,10 +45,15 @@ from hawser.controllers.job.status import events
 from hawser.controllers.legacy_endpoints import EndpointsController
 from hawser.controllers.node_lifecycle import NodeLifecycleController
 from hawser.controllers.replicaset import ReplicaSetController
+from hawser.controllers.scales import Scales
 from hawser.controllers.statefulset import StatefulSetController
+from hawser.controllers.storage import decisions
+from hawser.controllers.storage.attachments import in_use
+from hawser.controllers.storage.expansion import ExpansionController
+from hawser.controllers.storage.local import PROVISIONER
 
 from .living import FakeClock, Living
-from .objects import Obj
+from .objects import Obj, pod
 from .test_words import LABELS, told, workload
 from .world import Fault, World
 
@@ -127,7 +144,175 @@ def test_an_autoscaler_needs_the_selector_of_what_it_scales() -> None:
     assert conditions(world, HORIZONTAL_POD_AUTOSCALER)["ScalingActive"] == ("False", "InvalidSelector", text)
 
 
+def test_an_autoscaler_of_what_is_switched_off_says_so() -> None:
+    def begin(world: World) -> None:
+        autoscaled()(world)
+        world.change(REPLICA_SET, "web", lambda new: new["spec"].update(replicas=0))
+
+    world = lived(begin, AutoscalerController, settles=False)
+    assert conditions(world, HORIZONTAL_POD_AUTOSCALER) == {
+        "AbleToScale": (
+            "True",
+            "SucceededGetScale",
+            "the HPA controller was able to get the target's current scale",
+        ),
+        "ScalingActive": (
+            "False",
+            "ScalingDisabled",
+            "scaling is disabled since the replica count of the target is zero",
+        ),
+    }
+
+
+class MetricsServer(Client):
+    """Answers every question alike."""
+
+    def __init__(self, *items: Obj, problem: str = "") -> None:
+        super().__init__("http://metrics.invalid")
+        self._items, self._problem = items, problem
+
+    async def raw(self, method: str, path: str, *_: Any, **__: Any) -> bytes:
+        if self._problem and path.count("/") > 2:
+            raise APIError(503, "ServiceUnavailable", self._problem)
+        return orjson.dumps({"items": self._items, "metadata": {}})
+
+
+SERVED = {"name": "main", "usage": {"memory": "5Mi"}}
+OF_POD = {"metadata": {"name": "web-0", "namespace": "default"}, "timestamp": "2026-01-01T00:00:00Z"}
+FRONT = {"apiVersion": "v1", "kind": "Service", "name": "front"}
+VALUE, AVERAGE = {"type": "Value", "value": "5"}, {"type": "AverageValue", "averageValue": "5"}
+NO_CUSTOM = "no metrics returned from custom metrics API"
+NO_EXTERNAL = "no metrics returned from external metrics API"
+
+
+def named(kind: str, target: Obj, **more: Any) -> Obj:
+    return {"type": kind, kind.lower(): {"metric": {"name": "m"}, "target": target, **more}}
+
+
+def resource(target: Obj) -> Obj:
+    return {"type": "Resource", "resource": {"name": "cpu", "target": target}}
+
+
+@pytest.mark.parametrize(
+    ("metric", "server", "reason", "cause", "outer"),
+    [
+        (
+            resource(AVERAGE),
+            MetricsServer(),
+            "FailedGetResourceMetric",
+            (
+                "failed to get cpu usage: unable to get metrics for resource cpu: no metrics returned from resource "
+                "metrics API"
+            ),
+            "failed to get cpu resource metric value: ",
+        ),
+        (
+            resource({"type": "Utilization", "averageUtilization": 5}),
+            MetricsServer(problem="down"),
+            "FailedGetResourceMetric",
+            (
+                "failed to get cpu utilization: unable to get metrics for resource cpu: unable to fetch metrics from "
+                "resource metrics API: down"
+            ),
+            "failed to get cpu resource metric value: ",
+        ),
+        (
+            resource(VALUE),
+            MetricsServer(),
+            "FailedGetResourceMetric",
+            (
+                "invalid resource metric source: neither an average utilization target nor an average value (usage) "
+                "target was set"
+            ),
+            "failed to get cpu resource metric value: ",
+        ),
+        (
+            {
+                "type": "ContainerResource",
+                "containerResource": {"name": "memory", "container": "side", "target": AVERAGE},
+            },
+            MetricsServer({**OF_POD, "containers": [SERVED]}),
+            "FailedGetContainerResourceMetric",
+            (
+                "failed to get memory usage: unable to get metrics for resource memory: failed to get container "
+                "metrics: container side not present in metrics for pod default/web-0"
+            ),
+            "failed to get side container metric value: ",
+        ),
+        (
+            named("Pods", AVERAGE),
+            MetricsServer(),
+            "FailedGetPodsMetric",
+            f"unable to get metric m: {NO_CUSTOM}",
+            "failed to get pods metric value: ",
+        ),
+        (
+            named("Object", VALUE, describedObject=FRONT),
+            MetricsServer(),
+            "FailedGetObjectMetric",
+            f"unable to get metric m: Service on default front/{NO_CUSTOM}",
+            "failed to get object metric value: ",
+        ),
+        (
+            named("Object", AVERAGE, describedObject=FRONT),
+            MetricsServer(problem="down"),
+            "FailedGetObjectMetric",
+            "unable to get metric m: Service on default front/unable to fetch metrics from custom metrics API: down",
+            "failed to get object metric value: failed to get m object metric: ",
+        ),
+        (
+            named("External", VALUE),
+            MetricsServer(),
+            "FailedGetExternalMetric",
+            f"unable to get external metric default/m/nil: {NO_EXTERNAL}",
+            "failed to get m external metric value: failed to get external metric m: ",
+        ),
+        (
+            named("External", AVERAGE),
+            MetricsServer(),
+            "FailedGetExternalMetric",
+            f"unable to get external metric default/m/nil: {NO_EXTERNAL}",
+            "failed to get m external metric value: failed to get m external metric: ",
+        ),
+        (
+            named("External", {"type": "Utilization"}),
+            MetricsServer({"value": "1"}),
+            "FailedGetExternalMetric",
+            "invalid external metric source: neither a value target nor an average value target was set",
+            "failed to get m external metric value: ",
+        ),
+        ({"type": "Moon"}, MetricsServer(), "InvalidMetricSourceType", 'unknown metric source type "Moon"', ""),
+    ],
+)
+def test_each_source_of_metrics_says_why_it_has_none(
+    metric: Obj, server: MetricsServer, reason: str, cause: str, outer: str
+) -> None:
+    clock = FakeClock()
+    patience = Patience(0, 0)
+    pods = [pod("web-0")]
+    target = Target("default", 1, 1, "app=web", pods, Tolerance(0.1, 0.1), patience, clock.now())
+    proposer = Proposer(Metrics(server), Scales(server, clock))
+    with pytest.raises(Unproposed) as caught:
+        asyncio.run(proposer.propose(metric, target))
+    assert (caught.value.reason, caught.value.cause) == (reason, cause)
+    assert caught.value.message == f"{outer}{cause}"
+
+
 # Workloads
+
+
+def test_a_cron_job_says_what_it_could_not_do() -> None:
+    def begin(world: World) -> None:
+        template = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "a"}]}}}}
+        spec = {"schedule": "* * * * *", "concurrencyPolicy": "Replace", "jobTemplate": template}
+        world.create(CRON_JOB, {"metadata": {"name": "tick"}, "spec": spec})
+
+    def pass_by(living: Living) -> None:
+        living.clock.advance(61)
+        living.world.faults = iter([Fault.REFUSED])
+
+    world = lived(begin, CronJobController, then=pass_by, settles=False)
+    assert told(world, "FailedCreate")[0] == f"Error creating job: {REFUSED}"
 
 
 def test_a_job_says_that_more_pods_have_succeeded_than_were_wanted() -> None:
@@ -233,6 +418,76 @@ def test_nodes_are_told_of_when_they_come_and_go() -> None:
 
 def test_states_of_zones_have_kubernetes_names() -> None:
     assert [*zones.State] == ["Normal", "PartialDisruption", "FullDisruption"]
+
+
+# Storage
+
+
+def named_pod(name: str, namespace: str = "default") -> Obj:
+    return {"metadata": {"name": name, "namespace": namespace}}
+
+
+@pytest.mark.parametrize(
+    ("users", "text"),
+    [
+        ([], "Volume is already exclusively attached to one node and can't be attached to another"),
+        ([named_pod("a"), named_pod("b")], "Volume is already used by pod(s) a, b"),
+        ([named_pod("a", "secret")], "Volume is already used by 1 pod(s) in different namespaces"),
+        (
+            [named_pod("a"), named_pod("x", "secret"), named_pod("y", "secret")],
+            "Volume is already used by pod(s) a and 2 pod(s) in different namespaces",
+        ),
+    ],
+)
+def test_a_pod_hears_who_has_its_volume(users: list[Obj], text: str) -> None:
+    assert in_use(named_pod("p"), users) == text
+
+
+def bound_volume(**spec: Any) -> Obj:
+    reference = {"namespace": "default", "name": "data", "uid": "u"}
+    return {"metadata": {"name": "v"}, "spec": {"claimRef": reference, **spec}, "status": {"phase": "Bound"}}
+
+
+def test_volumes_that_nobody_can_reclaim_say_so() -> None:
+    step = decisions.of_volume(bound_volume(persistentVolumeReclaimPolicy="Recycle"), None)
+    assert step.event == ("Warning", "VolumeFailedRecycle", "No recycler plugin found for the volume!")
+    step = decisions.of_volume(bound_volume(persistentVolumeReclaimPolicy="Delete"), None)
+    text = 'error getting deleter volume plugin for volume "v": no deletable volume plugin matched'
+    assert step.event == ("Warning", "VolumeFailedDelete", text)
+    assert (step.phase, step.message) == ("Failed", text)
+
+
+def test_a_volume_and_its_claim_hear_that_they_are_of_different_modes() -> None:
+    claim = {"metadata": {"name": "data"}, "spec": {"volumeMode": "Block"}}
+    step = decisions.of_volume(bound_volume(), claim)
+    text = 'Cannot bind PersistentVolume to requested PersistentVolumeClaim "data" due to incompatible volumeMode.'
+    assert step.event == ("Warning", "VolumeMismatch", text)
+    text = 'Cannot bind PersistentVolume "v" to requested PersistentVolumeClaim due to incompatible volumeMode.'
+    assert step.of_claim == ("Warning", "VolumeMismatch", text)
+    assert decisions.of_volume(bound_volume(volumeMode="Block"), claim) == decisions.VolumeStep(claim=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "provisioner", "says"),
+    [
+        ({"csi": {"driver": "d"}}, "d", True),
+        ({"nfs": {}}, "", True),
+        ({"hostPath": {}}, "rancher.io/local-path", True),
+        ({"hostPath": {}}, PROVISIONER, False),
+    ],
+)
+def test_who_is_to_expand_a_volume_is_said(source: Obj, provisioner: str, says: bool) -> None:
+    def begin(world: World) -> None:
+        notes = {"pv.kubernetes.io/provisioned-by": provisioner} if provisioner else {}
+        world.create(PERSISTENT_VOLUME, {"metadata": {"name": "v", "annotations": notes}, "spec": source})
+        spec = {"volumeName": "v", "resources": {"requests": {"storage": "2Gi"}}}
+        world.create(PERSISTENT_VOLUME_CLAIM, {"metadata": {"name": "data"}, "spec": spec})
+        status = {"phase": "Bound", "capacity": {"storage": "1Gi"}}
+        world.change(PERSISTENT_VOLUME_CLAIM, "data", lambda new: new.update(status=status))
+
+    world = lived(begin, ExpansionController, settles=False)
+    text = "waiting for an external controller to expand this PVC"
+    assert set(told(world, "ExternalExpanding")) == ({text} if says else set())
 
 
 # Budgets and owners

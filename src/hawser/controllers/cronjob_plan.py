@@ -46,7 +46,7 @@ def settle(cron_job: Obj, jobs: Sequence[Obj], gone: Collection[str]) -> tuple[O
         metadata = job["metadata"]
         if metadata["uid"] in listed and is_finished(job):
             active = [r for r in active if r.get("uid") != metadata["uid"]]
-            message = f"Saw completed job: {metadata['name']}, status: {_end(job)}"
+            message = f"Saw completed job: {metadata['name']}, condition: {_end(job)}"
             events.append(("Normal", "SawCompletedJob", message))
         elif metadata["uid"] not in listed and not is_finished(job):
             message = f"Saw a job that the controller did not create or forgot: {metadata['name']}"

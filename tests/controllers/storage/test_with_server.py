@@ -376,7 +376,8 @@ async def test_a_volume_of_a_driver_is_attached_where_a_pod_needs_it(client: Cli
 
     await eventually(reported)
     await client.create(POD, pod(namespace, uses, node="att2", name="second"))
-    assert "Multi-Attach error" in (await told(client, namespace, "FailedAttachVolume"))["message"]
+    refused = 'Multi-Attach error for volume "disk" Volume is already used by pod(s) p'
+    assert (await told(client, namespace, "FailedAttachVolume"))["message"] == refused
     await client.delete(POD, "p", namespace, grace_period=0)
 
     async def moved() -> bool:

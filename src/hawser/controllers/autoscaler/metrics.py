@@ -108,7 +108,7 @@ def _usages(item: Obj, resource: str, container: str) -> list[str | None]:
             return [one["usage"].get(resource)]
     metadata = item["metadata"]
     name = f"{metadata['namespace']}/{metadata['name']}"
-    raise UnknownUsage(f"container {container} not present in metrics for pod {name}")
+    raise UnknownUsage(f"failed to get container metrics: container {container} not present in metrics for pod {name}")
 
 
 def _moment(item: Obj) -> datetime:

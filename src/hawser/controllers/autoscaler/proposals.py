@@ -26,9 +26,6 @@ _FAILED = {
 }
 
 
-_NO_AVERAGE = "an average value target was set"
-
-
 class Unproposed(Exception):
     """A metric could not be had. reason: of the event and the condition. cause, message: without and with its name."""
 
@@ -88,19 +85,18 @@ class Proposer:
             return await makers[kind](spec[field], target)
         except UnknownUsage as err:
             named = spec[field].get("container") or spec[field].get("name") or spec[field].get("metric", {}).get("name")
-            if kind in ("Object", "External") and spec[field]["target"].get("averageValue") is not None:
-                name = spec[field]["metric"]["name"]
-                raise Unproposed(
-                    reason, str(err), f"{told.format(named)}: failed to get {name} {kind.lower()} metric: {err}"
-                ) from err
-            raise Unproposed(reason, str(err), f"{told.format(named)}: {err}") from err
+            raise Unproposed(reason, str(err), f"{told.format(named)}: {_inner(kind, spec[field])}{err}") from err
 
     async def _resource(self, source: Obj, target: Target) -> Proposal:
         name, container, goal = source["name"], source.get("container", ""), source["target"]
+        plain = goal.get("averageValue") is not None
+        if not plain and goal.get("averageUtilization") is None:
+            lacks = "neither an average utilization target nor an average value (usage) target was set"
+            raise UnknownUsage(f"invalid resource metric source: {lacks}")
         try:
             return await self._resource_of(name, container, goal, target)
         except UnknownUsage as err:
-            raise UnknownUsage(f"failed to get {name} utilization: {err}") from err
+            raise UnknownUsage(f"failed to get {name} {'usage' if plain else 'utilization'}: {err}") from err
 
     async def _resource_of(self, name: str, container: str, goal: Obj, target: Target) -> Proposal:
         try:
@@ -113,11 +109,7 @@ class Proposer:
             return Proposal(
                 replicas, f"{name} resource", _resource_status(name, container, {"averageValue": _text(value)})
             )
-        percent = goal.get("averageUtilization")
-        if percent is None:
-            raise UnknownUsage(
-                f"invalid resource metric source: neither an average utilization target nor {_NO_AVERAGE}"
-            )
+        percent = goal["averageUtilization"]
         requests = usage.requests_of(target.pods, name, container)
         now = usage.utilization(_values(known), requests, percent)
         fallback = max(100, percent)
@@ -184,6 +176,16 @@ class Proposer:
         )
 
 
+def _inner(kind: str, source: Obj) -> str:
+    """What Kubernetes says once more of metrics that are not the pods' own, but not in their event."""
+    if kind not in ("Object", "External"):
+        return ""
+    name, goal = source["metric"]["name"], source["target"]
+    if goal.get("averageValue") is not None:
+        return f"failed to get {name} {kind.lower()} metric: "
+    return f"failed to get external metric {name}: " if kind == "External" and goal.get("value") is not None else ""
+
+
 def _external_title(metric: Obj) -> str:
     return f"external metric {metric['name']}({shown(metric.get('selector'))})"
 
@@ -197,7 +199,7 @@ def _of_goal(goal: Obj, value: int, target: Target, source: str) -> tuple[int, O
         ready: Callable[[], int] = partial(usage.ready_pods, target.pods)
         wanted = usage.of_whole(target.replicas, value, milli(goal["value"]), target.tolerance, ready)
         return wanted, {"value": _text(value)}
-    raise UnknownUsage(f"invalid {source} metric source: neither a value target nor {_NO_AVERAGE}")
+    raise UnknownUsage(f"invalid {source} metric source: neither a value target nor an average value target was set")
 
 
 def _grouped(target: Target, samples: Samples, resource: str) -> tuple[Groups, Samples]:

@@ -8,7 +8,7 @@ controller for names, events and ``node.status.volumesAttached``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hawser.api.errors import APIError, ignoring
@@ -38,6 +38,20 @@ class Need:
         source = self.volume["spec"]["csi"]
         digest = hashlib.sha256(f"{source['volumeHandle']}{source['driver']}{self.node}".encode()).hexdigest()
         return f"csi-{digest}"
+
+
+def in_use(pod: Obj, users: Sequence[Obj]) -> str:
+    """Why a pod cannot have a volume that is for one node only. users: the pods elsewhere that need it; nobody is told
+    the names of those of another namespace."""
+    namespace = pod["metadata"]["namespace"]
+    names = [user["metadata"]["name"] for user in users if user["metadata"]["namespace"] == namespace]
+    strangers = f"{len(users) - len(names)} pod(s) in different namespaces"
+    if not users:
+        return "Volume is already exclusively attached to one node and can't be attached to another"
+    if not names:
+        return f"Volume is already used by {strangers}"
+    told = f"Volume is already used by pod(s) {', '.join(names)}"
+    return told if len(names) == len(users) else f"{told} and {strangers}"
 
 
 class AttachDetachController(Controller):
@@ -141,11 +155,9 @@ class AttachDetachController(Controller):
         single = set(need.volume["spec"].get("accessModes") or ()) <= _SINGLE
         asker = self._asked.get(name, (need.node, ""))[0]
         if single and (others or asker != need.node):
-            text = (
-                f'Multi-Attach error for volume "{name}" Volume is already exclusively attached to one node and '
-                "can't be attached to another"
-            )
+            users = self._users(name, {asker, *(one["spec"]["nodeName"] for one in others)} - {need.node})
             for pod in need.pods:
+                text = f'Multi-Attach error for volume "{name}" {in_use(pod, users)}'
                 self._recorder.event(pod, "Warning", "FailedAttachVolume", text)
             return False
         wanted = {
@@ -166,6 +178,11 @@ class AttachDetachController(Controller):
             if error.reason != "AlreadyExists":
                 raise
         return True
+
+    def _users(self, volume: str, nodes: Iterable[str]) -> list[Obj]:
+        """The pods that need a volume on some nodes."""
+        needs = (need for node in sorted(nodes) for need in self._needs(node))
+        return [pod for need in needs if need.volume["metadata"]["name"] == volume for pod in need.pods]
 
     def _tell(self, need: Need, attachment: Obj) -> None:
         name = need.volume["metadata"]["name"]

@@ -167,9 +167,12 @@ class PersistentVolumeBinder(Controller):
     # Volumes
 
     async def _volume(self, volume: Obj) -> None:
-        step = decisions.of_volume(volume, await self._claim_of(volume))
+        owner = await self._claim_of(volume)
+        step = decisions.of_volume(volume, owner)
         if step.event is not None:
             self._recorder.event(volume, *step.event)
+        if step.of_claim is not None and owner is not None:
+            self._recorder.event(owner, *step.of_claim)
         if step.claim:
             reference = volume["spec"]["claimRef"]
             self.queue.add(f"{_CLAIM}{reference['namespace']}/{reference['name']}")

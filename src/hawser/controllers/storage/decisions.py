@@ -18,7 +18,6 @@ NORMAL, WARNING = "Normal", "Warning"
 LOST = "Bound claim has lost its PersistentVolume. Data on the volume is lost!"
 LOST_REFERENCE = "Bound claim has lost reference to PersistentVolume. Data on the volume is lost!"
 MISBOUND = "Two claims are bound to the same volume, this one is bound incorrectly"
-MODES = "Cannot bind PersistentVolume to requested PersistentVolumeClaim due to incompatible volumeMode."
 NO_DELETER = "no deletable volume plugin matched"
 NO_RECYCLER = "No recycler plugin found for the volume!"
 
@@ -151,7 +150,7 @@ def _provisioned(provisioner: str) -> ClaimStep:
 class VolumeStep:
     """phase: to be set, "" to leave it; message: of the status. unbind: the claimRef to write instead.
 
-    claim: the volume's claim is to be looked at. fail: what keeps the volume from being reclaimed, as an event.
+    claim: the volume's claim is to be looked at. event, of_claim: what is told of the volume and of its claim.
     """
 
     phase: str = ""
@@ -159,6 +158,7 @@ class VolumeStep:
     unbind: Obj | None = None
     claim: bool = False
     event: Event | None = None
+    of_claim: Event | None = None
 
 
 def of_volume(volume: Obj, claim: Obj | None) -> VolumeStep:
@@ -171,8 +171,11 @@ def of_volume(volume: Obj, claim: Obj | None) -> VolumeStep:
     own = volume["metadata"]["name"]
     chosen = claim["spec"].get("volumeName")
     if not chosen:
-        wrong = storage.mode(claim) != storage.mode(volume)
-        return VolumeStep(claim=True, event=(WARNING, "VolumeMismatch", MODES) if wrong else None)
+        if storage.mode(claim) == storage.mode(volume):
+            return VolumeStep(claim=True)
+        told = "Cannot bind PersistentVolume{} to requested PersistentVolumeClaim{} due to incompatible volumeMode."
+        event = (WARNING, "VolumeMismatch", told.format("", f' "{claim["metadata"]["name"]}"'))
+        return VolumeStep(claim=True, event=event, of_claim=(WARNING, "VolumeMismatch", told.format(f' "{own}"', "")))
     if chosen == own:
         return VolumeStep("Bound")
     if storage.PROVISIONED_BY in storage.notes(volume) and _policy(volume) == "Delete":

@@ -10,6 +10,7 @@ from hawser.api import storage
 from hawser.api.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
+from hawser.controllers.storage.local import PROVISIONER
 
 
 class ExpansionController(Controller):
@@ -34,13 +35,8 @@ class ExpansionController(Controller):
         volume = self._volumes.get("", claim["spec"].get("volumeName") or "")
         if volume is None:
             return None
-        if "csi" in volume["spec"]:
+        # Local volumes grow by themselves: see ``local``.
+        if "csi" in volume["spec"] or storage.notes(volume).get(storage.PROVISIONED_BY) != PROVISIONER:
             text = "waiting for an external controller to expand this PVC"
             self._recorder.event(claim, "Normal", "ExternalExpanding", text)
-        elif storage.PROVISIONED_BY not in storage.notes(volume):
-            text = (
-                "didn't find a plugin capable of expanding the volume; waiting for an external controller to process "
-                "this PVC"
-            )
-            self._recorder.event(claim, "Warning", "ExternalExpanding", text)
         return None
