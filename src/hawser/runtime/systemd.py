@@ -76,6 +76,9 @@ _SCOPE_POLICY = 253  # the version with OOMPolicy= of scopes
 _LOG_TARGET = 244  # the version in which systemctl sets it
 _JOURNAL = "units/systemd-journald.service.d/10-hawser.conf"
 _JOURNAL_LATER = "[Service]\nExecStartPost=-+/bin/sh -c 'exec systemctl log-target journal'\n"
+# And what systemd becomes at its end, when there is no journal any more, writes where systemd itself wrote to last.
+_LAST = {"exit": "exit-force", "poweroff": "poweroff-force", "halt": "halt-force"}
+_QUIET = "/bin/sh -c 'exec systemctl log-target null'"
 
 
 def edit_systemd(spec: dict[str, Any], options: Options, facts: Facts) -> Files:
@@ -160,6 +163,11 @@ def _files(process: dict[str, Any], options: Options, facts: Facts) -> Files:
         generators.append("fstab")
     if process.get("terminal") and facts.systemd_version >= _LOG_TARGET:
         files[_JOURNAL] = File(_JOURNAL_LATER)
+        for name, action in _LAST.items():
+            # Not ExecStart: its code would be the container's. What the unit is for comes whatever happens.
+            quiet = f"[Service]\nType=oneshot\nTimeoutStartSec=5\nExecStartPre=-{_QUIET}\n"
+            files[f"units/systemd-{name}.service.d/10-hawser.conf"] = File(f"[Unit]\nFailureAction={action}\n{quiet}")
+        files["units/systemd-reboot.service.d/10-hawser.conf"] = File(f"[Service]\nExecStartPre=-{_QUIET}\n")
     if facts.systemd_version >= _SCOPE_POLICY:
         files["units/init.scope.d/10-hawser.conf"] = File("[Scope]\nOOMPolicy=continue\n")
     files |= {f"units/{unit}": File("/dev/null", link=True) for unit in masked}
