@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from hawser.api.kinds import CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, Kind, serve_custom
+from hawser.controllers.garbagecollector import GarbageCollector
 from hawser.controllers.ownership import (
     FOREGROUND,
     ORPHAN,
@@ -19,7 +22,9 @@ from hawser.controllers.ownership import (
     released,
 )
 
+from .living import FakeClock, Living
 from .objects import Obj, meta
+from .world import World
 
 
 def obj(*owners: str, blocking: bool = False, **metadata: Any) -> Obj:
@@ -84,3 +89,51 @@ def test_an_objects_own_finalizer_chooses_the_policy(finalizer: str, policy: str
 )
 def test_objects_under_deletion(finalizers: list[str], dependents: list[Obj], want: object) -> None:
     assert plan(obj(deletionTimestamp="x", finalizers=finalizers), [], dependents) == want
+
+
+WORKLOAD = Kind("scheduling.k8s.io", "v1alpha2", "Workload", "workloads", True)
+"""A kind that the kind table lacks."""
+
+
+@pytest.mark.parametrize(("freshness", "left"), [("Stale", True), ("", False)])
+def test_what_a_server_has_that_does_not_answer_is_not_gone(freshness: str, left: bool) -> None:
+    """freshness: of the group version in the end; without one it is no longer there."""
+    listed = {
+        "resource": "workloads",
+        "responseKind": {"kind": "Workload"},
+        "scope": "Namespaced",
+        "verbs": [*WORKLOAD.verbs],
+    }
+    world = World(FakeClock())
+
+    def show(**version: Any) -> None:
+        group = {"metadata": {"name": WORKLOAD.group}, "versions": [{"version": WORKLOAD.version, **version}]}
+        world.groups = [group] if version["freshness"] else []
+
+    async def run() -> None:
+        living = Living(world, GarbageCollector, nodes=0)
+        owner = world.create(WORKLOAD, {"metadata": {"name": "f"}})
+        reference = {
+            "apiVersion": WORKLOAD.api_version,
+            "kind": "Workload",
+            "name": "f",
+            "uid": owner["metadata"]["uid"],
+        }
+        world.create(CONFIG_MAP, {"metadata": {"name": "mine", "ownerReferences": [reference]}})
+        await living.start()
+        await living.settle()
+        assert world.find(CONFIG_MAP, "mine") is not None
+        show(freshness=freshness)
+        # Whatever happens to a definition is a reason to look.
+        world.create(CUSTOM_RESOURCE_DEFINITION, {"metadata": {"name": "others.example.com"}, "spec": {}})
+        await living.turn()
+        await living.settle()
+        await living.stop()
+
+    show(resources=[listed], freshness="Current")
+    serve_custom([WORKLOAD])
+    try:
+        asyncio.run(run())
+    finally:
+        serve_custom([])
+    assert (world.find(CONFIG_MAP, "mine") is not None) is left

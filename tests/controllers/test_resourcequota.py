@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -30,7 +31,9 @@ from hawser.controllers.storage_protection import (
     claims_in_use,
 )
 
+from .living import FakeClock, Living
 from .running import eventually, running
+from .world import World
 
 Obj = dict[str, Any]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -188,3 +191,22 @@ async def test_a_volume_waits_while_it_is_bound_and_a_class_while_it_is_used(cli
     assert made["metadata"]["finalizers"] == ["kubernetes.io/vac-protection"]
     await client.delete(VOLUME_ATTRIBUTES_CLASS, made["metadata"]["name"])
     await gone(client, VOLUME_ATTRIBUTES_CLASS, made["metadata"]["name"])
+
+
+@pytest.mark.parametrize(("stale", "used"), [("x.example.com", "3"), ("example.com", "0")])
+def test_what_a_server_that_does_not_answer_has_stays_counted(stale: str, used: str) -> None:
+    world = World(FakeClock())
+    world.groups = [{"metadata": {"name": stale}, "versions": [{"version": "v1", "freshness": "Stale"}]}]
+    name = "count/flunders.x.example.com"
+
+    async def run() -> None:
+        living = Living(world, ResourceQuotaController, nodes=0)
+        world.create(RESOURCE_QUOTA, {"metadata": {"name": "q"}, "spec": {"hard": {name: "5"}}})
+        world.change(RESOURCE_QUOTA, "q", lambda new: new.update(status={"hard": {name: "4"}, "used": {name: "3"}}))
+        await living.start()
+        await living.settle()
+        await living.stop()
+
+    asyncio.run(run())
+    (quota,) = world.objects(RESOURCE_QUOTA)
+    assert quota["status"]["used"] == {name: used}

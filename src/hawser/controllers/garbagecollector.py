@@ -10,7 +10,7 @@ from hawser.api.kinds import CUSTOM_RESOURCE_DEFINITION, EVENT, Kind, watched
 from hawser.api.kinds import of as kind_of
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
-from hawser.client.discovery import custom_kinds
+from hawser.client.discovery import Discovered, discover
 from hawser.client.informer import Handler, Informer, key_of
 from hawser.controllers import ownership
 from hawser.controllers.ownership import Owner
@@ -59,10 +59,13 @@ class GarbageCollector(Controller):
             async with asyncio.TaskGroup() as tasks:
                 while True:
                     self._definitions_changed.clear()
-                    found = {kind for kind in await self._discovered() if "watch" in kind.verbs}
+                    discovered = await self._discovered()
+                    found = {kind for kind in discovered.kinds if "watch" in kind.verbs}
                     for kind in running.keys() - found:
-                        running.pop(kind).cancel()
-                        self._drop(kind)
+                        # Whose server does not say now what it has may have it still.
+                        if kind.api_version not in discovered.stale:
+                            running.pop(kind).cancel()
+                            self._drop(kind)
                     for kind in found - running.keys():
                         running[kind] = tasks.create_task(self._follow_custom(kind))
                     try:
@@ -74,9 +77,9 @@ class GarbageCollector(Controller):
             for kind in running:
                 self._informers.pop(kind, None)
 
-    async def _discovered(self) -> list[Kind]:
+    async def _discovered(self) -> Discovered:
         try:
-            return list(await custom_kinds(self._client))
+            return await discover(self._client)
         except APIError:
             self._errors.add()
             raise

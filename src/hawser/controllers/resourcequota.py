@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from hawser.api.errors import APIError, ignoring
+from hawser.api.errors import APIError, ignoring, service_unavailable
 from hawser.api.extended_resources import resource_of
 from hawser.api.kinds import DEVICE_CLASS, POD, RESOURCE_CLAIM, RESOURCE_QUOTA, Kind, watched
 from hawser.api.quota.names import bounds_extended, concerning, counted
@@ -17,7 +17,7 @@ from hawser.api.quota.scopes import matches, selectors
 from hawser.api.quota.usage import ALONE, ZERO, Around, Usage, add, changes_by_itself, is_measured, usage
 from hawser.api.types import Obj
 from hawser.client.controller import Controller, Manager
-from hawser.client.discovery import custom_kinds
+from hawser.client.discovery import discover
 from hawser.client.informer import Handler, Informer, key_of
 
 _LOOK_AGAIN = 300.0
@@ -137,9 +137,14 @@ class ResourceQuotaController(Controller):
         return _LOOK_AT_CUSTOM if custom or moving else _LOOK_AGAIN
 
     async def _custom(self, quota: Obj, names: set[str], namespace: str) -> Usage:
-        """What custom resources count for."""
+        """What custom resources count for. Raises APIError, also when a server does not say now whether it has them."""
         used: Usage = {}
-        for kind in await custom_kinds(self._client):
+        found = await discover(self._client)
+        for one in found.stale:
+            group = one.partition("/")[0]
+            if any(name.partition(".")[2] == group for name in names):
+                raise service_unavailable(f"stale GroupVersion discovery: {one}")
+        for kind in found.kinds:
             if counted(kind) and concerning(kind, names):
                 try:
                     listed = await self._client.list(kind, namespace, metadata_only=True)
