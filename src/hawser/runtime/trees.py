@@ -29,7 +29,7 @@ def size(path: str | os.PathLike[str]) -> int:
         total += info.st_blocks * 512
 
     with suppress(OSError):
-        _visit(path, add, lambda _folder, _name: None)
+        visit(path, add, lambda _folder, _name: None)
     return total
 
 
@@ -49,19 +49,19 @@ def remove(path: str | os.PathLike[str]) -> None:
         if not stat.S_ISDIR(info.st_mode):
             tried(os.unlink, folder, name)
 
-    _visit(path, each, lambda folder, name: tried(os.rmdir, folder, name))
+    visit(path, each, lambda folder, name: tried(os.rmdir, folder, name))
     if problems:
         raise problems[0]
     os.rmdir(path)
 
 
-def _visit(
+def visit(
     path: str | os.PathLike[str],
     each: Callable[[int, str, os.stat_result], None],
     after: Callable[[int, str], None],
 ) -> None:
     """Calls `each` with all that is there: the directory it is in, its name, what it is; and `after` for a directory
-    when all below has been seen."""
+    when all below has been seen. What `each` raises of OSError counts as gone. Raises OSError."""
     here = os.open(path, _FOLDER)
     way = [(_identity(here), "", os.listdir(here))]
     try:
