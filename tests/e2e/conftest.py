@@ -126,7 +126,11 @@ class Engine:
         def found() -> str:
             return next((m for r, m in self.events(namespace, name) if r == reason and words in m), "")
 
-        return eventually(found, f"event {reason} of {name}")
+        try:
+            return eventually(found, f"event {reason} of {name}")
+        except pytest.fail.Exception as failure:
+            there = self.kubectl("get", "pods,events", "-o", "wide", "-n", namespace, check=False)
+            pytest.fail(f"{failure.msg}\n{there.stdout}")
 
     @contextlib.contextmanager
     def client(self) -> Iterator[kubernetes.client.ApiClient]:
