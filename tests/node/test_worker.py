@@ -1,4 +1,4 @@
-"""What a pod's worker decides without a runtime: when tokens are renewed."""
+"""What a pod's worker decides without a runtime: when tokens are renewed, who is to blame for a failed start."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from hawser.node.pod.context import Context
+from hawser.node.cri.errors import CRIError
+from hawser.node.cri.model import Sandbox
+from hawser.node.pod.context import Context, ProbeSink
+from hawser.node.pod.observed import Memory
+from hawser.node.pod.records import Records
+from hawser.node.pod.starter import Starter
 from hawser.node.pod.worker import Worker
 
 
@@ -43,3 +48,35 @@ async def test_a_pod_that_ends_renews_nothing() -> None:
     one._volumes._renew_tokens(one.pod, 1000)
     assert not one._volumes.stale
     await asyncio.sleep(0)
+
+
+class Failing:
+    """A runtime in which the only container of a pod cannot start; the pod is over once that is known, and stopped."""
+
+    def __init__(self, dies: bool) -> None:
+        self._ready = not dies
+        self.removed: list[str] = []
+
+    async def start_container(self, container_id: str) -> None:
+        raise CRIError("no such program")
+
+    async def pod_sandbox_status(self, sandbox_id: str) -> Sandbox:
+        return Sandbox(sandbox_id, "p", "default", "u", 0, self._ready, 0.0)
+
+    async def container_status(self, container_id: str, sandbox_id: str) -> Any:
+        self._ready = False
+        return SimpleNamespace(id=container_id, sandbox_id=sandbox_id)
+
+    async def remove_container(self, container_id: str) -> None:
+        self.removed.append(container_id)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_a_sandbox_that_ends_with_its_pod_is_not_to_blame_for_a_container(dies: bool) -> None:
+    runtime: Any = Failing(dies)
+    records = Records(runtime, "u")
+    context = cast(Context, SimpleNamespace(runtime=runtime))
+    starter = Starter(context, Memory(), records, cast(ProbeSink, None))
+    with pytest.raises(Exception, match="^$" if dies else "no such program"):
+        await starter._run("c", "container", "sandbox")
+    assert (runtime.removed, [*records.containers]) == ((["container"], []) if dies else ([], ["container"]))

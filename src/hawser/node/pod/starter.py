@@ -222,14 +222,7 @@ class Starter:
             await self._check_sandbox(sandbox.id, name)
             raise _StepError("CreateContainerError", err.message) from err
         self.event(pod, "Normal", "Created", "Container created", name)
-        try:
-            await context.runtime.start_container(container_id)
-        except Unavailable:
-            raise
-        except CRIError as err:
-            await self.records.container(container_id, sandbox.id)
-            await self._check_sandbox(sandbox.id, name, container_id)
-            raise _StepError("RunContainerError", err.message) from err
+        await self._run(name, container_id, sandbox.id)
         self.event(pod, "Normal", "Started", "Container started", name)
         if sandbox.runtime_handler:
             context.rich.started(sandbox.runtime_handler)
@@ -237,6 +230,18 @@ class Starter:
         self._begin(pod, spec, container_id)
         await self.records.container(container_id, sandbox.id)
         return container_id
+
+    async def _run(self, name: str, container_id: str, sandbox_id: str) -> None:
+        """Starts a container that was created. Raises _StepError, _SandboxDied."""
+        try:
+            await self.context.runtime.start_container(container_id)
+        except Unavailable:
+            raise
+        except CRIError as err:
+            # In this order: once its end is known, the pod may be over, and the sandbox stopped for that.
+            await self._check_sandbox(sandbox_id, name, container_id)
+            await self.records.container(container_id, sandbox_id)
+            raise _StepError("RunContainerError", err.message) from err
 
     async def _image_volumes(self, pod: Obj, spec: Obj, secrets: list[Obj]) -> None:
         """Pulls and mounts the images that a container has as volumes. Raises ImageError, _NotReady."""
