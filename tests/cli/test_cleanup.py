@@ -18,6 +18,7 @@ from hawser.cli.engine import cleanup, processes, settings
 from hawser.cli.engine.containerd import runc_dir
 from hawser.cli.engine.settings import Settings
 from hawser.cli.up import end_leftovers
+from hawser.runtime import trees
 
 
 @pytest.fixture
@@ -153,6 +154,14 @@ def test_purging_removes_the_engines_data_and_nothing_else(engine: Settings) -> 
     for name in ("store", "pki", "logs"):
         (engine.data_dir / name).mkdir()
         (engine.data_dir / name / "file").touch()
+    # What containers have left may be deeper than Python would call itself.
+    here = os.open(engine.data_dir / "logs", os.O_RDONLY)
+    for _ in range(2000):
+        os.mkdir("d", dir_fd=here)
+        there = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = there
+    os.close(here)
     mine = engine.data_dir / "notes.txt"
     mine.touch()
     assert cleanup.purge(engine) == [mine]
@@ -167,7 +176,7 @@ def test_an_interrupted_purge_can_be_repeated(engine: Settings, monkeypatch: pyt
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("shutil.rmtree", cut)
+        patched.setattr(trees, "remove", cut)
         with pytest.raises(KeyboardInterrupt):
             cleanup.purge(engine)
     assert settings.load(engine.data_dir) == engine

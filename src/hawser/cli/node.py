@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from hawser.cli.engine import nodenet, nodes, power, ranges, settings
 from hawser.cli.engine.nodes import Node
 from hawser.cli.engine.settings import DEFAULT_DATA_DIR, Settings
 from hawser.cli.graceful import CriticalGrace, Grace, Graceful, shut_down
+from hawser.runtime import trees
 
 app = typer.Typer(
     help="Nodes of the engine: several on one machine, each with its own network, containerd and agent.",
@@ -270,7 +270,8 @@ def remove(name: Name, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
             power.reload(held.engine, held.supervisor)
             _cut(held, node)
             asyncio.run(_forget(held.engine, name))
-            shutil.rmtree(nodes.view(held.engine, node).data_dir, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                trees.remove(nodes.view(held.engine, node).data_dir)
             left = [other for other in held.listed if other.name != name]
             nodes.save(held.engine, left)
             nodenet.apply_table(held.engine, left)

@@ -24,6 +24,7 @@ from hawser.cli.engine.containerd import RUNTIME_NOTES, cni_bin_dir, cni_conf_di
 from hawser.cli.engine.settings import Settings
 from hawser.node.network.agent import NetworkAgent
 from hawser.node.network.config import NetworkConfig
+from hawser.runtime import trees
 
 CGROUP_MOUNT = Path("/sys/fs/cgroup")
 KILL_SECONDS = 60.0
@@ -81,7 +82,7 @@ def purge(settings: Settings) -> list[Path]:
         raise OSError(errno.EBUSY, "a filesystem is mounted there; unmount it first", mounted[0])
     for name in _OWN:
         if (data / name).exists():
-            shutil.rmtree(data / name)
+            trees.remove(data / name)
     foreign = [p for p in data.iterdir() if p.name not in _OWN_FILES]
     for name in _OWN_FILES:
         (data / name).unlink(missing_ok=True)
