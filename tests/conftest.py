@@ -168,6 +168,17 @@ def _self_signed(folder: Path) -> None:
 
 
 @pytest.fixture
+def emptied(tmp_path: Path) -> Iterator[None]:
+    """Empties the test's directory by rm(1), however the test ends.
+
+    For directories that are deeper than Python would call itself: a later run, which takes this one's away by Python,
+    would end with that.
+    """
+    yield
+    subprocess.run(["rm", "-rf", "--one-file-system", *tmp_path.iterdir()], check=False)
+
+
+@pytest.fixture
 def node_state() -> Iterator[None]:
     """The machine's folder of what hawser-runtime keeps on a node goes again, unless it was there."""
     there = Path(STATE).exists()

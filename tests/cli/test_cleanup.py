@@ -150,6 +150,7 @@ def test_data_is_not_purged_while_something_is_mounted_in_it(engine: Settings, m
     assert (mounted[1] / "precious").exists()
 
 
+@pytest.mark.usefixtures("emptied")
 def test_purging_removes_the_engines_data_and_nothing_else(engine: Settings) -> None:
     for name in ("store", "pki", "logs"):
         (engine.data_dir / name).mkdir()

@@ -43,6 +43,7 @@ def test_all_in_a_volume_is_the_groups(tmp_path: Path, readonly: bool, file: int
     assert ownership.is_owned(volume, GROUP) is not readonly
 
 
+@pytest.mark.usefixtures("emptied")
 def test_a_volume_may_be_deeper_than_a_path_is_long(tmp_path: Path) -> None:
     here = os.open(tmp_path, os.O_RDONLY)
     for _ in range(DEEP):

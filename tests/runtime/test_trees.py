@@ -25,6 +25,7 @@ def deep(top: Path) -> None:
     os.close(here)
 
 
+@pytest.mark.usefixtures("emptied")
 def test_whatever_is_there_goes_and_what_links_lead_to_stays(tmp_path: Path) -> None:
     top, other = tmp_path / "top", tmp_path / "other"
     for folder in (top / "a/b", top / "c", other):
