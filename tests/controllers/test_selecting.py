@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -168,3 +169,12 @@ def test_a_plan_and_a_status_are_the_same_with_a_tally_and_without() -> None:
 
 def test_a_selector_of_nothing_selects_nothing() -> None:
     assert not LabelSelector.from_object(None).matcher()({"a": "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [("7", 7), ("007", 7), ("", None), ("-1", None), ("1e3", None), ("\u0663", None), ("9" * 5000, None)],
+)
+def test_whatever_somebody_writes_for_an_index_is_counted_or_is_none(text: str, index: int | None) -> None:
+    annotated = {"metadata": {"annotations": {INDEXED: text}, "ownerReferences": [{"uid": "u", "controller": True}]}}
+    assert active_index_of(annotated) == ([] if index is None else [("u", index)])

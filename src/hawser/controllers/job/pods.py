@@ -24,6 +24,7 @@ OWN_NAME = "kubernetes.io/job-controller"
 """What spec.managedBy says of Jobs that are this controller's."""
 
 _MAX_INT32 = 2**31 - 1
+_DIGITS = 19
 _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 
@@ -38,7 +39,7 @@ def is_over(pod: Obj) -> bool:
 
 
 def phase(pod: Obj) -> str:
-    return str(pod.get("status", {}).get("phase", "Pending"))
+    return str((pod.get("status") or {}).get("phase", "Pending"))
 
 
 def over_of(pod: Obj) -> list[str]:
@@ -65,9 +66,9 @@ def restarts(pod: Obj) -> int:
     """How often the containers of a pod were restarted, while it has not ended: what an OnFailure Job counts."""
     if phase(pod) not in ("Running", "Pending"):
         return 0
-    status = pod.get("status", {})
+    status = pod.get("status") or {}
     fields = ("initContainerStatuses", "containerStatuses")
-    return sum(int(c.get("restartCount", 0)) for field in fields for c in status.get(field) or ())
+    return sum(int(c.get("restartCount") or 0) for field in fields for c in status.get(field) or ())
 
 
 def is_indexed(job: Obj) -> bool:
@@ -89,8 +90,7 @@ def is_failed(pod: Obj, job: Obj) -> bool:
 
 def index_of(pod: Obj) -> int | None:
     """The completion index in the pod's annotations."""
-    text = (pod["metadata"].get("annotations") or {}).get(INDEX, "")
-    return int(text) if text.isascii() and text.isdecimal() else None
+    return _number(pod, INDEX)
 
 
 def valid_index(pod: Obj, job: Obj) -> int | None:
@@ -114,9 +114,14 @@ def ignored_failures(pod: Obj) -> int:
 
 
 def _count(pod: Obj, annotation: str) -> int:
-    text = (pod["metadata"].get("annotations") or {}).get(annotation, "")
-    number = int(text) if text.isascii() and text.isdecimal() else 0
+    number = _number(pod, annotation) or 0
     return number if number <= _MAX_INT32 else 0
+
+
+def _number(pod: Obj, annotation: str) -> int | None:
+    """An annotation's number. Anybody may write there what they like: what Go would not read as one is none."""
+    text = (pod["metadata"].get("annotations") or {}).get(annotation) or ""
+    return int(text) if len(text) <= _DIGITS and text.isascii() and text.isdecimal() else None
 
 
 def ended_at(pod: Obj) -> datetime:
