@@ -93,47 +93,70 @@ def test_objects_under_deletion(finalizers: list[str], dependents: list[Obj], wa
 
 WORKLOAD = Kind("scheduling.k8s.io", "v1alpha2", "Workload", "workloads", True)
 """A kind that the kind table lacks."""
+NEWER = Kind("scheduling.k8s.io", "v1beta1", "Workload", "workloads", True)
+"""The same in another version."""
+DEFINITION = "workloads.scheduling.k8s.io"
 
 
-@pytest.mark.parametrize(("freshness", "left"), [("Stale", True), ("", False)])
-def test_what_a_server_has_that_does_not_answer_is_not_gone(freshness: str, left: bool) -> None:
-    """freshness: of the group version in the end; without one it is no longer there."""
-    listed = {
+def shown(version: str, freshness: str = "Current") -> Obj:
+    """A group version with Workloads, as discovery shows it; its server says what it has unless it is Stale."""
+    resource = {
         "resource": "workloads",
         "responseKind": {"kind": "Workload"},
         "scope": "Namespaced",
         "verbs": [*WORKLOAD.verbs],
     }
+    return {"version": version, "freshness": freshness, "resources": [resource] if freshness == "Current" else []}
+
+
+@pytest.mark.parametrize("defined", [False, True])
+@pytest.mark.parametrize(
+    ("then", "left"),
+    [
+        ([shown("v1alpha2", "Stale")], True),
+        ([shown("v1beta1"), shown("v1alpha2")], True),
+        ([shown("v1beta1"), shown("v1alpha2", "Stale")], True),
+        ([], False),
+    ],
+)
+def test_owners_are_gone_when_their_definition_is_and_not_when_nobody_serves_them(
+    then: list[Obj], left: bool, defined: bool
+) -> None:
+    """then: the versions that are served in the end. defined: by a definition, which goes when none is; else another
+    server has them, and its APIService goes."""
     world = World(FakeClock())
 
-    def show(**version: Any) -> None:
-        group = {"metadata": {"name": WORKLOAD.group}, "versions": [{"version": WORKLOAD.version, **version}]}
-        world.groups = [group] if version["freshness"] else []
+    def show(*versions: Obj) -> None:
+        world.groups = [{"metadata": {"name": WORKLOAD.group}, "versions": [*versions]}] if versions else []
 
     async def run() -> None:
         living = Living(world, GarbageCollector, nodes=0)
-        owner = world.create(WORKLOAD, {"metadata": {"name": "f"}})
-        reference = {
-            "apiVersion": WORKLOAD.api_version,
-            "kind": "Workload",
-            "name": "f",
-            "uid": owner["metadata"]["uid"],
-        }
-        world.create(CONFIG_MAP, {"metadata": {"name": "mine", "ownerReferences": [reference]}})
+        if defined:
+            world.create(CUSTOM_RESOURCE_DEFINITION, {"metadata": {"name": DEFINITION}, "spec": {}})
+        for kind in (WORKLOAD, NEWER):
+            world.create(kind, {"metadata": {"name": "f"}})
+        reference = {"kind": "Workload", "name": "f", "uid": world.find(WORKLOAD, "f")["metadata"]["uid"]}
+        world.change(NEWER, "f", lambda new: new["metadata"].update(uid=reference["uid"]))
+        for name in ("one", "two"):
+            owners = [{**reference, "apiVersion": WORKLOAD.api_version}]
+            world.create(CONFIG_MAP, {"metadata": {"name": name, "ownerReferences": owners}})
         await living.start()
         await living.settle()
-        assert world.find(CONFIG_MAP, "mine") is not None
-        show(freshness=freshness)
-        # Whatever happens to a definition is a reason to look.
-        world.create(CUSTOM_RESOURCE_DEFINITION, {"metadata": {"name": "others.example.com"}, "spec": {}})
-        await living.turn()
-        await living.settle()
+        for versions in (then, [shown("v1alpha2")] if then else [], then):
+            show(*versions)
+            if defined and not versions and world.find(CUSTOM_RESOURCE_DEFINITION, DEFINITION):
+                world.remove(CUSTOM_RESOURCE_DEFINITION, DEFINITION)
+            # Whatever happens to a definition is a reason to look.
+            world.create(CUSTOM_RESOURCE_DEFINITION, {"metadata": {"generateName": "other"}, "spec": {}})
+            await living.turn()
+            await living.settle()
         await living.stop()
 
-    show(resources=[listed], freshness="Current")
-    serve_custom([WORKLOAD])
+    show(shown("v1alpha2"))
+    serve_custom([WORKLOAD, NEWER])
     try:
         asyncio.run(run())
     finally:
         serve_custom([])
-    assert (world.find(CONFIG_MAP, "mine") is not None) is left
+    kept = [world.find(CONFIG_MAP, name) is not None for name in ("one", "two")]
+    assert kept == [left or not defined] * 2

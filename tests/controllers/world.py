@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from hawser.api import errors
 from hawser.api.defaults import apply_defaults
-from hawser.api.kinds import EVENT, NAMESPACE, NODE, POD, SUBJECT_ACCESS_REVIEW, Kind
+from hawser.api.kinds import EVENT, KINDS, NAMESPACE, NODE, POD, SUBJECT_ACCESS_REVIEW, Kind
 from hawser.api.patch import merge_patch
 from hawser.api.selectors import LabelSelector
 from hawser.api.strategic import clone, strategic_merge_patch
@@ -118,7 +118,8 @@ class World:
             obj["status"] = {"phase": "Pending"} if kind == POD else {}
         if kind == NAMESPACE:
             obj |= {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
-        apply_defaults(kind, obj)
+        if kind in KINDS:
+            apply_defaults(kind, obj)
         self._put(key, obj, "ADDED")
         return obj
 
@@ -254,7 +255,8 @@ class World:
         if not metadata.get("ownerReferences"):
             metadata.pop("ownerReferences", None)
         if subresource in ("", "scale"):
-            apply_defaults(key[0], new)
+            if key[0] in KINDS:
+                apply_defaults(key[0], new)
             metadata["generation"] = old["metadata"]["generation"] + (new.get("spec") != old.get("spec"))
         if new == old:
             return old

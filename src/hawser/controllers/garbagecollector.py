@@ -25,7 +25,8 @@ _LOOK_AGAIN = 60.0
 class GarbageCollector(Controller):
     """Keys are ``INDEX|namespace/name``, INDEX the kind's place among those seen so far.
 
-    Custom resources are followed from when they are discovered until their definition goes.
+    Custom resources are followed from when they are discovered until nobody serves them; gone they are only with their
+    definition.
     """
 
     name = "garbage-collector-controller"
@@ -39,18 +40,25 @@ class GarbageCollector(Controller):
         # Owners known not to exist, the oldest knowledge first; a uid never comes back.
         self._absent: dict[tuple[Kind, str, str, str], None] = {}
         self._custom: dict[tuple[str, str], Kind] = {}
+        # Names of the definitions that there have been; what has none is another server's.
+        self._defined: set[str] = set()
         self._definitions_changed = asyncio.Event()
         text = "Number of garbage collector resources sync errors"
         self._errors = Counters("garbagecollector_controller_resources_sync_error_total", text)
         for number, kind in enumerate(self._kinds):
             self._follow(number, kind, manager.informer(kind, metadata_only=True))
-        self._informers[CUSTOM_RESOURCE_DEFINITION].on_change(lambda old, new: self._definitions_changed.set())
+        self._informers[CUSTOM_RESOURCE_DEFINITION].on_change(self._definition_changed)
 
     def _follow(self, number: int, kind: Kind, informer: Informer) -> None:
         informer.add_index("owners", _owner_uids)
         informer.add_index("uid", _uid)
         informer.on_change(self._handler(number, kind))
         self._informers[kind] = informer
+
+    def _definition_changed(self, old: Obj | None, new: Obj | None) -> None:
+        if new is not None:
+            self._defined.add(new["metadata"]["name"])
+        self._definitions_changed.set()
 
     async def run(self) -> None:
         """Follow custom resources as they come and go."""
@@ -64,10 +72,14 @@ class GarbageCollector(Controller):
                     for kind in running.keys() - found:
                         # Whose server does not say now what it has may have it still.
                         if kind.api_version not in discovered.stale:
+                            gone = await self._is_gone(kind)
                             running.pop(kind).cancel()
-                            self._drop(kind)
+                            self._drop(kind, gone)
                     for kind in found - running.keys():
                         running[kind] = tasks.create_task(self._follow_custom(kind))
+                    # Of several versions of a kind the one that is preferred now comes last.
+                    for kind in sorted(running, key=found.__contains__):
+                        self._custom[kind.group, kind.kind] = kind
                     try:
                         async with asyncio.timeout(_LOOK_AGAIN):
                             await self._definitions_changed.wait()
@@ -90,7 +102,6 @@ class GarbageCollector(Controller):
     async def _follow_custom(self, kind: Kind) -> None:
         if kind not in self._kinds:
             self._kinds.append(kind)
-        self._custom[kind.group, kind.kind] = kind
         informer = Informer(self._client, kind, metadata_only=True)
         self._follow(self._kinds.index(kind), kind, informer)
         async with asyncio.TaskGroup() as tasks:
@@ -102,13 +113,30 @@ class GarbageCollector(Controller):
                     if any(self._kind_of(r) == kind for r in obj["metadata"].get("ownerReferences") or ()):
                         self.queue.add(f"{number}|{key_of(obj)}")
 
-    def _drop(self, kind: Kind) -> None:
-        """A definition is gone, and with it every object."""
+    async def _is_gone(self, kind: Kind) -> bool:
+        """Whether nobody serves a kind because its definition is gone, or about to be. Raises APIError."""
+        name = f"{kind.plural}.{kind.group}"
+        if name not in self._defined:
+            return False
+        try:
+            definition = await self._client.get(CUSTOM_RESOURCE_DEFINITION, name)
+        except APIError as e:
+            if e.code != 404:
+                raise
+            return True
+        return "deletionTimestamp" in definition["metadata"]
+
+    def _drop(self, kind: Kind, gone: bool) -> None:
+        """Nobody serves a kind any more. gone: nor are there objects of it; else another server may have them still,
+        or the definition has another version: nothing is known of them any more."""
         informer = self._informers.pop(kind, None)
-        if informer is not None:
-            gone = self._handler(self._kinds.index(kind), kind)
+        if not gone:
+            if self._custom.get((kind.group, kind.kind)) == kind:
+                del self._custom[kind.group, kind.kind]
+        elif informer is not None:
+            tell = self._handler(self._kinds.index(kind), kind)
             for obj in informer.list():
-                gone(obj, None)
+                tell(obj, None)
 
     def _followed(self) -> Iterator[tuple[int, Kind, Informer]]:
         for number, kind in enumerate(self._kinds):
