@@ -201,12 +201,15 @@ def test_what_a_server_that_does_not_answer_has_stays_counted(stale: str, used: 
 
     async def run() -> None:
         living = Living(world, ResourceQuotaController, nodes=0)
-        world.create(RESOURCE_QUOTA, {"metadata": {"name": "q"}, "spec": {"hard": {name: "5"}}})
-        world.change(RESOURCE_QUOTA, "q", lambda new: new.update(status={"hard": {name: "4"}, "used": {name: "3"}}))
+        world.create(CONFIG_MAP, {"metadata": {"name": "mine"}})
+        world.create(RESOURCE_QUOTA, {"metadata": {"name": "q"}, "spec": {"hard": {name: "5", "configmaps": "5"}}})
+        before = {"hard": {name: "4"}, "used": {name: "3"}}
+        world.change(RESOURCE_QUOTA, "q", lambda new: new.update(status=before))
         await living.start()
         await living.settle()
         await living.stop()
 
     asyncio.run(run())
     (quota,) = world.objects(RESOURCE_QUOTA)
-    assert quota["status"]["used"] == {name: used}
+    # What others have is counted all the same.
+    assert quota["status"]["used"] == {name: used, "configmaps": "1"}

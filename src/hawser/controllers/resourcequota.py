@@ -6,12 +6,13 @@ documentation, "Resource Quotas", viewing and setting quotas.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from hawser.api.errors import APIError, ignoring, service_unavailable
 from hawser.api.extended_resources import resource_of
 from hawser.api.kinds import DEVICE_CLASS, POD, RESOURCE_CLAIM, RESOURCE_QUOTA, Kind, watched
+from hawser.api.quantity import Quantity
 from hawser.api.quota.names import bounds_extended, concerning, counted
 from hawser.api.quota.scopes import matches, selectors
 from hawser.api.quota.usage import ALONE, ZERO, Around, Usage, add, changes_by_itself, is_measured, usage
@@ -131,9 +132,15 @@ class ResourceQuotaController(Controller):
                 moving = moving or any(changes_by_itself(kind, obj) for obj in objects)
         custom = {name for name in hard if name.startswith("count/")} - used.keys()
         custom -= {name for kind in self._kinds for name in concerning(kind, custom)}
+        unknown: APIError | None = None
         if custom:
-            used = add(used, await self._custom(quota, custom, namespace))
-        await self._write(quota, used)
+            try:
+                used = add(used, await self._custom(quota, custom, namespace))
+            except APIError as error:
+                unknown = error
+        await self._write(quota, used, custom if unknown is not None else ())
+        if unknown is not None:
+            raise unknown
         return _LOOK_AT_CUSTOM if custom or moving else _LOOK_AGAIN
 
     async def _custom(self, quota: Obj, names: set[str], namespace: str) -> Usage:
@@ -155,8 +162,13 @@ class ResourceQuotaController(Controller):
                 used = add(used, total(quota, kind, listed.items, self._manager.clock.now()))
         return used
 
-    async def _write(self, quota: Obj, used: Usage) -> None:
-        wanted = status(quota, used)
+    async def _write(self, quota: Obj, used: Usage, unknown: Collection[str]) -> None:
+        """unknown: names for which objects could not be counted: what was found before stays."""
+        before = (quota.get("status") or {}).get("used") or {}
+        if not before.keys() >= set(unknown):
+            # Nothing would be taken for none.
+            return
+        wanted = status(quota, {**used, **{name: Quantity.parse(before[name]) for name in unknown}})
         if wanted is None:
             return
         changed = {**quota, "status": wanted}
