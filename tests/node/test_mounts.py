@@ -24,7 +24,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
     mounts.unmount_below(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["plain", "with blank", "ä\\b\tc"])
+@pytest.mark.parametrize("name", ["plain", "with blank", "ä\\b\tc", "a\u2028b\x1cc d", os.fsdecode(b"\xff e")])
 def test_what_is_mounted_is_found_and_detached(place: Path, name: str) -> None:
     outer = place / name
     outer.mkdir()
@@ -37,6 +37,20 @@ def test_what_is_mounted_is_found_and_detached(place: Path, name: str) -> None:
     with pytest.raises(OSError, match="Read-only"):
         (outer / "in/new").touch()
     assert mounts.unmount_below(place) == [] and not (outer / "file").exists()
+
+
+def test_what_a_pod_names_a_part_of_its_volume_hides_no_mount(place: Path) -> None:
+    source, target, other = place / "source", place / "target", place / "other"
+    target.mkdir()
+    other.mkdir()
+    emptydir.tmpfs(other)
+    for name in ("a\u2028b c", "\x1c\\ \x85", os.fsdecode(b"\xff \xfe")):
+        (source / name).mkdir(parents=True)
+        held = os.open(source / name, os.O_PATH)
+        mounts.bind(f"/proc/self/fd/{held}", target, readonly=True)
+        os.close(held)
+        assert mounts.points(other) == [other] and mounts.points(target) == [target]
+        assert mounts.unmount_below(target) == []
 
 
 def test_mounts_stacked_on_one_place_all_go(place: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,24 @@ V2 = "31 25 0:27 / /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw,nsde
 def test_the_layout_of_control_groups(mountinfo: str, systemd: int, layout: Cgroups) -> None:
     assert host.cgroups({"linux": {"cgroupsPath": "/x"}}, "id", mountinfo, systemd) == layout
     assert layout.limiting == (mountinfo.startswith("31"))
+
+
+@pytest.mark.parametrize("layout", [V1, HYBRID, V2])
+def test_the_layout_is_told_whatever_pods_mount(layout: str) -> None:
+    odd = "90 25 0:54 /a\u2028b\x1cc\\040d /mnt rw,relatime - tmpfs none rw\n"
+    assert host.parse_mountinfo(odd + layout) == host.parse_mountinfo(layout)
+    assert host.controllers(odd + layout) == host.controllers(layout)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_mounted_directory_whose_name_is_no_text_is_in_nobodys_way(tmp_path: Path) -> None:
+    odd, target = tmp_path / os.fsdecode(b"\xff"), tmp_path / "target"
+    odd.mkdir()
+    target.mkdir()
+    code = "from hawser.runtime import host; print(host.controllers(host.mountinfo()))"
+    script = 'mount --bind "$1" "$2" && exec "$3" -c "$4"'
+    command = ["unshare", "--mount", "sh", "-c", script, "sh", odd, target, sys.executable, code]
+    assert subprocess.check_output(command, text=True).strip() == str(host.controllers(host.mountinfo()))
 
 
 def test_a_systemd_without_v1_is_refused_where_there_is_no_v2() -> None:

@@ -102,6 +102,16 @@ def test_a_delete_that_was_killed_before_the_runtime_was_through_is_done_by_the_
     ]
 
 
+def test_a_mark_of_which_nothing_else_is_left_goes(tmp_path: Path) -> None:
+    launcher, root = Launcher(tmp_path), tmp_path / "runc"
+    mark = Path(f"{launcher.records}{root}") / ".deleting/one"
+    mark.parent.mkdir(parents=True)
+    mark.write_text("1 --force\n")
+    words = ["--root", str(root), "delete", "--force", "one"]
+    assert launcher(*words) == words
+    assert not mark.exists()
+
+
 def test_a_container_of_the_same_name_is_not_the_one_that_was_to_be_deleted(tmp_path: Path) -> None:
     marks = tmp_path / ".deleting"
     marks.mkdir()

@@ -42,8 +42,8 @@ def hierarchies(mounts: str) -> list[Hierarchy]:
     v2: list[Hierarchy] = []
     known = {"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "pids", "blkio", "hugetlb", "perf_event"}
     known |= {"net_cls", "net_prio", "rdma", "misc"}
-    for line in mounts.splitlines():
-        _, point, kind, options, *_ = line.split()
+    for line in filter(None, mounts.split("\n")):
+        _, point, kind, options, *_ = line.split(" ")
         if kind == "cgroup":
             controllers = known & set(options.split(","))
             if "name=systemd" in options:
@@ -62,7 +62,8 @@ class Cgroups:
         self.root = root.strip("/")
         self._pod_pids = pod_pids
         self._burstable: dict[str, int] = {}
-        self.hierarchies = hierarchies(Path("/proc/mounts").read_text()) if found is None else found
+        mounts = Path("/proc/mounts").read_text(errors="surrogateescape") if found is None else ""
+        self.hierarchies = hierarchies(mounts) if found is None else found
 
     @property
     def unified(self) -> bool:

@@ -35,8 +35,7 @@ def equip(
     wanted = profile.wanted(annotations, answer)
     made: list[Group] = []
     if edited.init == "systemd" and wanted.agents and not facts.cgroups.limiting:
-        with open("/proc/self/mountinfo", encoding="utf-8") as file:  # noqa: PTH123
-            controllers = host.controllers(file.read())
+        controllers = host.controllers(host.mountinfo())
         path = host.place(spec["linux"]["cgroupsPath"])
         made = groups(wanted.agents, path, controllers, _processors(spec))
     edited = _furnish(edited, wanted, rootfs, facts, made)

@@ -67,10 +67,7 @@ def place(path: str) -> str:
 def parse_mountinfo(mountinfo: str) -> Cgroups:
     """The layout that the host's /proc/self/mountinfo tells; proc_pid_mountinfo(5)."""
     named = beside = ""
-    for line in mountinfo.splitlines():
-        left, _, right = line.partition(" - ")
-        kind, _, options = [*right.split(" "), "", ""][:3]
-        place = left.split(" ")[4]
+    for place, kind, options in _hierarchies(mountinfo):
         if kind == "cgroup" and "name=systemd" in options.split(","):
             named = place
         elif kind == "cgroup2" and place != "/sys/fs/cgroup" and not beside:
@@ -83,12 +80,27 @@ def parse_mountinfo(mountinfo: str) -> Cgroups:
 def controllers(mountinfo: str) -> dict[str, str]:
     """Where the hierarchies of cgroup v1 are mounted, by controller."""
     found: dict[str, str] = {}
-    for line in mountinfo.splitlines():
+    for mounted, kind, options in _hierarchies(mountinfo):
+        if kind == "cgroup":
+            found |= dict.fromkeys(options.split(","), mounted)
+    return found
+
+
+def _hierarchies(mountinfo: str) -> list[tuple[str, str, str]]:
+    """Mounted control groups: where, of which version, with which options."""
+    found = []
+    for line in mountinfo.split("\n"):  # what pods mount may have anything else in its name that ends a line elsewhere
         left, _, right = line.partition(" - ")
         kind, _, options = [*right.split(" "), "", ""][:3]
-        if kind == "cgroup":
-            found |= dict.fromkeys(options.split(","), left.split(" ")[4])
+        if kind in ("cgroup", "cgroup2"):
+            found.append((left.split(" ")[4], kind, options))
     return found
+
+
+def mountinfo() -> str:
+    """What is mounted on this node, proc_pid_mountinfo(5); names that pods give need not be UTF-8."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
 
 
 def memory_group(spec: dict[str, Any], mountinfo: str) -> str:

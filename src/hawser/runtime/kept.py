@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import stat
 
-from . import keptdisk, spawn, trees
+from . import host, keptdisk, spawn, trees
 from .edited import EditError
 from .light import Any, dumps, loads, suppress
 
@@ -47,8 +47,7 @@ def keep(spec: dict[str, Any], annotations: dict[str, str], container_id: str, b
     if (spec.get("linux") or {}).get("uidMappings"):
         raise EditError("rootfs: keep: a container with a user namespace has other owners on the node each time")
     place = os.path.join(os.environ["HAWSER_ROOTS"], *names)
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        lowers = layers(file.read(), os.path.realpath(os.path.join(bundle, spec["root"]["path"])))
+    lowers = layers(host.mountinfo(), os.path.realpath(os.path.join(bundle, spec["root"]["path"])))
     os.makedirs(os.environ["HAWSER_ROOTS"], mode=0o700, exist_ok=True)
     os.makedirs(place, exist_ok=True)
     before = _told(place)
@@ -80,9 +79,9 @@ def layers(mountinfo: str, root: str) -> list[str]:
     """The image's layers below a container's root, the topmost first; proc_pid_mountinfo(5). Raises EditError."""
     options = ""
     kind = "no mount"
-    for line in mountinfo.splitlines():
+    for line in mountinfo.split("\n")[:-1]:
         left, _, right = line.partition(" - ")
-        if left.split(" ")[4].encode().decode("unicode_escape") == root:
+        if left.split(" ")[4].encode(errors="surrogateescape").decode("unicode_escape") == root:
             kind, _, options = [*right.split(" ", 2), "", ""][:3]
     if kind != "overlay":
         raise EditError(f"rootfs: keep: the container's root file system on the node is {kind}, not an overlay")

@@ -161,10 +161,9 @@ update)
 	;;
 delete)
 	# Of one that could not be made there may be no note yet, but all else.
-	inside=$records/.inside/$id kept=$records/.roots/$id
-	if [ -n "$id" ] && { [ -e "$note" ] || [ -d "$inside" ] || [ -d "$kept" ] || [ -d "$records/.hooks/$id" ]; }; then
+	inside=$records/.inside/$id kept=$records/.roots/$id begun=$records/.deleting/$id
+	if [ -n "$id" ] && { [ -e "$note" ] || [ -e "$begun" ] || [ -d "$inside" ] || [ -d "$kept" ] || [ -d "$records/.hooks/$id" ]; }; then
 		# A delete that is killed is done anew by whoever makes the next container (leftovers.py).
-		begun=$records/.deleting/$id
 		[ -d "$records/.deleting" ] || mkdir -p "$records/.deleting"
 		case " $* " in
 		*' --force '* | *' -f '* | *' --force=true '*) echo "$$ --force" >"$begun" ;;

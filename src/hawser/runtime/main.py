@@ -109,11 +109,10 @@ def _prepare(
         steady = os.path.join(os.environ["HAWSER_VIEW"], "lib", view.STEADY)
         facts = facts._replace(faketime=faketime.gather(rootfs, process, facts.executable, search, steady))
     if init == "systemd":
-        with open("/proc/self/mountinfo", encoding="utf-8") as file:
-            facts = facts._replace(
-                machine_id=host.machine_id(annotations, call.container_id),
-                cgroups=host.cgroups(spec, call.container_id, file.read(), facts.systemd_version),
-            )
+        facts = facts._replace(
+            machine_id=host.machine_id(annotations, call.container_id),
+            cgroups=host.cgroups(spec, call.container_id, host.mountinfo(), facts.systemd_version),
+        )
     edited = equip(spec, edit(spec, asked, facts), annotations, answer, rootfs, facts)
     if init != "minimal":
         host.allow_watches()
@@ -125,8 +124,7 @@ def _prepare(
 def _memory_group(edited: Edited) -> str:
     if edited.init == "minimal":
         return ""  # nothing is started again inside
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        return host.memory_group(edited.spec, file.read())
+    return host.memory_group(edited.spec, host.mountinfo())
 
 
 def write(bundle: str, edited: Edited) -> None:

@@ -63,8 +63,8 @@ def visit(
     """Calls `each` with all that is there: the directory it is in, its name, what it is; and `after` for a directory
     when all below has been seen. What `each` raises of OSError counts as gone. Raises OSError."""
     here = os.open(path, _FOLDER)
-    way = [(_identity(here), "", os.listdir(here))]
     try:
+        way = [(_identity(here), "", os.listdir(here))]
         while True:
             _, name, left = way[-1]
             if left:

@@ -169,8 +169,8 @@ def mounts_below(*directories: Path) -> list[str]:
     """Mount points strictly below the directories, newest first (proc(5), /proc/self/mounts)."""
     marks = tuple(str(d) + "/" for d in directories)
     points = []
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split()[1])
+    for line in Path("/proc/self/mounts").read_bytes().decode(errors="surrogateescape").split("\n")[:-1]:
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split(" ")[1])
         if point.startswith(marks):
             points.append(point)
     return points[::-1]

@@ -142,7 +142,8 @@ def _keep_in_memory(directory: Path) -> None:
 
 def _filesystem(directory: Path) -> str:
     """The type of the file system that a directory is on (proc(5), /proc/self/mounts)."""
-    kinds = {line.split()[1]: line.split()[2] for line in Path("/proc/self/mounts").read_text().splitlines()}
+    lines = Path("/proc/self/mounts").read_bytes().decode(errors="surrogateescape").split("\n")[:-1]
+    kinds = {words[1]: words[2] for words in (line.split(" ") for line in lines)}
     return next((kinds[str(place)] for place in (directory, *directory.parents) if str(place) in kinds), "")
 
 

@@ -9,7 +9,7 @@ import fnmatch
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -73,8 +73,15 @@ def check(changes: Iterable[dict[str, Any]], free: int) -> None:
 
 def kept(changes: Iterable[dict[str, Any]], without: Sequence[str]) -> list[dict[str, Any]]:
     """The changes of a diff that are in the commit. Pure."""
-    gone = tuple(without)
-    return [c for c in changes if not any(_below(str(c["path"]).strip("/"), path) for path in gone)]
+    gone = frozenset(without)  # a container may have made any number of what is left out
+    return [c for c in changes if gone.isdisjoint(_way(str(c["path"]).strip("/")))]
+
+
+def _way(path: str) -> Iterator[str]:
+    """A path, and the directories that it is below."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
 
 
 def _below(path: str, folder: str) -> bool:

@@ -87,7 +87,9 @@ def is_mounted(path: Path) -> bool:
 
 def mounted(folder: Path) -> list[str]:
     """Namespaces that are mounted below a folder (proc(5), /proc/self/mounts)."""
-    rows = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
+    # What pods mount may have anything else in its name that Python takes for a blank or the end of a line.
+    text = Path("/proc/self/mounts").read_bytes().decode(errors="surrogateescape")
+    rows = (line.split(" ") for line in text.split("\n")[:-1])
     return [row[1] for row in rows if row[2] == "nsfs" and row[1].startswith(f"{folder}/")]
 
 

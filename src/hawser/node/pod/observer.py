@@ -94,5 +94,5 @@ def _outlived(pod: Obj, container_id: str) -> bool:
             told = (state or {}).get("terminated") or {}
             # The journal may be gone when an agent starts anew.
             if str(told.get("containerID", "")).endswith(container_id):
-                return bool(told["reason"] != "OOMKilled")
+                return bool(told.get("reason") != "OOMKilled")
     return outlived(container_id)

@@ -95,20 +95,25 @@ def _is_shared(folder: Path) -> bool:
 
 
 def _options(target: Path) -> set[str]:
-    for line in reversed(_MOUNTINFO.read_text(errors="surrogateescape").splitlines()):
-        words = line.split()
+    for line in reversed(_lines()):
+        words = line.split(" ")
         if _plain(words[4]) == str(target):
             return set(words[5].split(","))
     return set()
 
 
+def _lines() -> list[str]:
+    # A pod's subPath may hold whatever else Python takes for a blank or for the end of a line: the kernel has it as is.
+    return _MOUNTINFO.read_bytes().decode(errors="surrogateescape").split("\n")[:-1]
+
+
 def _table(about: str = "") -> list[tuple[str, list[str]]]:
     """Every mount point with its optional fields, oldest first. about: only those in whose line it may stand."""
     result = []
-    for line in _MOUNTINFO.read_text(errors="surrogateescape").splitlines():
+    for line in _lines():
         if about not in line and "\\" not in line:
             continue
-        words = line.split()
+        words = line.split(" ")
         result.append((_plain(words[4]), words[6 : words.index("-", 6)]))
     return result
 

@@ -61,7 +61,7 @@ class Rootfs:
             for path in self.without
             if path.is_relative_to(self.root)
         ]
-        mounts = foreign_mounts(Path("/proc/self/mountinfo").read_text(), str(self.root))
+        mounts = foreign_mounts(Path("/proc/self/mountinfo").read_text(errors="surrogateescape"), str(self.root))
         try:
             swaps = facts.fstab_swap((self.root / "etc/fstab").read_text(errors="replace"))
         except OSError:
