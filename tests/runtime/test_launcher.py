@@ -170,6 +170,31 @@ def test_delete_takes_what_was_mounted_for_one_that_could_not_be_made(launcher: 
     assert not [place for place in (journal, kept) if place.exists()]
 
 
+@pytest.mark.parametrize(
+    ("name", "counted", "told"),
+    [
+        ("memory.events", "oom 3\noom_kill 2\noom_group_kill 1\n", ['{"kind":"end","oomKills":2}']),
+        ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n", ['{"kind":"end","oomKills":0}']),
+        ("memory.oom_control", "under_oom 0\n", []),
+        ("other", "", []),
+    ],
+)
+def test_delete_notes_how_many_were_killed_for_want_of_memory(
+    launcher: Launcher, name: str, counted: str, told: list[str]
+) -> None:
+    group = launcher.directory / "a group"
+    group.mkdir()
+    (group / name).write_text(counted)
+    note = launcher.note("/run/x", "id", f"systemd\n{group}")
+    inside = note.parent / ".inside/id"
+    inside.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", inside], check=True)
+    (inside / "journal").write_text("line\n")
+    launcher("--root", "/run/x", "delete", "id")
+    assert (launcher.code, launcher.error) == (0, "")
+    assert (note.parent / ".journal/id.inside.jsonl").read_text().split() == ["line", *told]
+
+
 @pytest.mark.parametrize("key", ["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"])
 def test_a_sandbox_passes_without_an_edit(launcher: Launcher, tmp_path: Path, key: str) -> None:
     text = json.dumps({"annotations": {key: "sandbox"}}, separators=(",", ":"))

@@ -172,8 +172,11 @@ delete)
 		# As long as the container's control groups are there.
 		group='' kills=''
 		[ ! -r "$note" ] || { read -r _ && read -r group; } <"$note"
-		[ -z "$group" ] ||
-			kills=$(sed -n 's/^oom_kill //p' "$group/memory.events" "$group/memory.oom_control" 2>/dev/null)
+		for file in ${group:+"$group/memory.events" "$group/memory.oom_control"}; do
+			[ ! -r "$file" ] || while read -r key value; do
+				[ "$key" != oom_kill ] || kills=$value
+			done <"$file"
+		done 2>/dev/null
 		if [ -e "$records/.hooks/$id/plan.json" ]; then
 			python
 			"$python" -I -S -c "$program" "$0" "$@"

@@ -98,8 +98,8 @@ def _down(
         there = os.open(name, _FOLDER, dir_fd=here)
     except OSError:
         return here  # it is gone, or something else by now
-    os.close(here)
     way.append((_identity(there), name, _names(there)))
+    os.close(here)
     return there
 
 
