@@ -113,6 +113,23 @@ async def test_a_handler_that_fails_does_not_stop_the_others(api, informer, capl
     assert "a handler of pods failed" in caplog.text
 
 
+async def test_an_object_that_an_index_cannot_read_is_in_none_and_stops_nothing(api, informer, caplog):
+    await informer.synced()
+    seen = []
+    informer.add_index("number", lambda o: [str(int(o["metadata"]["labels"]["n"]))])
+    informer.add_tally("numbers", lambda o: [("all", int(o["metadata"]["labels"]["n"]))])
+    informer.on_change(lambda old, new: seen.append(new))
+    for label in ("1", "x", "2", "x"):
+        api.write(POD, pod("a", n=label))
+        api.write(POD, pod("b", n="1"))
+    api.delete(POD, "default", "a")
+    await until(lambda: None in seen)
+    assert [o["metadata"]["name"] for o in informer.by_index("number", "1")] == ["b"]
+    assert informer.by_index("number", "2") == []
+    assert informer.tally("numbers", "all") == {1: 1}
+    assert "an index of pods failed" in caplog.text
+
+
 async def test_indexes_follow_changes(api, informer):
     api.write(POD, pod("a", app="x"))
     await informer.synced()

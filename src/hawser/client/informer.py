@@ -12,7 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 from hawser.api.errors import APIError
 from hawser.api.kinds import Kind
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 Objects = list[Obj]
 Handler = Callable[[Obj | None, Obj | None], None]
 """Called with the object before and after a change; None before an addition and after a deletion."""
+_T = TypeVar("_T")
 IndexFunction = Callable[[Obj], Iterable[str]]
 TallyFunction = Callable[[Obj], Iterable[tuple[str, Hashable]]]
 
@@ -312,8 +313,7 @@ class Informer:
                 self._complain()
 
     def _index(self, index: str, function: IndexFunction, key: str, old: Obj | None, new: Obj | None) -> None:
-        before = (*function(old),) if old is not None else ()
-        after = (*function(new),) if new is not None else ()
+        before, after = self._values(function, old), self._values(function, new)
         table = self._indexes[index]
         if before != after:
             for value in before:
@@ -328,8 +328,7 @@ class Informer:
                 table.setdefault(value, {})[key] = new
 
     def _count(self, tally: str, function: TallyFunction, old: Obj | None, new: Obj | None) -> None:
-        before = (*function(old),) if old is not None else ()
-        after = (*function(new),) if new is not None else ()
+        before, after = self._values(function, old), self._values(function, new)
         if before == after:
             return
         table = self._tallies[tally]
@@ -343,9 +342,19 @@ class Informer:
             if not counts:
                 del table[value]
 
-    def _complain(self) -> None:
-        """One handler's mistake must not cost the other controllers their events."""
-        log.exception("a handler of %s failed", self.kind.plural)
+    def _values(self, function: Callable[[Obj], Iterable[_T]], obj: Obj | None) -> tuple[_T, ...]:
+        """What an index's or tally's function yields; of an object that it cannot read, nothing."""
+        if obj is None:
+            return ()
+        try:
+            return (*function(obj),)
+        except Exception:
+            self._complain("an index")
+            return ()
+
+    def _complain(self, who: str = "a handler") -> None:
+        """One function's mistake must not cost the other controllers their events."""
+        log.exception("%s of %s failed", who, self.kind.plural)
 
 
 def _must_relist(err: APIError) -> bool:
