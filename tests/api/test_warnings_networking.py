@@ -35,6 +35,7 @@ def test_addresses(value: str, expected: str) -> None:
     ("value", "expected"),
     [
         ("192.12.2.0/24", ""),
+        (f"192.12.2.0/{'1' * 5000}", ""),
         ("2001:db8::/32", ""),
         ("nothing", ""),
         ("1.2.3.4/x", ""),

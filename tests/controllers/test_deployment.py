@@ -391,3 +391,22 @@ def test_a_finished_rollout_stays_finished_when_a_pod_fails() -> None:
     got = deployment_status.status(world.deployment, new, old, NOW)
     assert conditions(got)["Progressing"] == ("True", "NewReplicaSetAvailable")
     assert got["unavailableReplicas"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("3", 3),
+        ("+3", 3),
+        ("-3", 0),
+        ("", 0),
+        ("x", 0),
+        ("²", 0),
+        ("٣", 0),
+        ("9" * 5000, 0),
+        (str(2**63 - 1), 2**63 - 1),
+    ],
+)
+def test_what_is_no_number_of_an_annotation_counts_as_none(text: str, number: int) -> None:
+    replicas: Obj = {"metadata": {"annotations": {rollout.DESIRED: text, REVISION: text}}}
+    assert (rollout.annotated(replicas, rollout.DESIRED), rollout.revision(replicas)) == (number, number)

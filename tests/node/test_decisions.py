@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from hawser.node.cgroups import Cgroups, Hierarchy, hierarchies, weight
 from hawser.node.cri.model import Image
-from hawser.node.pod import dns, env, resources, security
+from hawser.node.pod import dns, env, resources, security, stopper
 from hawser.node.pod.backoff import Backoff
 from hawser.node.pod.configs import Machine
 from hawser.node.pod.publisher import changes, patch
 from hawser.node.probes.state import Kind, Settings, State, after, initial
-from hawser.node.volumes import atomic
+from hawser.node.volumes import atomic, claims
 from hawser.node.volumes.atomic import File
 from hawser.node.volumes.payload import Contents, VolumeError, files
 
@@ -332,3 +332,25 @@ def test_controllers_that_the_host_keeps_are_missed(tmp_path: Path, given: str, 
     unified = Hierarchy(tmp_path, frozenset())
     assert Cgroups("r", [unified]).missing() == missing
     assert Cgroups("r", [Hierarchy(tmp_path, frozenset({"cpu"})), unified]).missing() == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("SIGTERM", 15),
+        ("SIGRTMIN+3", 37),
+        ("SIGRTMAX-2", 62),
+        ("SIGRTMIN+--3", 0),
+        ("SIGRTMIN+²", 0),
+        ("SIGRTMIN+" + "1" * 5000, 0),
+        ("NOSUCH", 0),
+    ],
+)
+def test_signals_of_manifests_and_images_have_numbers(name: str, number: int) -> None:
+    assert stopper.signal_number(name) == number
+
+
+@pytest.mark.parametrize(("text", "group"), [("1234", 1234), ("", None), ("x", None), ("²", None), ("1" * 5000, None)])
+def test_a_volumes_annotation_may_name_a_group(text: str, group: int | None) -> None:
+    volume = {"metadata": {"annotations": {"pv.beta.kubernetes.io/gid": text}}}
+    assert claims.extra_group(volume) == group

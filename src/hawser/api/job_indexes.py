@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from sys import maxsize
 
+_is_index = re.compile(r"[0-9]{1,19}").fullmatch
 _is_number = re.compile(r"[+-]?[0-9]+").fullmatch
 Interval = tuple[int, int]
 
@@ -89,7 +90,7 @@ class Indexes:
         found = []
         for part in text.split(",") if text else ():
             first, _, last = part.partition("-")
-            if first.isdecimal() and (not last or last.isdecimal()) and int(first) < completions:
+            if _is_index(first) and (not last or _is_index(last)) and int(first) < completions:
                 found.append((int(first), min(int(last or first), completions - 1)))
         return cls(found)
 

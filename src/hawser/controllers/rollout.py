@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hawser.api.scalars import DecodeError, integer
 from hawser.api.types import Obj
 
 DESIRED = "deployment.kubernetes.io/desired-replicas"
@@ -152,8 +153,10 @@ def _share(rs: Obj, bounds: Limits, difference: int, given: int, running: int) -
 
 def annotated(rs: Obj, name: str) -> int:
     """A number of an annotation; 0 when absent or not a number."""
-    text = (rs["metadata"].get("annotations") or {}).get(name, "")
-    return int(text) if text.isdigit() else 0
+    try:
+        return max(0, integer((rs["metadata"].get("annotations") or {}).get(name, "")))
+    except DecodeError:
+        return 0
 
 
 def age(rs: Obj) -> tuple[str, str]:

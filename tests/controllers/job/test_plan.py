@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hawser.api.job_indexes import Indexes
 from hawser.controllers.job import template
 from hawser.controllers.job.backoff import Record, latest, remaining
 from hawser.controllers.job.plan import Outcome, Work, outcome, work
@@ -335,3 +336,18 @@ def test_what_is_known_of_indexes_and_restarts_changes_no_plan(
     ends = outcome(plain, NOW)
     assert outcome(known, NOW) == ends
     assert work(known, ends, Record(), NOW) == work(plain, ends, Record(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("1,3-4", "1,3,4"),
+        ("x,2", "2"),
+        ("²,2", "2"),
+        ("9" * 5000 + ",2", "2"),
+        ("2-" + "9" * 5000, ""),
+        ("3-99", "3-9"),
+    ],
+)
+def test_of_completed_indexes_what_cannot_be_read_is_passed_over(text: str, told: str) -> None:
+    assert str(Indexes.read(text, 10)) == told

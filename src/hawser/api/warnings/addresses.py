@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+_DIGITS = 400  # Python refuses to read thousands
 _LATER = "will be considered invalid in a future Kubernetes release: use"
 _STYLE = "should be in RFC 5952 canonical format"
 
@@ -28,7 +29,7 @@ def network(value: str, path: str) -> Iterator[str]:
     """Of one network in CIDR notation; nothing of what is none."""
     text, _, length = value.strip().partition("/")
     found = _read(text)
-    if found is None or not length.isdecimal():
+    if found is None or not length.isdecimal() or len(length) > _DIGITS:
         return
     usual, standard = found
     bits = int(length) - (96 if ":" in text and usual.version == 4 else 0)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _MESSAGE_BYTES = 4096
 _CGROUP_TRIES = 20
+_OFFSET = re.compile(r"-?[0-9]{1,3}")
 _LOOK_SECONDS = 0.1
 
 
@@ -74,7 +76,7 @@ async def _stop(context: Context, pod: Obj, container: Container, seconds: float
     """The stop signal, SIGKILL after the time. A runtime that knows no stop signal of the pod's has it sent for it."""
     spec = view.find(pod, container.labels.get(Labels.CONTAINER_NAME, "")) or {}
     wanted = (spec.get("lifecycle") or {}).get("stopSignal")
-    if wanted and container.stop_signal != wanted and (number := _number(wanted)):
+    if wanted and container.stop_signal != wanted and (number := signal_number(wanted)):
         pid = await context.runtime.pid(container.id)
         if pid:
             end = asyncio.get_running_loop().time() + seconds
@@ -88,14 +90,14 @@ async def _stop(context: Context, pod: Obj, container: Container, seconds: float
     await context.runtime.stop_container(container.id, seconds)
 
 
-def _number(name: str) -> int:
+def signal_number(name: str) -> int:
     """A signal's number, real-time ones (``SIGRTMIN+3``) included; 0 for none of this kernel."""
     base, _, offset = name.partition("+")
     if not offset:
         base, _, offset = base.partition("-")
         offset = f"-{offset}" if offset else "0"
     known = signal.Signals.__members__.get(base)
-    return known.value + int(offset) if known is not None and offset.lstrip("-").isdigit() else 0
+    return known.value + int(offset) if known is not None and _OFFSET.fullmatch(offset) else 0
 
 
 def _pre_stop(pod: Obj, container: Container) -> Obj | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hawser.api import node_affinity
+from hawser.api.scalars import DecodeError, integer
 from hawser.api.types import Obj
 from hawser.node.pod import view
 from hawser.node.volumes.errors import VolumeError
@@ -89,4 +90,7 @@ def used_by_one_pod_only(volume: Obj) -> bool:
 def extra_group(volume: Obj) -> int | None:
     """The group that the annotation ``pv.beta.kubernetes.io/gid`` gives to whoever uses the volume."""
     text = (volume["metadata"].get("annotations") or {}).get("pv.beta.kubernetes.io/gid", "")
-    return int(text) if text.isdigit() else None
+    try:
+        return integer(text, signed=False)
+    except DecodeError:
+        return None
