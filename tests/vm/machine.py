@@ -53,7 +53,16 @@ def apply(**pod: Any) -> None:
     container = {"name": "main", "image": "busybox:1.36", "imagePullPolicy": "Never", **pod}
     spec = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container]}
     manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
-    kubectl("apply", "-f", "-", stdin=yaml.safe_dump(manifest))
+    text = yaml.safe_dump(manifest)
+
+    def answered() -> bool:
+        done = run("kubectl", "apply", "-f", "-", check=False, stdin=text)
+        # An emulated machine may not answer within the seconds that kubectl has for that.
+        if done.returncode and "TLS handshake timeout" not in done.stderr:
+            raise Refuted(f"kubectl apply: exit code {done.returncode}\n{done.stderr[-3000:]}")
+        return done.returncode == 0
+
+    eventually("an answer", answered)
 
 
 def get(kind: str, name: str) -> Obj:
