@@ -41,11 +41,13 @@ def test_the_layout_is_told_whatever_pods_mount(layout: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_a_mounted_directory_whose_name_is_no_text_is_in_nobodys_way(tmp_path: Path) -> None:
-    odd, target = tmp_path / os.fsdecode(b"\xff"), tmp_path / "target"
+@pytest.mark.parametrize("name", [b"\xff", b"x\ry", b"x\x0by"])
+def test_a_mounted_directory_whose_name_is_no_text_is_in_nobodys_way(tmp_path: Path, name: bytes) -> None:
+    odd, target = tmp_path / os.fsdecode(name), tmp_path / "target"
     odd.mkdir()
     target.mkdir()
-    code = "from hawser.runtime import host; print(host.controllers(host.mountinfo()))"
+    lines = "for line in host.mountinfo().split(chr(10))[:-1]: line.split(' ')[4:].index('-')"
+    code = f"from hawser.runtime import host; print(host.controllers(host.mountinfo()))\n{lines}"
     script = 'mount --bind "$1" "$2" && exec "$3" -c "$4"'
     command = ["unshare", "--mount", "sh", "-c", script, "sh", odd, target, sys.executable, code]
     assert subprocess.check_output(command, text=True).strip() == str(host.controllers(host.mountinfo()))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hawser.api.types import Obj
+from hawser.runtime import host
 
 _CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb")
 _NEEDED = frozenset({"cpu", "memory", "pids"})
@@ -62,8 +63,7 @@ class Cgroups:
         self.root = root.strip("/")
         self._pod_pids = pod_pids
         self._burstable: dict[str, int] = {}
-        mounts = Path("/proc/mounts").read_text(errors="surrogateescape") if found is None else ""
-        self.hierarchies = hierarchies(mounts) if found is None else found
+        self.hierarchies = hierarchies(host.told("mounts")) if found is None else found
 
     @property
     def unified(self) -> bool:

@@ -98,9 +98,23 @@ def _hierarchies(mountinfo: str) -> list[tuple[str, str, str]]:
 
 
 def mountinfo() -> str:
-    """What is mounted on this node, proc_pid_mountinfo(5); names that pods give need not be UTF-8."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()
+    """What is mounted on this node, proc_pid_mountinfo(5)."""
+    return told("mountinfo")
+
+
+def mounts() -> list[list[str]]:
+    """What is mounted on this node, the words of each line of proc_pid_mounts(5)."""
+    return [line.split(" ") for line in told("mounts").split("\n")[:-1]]
+
+
+def told(name: str) -> str:
+    """What the kernel tells of this process in a file below /proc/self.
+
+    Names that pods give to what is mounted need not be UTF-8, and a newline alone ends a line: they may hold all else
+    that Python takes for a blank or the end of a line, and that it would read as a newline from a file of text.
+    """
+    with open(f"/proc/self/{name}", "rb") as file:
+        return file.read().decode("utf-8", "surrogateescape")
 
 
 def memory_group(spec: dict[str, Any], mountinfo: str) -> str:

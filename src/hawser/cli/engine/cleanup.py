@@ -24,7 +24,7 @@ from hawser.cli.engine.containerd import RUNTIME_NOTES, cni_bin_dir, cni_conf_di
 from hawser.cli.engine.settings import Settings
 from hawser.node.network.agent import NetworkAgent
 from hawser.node.network.config import NetworkConfig
-from hawser.runtime import trees
+from hawser.runtime import host, trees
 
 CGROUP_MOUNT = Path("/sys/fs/cgroup")
 KILL_SECONDS = 60.0
@@ -169,8 +169,8 @@ def mounts_below(*directories: Path) -> list[str]:
     """Mount points strictly below the directories, newest first (proc(5), /proc/self/mounts)."""
     marks = tuple(str(d) + "/" for d in directories)
     points = []
-    for line in Path("/proc/self/mounts").read_bytes().decode(errors="surrogateescape").split("\n")[:-1]:
-        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split(" ")[1])
+    for row in host.mounts():
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), row[1])
         if point.startswith(marks):
             points.append(point)
     return points[::-1]

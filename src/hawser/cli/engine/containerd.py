@@ -20,6 +20,7 @@ from hawser.cli.engine.crun import Crun
 from hawser.cli.engine.settings import Settings
 from hawser.native import compiler
 from hawser.native.compiler import BuildError
+from hawser.runtime import host
 
 PAUSE_IMAGE = "hawser.dev/pause:1"
 _CAP_SYS_RESOURCE = 24
@@ -142,8 +143,7 @@ def _keep_in_memory(directory: Path) -> None:
 
 def _filesystem(directory: Path) -> str:
     """The type of the file system that a directory is on (proc(5), /proc/self/mounts)."""
-    lines = Path("/proc/self/mounts").read_bytes().decode(errors="surrogateescape").split("\n")[:-1]
-    kinds = {words[1]: words[2] for words in (line.split(" ") for line in lines)}
+    kinds = {row[1]: row[2] for row in host.mounts()}
     return next((kinds[str(place)] for place in (directory, *directory.parents) if str(place) in kinds), "")
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from hawser.runtime import host
+
 T = TypeVar("T")
 
 _CLONE_NEWNET = 0x40000000
@@ -87,10 +89,7 @@ def is_mounted(path: Path) -> bool:
 
 def mounted(folder: Path) -> list[str]:
     """Namespaces that are mounted below a folder (proc(5), /proc/self/mounts)."""
-    # What pods mount may have anything else in its name that Python takes for a blank or the end of a line.
-    text = Path("/proc/self/mounts").read_bytes().decode(errors="surrogateescape")
-    rows = (line.split(" ") for line in text.split("\n")[:-1])
-    return [row[1] for row in rows if row[2] == "nsfs" and row[1].startswith(f"{folder}/")]
+    return [row[1] for row in host.mounts() if row[2] == "nsfs" and row[1].startswith(f"{folder}/")]
 
 
 def release(path: str) -> None:

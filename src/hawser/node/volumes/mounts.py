@@ -11,13 +11,14 @@ import re
 import struct
 from pathlib import Path
 
+from hawser.runtime import host
+
 RDONLY = 0x01
 _REMOUNT, _BIND, _REC, _SHARED = 0x20, 0x1000, 0x4000, 1 << 20
 _KEPT = {"nosuid": 0x02, "nodev": 0x04, "noexec": 0x08, "noatime": 0x400, "nodiratime": 0x800, "relatime": 1 << 21}
 _DETACH, _NOFOLLOW = 2, 8
 # statx(2)
 _AT_SYMLINK_NOFOLLOW, _MOUNT_ROOT = 0x100, 0x2000
-_MOUNTINFO = Path("/proc/self/mountinfo")
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -103,8 +104,7 @@ def _options(target: Path) -> set[str]:
 
 
 def _lines() -> list[str]:
-    # A pod's subPath may hold whatever else Python takes for a blank or for the end of a line: the kernel has it as is.
-    return _MOUNTINFO.read_bytes().decode(errors="surrogateescape").split("\n")[:-1]
+    return host.mountinfo().split("\n")[:-1]
 
 
 def _table(about: str = "") -> list[tuple[str, list[str]]]:

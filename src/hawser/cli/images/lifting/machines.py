@@ -14,6 +14,7 @@ from hawser.cli.images.lifting import facts
 from hawser.cli.images.lifting.facts import Facts
 from hawser.cli.images.lifting.report import Running
 from hawser.cli.images.lifting.selection import Rule, Selection, foreign_mounts
+from hawser.runtime import host
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _SAID_LINES = 8
@@ -61,7 +62,7 @@ class Rootfs:
             for path in self.without
             if path.is_relative_to(self.root)
         ]
-        mounts = foreign_mounts(Path("/proc/self/mountinfo").read_text(errors="surrogateescape"), str(self.root))
+        mounts = foreign_mounts(host.mountinfo(), str(self.root))
         try:
             swaps = facts.fstab_swap((self.root / "etc/fstab").read_text(errors="replace"))
         except OSError:

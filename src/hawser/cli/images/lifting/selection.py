@@ -84,9 +84,9 @@ def foreign_mounts(mountinfo: str, root: str = "/") -> tuple[Rule, ...]:
     found: list[Rule] = []
     seen: set[tuple[str, str]] = set()
     prefix = root.rstrip("/")
-    for line in mountinfo.splitlines():
+    for line in mountinfo.split("\n"):
         left, separator, right = line.partition(" - ")
-        fields, kinds = left.split(), right.split()
+        fields, kinds = left.split(" "), right.split(" ")
         if not separator or len(fields) < 5 or not kinds:
             continue
         device, below, place, kind = fields[2], _unescaped(fields[3]), _unescaped(fields[4]), kinds[0]
