@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import os
 import re
 import shutil
 import signal
@@ -168,13 +169,23 @@ def _self_signed(folder: Path) -> None:
 
 
 @pytest.fixture
-def emptied(tmp_path: Path) -> Iterator[None]:
-    """Empties the test's directory by rm(1), however the test ends.
+def deep(tmp_path: Path) -> Iterator[Callable[[Path, int], int]]:
+    """Makes directories `d` one in the other, so many, in a directory; a descriptor of the deepest, to be closed.
 
-    For directories that are deeper than Python would call itself: a later run, which takes this one's away by Python,
-    would end with that.
+    The test's directory is emptied by rm(1), however the test ends: of directories that are deeper than Python would
+    call itself, a later run, which takes this one's away by Python, would end.
     """
-    yield
+
+    def make(top: Path, levels: int) -> int:
+        here = os.open(top, os.O_RDONLY)
+        for _ in range(levels):
+            os.mkdir("d", 0o700, dir_fd=here)
+            there = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = there
+        return here
+
+    yield make
     subprocess.run(["rm", "-rf", "--one-file-system", *tmp_path.iterdir()], check=False)
 
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,19 +150,12 @@ def test_data_is_not_purged_while_something_is_mounted_in_it(engine: Settings, m
     assert (mounted[1] / "precious").exists()
 
 
-@pytest.mark.usefixtures("emptied")
-def test_purging_removes_the_engines_data_and_nothing_else(engine: Settings) -> None:
+def test_purging_removes_the_engines_data_and_nothing_else(engine: Settings, deep: Callable[[Path, int], int]) -> None:
     for name in ("store", "pki", "logs"):
         (engine.data_dir / name).mkdir()
         (engine.data_dir / name / "file").touch()
     # What containers have left may be deeper than Python would call itself.
-    here = os.open(engine.data_dir / "logs", os.O_RDONLY)
-    for _ in range(2000):
-        os.mkdir("d", dir_fd=here)
-        there = os.open("d", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = there
-    os.close(here)
+    os.close(deep(engine.data_dir / "logs", 2000))
     mine = engine.data_dir / "notes.txt"
     mine.touch()
     assert cleanup.purge(engine) == [mine]

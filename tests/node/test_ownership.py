@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,14 +44,8 @@ def test_all_in_a_volume_is_the_groups(tmp_path: Path, readonly: bool, file: int
     assert ownership.is_owned(volume, GROUP) is not readonly
 
 
-@pytest.mark.usefixtures("emptied")
-def test_a_volume_may_be_deeper_than_a_path_is_long(tmp_path: Path) -> None:
-    here = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(DEEP):
-        os.mkdir("d", 0o700, dir_fd=here)
-        there = os.open("d", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = there
+def test_a_volume_may_be_deeper_than_a_path_is_long(tmp_path: Path, deep: Callable[[Path, int], int]) -> None:
+    here = deep(tmp_path, DEEP)
     ownership.own(tmp_path / "d", GROUP)
     info = os.fstat(here)
     os.close(here)

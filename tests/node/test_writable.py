@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -311,15 +311,11 @@ def test_a_file_that_would_delete_another_one_in_the_image_is_refused(overlay: O
 
 
 @NEED_ROOT
-def test_a_tree_that_is_too_deep_is_refused_and_can_be_left_out(overlay: Overlay) -> None:
+def test_a_tree_that_is_too_deep_is_refused_and_can_be_left_out(
+    overlay: Overlay, deep: Callable[[Path, int], int]
+) -> None:
     merged = overlay.mount("merged", "2:1", "up")
-    here = os.open(merged, os.O_RDONLY)
-    for _ in range(300):
-        os.mkdir("d", dir_fd=here)
-        there = os.open("d", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = there
-    os.close(here)
+    os.close(deep(merged, 300))
     (merged / "z").write_text("")
     with pytest.raises(NoOverlay, match="more than 256 directories one in the other"):
         list(changes(overlay.place))

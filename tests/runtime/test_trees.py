@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,21 +13,7 @@ from hawser.runtime import trees
 DEEP = 3000  # more than Python would call itself, and than a path may be long
 
 
-def deep(top: Path) -> None:
-    here = os.open(top, os.O_RDONLY)
-    for _ in range(DEEP):
-        os.mkdir("d", dir_fd=here)
-        there = os.open("d", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = there
-    file = os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=here)
-    os.write(file, b"x" * 100_000)
-    os.close(file)
-    os.close(here)
-
-
-@pytest.mark.usefixtures("emptied")
-def test_whatever_is_there_goes_and_what_links_lead_to_stays(tmp_path: Path) -> None:
+def test_whatever_is_there_goes_and_what_links_lead_to_stays(tmp_path: Path, deep: Callable[[Path, int], int]) -> None:
     top, other = tmp_path / "top", tmp_path / "other"
     for folder in (top / "a/b", top / "c", other):
         folder.mkdir(parents=True)
@@ -36,7 +23,11 @@ def test_whatever_is_there_goes_and_what_links_lead_to_stays(tmp_path: Path) -> 
     os.mkfifo(top / "a/pipe")
     (top / os.fsdecode(b"\xff\n")).write_text("")
     (top / "c").chmod(0)
-    deep(top / "a")
+    here = deep(top / "a", DEEP)
+    file = os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=here)
+    os.write(file, b"x" * 100_000)
+    os.close(file)
+    os.close(here)
     assert trees.size(top) >= 100_000
     trees.remove(top)
     assert not top.exists()
